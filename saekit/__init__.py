@@ -1,0 +1,1 @@
+"""saekit: sparse autoencoder features in Jupyter."""

@@ -1,0 +1,100 @@
+"""Every exception saekit raises on purpose.
+
+Each says four things: what was wrong, the value seen, what is accepted and what to do next. Nothing here knows about
+models, autoencoders or files; `disk_errors` only translates what the operating system says.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class SaekitError(Exception):
+    """Base of all saekit errors.
+
+    >>> print(SaekitError("k is not positive", got=0, accepted="an integer of at least 1", fix="pass k=32"))
+    k is not positive
+      seen:     0
+      accepted: an integer of at least 1
+      to do:    pass k=32
+    """
+
+    def __init__(self, what: str, *, got: object = None, accepted: object = None, fix: str | None = None) -> None:
+        self.what, self.got, self.accepted, self.fix = what, got, accepted, fix
+        lines = [what]
+        if got is not None:
+            lines.append(f"  seen:     {_short(got)}")
+        if accepted is not None:
+            lines.append(f"  accepted: {_short(accepted)}")
+        if fix is not None:
+            lines.append(f"  to do:    {fix}")
+        super().__init__("\n".join(lines))
+
+
+class ConfigError(SaekitError, ValueError):
+    """A setting is outside what it may be."""
+
+
+class UnknownNameError(SaekitError, LookupError):
+    """A model, hook point, feature, label or keyword that does not exist."""
+
+
+class MismatchError(SaekitError, ValueError):
+    """Two things that do not belong together: an SAE and another model, hook point or weight processing."""
+
+
+class DataError(SaekitError, ValueError):
+    """Data that cannot be used: an empty corpus, NaN activations, a missing column."""
+
+
+class FileError(SaekitError, OSError):
+    """A file that is missing, truncated, altered or of another format."""
+
+
+class ContextLengthError(SaekitError, ValueError):
+    """Text that is longer than the model's context."""
+
+
+class DiskFullError(FileError):
+    """No room left; what was complete before is untouched."""
+
+
+def unknown_name(kind: str, seen: object, accepted: Iterable[object], *, fix: str | None = None) -> UnknownNameError:
+    """An UnknownNameError that names the nearest of the accepted names.
+
+    >>> print(unknown_name("label", "topik", ["style", "topic"]))
+    unknown label 'topik'; did you mean 'topic'?
+      seen:     topik
+      accepted: style, topic
+    """
+    names = [str(a) for a in accepted]
+    near = difflib.get_close_matches(str(seen), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
+    return UnknownNameError(f"unknown {kind} {str(seen)!r}{hint}", got=seen, accepted=listed or "none", fix=fix)
+
+
+@contextmanager
+def disk_errors(path: str | Path) -> Iterator[None]:
+    """Turns what the operating system says about `path` into a FileError or a DiskFullError."""
+    try:
+        yield
+    except SaekitError:
+        raise
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"no space left while writing {path}",
+                got=e.strerror,
+                fix="free some space and run the same call again: what was complete is kept",
+            ) from e
+        raise FileError(f"cannot use {path}", got=e.strerror or e, fix="check the path and its permissions") from e
+
+
+def _short(value: object, limit: int = 600) -> str:
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

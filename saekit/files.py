@@ -1,0 +1,69 @@
+"""Writing files so that a reader never sees half of one.
+
+A file is written beside its place, flushed to disk and renamed: a kill, a crash or a full disk leaves the old file or
+none. Knows nothing of what is in the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import FileError, disk_errors
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """A temporary path in the same folder; it becomes `path` when the block ends well and vanishes when it does not.
+
+    >>> with atomic_write(tmp_path / "a.txt") as part:
+    ...     _ = part.write_text("whole")
+    >>> (tmp_path / "a.txt").read_text()
+    'whole'
+    """
+    path = Path(path)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+        part = Path(name)
+        try:
+            yield part
+            part.chmod(0o644)
+            with part.open("rb+") as f:
+                os.fsync(f.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def sha256(path: str | Path) -> str:
+    """The file's SHA-256 as 64 hexadecimal digits."""
+    with disk_errors(path), Path(path).open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf8")
+
+
+def read_json(path: str | Path) -> Any:
+    """The JSON value in `path`; FileError when it is missing or not JSON."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(f"no file {path}", got=path, accepted="a file that saekit wrote", fix="check the path")
+    with disk_errors(path):
+        text = path.read_text("utf8")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as e:
+        raise FileError(f"{path} is not valid JSON: {e}", got=text[:80], fix="the file is damaged; write it again") from e
