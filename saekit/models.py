@@ -1,0 +1,389 @@
+"""Language models: one small interface to a TransformerLens bridge. The only module that imports transformer_lens.
+
+Everything else asks a LanguageModel for tokens, activations, logits and its unembedding. Weights stay as Hugging Face
+publishes them unless the bridge was put into compatibility mode; which of the two is recorded, because activations
+differ silently between them. Knows nothing of autoencoders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from .default_model import NAME as DEFAULT_NAME
+from .default_model import cache_dir, convert_gguf, default_model_folder
+from .errors import ConfigError, ContextLengthError, DataError, FileError, MismatchError, SaekitError, unknown_name
+
+Hook = Callable[[Tensor], Tensor | None]
+
+
+class _Reached(Exception):  # noqa: N818 - a signal, not an error
+    """Raised inside a forward pass once the hook it was run for has its activation."""
+
+
+class LanguageModel:
+    """A language model whose hook points can be read and edited. Made by `load_model`.
+
+    >>> model.d_model, model.n_layers
+    (32, 2)
+    """
+
+    def __init__(self, bridge: Any, name: str) -> None:
+        self.bridge = bridge
+        self.name = name
+        self.bridge.eval()
+        cfg = bridge.cfg
+        self.d_model, self.n_layers = int(cfg.d_model), int(cfg.n_layers)
+        self.n_ctx, self.d_vocab = int(cfg.n_ctx), int(cfg.d_vocab)
+        self._widths: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"LanguageModel {self.name}: {self.n_layers} layers, d_model {self.d_model}, d_vocab {self.d_vocab}, "
+            f"context {self.n_ctx}, weight processing {self.weight_processing}, on {self.device}"
+        )
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer; DataError when the model came without one."""
+        if self.bridge.tokenizer is None:
+            raise DataError(
+                f"{self.name} has no tokenizer", fix="set model.bridge.tokenizer to a Hugging Face tokenizer"
+            )
+        return self.bridge.tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(next(self.bridge.original_model.parameters()).device)
+
+    @property
+    def weight_processing(self) -> str:
+        """ "none" for weights as published, "compatibility" once TransformerLens has folded and centred them."""
+        return "compatibility" if getattr(self.bridge, "compatibility_mode", False) else "none"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the shapes and a sample of every weight. Activations agree when these do."""
+        digest = hashlib.sha256(f"{self.d_model} {self.n_layers} {self.d_vocab}".encode())
+        for key, weight in sorted(self.bridge.original_model.state_dict().items()):
+            flat = weight.detach().reshape(-1)
+            sample = flat[:: max(1, flat.numel() // 64)].float().cpu()
+            digest.update(key.rsplit("_original_component.", 1)[-1].encode() + sample.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    # ---- tokens -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of special tokens: BOS, EOS, padding and the rest of the tokenizer's list."""
+        return frozenset(int(i) for i in self.tokenizer.all_special_ids)
+
+    @property
+    def bos_id(self) -> int:
+        t = self.tokenizer
+        return int(t.bos_token_id if t.bos_token_id is not None else self.eos_id)
+
+    @property
+    def eos_id(self) -> int:
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def pad_id(self) -> int:
+        t = self.tokenizer
+        return int(t.pad_token_id if t.pad_token_id is not None else self.eos_id)
+
+    def tokenize(self, text: str, bos: bool = True) -> list[int]:
+        """Token ids of `text`, begun with BOS unless the text already begins with it or bos is False.
+
+        >>> model.tokenize("ab") == [model.bos_id, *model.tokenize("ab", bos=False)]
+        True
+        """
+        ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+        return [self.bos_id, *ids] if bos and ids[:1] != [self.bos_id] else ids
+
+    def tokenize_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Token ids without BOS, and the (start, end) characters of `text` that each covers."""
+        out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [int(i) for i in out["input_ids"]], [(int(a), int(b)) for a, b in out["offset_mapping"]]
+
+    def chat_prompt(self, message: str | Sequence[dict[str, str]]) -> str:
+        """The conversation in the model's own template, ready for its answer.
+
+        `message` is the user's text, or turns {"role": ..., "content": ...}. ConfigError without a template.
+        """
+        if getattr(self.tokenizer, "chat_template", None) is None:
+            raise ConfigError(
+                f"{self.name} has no chat template", fix="pass chat=False, or use an instruction-tuned model"
+            )
+        turns = [{"role": "user", "content": message}] if isinstance(message, str) else list(message)
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+    def decode(self, ids: Sequence[int] | Tensor) -> str:
+        """The text of `ids` without special tokens."""
+        ids = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def token_strings(self, ids: Sequence[int] | Tensor) -> list[str]:
+        """What to show for each token; bytes that are not whole characters as <0xE2>.
+
+        >>> model.token_strings(model.tokenize("ab", bos=False))
+        ['a', 'b']
+        """
+        ids = ids.reshape(-1).tolist() if isinstance(ids, Tensor) else [int(i) for i in ids]
+        known = self.__dict__.setdefault("_token_strings", {})
+        for i in set(ids) - known.keys():
+            known[i] = self._token_string(i)
+        return [known[i] for i in ids]
+
+    def _token_string(self, i: int) -> str:
+        text = str(self.tokenizer.decode([i], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        if "\ufffd" not in text:
+            return text
+        piece = self.tokenizer.convert_ids_to_tokens(i)
+        if re.fullmatch(r"<0x[0-9A-F]{2}>", piece):
+            return str(piece)
+        raw = bytes(_BYTE_OF.get(c, 0x3F) for c in piece)
+        return "".join(c if c.isprintable() and not 0xDC80 <= ord(c) <= 0xDCFF else f"<0x{ord(c) & 0xFF:02X}>"
+                       for c in raw.decode("utf8", "surrogateescape"))  # fmt: skip
+
+    # ---- running ------------------------------------------------------------------------------------------------
+
+    def hook_names(self) -> list[str]:
+        """Every hook point's name, in the model's order."""
+        return list(self.bridge.hook_dict)
+
+    def check_hook(self, hook_name: str) -> str:
+        """`hook_name` itself; UnknownNameError with the nearest name when the model has no such hook point.
+
+        >>> model.check_hook("blocks.0.hook_resid_pots")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        saekit.errors.UnknownNameError: unknown hook point ...; did you mean ...?
+        ...
+        """
+        if hook_name not in self.bridge.hook_dict:
+            fix = f"model.hook_names() lists all; layers run from 0 to {self.n_layers - 1}"
+            raise unknown_name("hook point", hook_name, self.hook_names(), fix=fix)
+        return hook_name
+
+    def hook_width(self, hook_name: str) -> int:
+        """The last dimension of the activation at a hook point: what an SAE there reads."""
+        if hook_name not in self._widths:
+            self._widths[hook_name] = int(self.activations([[0, 0]], hook_name).shape[-1])
+        return self._widths[hook_name]
+
+    def activations(
+        self,
+        tokens: Int[Tensor, "batch pos"] | Sequence[Sequence[int]] | Sequence[int],
+        hook_name: str,
+        attention_mask: Int[Tensor, "batch pos"] | Bool[Tensor, "batch pos"] | None = None,
+    ) -> Float[Tensor, "batch pos d"]:
+        """Activations [batch, pos, d] at one hook point; the model runs only as far as the hook.
+
+        Head-shaped activations [batch, pos, head, d_head] come flattened over heads. Raises UnknownNameError for the
+        hook, ContextLengthError for too many tokens.
+
+        >>> model.activations([1, 2, 3], "blocks.0.hook_resid_post").shape
+        torch.Size([1, 3, 32])
+        """
+        tokens = self._tokens(tokens)
+        got: list[Tensor] = []
+
+        def read(x: Tensor) -> None:
+            got.append(x)
+            raise _Reached
+
+        with contextlib.suppress(_Reached):
+            self._run(tokens, [(self.check_hook(hook_name), read)], attention_mask=attention_mask)
+        if not got:
+            raise MismatchError(
+                f"{hook_name} never fires in {self.name}",
+                got=hook_name,
+                accepted="a hook point that runs in a plain forward pass",
+                fix="use its canonical neighbour, e.g. hook_out",
+            )
+        x = got[0]
+        return x.flatten(2) if x.ndim > 3 else x
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch pos"] | Sequence[Sequence[int]] | Sequence[int],
+        *,
+        hooks: Sequence[tuple[str, Hook]] = (),
+        attention_mask: Int[Tensor, "batch total"] | Bool[Tensor, "batch total"] | None = None,
+        past: Any = None,
+        use_cache: bool = False,
+    ) -> tuple[Float[Tensor, "batch pos d_vocab"], Any]:
+        """Logits, and the key-value cache when use_cache is set (None where the model has none: `supports_cache`).
+
+        A hook takes the activation at its point and returns its replacement, or None to leave it. `past` is a cache
+        from an earlier call and is extended; attention_mask spans past and new tokens, with 0 for left padding.
+        """
+        tokens = self._tokens(tokens, 0 if past is None else int(past.get_seq_length()))
+        for name, _ in hooks:
+            self.check_hook(name)
+        extra = {"past_key_values": past, "use_cache": True} if past is not None else {"use_cache": use_cache}
+        out = self._run(tokens, hooks, attention_mask=attention_mask, return_type="logits_and_cache", **extra)
+        logits, cache = out
+        return logits, cache if use_cache or past is not None else None
+
+    @cached_property
+    def supports_cache(self) -> bool:
+        """Whether the model keeps a key-value cache (TransformerLens' native test models do not)."""
+        return self.forward([[0]], use_cache=True)[1] is not None
+
+    @cached_property
+    def _unembedding(self) -> Tensor:
+        W_U: Tensor = self.bridge.W_U.detach().float()
+        norm = getattr(self.bridge, "ln_final", None)
+        weight = getattr(norm, "weight", None) if norm is not None else None
+        if self.weight_processing == "compatibility" or weight is None:
+            return W_U
+        offset = 1.0 if "gemma" in type(self.bridge.original_model).__name__.lower() else 0.0  # Gemma scales by 1 + w
+        scale: Tensor = weight.detach().float() + offset
+        return W_U * scale.unsqueeze(-1)
+
+    def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
+        """W_U with the final norm's weight folded in: direction @ this is its logit effect, up to the norm's scale."""
+        return self._unembedding
+
+    @torch.inference_mode()
+    def _run(self, tokens: Tensor, hooks: Sequence[tuple[str, Hook]], **kwargs: Any) -> Any:
+        mask = kwargs.pop("attention_mask", None)
+        if mask is not None:
+            kwargs["attention_mask"] = mask.to(self.device, torch.long)
+        wrapped = [(name, lambda x, hook, f=f: f(x)) for name, f in hooks]
+        with self.bridge.hooks(fwd_hooks=wrapped):
+            return self.bridge(tokens, **kwargs)
+
+    def _tokens(self, tokens: Any, n_past: int = 0) -> Tensor:
+        if not isinstance(tokens, Tensor):
+            tokens = torch.tensor(tokens, dtype=torch.long)
+        if tokens.ndim == 1:
+            tokens = tokens.unsqueeze(0)
+        if tokens.numel() == 0:
+            raise DataError("no tokens to run the model on", got=tuple(tokens.shape), accepted="at least one token")
+        if tokens.shape[1] + n_past > self.n_ctx:
+            raise ContextLengthError(
+                "the text is longer than the model's context",
+                got=f"{tokens.shape[1] + n_past} tokens",
+                accepted=f"at most {self.n_ctx} tokens ({self.name})",
+                fix="shorten it, or cut it into windows with sk.tokenize",
+            )
+        return torch.as_tensor(tokens, dtype=torch.long, device=self.device)
+
+
+def load_model(
+    name: str | Path | Any = DEFAULT_NAME,
+    *,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype = torch.float32,
+    compatibility_mode: bool = False,
+) -> LanguageModel:
+    """A LanguageModel.
+
+    `name` is the default model's name, any name or local folder that TransformerLens 4 boots, a .gguf file, or a ready
+    TransformerBridge. The default needs the network once; `device="auto"` takes CUDA when it is there.
+    compatibility_mode folds and centres the weights as TransformerLens' HookedTransformer did. Raises UnknownNameError
+    for a model nobody knows, FileError for a damaged or missing file.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    if isinstance(name, LanguageModel):
+        return name
+    if isinstance(name, TransformerBridge):
+        return LanguageModel(name, str(name.cfg.model_name).rstrip("/").rsplit("/", 1)[-1])
+    if not isinstance(name, (str, Path)):
+        raise ConfigError(
+            "not a model", got=type(name).__name__, accepted="a name, a folder, a .gguf file, a TransformerBridge"
+        )
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    label, source = _source(name)
+    try:
+        with _quiet(Path(source).is_dir()):
+            bridge = TransformerBridge.boot_transformers(str(source), device=where, dtype=dtype)
+    except SaekitError:
+        raise
+    except Exception as e:
+        if isinstance(name, Path) or Path(name).exists():
+            raise FileError(f"{name} holds no model that TransformerLens can boot: {e}", got=name) from e
+        reason = str(e).strip().split("\n")[0]
+        fix = f"pass one of these, a local folder or a .gguf file (the hub said: {reason})"
+        raise unknown_name("model", name, [DEFAULT_NAME, *_published_names()], fix=fix) from e
+    if compatibility_mode:
+        bridge.enable_compatibility_mode()
+    return LanguageModel(bridge, label)
+
+
+@contextlib.contextmanager
+def _quiet(local: bool) -> Iterator[None]:
+    """No progress bar for what is on the disk already; a download keeps its own."""
+    from transformers.utils import logging
+
+    if local and logging.is_progress_bar_enabled():
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.enable_progress_bar()
+    else:
+        yield
+
+
+def _source(name: str | Path) -> tuple[str, str | Path]:
+    """The name a model is known by, and the folder or hub name to boot."""
+    if str(name).lower() == DEFAULT_NAME:
+        return DEFAULT_NAME, default_model_folder()
+    path = Path(name).expanduser()
+    if str(name).lower().endswith(".gguf"):
+        if not path.is_file():
+            raise FileError(f"no file {name}", got=name, accepted="a .gguf file", fix="check the path")
+        return path.stem, _converted(path)
+    if isinstance(name, Path) or str(name).startswith((".", "/", "~")):
+        if not path.is_dir():
+            raise FileError(f"no folder {name}", got=name, accepted="a model folder in Hugging Face's format")
+        return path.resolve().name, path
+    return (path.resolve().name, path) if path.is_dir() else (str(name), str(name))
+
+
+def _converted(gguf: Path) -> Path:
+    """The cached safetensors folder of a .gguf file, converted the first time it is seen."""
+    import tempfile
+
+    from .default_model import damaged_file
+    from .files import sha256
+
+    folder = cache_dir() / "models" / f"{gguf.stem}-{sha256(gguf)[:12]}"
+    if folder.is_dir() and damaged_file(folder) is None:
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
+        convert_gguf(gguf, Path(part) / "new")
+        if folder.exists():
+            folder.rename(Path(part) / "damaged")
+        (Path(part) / "new").rename(folder)
+    return folder
+
+
+def _published_names() -> list[str]:
+    from transformer_lens.supported_models import MODEL_ALIASES, OFFICIAL_MODEL_NAMES
+
+    return [*OFFICIAL_MODEL_NAMES, *(alias for aliases in MODEL_ALIASES.values() for alias in aliases)]
+
+
+def _bytes_of_pieces() -> dict[str, int]:
+    """GPT-2's printable stand-in of each byte, inverted: bytes that print stand for themselves, others from U+0100."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [b for b in range(256) if b not in plain]
+    return {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(rest)}
+
+
+_BYTE_OF = _bytes_of_pieces()
