@@ -43,6 +43,10 @@ class UnknownNameError(SaekitError, LookupError):
     """A model, hook point, feature, label or keyword that does not exist."""
 
 
+class UnknownKeywordError(UnknownNameError, TypeError):
+    """A keyword argument that does not exist."""
+
+
 class MismatchError(SaekitError, ValueError):
     """Two things that do not belong together: an SAE and another model, hook point or weight processing."""
 

@@ -1,0 +1,112 @@
+"""What all widgets share: their bundle, keywords that cannot be misspelt, a text form, and binary traits.
+
+Widgets hold state and nothing else; whatever needs a model or an index is a function they were given. This file knows
+nothing of models, indexes or pages. The front end is in widgets/src, one entry per widget.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import numpy as np
+
+from ..errors import ConfigError, UnknownKeywordError, UnknownNameError, unknown_name
+
+STATIC = Path(__file__).resolve().parent.parent / "static"
+SEPARATOR = "\x1f"  # between strings in one binary trait
+
+
+class Widget(anywidget.AnyWidget):  # type: ignore[misc]
+    """Base of saekit's widgets. `bundle` names its files in saekit/static."""
+
+    bundle: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if cls.bundle and "_esm" not in cls.__dict__:
+            cls._esm = STATIC / f"{cls.bundle}.js"
+            cls._css = STATIC / f"{cls.bundle}.css"
+        super().__init_subclass__(**kwargs)
+
+    def __init__(self, **kwargs: Any) -> None:
+        for name in kwargs:
+            if name.startswith("_") or not self.has_trait(name):
+                what = unknown_name("keyword", name, self.own_traits())
+                raise UnknownKeywordError(f"{type(self).__name__}(): {what.what}", got=name, accepted=what.accepted)
+        super().__init__(**kwargs)
+
+    def text(self) -> str:
+        """The widget's value as plain text."""
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return {"text/plain": self.text()}
+        data, metadata = bundle
+        return {**data, "text/plain": self.text()}, metadata
+
+    def page_state(self) -> dict[str, Any]:
+        """The state a page without a kernel needs: this widget's own synced traits, as they are now."""
+        return {name: getattr(self, name) for name in self.own_traits() if self.trait_metadata(name, "sync")}
+
+    def own_traits(self) -> list[str]:
+        """Names of the traits that saekit defines, without those of ipywidgets."""
+        traits = self.traits().items()
+        return [n for n, trait in traits if issubclass(trait.this_class, Widget) and not n.startswith("_")]
+
+
+def check_feature(feature: Any, n_features: int) -> int:
+    """The feature number as an int; UnknownNameError when it is no whole number from 0 to n_features - 1."""
+    try:
+        number = -1 if isinstance(feature, (bool, np.bool_)) else operator.index(feature)
+    except TypeError:
+        number = -1
+    if not 0 <= number < n_features:
+        raise UnknownNameError(
+            f"the SAE has no feature {feature!r}",
+            got=feature,
+            accepted=f"a whole number from 0 to {n_features - 1}",
+            fix="check that the feature number comes from this SAE and its index",
+        )
+    return number
+
+
+def check_choice(name: str, value: str, accepted: Iterable[str]) -> str:
+    """`value` itself; UnknownNameError with the nearest when it is not among `accepted`."""
+    names = list(accepted)
+    if value not in names:
+        raise unknown_name(name, value, names)
+    return value
+
+
+def check_at_least(name: str, value: float, least: float) -> float:
+    """`value` itself; ConfigError when it is below `least` or not finite."""
+    if not least <= value < float("inf"):
+        raise ConfigError(f"{name} is too small or not a number", got=value, accepted=f"at least {least:g}")
+    return value
+
+
+def pack(values: Any, dtype: str) -> bytes:
+    """Little-endian bytes of a one-dimensional array; a quarter of the size of JSON and read without parsing."""
+    return np.ascontiguousarray(values, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
+
+
+def pack_strings(values: Iterable[str]) -> bytes:
+    """UTF-8 of the strings with a separator between them."""
+    return SEPARATOR.join(value.replace(SEPARATOR, " ") for value in values).encode("utf8", "replace")
+
+
+def shown(token: str) -> str:
+    """A token on one line of text: line breaks and tabs as glyphs, other control characters as spaces."""
+    glyphs = {"\n": "↵", "\r": "␍", "\t": "⇥"}
+    return "".join(glyphs.get(c, c if c.isprintable() else " ") for c in token)

@@ -1,0 +1,204 @@
+"""TokenHighlight: a text whose tokens are coloured by activation, with the strongest features of each.
+
+The widget carries every sparse activation of its text, so any feature can colour it in the browser without a kernel.
+It is given arrays; only `highlight` knows a model and an SAE.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import traitlets as t
+
+from ..errors import DataError
+from .base import Widget, check_feature, pack, shown
+
+if TYPE_CHECKING:
+    from ..index import FeatureIndex
+    from ..models import LanguageModel
+    from ..sae import SAE
+
+N_LINES = 40
+
+
+class TokenHighlight(Widget):
+    """Text coloured by activation; the token picked in the browser is `selected`, the colouring feature is `feature`.
+
+    Made by `highlight`. Everything is a live trait: set `feature` in Python and the colours change, click a token and
+    `selected` follows.
+    """
+
+    bundle = "token_highlight"
+
+    tokens = t.List(t.Unicode(), help="The text's tokens as shown, BOS included.").tag(sync=True)
+    excluded = t.List(t.Unicode(), help="Why a token is not counted; empty for those that are.").tag(sync=True)
+    acts = t.Dict(help="Sparse activations, bytes: start (int32), feature (int32), value (float32).").tag(sync=True)
+    n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
+    names = t.Dict(help="Feature number (as text) to a short name, usually the tokens it promotes.").tag(sync=True)
+    feature = t.Int(None, allow_none=True, help="The feature that colours; None: the strongest of all.").tag(sync=True)
+    selected = t.Int(-1, help="Number of the token picked, -1 for none.").tag(sync=True)
+    scale = t.Float(None, allow_none=True, help="Activation at full colour; None: the text's maximum.").tag(sync=True)
+
+    @t.validate("feature")
+    def _feature_exists(self, proposal: Any) -> int | None:
+        return None if proposal["value"] is None else check_feature(proposal["value"], self.n_features)
+
+    @t.validate("selected")
+    def _token_exists(self, proposal: Any) -> int:
+        i = int(proposal["value"])
+        if not -1 <= i < max(len(self.tokens), 1):
+            last = len(self.tokens) - 1
+            raise DataError(f"there is no token {i}", got=i, accepted=f"0 to {last}, or -1 for none")
+        return i
+
+    @property
+    def selected_token(self) -> str | None:
+        """The token picked, None when none is."""
+        return self.tokens[self.selected] if self.selected >= 0 else None
+
+    @property
+    def strongest(self) -> pd.DataFrame:
+        """The features that fire on the selected token, strongest first: feature, activation (raw), name.
+
+        Empty when no token is selected or nothing fires there.
+        """
+        feature, value = self.at(self.selected) if self.selected >= 0 else self.at(len(self.tokens))
+        order = np.lexsort((feature, -value))
+        names = [self.names.get(str(i), "") for i in feature[order]]
+        return pd.DataFrame({"feature": feature[order], "activation": value[order], "name": names})
+
+    def at(self, token: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Features that fire on a token, and their activations, in ascending order of feature."""
+        start, feature, value = self._arrays()
+        if not 0 <= token < len(start) - 1:
+            return feature[:0], value[:0]
+        here = slice(int(start[token]), int(start[token + 1]))
+        return feature[here], value[here]
+
+    def values(self, feature: int | None = None) -> np.ndarray[Any, Any]:
+        """One activation per token: of `feature`, or of each token's strongest feature."""
+        start, features, value = self._arrays()
+        out = np.zeros(len(self.tokens), np.float32)
+        row = np.repeat(np.arange(len(out)), np.diff(start)) if len(out) else np.zeros(0, int)
+        keep = slice(None) if feature is None else features == feature
+        np.maximum.at(out, row[keep], value[keep])
+        return out
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per token: token, activation (of `feature`, or the strongest), strongest feature (-1: none), excluded."""
+        best = [self.at(i) for i in range(len(self.tokens))]
+        strongest = [int(f[np.argmax(v)]) if len(f) else -1 for f, v in best]
+        return pd.DataFrame(
+            {
+                "token": self.tokens,
+                "activation": self.values(self.feature),
+                "strongest": strongest,
+                "excluded": self.excluded,
+            }
+        )
+
+    def text(self) -> str:
+        """The tokens one per line with their activations and strongest features."""
+        what = (
+            "strongest activation of any feature" if self.feature is None else f"activation of feature {self.feature}"
+        )
+        frame = self.to_frame()
+        top = float(frame["activation"].max()) if len(frame) else 0.0
+        lines = [f"TokenHighlight: {len(frame)} tokens, {what}, at most {top:.3g}"]
+        for i, row in enumerate(frame[:N_LINES].itertuples()):
+            if row.excluded:
+                told = f"not counted: {row.excluded}"
+            else:
+                bar = "█" * round(10 * row.activation / top) if top > 0 else ""
+                told = f"{row.activation:8.3f}  {bar:<10}  " + (
+                    f"feature {row.strongest}" if row.strongest >= 0 else ""
+                )
+            mark = ">" if i == self.selected else " "
+            lines.append(f"{mark}{i:4d}  {shown(row.token):<16}{told}".rstrip())
+        if len(frame) > N_LINES:
+            lines.append(f"      ... {len(frame) - N_LINES} more tokens; .to_frame() has all")
+        return "\n".join(lines)
+
+    def _arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        start = np.frombuffer(self.acts.get("start", b""), "<i4")
+        feature = np.frombuffer(self.acts.get("feature", b""), "<i4")
+        return start, feature, np.frombuffer(self.acts.get("value", b""), "<f4")
+
+
+def highlight(
+    model: LanguageModel, sae: SAE, text: str, feature: int | None = None, *, index: FeatureIndex | None = None
+) -> TokenHighlight:
+    """A TokenHighlight of `text`: run through `model` up to the SAE's hook point and encoded there.
+
+    Tokens the SAE was not trained on (special tokens and attention sinks, its TokenRule) are shown muted and carry no
+    activations. With `index`, features are named by the tokens they promote. Raises DataError for empty text,
+    UnknownNameError for a feature the SAE does not have, MismatchError for an SAE of another model and
+    ContextLengthError for text longer than the model's context.
+
+    >>> w = sk.highlight(model, sae, "a cat")
+    >>> w.tokens
+    ['<bos>', 'a', ' ', 'c', 'a', 't']
+    >>> w.selected = 3
+    >>> w.selected_token, len(w.strongest)
+    ('c', 4)
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise DataError("there is no text to show", got=repr(text), accepted="a string that is not empty")
+    d_sae = sae.config.d_sae
+    if feature is not None:
+        feature = check_feature(feature, d_sae)
+    sae.check(model)
+    hook_name = sae.config.hook_name
+    if hook_name is None:
+        raise DataError(
+            "the SAE does not say where it reads", got="hook_name=None", fix="set hook_name in its SAEConfig"
+        )
+    import torch
+
+    ids = model.tokenize(text)
+    x = model.activations(ids, hook_name)[0]
+    tokens = torch.tensor(ids, device=x.device)
+    rule = sae.config.token_rule
+    kept = rule.keep(tokens, x) if rule is not None else torch.ones(len(ids), dtype=torch.bool, device=x.device)
+    special = set(rule.special_ids) if rule is not None else set()
+    excluded = [
+        "" if keep else "special token" if i in special else "attention sink"
+        for i, keep in zip(ids, kept.tolist(), strict=True)
+    ]
+    with torch.inference_mode():
+        acts = sae.encode_sparse(x[kept])
+    place = torch.nonzero(kept).flatten().cpu().numpy()
+    row = place[acts.token.cpu().numpy()]
+    fired = acts.feature.cpu().numpy()
+    return TokenHighlight(
+        n_features=d_sae,
+        tokens=model.token_strings(ids),
+        excluded=excluded,
+        acts=pack_rows(row, fired, acts.value.float().cpu().numpy(), len(ids)),
+        names=names_of(index, np.unique(fired).tolist()),
+        feature=feature,
+    )
+
+
+def pack_rows(row: Any, feature: Any, value: Any, n_tokens: int) -> dict[str, bytes]:
+    """The `acts` trait from coordinates: compressed rows, features ascending within a token, zeros dropped."""
+    row, feature, value = np.asarray(row), np.asarray(feature), np.asarray(value)
+    fires = value != 0
+    row, feature, value = row[fires], feature[fires], value[fires]
+    order = np.lexsort((feature, row))
+    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_tokens))])
+    return {
+        "start": pack(start, "int32"),
+        "feature": pack(feature[order], "int32"),
+        "value": pack(value[order], "float32"),
+    }
+
+
+def names_of(index: FeatureIndex | None, features: list[int]) -> dict[str, str]:
+    """Short names of features: the three tokens each promotes most, by the index; nothing without one."""
+    if index is None:
+        return {}
+    promoted = index.features["promoted"]
+    return {str(i): " ".join(shown(token).strip() for token in promoted[i][:3]).strip() for i in features}

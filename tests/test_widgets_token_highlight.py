@@ -1,0 +1,71 @@
+"""TokenHighlight's Python side: traits, frames, text, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from saekit.errors import DataError, UnknownNameError
+from saekit.widgets import TokenHighlight
+from saekit.widgets.token_highlight import pack_rows
+
+
+@pytest.fixture
+def w() -> TokenHighlight:
+    acts = pack_rows([2, 1, 2], [7, 5, 3], [4.0, 0.5, 2.0], 4)
+    return TokenHighlight(
+        tokens=["<bos>", "a", "\n", " c"], excluded=["special token", "", "", ""], acts=acts, n_features=8
+    )
+
+
+def test_values_follow_the_feature_and_equal_a_dense_reference(w: TokenHighlight) -> None:
+    dense = np.zeros((4, 8), np.float32)
+    dense[2, 7], dense[1, 5], dense[2, 3] = 4.0, 0.5, 2.0
+    np.testing.assert_array_equal(w.values(), dense.max(1))
+    for feature in range(8):
+        np.testing.assert_array_equal(w.values(feature), dense[:, feature])
+
+
+def test_strongest_is_a_frame_in_order_of_strength(w: TokenHighlight) -> None:
+    assert w.strongest.empty and list(w.strongest.columns) == ["feature", "activation", "name"]
+    assert w.selected_token is None
+    w.selected = 2
+    assert w.selected_token == "\n"
+    assert w.strongest["feature"].tolist() == [7, 3]
+    assert w.strongest["activation"].tolist() == [4.0, 2.0]
+    w.selected = 3
+    assert w.strongest.empty
+
+
+def test_text_form_is_readable_everywhere(w: TokenHighlight) -> None:
+    w.selected = 2
+    assert str(w) == repr(w) == w._repr_mimebundle_()[0]["text/plain"]
+    lines = str(w).splitlines()
+    assert lines[0] == "TokenHighlight: 4 tokens, strongest activation of any feature, at most 4"
+    assert "not counted: special token" in lines[1]
+    assert lines[3].startswith(">   2  ↵") and lines[3].endswith("feature 7")
+    w.feature = 3
+    assert "activation of feature 3, at most 2" in str(w)
+
+
+def test_unknown_keyword_names_the_nearest() -> None:
+    with pytest.raises(TypeError, match="unknown keyword 'featur'; did you mean 'feature'"):
+        TokenHighlight(featur=3)
+
+
+@pytest.mark.parametrize("bad", [8, -1, 10_000])
+def test_a_feature_out_of_range_is_refused_and_changes_nothing(w: TokenHighlight, bad: int) -> None:
+    with pytest.raises(UnknownNameError, match=f"no feature {bad}"):
+        w.feature = bad
+    assert w.feature is None
+
+
+def test_a_token_out_of_range_is_refused(w: TokenHighlight) -> None:
+    with pytest.raises(DataError, match="there is no token 4"):
+        w.selected = 4
+
+
+def test_zero_activations_are_dropped_and_rows_sorted() -> None:
+    acts = pack_rows([1, 0, 1], [2, 2, 1], [1.0, 0.0, 3.0], 2)
+    assert np.frombuffer(acts["start"], "<i4").tolist() == [0, 0, 2]
+    assert np.frombuffer(acts["feature"], "<i4").tolist() == [1, 2]
