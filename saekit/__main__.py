@@ -1,0 +1,5 @@
+"""`python -m saekit` is the `saekit` command."""
+
+from .cli import app
+
+app()
