@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from saekit.errors import DiskFullError, FileError
+from saekit.files import atomic_write, read_json, sha256, write_json
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic_write(target) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_says_so_and_keeps_the_old_file(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    full = Path("/dev/full")
+    expected = pytest.raises(DiskFullError, match=r"no space left while writing .*a\.txt")
+    with expected, atomic_write(target), full.open("w") as f:
+        f.write("x" * 100_000)
+    assert target.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_json_round_trip_and_damage(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    write_json(path, {"ü": [1, 2.5]})
+    assert read_json(path) == {"ü": [1, 2.5]}
+    path.write_text(path.read_text()[:-4])
+    with pytest.raises(FileError, match="not valid JSON"):
+        read_json(path)
+    with pytest.raises(FileError, match="no file"):
+        read_json(tmp_path / "missing.json")
+
+
+def test_sha256_is_the_standard_one(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
