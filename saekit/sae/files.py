@@ -1,0 +1,254 @@
+"""SAEs on disk, in the layout of SAELens 6 and later, both ways; and the SAEs that come with the package.
+
+A folder holds sae_weights.safetensors, cfg.json and, where known, sparsity.safetensors (log10 of firing frequency).
+What SAELens has no field for stands under metadata.saekit, with a hash of the weights file, so that a truncated or
+altered file is refused. Files written by others carry neither and load too. Knows nothing of training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from ..errors import FileError, SaekitError, unknown_name
+from ..files import atomic_write, read_json, sha256
+from .base import RULES, SAE
+from .config import SAEConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.safetensors"
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
+ACTIVATION_OF = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu"}
+MIN_DENSITY = 1e-10
+
+
+def save_sae(sae: SAE, folder: str | Path) -> Path:
+    """Writes `sae` into `folder` and returns it; one that lay there is replaced only by a complete one."""
+    folder = Path(folder)
+    names = ["W_enc", "W_dec", "b_enc", "b_dec"] + (["threshold"] if sae.rule.has_threshold else [])
+    weights = {n: getattr(sae, n).detach().cpu().contiguous() for n in names}
+    with atomic_write(folder / WEIGHTS) as weights_part, atomic_write(folder / CONFIG) as config_part:
+        _write(weights_part, to_bytes(weights))
+        config = _to_saelens(sae, weights_hash=sha256(weights_part))
+        _write(config_part, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    if sae.density is not None:
+        with atomic_write(folder / SPARSITY) as part:
+            _write(part, to_bytes({"sparsity": sae.density.cpu().float().clamp(min=MIN_DENSITY).log10()}))
+    else:
+        (folder / SPARSITY).unlink(missing_ok=True)
+    return folder
+
+
+def load_sae(path_or_name: str | Path) -> SAE:
+    """The SAE in a folder, or the packaged one of that name (see `list_saes`). Weights come as float32 or float64.
+
+    Raises UnknownNameError for a name that does not exist, and FileError, naming the file, for one that is missing,
+    truncated, altered, or of an architecture saekit does not read.
+
+    >>> sk.load_sae(sae.save(tmp_path / "sae")).config.k == sae.config.k
+    True
+    """
+    folder = Path(path_or_name).expanduser()
+    if not folder.is_dir():
+        folder = _named(path_or_name)
+    cfg = read_json(folder / CONFIG)
+    config = _from_saelens(cfg, folder / CONFIG)
+    own = (cfg.get("metadata") or {}).get("saekit") or {}
+    weights = _read_weights(folder / WEIGHTS, own.get("weights_sha256"))
+    _check_tensors(weights, config, folder / WEIGHTS)
+    if cfg["architecture"] == "topk" and cfg.get("rescale_acts_by_decoder_norm"):
+        _fold_rescaling(weights)
+    sae = SAE(config)
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            getattr(sae, name).copy_(tensor)
+    if own.get("fingerprint") not in (None, sae.fingerprint):
+        raise FileError(
+            f"{folder / CONFIG} does not describe the weights beside it", got=sae.fingerprint,
+            accepted=own["fingerprint"],
+            fix="one of the two files was altered: restore both from where they came, or train the SAE again",
+        )  # fmt: skip
+    sae.training_summary = dict(own.get("training") or {})
+    if (folder / SPARSITY).is_file():
+        sparsity = _read_weights(folder / SPARSITY, None).get("sparsity")
+        sae.density = None if sparsity is None else 10.0 ** sparsity.float()
+    return sae
+
+
+def list_saes() -> pd.DataFrame:
+    """The SAEs that come with the package, one row each, indexed by the name that `load_sae` takes.
+
+    >>> sk.list_saes().index.name
+    'name'
+    """
+    import pandas as pd
+
+    columns = ["model_name", "hook_name", "activation", "d_in", "d_sae", "k", "n_tokens", "explained_variance", "mb"]
+    rows = {}
+    for name in _names():
+        folder = PRETRAINED / name
+        cfg = read_json(folder / CONFIG)
+        config = _from_saelens(cfg, folder / CONFIG)
+        training = cfg["metadata"].get("saekit", {}).get("training", {})
+        size = (folder / WEIGHTS).stat().st_size / 1e6 if (folder / WEIGHTS).is_file() else None
+        rows[name] = {c: getattr(config, c, training.get(c)) for c in columns} | {"mb": size}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("name")
+
+
+def _names() -> list[str]:
+    return sorted(p.parent.relative_to(PRETRAINED).as_posix() for p in PRETRAINED.rglob(CONFIG))
+
+
+def _named(path_or_name: str | Path) -> Path:
+    if isinstance(path_or_name, Path) or str(path_or_name).startswith((".", "/", "~")):
+        raise FileError(
+            f"no SAE folder at {path_or_name}", got=path_or_name, accepted=f"a folder with {CONFIG} and {WEIGHTS}",
+            fix="check the path; sk.list_saes() shows the SAEs that come with saekit",
+        )  # fmt: skip
+    names = _names()
+    if str(path_or_name) not in names:
+        raise unknown_name("SAE", path_or_name, names, fix="pass a folder that holds an SAE, or one of these names")
+    return PRETRAINED / str(path_or_name)
+
+
+def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
+    c = sae.config
+    out: dict[str, Any] = {
+        "architecture": sae.rule.architecture, "d_in": c.d_in, "d_sae": c.d_sae, "dtype": c.dtype, "device": "cpu",
+        "apply_b_dec_to_input": c.apply_b_dec_to_input, "normalize_activations": "none", "reshape_activations": "none",
+    }  # fmt: skip
+    if sae.rule.architecture == "topk":
+        out |= {"k": c.k, "rescale_acts_by_decoder_norm": False}
+    special = list(c.token_rule.special_ids) if c.token_rule else []
+    out["metadata"] = {
+        "sae_lens_version": SAELENS_VERSION, "model_name": c.model_name, "hook_name": c.hook_name,
+        "hook_head_index": None, "context_size": c.context_size, "prepend_bos": True, "dataset_path": c.dataset,
+        "exclude_special_tokens": special or False,
+        "saekit": {
+            "format": 1, "weights_sha256": weights_hash, "fingerprint": sae.fingerprint, "config": c.to_dict(),
+            "training": sae.training_summary,
+        },
+    }  # fmt: skip
+    return out
+
+
+def _from_saelens(cfg: Any, path: Path) -> SAEConfig:
+    if not isinstance(cfg, dict) or not {"architecture", "d_in", "d_sae"} <= cfg.keys():
+        raise FileError(
+            f"{path} does not describe an SAE", got=sorted(cfg) if isinstance(cfg, dict) else type(cfg).__name__,
+            accepted="SAELens 6 or later: architecture, d_in, d_sae, ...", fix="load and save it once with SAELens 6",
+        )  # fmt: skip
+    meta = cfg.get("metadata") or {}
+    version = str(cfg.get("sae_lens_version") or meta.get("sae_lens_version") or "")
+    if not version.split(".")[0].isdigit() or int(version.split(".")[0]) < 6:
+        raise FileError(
+            f"{path} is in SAELens' old layout", got=f"sae_lens_version {version or 'missing'}",
+            accepted="6.0.0 or later", fix="load and save it once with SAELens 6",
+        )  # fmt: skip
+    if cfg["architecture"] not in ACTIVATION_OF:
+        raise FileError(
+            f"{path}: saekit does not read this architecture", got=cfg["architecture"],
+            accepted=", ".join(ACTIVATION_OF), fix="use an SAE of one of these kinds",
+        )  # fmt: skip
+    for key in ("normalize_activations", "reshape_activations"):
+        if cfg.get(key, "none") != "none":
+            raise FileError(
+                f"{path}: {key} is not folded into the weights", got=cfg[key], accepted="none",
+                fix="fold it with SAELens (fold_activation_norm_scaling_factor) and save again, or use another SAE",
+            )  # fmt: skip
+    try:
+        if own := meta.get("saekit"):
+            config = SAEConfig.from_dict(own["config"])
+        else:
+            config = SAEConfig(
+                d_in=cfg["d_in"], d_sae=cfg["d_sae"], activation=ACTIVATION_OF[cfg["architecture"]],
+                k=cfg.get("k") if cfg["architecture"] == "topk" else None,
+                apply_b_dec_to_input=cfg.get("apply_b_dec_to_input", True), dtype=_dtype_name(cfg.get("dtype")),
+                hook_name=meta.get("hook_name"), model_name=meta.get("model_name"),
+                context_size=meta.get("context_size"), dataset=meta.get("dataset_path"),
+            )  # fmt: skip
+    except (SaekitError, KeyError, TypeError) as e:
+        raise FileError(
+            f"{path} holds a value that is not accepted: {e}", fix="restore the file, or save it again"
+        ) from e
+    if (RULES[config.activation].architecture, config.d_in, config.d_sae) != (
+        cfg["architecture"],
+        cfg["d_in"],
+        cfg["d_sae"],
+    ):
+        raise FileError(
+            f"{path} contradicts itself", got=f"{cfg['architecture']}, d_in {cfg['d_in']}, d_sae {cfg['d_sae']}",
+            accepted=f"what metadata.saekit says: {config.activation}, d_in {config.d_in}, d_sae {config.d_sae}",
+            fix="the file was altered: restore it from where it came",
+        )  # fmt: skip
+    return config.replace(dtype=_dtype_name(config.dtype))
+
+
+def _dtype_name(name: Any) -> str:
+    return "float64" if str(name).endswith("float64") else "float32"
+
+
+def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileError(
+            f"no file {path}", got="missing", accepted=f"{WEIGHTS} beside {CONFIG}", fix="copy the whole SAE folder"
+        )
+    if expected_hash is not None and sha256(path) != expected_hash:
+        raise FileError(
+            f"{path} is not the file that was saved", got=f"{path.stat().st_size} bytes with another hash",
+            accepted=f"sha256 {expected_hash[:16]}...",
+            fix="it is truncated or altered: copy it again, or train again (sk.train resumes from its checkpoints)",
+        )  # fmt: skip
+    try:
+        return load_file(path)
+    except SafetensorError as e:
+        raise FileError(
+            f"{path} is not a whole safetensors file", got=e, accepted="a file that SAELens or saekit wrote",
+            fix="it is truncated or altered: fetch or copy it again",
+        ) from e  # fmt: skip
+
+
+def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) -> None:
+    d_in, d_sae = config.d_in, config.d_sae
+    shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_enc": (d_sae,), "b_dec": (d_in,)}
+    if RULES[config.activation].has_threshold:
+        shapes["threshold"] = (d_sae,)
+    missing, unexpected = sorted(shapes.keys() - weights.keys()), sorted(weights.keys() - shapes.keys())
+    if missing or unexpected:
+        raise FileError(
+            f"{path} does not hold the tensors of a {config.activation} SAE",
+            got=f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}",
+            accepted=", ".join(shapes), fix=f"check that {CONFIG} belongs to this file",
+        )  # fmt: skip
+    for name, shape in shapes.items():
+        if tuple(weights[name].shape) != shape:
+            raise FileError(
+                f"{path}: {name} has the wrong shape", got=tuple(weights[name].shape), accepted=shape,
+                fix=f"check that {CONFIG} belongs to this file",
+            )  # fmt: skip
+
+
+def _fold_rescaling(weights: dict[str, Tensor]) -> None:
+    """SAELens' rescale_acts_by_decoder_norm is the same SAE as one with unit rows."""
+    norm = weights["W_dec"].float().norm(dim=1)
+    norm = torch.where(norm > 0, norm, torch.ones_like(norm))
+    weights["W_dec"] = weights["W_dec"] / norm[:, None]
+    weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())
