@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,10 +24,8 @@ from tqdm.auto import tqdm
 
 from ..errors import ConfigError, ContextLengthError, DataError, FileError, disk_errors
 from ..files import atomic_write
+from ..models import LanguageModel
 from .documents import Corpus, Document
-
-if TYPE_CHECKING:
-    from ..models import LanguageModel
 
 _TEXTS_PER_CALL = 256
 _BATCHES_PER_SORT = 16
@@ -107,10 +104,14 @@ class Windows:
         for start in range(0, len(self), stretch):
             order = start + torch.argsort(self.lengths[start : start + stretch], descending=True, stable=True)
             for rows in torch.split(order, batch_size):
-                lengths = self.lengths[rows]
-                width = int(lengths.max())
-                mask = (torch.arange(width) < lengths[:, None]).long()
-                yield self.tokens[rows, :width].long(), mask, rows
+                yield *self.batch(rows), rows
+
+    def batch(self, rows: Int64[Tensor, " batch"]) -> tuple[Int64[Tensor, "batch pos"], Int64[Tensor, "batch pos"]]:
+        """(tokens, attention_mask) of these windows, trimmed to the longest; what a model takes."""
+        lengths = self.lengths[rows]
+        width = int(lengths.max())
+        mask = (torch.arange(width) < lengths[:, None]).long()
+        return self.tokens[rows, :width].long(), mask
 
     def save(self, folder: str | Path) -> None:
         """Writes windows.safetensors and documents.parquet into `folder`, each atomically."""

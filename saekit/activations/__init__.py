@@ -1,0 +1,15 @@
+"""Activations at a hook point: shuffled batches from a model and a corpus, or from disk."""
+
+from .batches import ActivationBatches, activation_batches
+from .cache import ActivationCache, cache_activations, open_activations
+from .rule import find_token_rule, kept_activations
+
+__all__ = [
+    "ActivationBatches",
+    "ActivationCache",
+    "activation_batches",
+    "cache_activations",
+    "find_token_rule",
+    "kept_activations",
+    "open_activations",
+]

@@ -1,0 +1,247 @@
+"""Shuffled batches of activations, straight from a model and a corpus.
+
+The windows of an epoch are put in a random order, run through the model, and their tokens dropped into a pool; a batch
+is drawn from the pool at random and the model fills the gap. A token so waits in the pool for a random time, and its
+neighbours are spread as a full shuffle of about twice the pool would spread them. The pool runs on from one epoch into
+the next and is emptied at the end of the last. Knows nothing of autoencoders or of how a batch is used.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import chain, count
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..corpus import Corpus, Windows, iter_windows, tokenize
+from ..errors import ConfigError, DataError, MismatchError
+from ..models import LanguageModel
+from ..sae import TokenRule
+from .rule import WINDOWS_PER_RUN, find_token_rule, kept_activations, nothing_kept
+
+_RUNS_PER_SORT = 8
+
+
+class ActivationBatches(ABC, Iterator[Tensor]):
+    """An iterator of batches [batch_size, d_in] of shuffled activations, float32 on the CPU.
+
+    Every token that the rule keeps is seen once an epoch, each epoch in a new order. Batches are full; the tokens that
+    do not fill a last batch at the end of all epochs, fewer than `batch_size`, are the only ones left out. The order
+    depends on the seed alone, and a run goes on bit for bit from `state_dict`.
+    """
+
+    d_in: int
+    batch_size: int
+    hook_name: str
+    rule: TokenRule
+    """Which tokens are left out; belongs in the configuration of the SAE that is trained on these."""
+
+    @property
+    @abstractmethod
+    def n_tokens_per_epoch(self) -> int | None:
+        """Tokens kept in one epoch; None until the first has been read."""
+
+    @abstractmethod
+    def __next__(self) -> Float[Tensor, "batch d_in"]: ...
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs to go on from here."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state; MismatchError when it comes from other batches."""
+
+    def _check_state(self, state: dict[str, Any], identity: dict[str, Any]) -> None:
+        for key, mine in identity.items():
+            if state.get("identity", {}).get(key) != mine:
+                raise MismatchError(
+                    f"the saved state is of other batches: {key} differs",
+                    got=state.get("identity", {}).get(key),
+                    accepted=mine,
+                    fix="make the batches with the same arguments as before, or start anew",
+                )
+
+
+def mixed_seed(*parts: int) -> int:
+    """One seed from several numbers, the same in every version of Python."""
+    return random.Random(":".join(map(str, parts))).getrandbits(63)
+
+
+def activation_batches(
+    model: LanguageModel,
+    corpus: Corpus | Windows,
+    hook_name: str,
+    *,
+    batch_size: int,
+    rule: TokenRule | None = None,
+    buffer_tokens: int = 65_536,
+    length: int = 128,
+    seed: int = 0,
+    n_epochs: int | None = None,
+) -> ActivationBatches:
+    """Shuffled batches of activations at a hook point; the model runs as they are asked for.
+
+    `rule` None finds one with `find_token_rule`. `buffer_tokens` tokens are mixed at a time (float32: 4 * d_in bytes
+    each), and the first batch comes once they are filled. `n_epochs` None goes on for ever. To train more than once on
+    the same text use `cache_activations`, which runs the model once. A corpus that is a stream is tokenised as it is
+    read and shuffled within stretches of four buffers.
+
+    Raises UnknownNameError for the hook; DataError for activations that are not finite and for text with fewer kept
+    tokens than one batch.
+
+    >>> batches = sk.activation_batches(model, corpus, HOOK, batch_size=64, length=16, n_epochs=1)
+    >>> next(batches).shape
+    torch.Size([64, 32])
+    """
+    model.check_hook(hook_name)
+    for name, value in [("batch_size", batch_size), ("n_epochs", 1 if n_epochs is None else n_epochs)]:
+        if value < 1:
+            raise ConfigError(f"{name} is not positive", got=value, accepted="an integer of at least 1")
+    if buffer_tokens < batch_size:
+        raise ConfigError(
+            "buffer_tokens does not hold one batch",
+            got=buffer_tokens,
+            accepted=f"at least batch_size={batch_size}; ten times as much mixes well",
+        )
+    if isinstance(corpus, Corpus) and corpus.in_memory:
+        corpus = tokenize(corpus, model, length=length)
+    return _ModelBatches(model, corpus, hook_name, batch_size, rule, buffer_tokens, length, seed, n_epochs)
+
+
+class _ModelBatches(ActivationBatches):
+    def __init__(
+        self,
+        model: LanguageModel,
+        source: Corpus | Windows,
+        hook_name: str,
+        batch_size: int,
+        rule: TokenRule | None,
+        buffer_tokens: int,
+        length: int,
+        seed: int,
+        n_epochs: int | None,
+    ) -> None:
+        self.hook_name, self.batch_size, self.d_in = hook_name, batch_size, model.hook_width(hook_name)
+        self._model, self._source, self._length = model, source, length
+        self._seed, self._n_epochs, self._buffer_tokens = seed, n_epochs, buffer_tokens
+        first = next(opened := self._open())
+        self.rule = rule or find_token_rule(model, first, hook_name)
+        self._opened: Iterator[Windows] | None = chain([first], opened)  # a generator cannot be opened twice
+        n_pool = buffer_tokens
+        if isinstance(source, Windows):
+            n_pool = max(min(n_pool, source.n_tokens), batch_size)
+        self._full = n_pool
+        self._pool = torch.empty(n_pool + WINDOWS_PER_RUN * first.length, self.d_in)
+        self._n_pool = 0
+        self._generator = torch.Generator().manual_seed(seed)
+        self._at = (0, 0, 0)  # epoch, chunk and run to read next
+        self._n_read = 0  # tokens kept so far in this epoch
+        self._n_tokens_per_epoch: int | None = None
+        self._runs = self._read(self._at)
+
+    @property
+    def n_tokens_per_epoch(self) -> int | None:
+        return self._n_tokens_per_epoch
+
+    def __next__(self) -> Float[Tensor, "batch d_in"]:
+        while self._n_pool < self._full:
+            x = next(self._runs, None)
+            if x is None:
+                break
+            self._pool[self._n_pool : self._n_pool + len(x)] = x
+            self._n_pool += len(x)
+        if self._n_pool < self.batch_size:
+            raise StopIteration
+        return self._draw()
+
+    def _draw(self) -> Tensor:
+        """A random batch of the pool; the tokens at its end close the gaps."""
+        left = self._n_pool - self.batch_size
+        chosen = torch.randperm(self._n_pool, generator=self._generator)[: self.batch_size]
+        batch = self._pool[chosen]
+        stays = torch.ones(self.batch_size, dtype=torch.bool)
+        stays[chosen[chosen >= left] - left] = False
+        self._pool[chosen[chosen < left]] = self._pool[left : self._n_pool][stays]
+        self._n_pool = left
+        return batch
+
+    def _open(self) -> Iterator[Windows]:
+        if isinstance(self._source, Windows):
+            return iter([self._source])
+        chunk = max(1024, 4 * self._buffer_tokens // self._length)
+        return iter_windows(self._source, self._model, length=self._length, chunk_windows=chunk)
+
+    def _read(self, start: tuple[int, int, int]) -> Iterator[Tensor]:
+        """The kept activations of one run of the model after another, from `start` on, over all epochs."""
+        for epoch in count(start[0]) if self._n_epochs is None else range(start[0], self._n_epochs):
+            opened, self._opened = self._opened or self._open(), None
+            for chunk, windows in enumerate(opened):
+                if (epoch, chunk) < start[:2]:
+                    continue
+                for run, rows in enumerate(self._order(windows, epoch, chunk)):
+                    if (epoch, chunk, run) < start:
+                        continue
+                    _, x = kept_activations(self._model, windows, rows, self.hook_name, self.rule)
+                    self._at, self._n_read = (epoch, chunk, run + 1), self._n_read + len(x)
+                    yield x
+            self._end_epoch(epoch, windows)
+
+    def _order(self, windows: Windows, epoch: int, chunk: int) -> Iterator[Tensor]:
+        """The windows of each run: in random order, windows of like length together within every eight runs."""
+        generator = torch.Generator().manual_seed(mixed_seed(self._seed, epoch, chunk))
+        order = torch.randperm(len(windows), generator=generator)
+        for stretch in torch.split(order, WINDOWS_PER_RUN * _RUNS_PER_SORT):
+            runs = torch.split(stretch[windows.lengths[stretch].argsort(stable=True)], WINDOWS_PER_RUN)
+            for i in torch.randperm(len(runs), generator=generator).tolist():
+                yield runs[i]
+
+    def _end_epoch(self, epoch: int, windows: Windows) -> None:
+        if self._n_read == 0:
+            raise nothing_kept(windows, self.rule)
+        if self._n_read < self.batch_size:
+            raise DataError(
+                "the text has fewer tokens than one batch",
+                got=f"{self._n_read} kept tokens, batch_size={self.batch_size}",
+                fix=f"pass batch_size={self._n_read} or less, or more text",
+            )
+        self._n_tokens_per_epoch, self._n_read, self._at = self._n_read, 0, (epoch + 1, 0, 0)
+
+    def _identity(self) -> dict[str, Any]:
+        source = self._source.digest if isinstance(self._source, Windows) else self._source.name
+        return {
+            "kind": "model",
+            "text": source,
+            "model": self._model.fingerprint,
+            "weight_processing": self._model.weight_processing,
+            "hook_name": self.hook_name,
+            "rule": self.rule.to_dict(),
+            "batch_size": self.batch_size,
+            "buffer_tokens": self._buffer_tokens,
+            "length": self._length,
+            "seed": self._seed,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "identity": self._identity(),
+            "at": self._at,
+            "n_read": self._n_read,
+            "n_tokens_per_epoch": self._n_tokens_per_epoch,
+            "generator": self._generator.get_state(),
+            "pool": self._pool[: self._n_pool].clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._check_state(state, self._identity())
+        self._at, self._n_read = tuple(state["at"]), state["n_read"]
+        self._n_tokens_per_epoch = state["n_tokens_per_epoch"]
+        self._generator.set_state(state["generator"])
+        self._n_pool = len(state["pool"])
+        self._pool[: self._n_pool] = state["pool"]
+        self._runs = self._read(self._at)

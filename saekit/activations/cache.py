@@ -1,0 +1,288 @@
+"""Activations on disk: run the model once, train on them as often as you like.
+
+A folder with the windows themselves, shards of activations in corpus order (safetensors, memory-mapped) and a manifest
+that says which model, hook point, text and rule they are of and what each shard's SHA-256 is. A shard is written whole
+or not at all and entered in the manifest afterwards, so a run that was killed goes on where it was. Knows nothing of
+autoencoders.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..corpus import Corpus, Windows, tokenize
+from ..errors import ConfigError, DataError, FileError, MismatchError
+from ..models import LanguageModel
+from ..sae import TokenRule
+from .batches import ActivationBatches, mixed_seed
+from .rule import WINDOWS_PER_RUN, find_token_rule, kept_activations, nothing_kept
+from .shards import DTYPES, begin, check_shard, read_manifest, read_shard, write_shard
+
+
+class ActivationCache:
+    """Activations of a text at one hook point, on disk, with the text's windows. Made by `cache_activations`.
+
+    The shards stay on disk, memory-mapped; rows that are asked for come as float32 copies, yours to change.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.hook_name: str = manifest["hook_name"]
+        self.model_name: str = manifest["model_name"]
+        self.model_fingerprint: str = manifest["model_fingerprint"]
+        self.weight_processing: str = manifest["weight_processing"]
+        self.rule = TokenRule.from_dict(manifest["rule"])
+        self.d_in: int = manifest["d_in"]
+        self.dtype: str = manifest["dtype"]
+        self.digest: str = hashlib.sha256("".join(s["sha256"] for s in manifest["shards"]).encode()).hexdigest()[:16]
+        """16 hexadecimal digits of all that is stored."""
+        self.windows = Windows.load(path)
+        self._shards = [read_shard(path / s["file"]) for s in manifest["shards"]]
+        self._starts = [0]
+        for x, _ in self._shards:
+            self._starts.append(self._starts[-1] + len(x))
+
+    @property
+    def n_tokens(self) -> int:
+        """Kept tokens."""
+        return self._starts[-1]
+
+    @cached_property
+    def position(self) -> Int64[Tensor, " n_tokens"]:
+        """For each kept token window * length + place in the window; ascending."""
+        return torch.cat([position for _, position in self._shards])
+
+    def x(self, rows: slice | Sequence[int] | Int64[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
+        """The activations of these kept tokens, in the order asked for.
+
+        >>> cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
+        >>> cache.x([2, 0]).shape
+        torch.Size([2, 32])
+        """
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(self.n_tokens)
+            if step != 1:
+                return self.x(torch.arange(start, stop, step))
+            parts = [
+                x[max(start - first, 0) : stop - first]
+                for (x, _), first in zip(self._shards, self._starts[:-1], strict=True)
+                if first < stop and first + len(x) > start
+            ]
+            return torch.cat(parts).float() if parts else torch.empty(0, self.d_in)
+        rows = torch.as_tensor(rows, dtype=torch.long)
+        if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= self.n_tokens):
+            raise DataError(
+                "a row outside the cache",
+                got=f"{int(rows.min())} to {int(rows.max())}",
+                accepted=f"0 to {self.n_tokens - 1}",
+            )
+        out = torch.empty(len(rows), self.d_in)
+        order = rows.argsort()
+        ends = torch.searchsorted(rows[order], torch.tensor(self._starts)).tolist()
+        for (x, _), first, a, b in zip(self._shards, self._starts[:-1], ends[:-1], ends[1:], strict=True):
+            if a < b:
+                out[order[a:b]] = x[rows[order[a:b]] - first].float()
+        return out
+
+    def chunks(self, n_tokens: int = 8192) -> Iterator[tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]]:
+        """(position, x) of all kept tokens in the text's order, `n_tokens` at a time.
+
+        >>> cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
+        >>> sum(len(x) for position, x in cache.chunks(100)) == cache.n_tokens
+        True
+        """
+        for start in range(0, self.n_tokens, n_tokens):
+            part = slice(start, start + n_tokens)
+            yield self.position[part], self.x(part)
+
+    def batches(self, batch_size: int, seed: int = 0, n_epochs: int | None = None) -> ActivationBatches:
+        """Shuffled batches over the whole cache, a full shuffle each epoch; `n_epochs` None goes on for ever.
+
+        >>> cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
+        >>> next(cache.batches(32)).shape
+        torch.Size([32, 32])
+        """
+        return _CachedBatches(self, batch_size, seed, n_epochs)
+
+    def check(self, model: LanguageModel, hook_name: str | None = None) -> None:
+        """Raises MismatchError when the activations are of another model, weight processing or hook point."""
+        mine = (self.model_fingerprint, self.weight_processing, hook_name and self.hook_name)
+        theirs = (model.fingerprint, model.weight_processing, hook_name)
+        for what, seen, wanted in zip(("model", "weight processing", "hook point"), theirs, mine, strict=True):
+            if seen != wanted:
+                raise MismatchError(
+                    f"the activations in {self.path} are of another {what}",
+                    got=seen if what != "model" else f"{model.name} ({seen})",
+                    accepted=wanted if what != "model" else f"{self.model_name} ({wanted})",
+                    fix="use the model they were read from, or write another cache",
+                )
+
+    def __len__(self) -> int:
+        return self.n_tokens
+
+    def __repr__(self) -> str:
+        size = sum(x.nbytes for x, _ in self._shards) / 1e6
+        return (
+            f"ActivationCache {self.path}\n"
+            f"  {self.n_tokens:,} tokens x {self.d_in} at {self.hook_name} of "
+            f"{self.model_name} ({self.dtype}, {size:,.0f} MB, {len(self._shards)} shards)\n"
+            f"  {self.rule.describe()}"
+        )
+
+
+class _CachedBatches(ActivationBatches):
+    def __init__(self, cache: ActivationCache, batch_size: int, seed: int, n_epochs: int | None) -> None:
+        if batch_size < 1 or (n_epochs is not None and n_epochs < 1):
+            raise ConfigError(
+                "no batches", got=f"batch_size={batch_size}, n_epochs={n_epochs}", accepted="both at least 1"
+            )
+        if batch_size > cache.n_tokens:
+            raise DataError(
+                "the cache has fewer tokens than one batch",
+                got=f"{cache.n_tokens} kept tokens, batch_size={batch_size}",
+                fix=f"pass batch_size={cache.n_tokens} or less, or cache more text",
+            )
+        self.hook_name, self.rule, self.d_in, self.batch_size = cache.hook_name, cache.rule, cache.d_in, batch_size
+        self._cache, self._seed, self._n_epochs = cache, seed, n_epochs
+        self._n_drawn = 0
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    @property
+    def n_tokens_per_epoch(self) -> int:
+        return self._cache.n_tokens
+
+    def __next__(self) -> Float[Tensor, "batch d_in"]:
+        n = self._cache.n_tokens
+        if self._n_epochs is not None and self._n_drawn + self.batch_size > n * self._n_epochs:
+            raise StopIteration
+        rows: list[Tensor] = []
+        left = self.batch_size
+        while left:
+            epoch, at = divmod(self._n_drawn, n)
+            if self._order[0] != epoch:
+                generator = torch.Generator().manual_seed(mixed_seed(self._seed, epoch))
+                self._order = epoch, torch.randperm(n, generator=generator)
+            rows.append(self._order[1][at : at + left])
+            self._n_drawn, left = self._n_drawn + len(rows[-1]), left - len(rows[-1])
+        return self._cache.x(torch.cat(rows))
+
+    def _identity(self) -> dict[str, Any]:
+        return {"kind": "cache", "cache": self._cache.digest, "batch_size": self.batch_size, "seed": self._seed}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"identity": self._identity(), "n_drawn": self._n_drawn}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._check_state(state, self._identity())
+        self._n_drawn = state["n_drawn"]
+
+
+def cache_activations(
+    model: LanguageModel,
+    corpus: Corpus | Windows,
+    hook_name: str,
+    path: str | Path,
+    *,
+    rule: TokenRule | None = None,
+    length: int = 128,
+    dtype: str = "float32",
+    progress: bool = True,
+) -> ActivationCache:
+    """Activations of the whole text at a hook point, on disk in the folder `path`, with the windows they belong to.
+
+    The same call goes on with what an interrupted one has left, and reads what a finished one has. `rule` None finds
+    one with `find_token_rule`; left out tokens are not stored. A token takes d_in * 4 bytes, half of it as "float16" or
+    "bfloat16".
+
+    Raises MismatchError when `path` holds activations of another model, hook point, text, rule or dtype; FileError for
+    a shard that was altered or cut short; DiskFullError, with all finished shards kept; DataError for activations that
+    are not finite.
+
+    >>> sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False).hook_name == HOOK
+    True
+    """
+    path = Path(path).expanduser()
+    if dtype not in DTYPES:
+        raise ConfigError("unknown dtype for activations on disk", got=dtype, accepted=", ".join(DTYPES))
+    model.check_hook(hook_name)
+    windows = corpus if isinstance(corpus, Windows) else tokenize(corpus, model, length=length, progress=progress)
+    identity = {
+        "model_name": model.name,
+        "model_fingerprint": model.fingerprint,
+        "weight_processing": model.weight_processing,
+        "hook_name": hook_name,
+        "d_in": model.hook_width(hook_name),
+        "dtype": dtype,
+        "text": windows.digest,
+        "length": windows.length,
+    }
+    manifest = begin(path, windows, identity, lambda: rule or find_token_rule(model, windows, hook_name))
+    if rule is not None and rule != TokenRule.from_dict(manifest["rule"]):
+        raise MismatchError(
+            f"{path} holds activations chosen by another rule",
+            got=rule.describe(),
+            accepted=TokenRule.from_dict(manifest["rule"]).describe(),
+            fix="pass that rule or None, or another folder",
+        )
+    _fill(model, windows, path, manifest, progress)
+    return ActivationCache(path, manifest)
+
+
+def _fill(model: LanguageModel, windows: Windows, path: Path, manifest: dict[str, Any], progress: bool) -> None:
+    """Runs the model for every shard that is not there yet."""
+    rule, hook_name = TokenRule.from_dict(manifest["rule"]), manifest["hook_name"]
+    done = {shard["file"] for shard in manifest["shards"]}
+    per_shard = manifest["windows_per_shard"]
+    bar = tqdm(desc="activations", unit=" tokens", unit_scale=True, total=windows.n_tokens, disable=not progress)
+    with bar:
+        for n in range(manifest["n_shards"]):
+            of_shard = torch.arange(n * per_shard, min((n + 1) * per_shard, len(windows)))
+            if f"shard-{n:05d}.safetensors" in done:
+                bar.initial += int(windows.lengths[of_shard].sum())
+                bar.update(int(windows.lengths[of_shard].sum()))
+                continue
+            by_length = of_shard[windows.lengths[of_shard].argsort(stable=True)]
+            parts: list[tuple[Tensor, Tensor]] = []
+            for rows in torch.split(by_length, WINDOWS_PER_RUN):
+                parts.append(kept_activations(model, windows, rows, hook_name, rule))
+                bar.update(int(windows.lengths[rows].sum()))
+            position, x = torch.cat([p for p, _ in parts]), torch.cat([x for _, x in parts])
+            order = position.argsort()
+            write_shard(path, n, x[order], position[order], manifest)
+    if not any(shard["n_tokens"] for shard in manifest["shards"]):
+        raise nothing_kept(windows, rule)
+
+
+def open_activations(path: str | Path, *, verify: bool = True) -> ActivationCache:
+    """The activations that `cache_activations` wrote into the folder `path`.
+
+    `verify=False` skips the checksums (a second or so for a gigabyte) but not the sizes. Raises FileError when the
+    cache is missing, not finished, or a file of it was altered or cut short.
+
+    >>> cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
+    >>> sk.open_activations(tmp_path).n_tokens == cache.n_tokens
+    True
+    """
+    path = Path(path).expanduser()
+    manifest = read_manifest(path)
+    if len(manifest["shards"]) < manifest["n_shards"]:
+        raise FileError(
+            f"the activations in {path} are not finished",
+            got=f"{len(manifest['shards'])} of {manifest['n_shards']} shards",
+            fix="call cache_activations with the same arguments to go on",
+        )
+    for shard in manifest["shards"]:
+        check_shard(path, shard, verify)
+    cache = ActivationCache(path, manifest)
+    if verify and cache.windows.digest != manifest["text"]:
+        raise FileError(f"the windows in {path} were altered", fix="delete the folder and write it again")
+    return cache

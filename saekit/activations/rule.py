@@ -1,0 +1,91 @@
+"""Which tokens count, and the activations of those that do.
+
+Special tokens and attention sinks are left out of training, statistics and metrics. A sink is a position on which a
+model parks attention it has no use for; its activation is a hundred times larger than any other and means nothing (Sun
+et al. 2024, "Massive activations in large language models"). In the default model the first position is always one and
+some tokens make the second one too; a bound on the norm, a few times the median, separates them cleanly. The rule is
+found here once and then travels with the autoencoder. Nothing here knows about autoencoders, buffers or disks.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ..corpus import Windows
+from ..errors import ConfigError, DataError
+from ..models import LanguageModel
+from ..sae import TokenRule
+
+WINDOWS_PER_RUN = 32
+"""Windows in one run of the model: on two CPU cores the most tokens/s at 128 tokens a window."""
+
+
+def find_token_rule(
+    model: LanguageModel, windows: Windows, hook_name: str, n_windows: int = 64, multiple: float = 4.0
+) -> TokenRule:
+    """The rule that leaves out special tokens and tokens whose norm is above `multiple` medians.
+
+    The median is over the tokens, special ones apart, of up to `n_windows` windows taken evenly from `windows`; the
+    same each time. It is stored as a norm, so that the rule can be applied to one token at a time.
+
+    >>> rule = sk.find_token_rule(model, sk.tokenize(corpus, model, length=16), HOOK)
+    >>> rule.max_norm > 0 and model.bos_id in rule.special_ids
+    True
+    """
+    if n_windows < 1 or multiple <= 1:
+        raise ConfigError(
+            "no rule can be found this way", got=(n_windows, multiple), accepted="n_windows >= 1, multiple > 1"
+        )
+    special = TokenRule(special_ids=tuple(sorted(model.special_ids)))
+    sample = torch.linspace(0, len(windows) - 1, min(n_windows, len(windows))).long()
+    sample = sample[windows.lengths[sample].argsort(stable=True)]
+    norms = [
+        kept_activations(model, windows, rows, hook_name, special)[1].norm(dim=-1)
+        for rows in torch.split(sample, WINDOWS_PER_RUN)
+    ]
+    norm = torch.cat(norms)
+    if not len(norm):
+        raise nothing_kept(windows, special)
+    return TokenRule(special_ids=special.special_ids, max_norm=multiple * float(norm.median()))
+
+
+def kept_activations(
+    model: LanguageModel, windows: Windows, rows: Int64[Tensor, " batch"], hook_name: str, rule: TokenRule
+) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]:
+    """(position, x) of the tokens of some windows that `rule` keeps, after one run of the model.
+
+    `position` is row * windows.length + place in the window, in the order of `rows`; `x` is float32 on the CPU. Raises
+    DataError with the window, document and position when an activation is NaN or infinite.
+
+    >>> windows = sk.tokenize(corpus, model, length=16)
+    >>> position, x = sk.activations.kept_activations(model, windows, torch.tensor([2]), HOOK, sk.TokenRule())
+    >>> position[0].item(), x.shape
+    (32, torch.Size([16, 32]))
+    """
+    tokens, mask = windows.batch(rows)
+    x = model.activations(tokens, hook_name, attention_mask=mask).float()
+    real = mask.bool().to(x.device)
+    finite = x.isfinite().all(-1) | ~real
+    if not finite.all():
+        row, place = (~finite).nonzero()[0].tolist()
+        window = int(rows[row])
+        raise DataError(
+            f"the activations at {hook_name} are not finite in window {window}, document "
+            f"{int(windows.documents[window, place])}, position {place}",
+            got=x[row, place].max().item(),
+            accepted="finite numbers",
+            fix="look at that text and at the model's weights; a wider dtype helps when they overflow",
+        )
+    keep = rule.keep(tokens.to(x.device), x) & real
+    position = rows[:, None] * windows.length + torch.arange(tokens.shape[1])
+    return position[keep.cpu()], x[keep].cpu()
+
+
+def nothing_kept(windows: Windows, rule: TokenRule) -> DataError:
+    return DataError(
+        "no token is left to train on: every one is excluded",
+        got=f"{windows!r}, {rule.describe()}",
+        fix="check that the text is not only special tokens, or pass another rule",
+    )

@@ -1,0 +1,128 @@
+"""The files of an activation cache: the manifest and the shards it lists.
+
+Knows the folder's layout and nothing of models, rules or what is done with the activations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..corpus import Windows
+from ..errors import DataError, FileError, MismatchError, disk_errors
+from ..files import atomic_write, read_json, sha256, write_json
+from ..sae import TokenRule
+
+FORMAT = 1
+SHARD_TOKENS = 32_768
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_MEND = "delete that file and call cache_activations with the same arguments: it alone is made again"
+
+
+def begin(path: Path, windows: Windows, identity: dict[str, Any], find_rule: Callable[[], TokenRule]) -> dict[str, Any]:
+    """The manifest of the cache in `path`: a new one, or that of an earlier run of the same, its shards checked."""
+    if (path / "manifest.json").is_file():
+        manifest = read_manifest(path)
+        for key, mine in identity.items():
+            if manifest[key] != mine:
+                raise MismatchError(
+                    f"{path} holds activations that differ in {key.replace('_', ' ')}",
+                    got=mine,
+                    accepted=manifest[key],
+                    fix="write to another folder, or delete this one",
+                )
+        manifest["shards"] = [shard for shard in manifest["shards"] if (path / shard["file"]).exists()]
+        for shard in manifest["shards"]:
+            check_shard(path, shard, verify=True)
+    else:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FileError(
+                f"{path} exists and is not an activation cache",
+                got="a folder with other files" if path.is_dir() else "a file",
+                accepted="a new or empty folder, or an activation cache",
+                fix="pass another path",
+            )
+        per_shard = max(1, SHARD_TOKENS // windows.length)
+        manifest = {
+            "format": FORMAT,
+            **identity,
+            "rule": find_rule().to_dict(),
+            "windows_per_shard": per_shard,
+            "n_shards": -(-len(windows) // per_shard),
+            "shards": [],
+        }
+        write_json(path / "manifest.json", manifest)
+    for part in path.glob(".*.part"):  # what a killed run left half-written
+        part.unlink(missing_ok=True)
+    try:
+        stored = Windows.load(path).digest
+    except FileError:
+        stored = None
+    if stored != windows.digest:
+        windows.save(path)
+    return manifest
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest in `path`; FileError when there is none or it is of another format."""
+    if not (path / "manifest.json").is_file():
+        raise FileError(f"no activation cache in {path}", got=path, fix="write one with cache_activations")
+    manifest = read_json(path / "manifest.json")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "windows_per_shard" not in manifest:
+        raise FileError(
+            f"{path / 'manifest.json'} is not the manifest of an activation cache",
+            got=manifest.get("format") if isinstance(manifest, dict) else manifest,
+            accepted=f"format {FORMAT}",
+            fix="write it again with cache_activations",
+        )
+    return manifest
+
+
+def write_shard(
+    path: Path, n: int, x: Float[Tensor, "n d_in"], position: Int64[Tensor, " n"], manifest: dict[str, Any]
+) -> None:
+    """Writes shard `n` whole or not at all, then enters it in the manifest."""
+    stored = x.to(DTYPES[manifest["dtype"]])
+    if not stored.isfinite().all():
+        raise DataError(
+            f"activations overflow {manifest['dtype']}",
+            got=float(x.abs().max()),
+            accepted=f"at most {torch.finfo(stored.dtype).max:g}",
+            fix='pass dtype="bfloat16" or "float32"',
+        )
+    file = f"shard-{n:05d}.safetensors"
+    data = save({"x": stored.contiguous(), "position": position.contiguous()})
+    with atomic_write(path / file) as part:
+        part.write_bytes(data)
+    entry = {"file": file, "n_tokens": len(x), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest["shards"] = sorted([*manifest["shards"], entry], key=lambda shard: str(shard["file"]))
+    write_json(path / "manifest.json", manifest)
+
+
+def read_shard(file: Path) -> tuple[Float[Tensor, "n d_in"], Int64[Tensor, " n"]]:
+    """(x, position) of a shard, memory-mapped, x in its dtype on disk."""
+    with disk_errors(file):
+        try:
+            with safe_open(file, framework="pt") as f:
+                return f.get_tensor("x"), f.get_tensor("position")
+        except SafetensorError as e:
+            raise FileError(f"{file} is damaged: {e}", fix=_MEND) from e
+
+
+def check_shard(path: Path, shard: dict[str, Any], verify: bool) -> None:
+    """FileError when a shard is missing, cut short or, if `verify`, altered."""
+    file = path / shard["file"]
+    if not file.is_file():
+        raise FileError(f"{file} is missing", got="no such file", fix="call cache_activations to make it again")
+    if (size := file.stat().st_size) != shard["bytes"]:
+        raise FileError(f"{file} was cut short or added to", got=f"{size} bytes", accepted=shard["bytes"], fix=_MEND)
+    if verify and (digest := sha256(file)) != shard["sha256"]:
+        raise FileError(f"{file} was altered", got=f"SHA-256 {digest}", accepted=shard["sha256"], fix=_MEND)
