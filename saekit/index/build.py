@@ -1,0 +1,233 @@
+"""Building an index: one pass over a corpus, then everything a feature's card shows, computed from what the pass kept.
+
+The pass (`parts`) keeps the sparse activations and nothing else, so that maxima need not be known while it runs. After
+it, the activations are turned to be by feature, summarised a block of features at a time (`statistics`), joined by what
+the decoder alone says (`directions`), and written (`store`). What is held at once is the sparse activations twice, 16
+bytes for each firing, and one block. Cost and memory: benchmarks/index_build.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..activations import ActivationCache, find_token_rule
+from ..corpus import Corpus, Windows
+from ..errors import ConfigError, DataError, MismatchError, disk_errors
+from . import directions, store
+from .parts import Encoder, Source, claim, encode_all, join_parts, progress_bar, refuse_other
+from .query import FeatureIndex
+from .records import N_INTERVALS
+from .statistics import N_BINS, Summary, Tokens, summarise
+
+if TYPE_CHECKING:
+    from ..models import LanguageModel
+    from ..sae import SAE, TokenRule
+
+N_EFFECTS = 10
+N_NEIGHBOURS = 10
+_NOT_RESIDUAL = ("hook_q", "hook_k", "hook_v", "hook_z", ".q.", ".k.", ".v.", ".o.hook_in", "hook_result", "rot_")
+
+
+def build_index(
+    model: LanguageModel,
+    sae: SAE,
+    corpus: Corpus | Windows | ActivationCache,
+    *,
+    out: str | Path,
+    hook_name: str | None = None,
+    length: int = 128,
+    n_top: int = 20,
+    n_per_interval: int = 5,
+    batch_size: int = 32,
+    seed: int = 0,
+    resume: bool = True,
+    progress: bool = True,
+) -> FeatureIndex:
+    """The index of every feature of `sae` on `corpus`, written to the folder `out`.
+
+    The corpus is run once, in windows of `length` tokens (Windows and caches keep their own). The SAE's token rule
+    decides which tokens count; an SAE without one gets the default rule, found on the first windows. Stored for each
+    feature: statistics, histogram, the `n_top` strongest contexts (at most one a window), `n_per_interval` contexts
+    drawn with `seed` from each tenth of its range, logit effects, neighbours; and all activations.
+
+    A build that was stopped goes on where it was when it is called again; an `out` that holds the finished index of the
+    same build is opened, not built again. resume=False begins anew. `hook_name` is needed only for an SAE that does not
+    know its own.
+
+    Raises MismatchError for an SAE of another model, hook or weight processing, and for a folder that holds the index
+    of another build; DataError for an empty corpus or activations that are not finite; DiskFullError, after which the
+    same call goes on.
+
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> index.features.loc[3, ["density", "max"]].round(1).to_dict()  # doctest: +SKIP
+    {'density': 0.1, 'max': 1.2}
+    """
+    out = Path(out)
+    hook_name = _check(model, sae, corpus, hook_name, n_top, n_per_interval)
+    windows = corpus.windows if isinstance(corpus, ActivationCache) else corpus
+    source = Source(corpus, model, windows.length if isinstance(windows, Windows) else length)
+    plan = {
+        "sae": sae.fingerprint, "model": model.fingerprint, "hook": hook_name, "corpus": source.name,
+        "window_length": source.length, "parameters": {"n_top": n_top, "n_per_interval": n_per_interval, "seed": seed},
+    }  # fmt: skip
+    parts = out / "parts"
+    if (out / store.MANIFEST).is_file():
+        found = store.Store(out)
+        refuse_other(out, found.manifest["plan"], plan, "the index")
+        if resume:
+            return FeatureIndex(_same_corpus(found, source), model=model, sae=sae)
+    if not resume and parts.is_dir():
+        shutil.rmtree(parts)
+    claim(parts, plan)
+    rule = _rule(sae, source, hook_name)
+    encoder = Encoder(model, sae, hook_name, rule, batch_size)
+    was_training = sae.training
+    sae.eval()
+    try:
+        with progress_bar(source, progress) as bar:
+            all_windows, files = encode_all(source, encoder, parts, bar)
+            bar.set_postfix_str("summarising")
+            _write(out, plan, encoder, all_windows, files)
+    finally:
+        sae.train(was_training)
+    with disk_errors(out):
+        shutil.rmtree(parts)
+        for leftover in out.glob(".*.part"):
+            leftover.unlink()
+    return FeatureIndex(store.Store(out), model=model, sae=sae)
+
+
+def _check(model: LanguageModel, sae: SAE, corpus: Any, hook_name: str | None, n_top: int, n_per_interval: int) -> str:
+    """The hook's name, after everything that can be known to be wrong before the pass."""
+    if not isinstance(corpus, (Corpus, Windows, ActivationCache)):
+        raise ConfigError(
+            "not a corpus", got=type(corpus).__name__, accepted="a Corpus, Windows or an ActivationCache",
+            fix="make one with sk.load_corpus",
+        )  # fmt: skip
+    for name, value in (("n_top", n_top), ("n_per_interval", n_per_interval)):
+        if value < 1:
+            raise ConfigError(f"{name} is not positive", got=value, accepted="an integer of at least 1")
+    hook_name = hook_name or sae.config.hook_name
+    if hook_name is None:
+        raise ConfigError("the SAE does not say at which hook point it reads", fix="pass hook_name=...")
+    sae.check(model, hook_name)
+    if isinstance(corpus, ActivationCache):
+        corpus.check(model, hook_name)
+        if sae.config.token_rule is not None and sae.config.token_rule != corpus.rule:
+            raise MismatchError(
+                "the activation cache left out other tokens than the SAE does", got=corpus.rule.describe(),
+                accepted=sae.config.token_rule.describe(),
+                fix="cache_activations(..., rule=sae.config.token_rule), or pass the corpus itself",
+            )  # fmt: skip
+    return hook_name
+
+
+def _rule(sae: SAE, source: Source, hook_name: str) -> TokenRule:
+    if isinstance(source.data, ActivationCache):
+        return source.data.rule
+    if sae.config.token_rule is not None:
+        return sae.config.token_rule
+    first = next(islice(source.chunks(), 1), None)
+    if first is None:
+        raise DataError("there is nothing to index", got="no windows", accepted="at least one window of tokens")
+    return find_token_rule(source.model, first, hook_name)
+
+
+def _same_corpus(found: store.Store, source: Source) -> store.Store:
+    """`found` itself; MismatchError when it is the index of other text than the source's."""
+    digest = Windows.concatenate(list(source.chunks())).digest
+    if digest != found.manifest["windows"]:
+        raise MismatchError(
+            f"{found.folder} holds the index of another corpus of the same name", got=digest,
+            accepted=found.manifest["windows"],
+            fix="pass another folder as out=, or delete this one if it is no longer needed",
+        )  # fmt: skip
+    return found
+
+
+def _write(out: Path, plan: dict[str, Any], encoder: Encoder, windows: Windows, files: list[Path]) -> None:
+    """Everything that is made of the parts, and the manifest at the end."""
+    model, sae = encoder.model, encoder.sae
+    position, rows = join_parts(files, windows.length)
+    if not len(position):
+        raise DataError(
+            "no token of the corpus counts under the token rule", got=encoder.rule.describe(),
+            accepted="text with tokens that are neither special nor attention sinks", fix="check the corpus",
+        )  # fmt: skip
+    document = windows.documents.reshape(-1).numpy()[position]
+    d_sae = int(sae.config.d_sae)
+    columns = rows.transpose(d_sae)
+    tokens = Tokens(position, document, windows.length)
+    parameters = plan["parameters"]
+    summary = summarise(columns, tokens, **parameters)
+    (out / store.MANIFEST).unlink(missing_ok=True)
+    windows.save(out)
+    store.save_tensors(out / "by_token.safetensors", {"position": position, **rows._asdict()})
+    store.save_tensors(out / "by_feature.safetensors", columns._asdict())
+    del rows
+    store.save_frame(out / "features.parquet", _features(summary, sae, model, encoder.hook_name))
+    store.save_frame(out / "contexts.parquet", _contexts(summary.contexts, windows))
+    shown = model.token_strings(range(model.d_vocab))
+    store.save_frame(out / "vocabulary.parquet", pd.DataFrame({"token": shown}))
+    store.write_manifest(out, {
+        "plan": plan,
+        "windows": windows.digest,
+        "sae": {"fingerprint": sae.fingerprint, "config": sae.config.to_dict()},
+        "model": {"name": model.name, "fingerprint": model.fingerprint, "weight_processing": model.weight_processing},
+        "hook_name": encoder.hook_name,
+        "corpus": plan["corpus"],
+        "token_rule": encoder.rule.to_dict(),
+        "counts": {
+            "n_windows": len(windows), "length": windows.length, "n_tokens": len(position), "d_sae": d_sae,
+            "n_documents": windows.n_documents, "n_firings": len(columns.column),
+            "n_dead": int(summary.stats["dead"].sum()),
+        },
+        "parameters": {**parameters, "n_bins": N_BINS, "n_intervals": N_INTERVALS},
+    })  # fmt: skip
+
+
+def _features(summary: Summary, sae: SAE, model: LanguageModel, hook_name: str) -> pd.DataFrame:
+    table = summary.stats.copy()
+    table.index.name = "feature"
+    table["histogram"] = list(summary.histogram)
+    near = directions.neighbours(sae.W_dec, N_NEIGHBOURS)
+    table["neighbours"], table["cosines"] = list(near.column.numpy().astype(np.int32)), list(near.value.numpy())
+    if writes_to_residual(hook_name) and sae.config.d_in == model.d_model:
+        ranked = directions.logit_effects(sae.W_dec, model.unembedding(), N_EFFECTS)
+        columns = [(r.column.numpy().astype(np.int32), r.value.numpy()) for r in ranked]
+    else:
+        columns = [(np.zeros((len(table), 0), np.int32), np.zeros((len(table), 0), np.float32))] * 2
+    for name, (ids, effects) in zip(("promoted", "suppressed"), columns, strict=True):
+        table[name], table[f"{name}_effect"] = list(ids), list(effects)
+    return table
+
+
+def writes_to_residual(hook_name: str) -> bool:
+    """Whether what is at this hook point lies in the residual stream's own basis, so that it has logit effects.
+
+    >>> from saekit.index.build import writes_to_residual
+    >>> writes_to_residual("blocks.0.hook_resid_post"), writes_to_residual("blocks.0.attn.hook_z")
+    (True, False)
+    """
+    return not any(part in hook_name for part in _NOT_RESIDUAL)
+
+
+def _contexts(table: pd.DataFrame, windows: Windows) -> pd.DataFrame:
+    position = table["position"].to_numpy()
+    return pd.DataFrame(
+        {
+            "feature": table["feature"],
+            "interval": table["interval"],
+            "rank": table["rank"],
+            "window": (position // windows.length).astype(np.int32),
+            "pos": (position % windows.length).astype(np.int32),
+            "document": windows.documents.reshape(-1).numpy()[position],
+            "activation": table["activation"],
+        }
+    )

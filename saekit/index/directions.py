@@ -1,0 +1,68 @@
+"""What a feature's decoder direction says without any text: its logit effects and its neighbours.
+
+Both are matrix products against something large, done a block of features at a time. Knows nothing of files or of
+which features fire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Ranked(NamedTuple):
+    """The best columns of each row, best first."""
+
+    column: Int[Tensor, "rows n"]
+    value: Float[Tensor, "rows n"]
+
+
+@torch.inference_mode()
+def logit_effects(
+    W_dec: Float[Tensor, "d_sae d_in"], unembedding: Float[Tensor, "d_in d_vocab"], n: int = 10, block: int = 256
+) -> tuple[Ranked, Ranked]:
+    """The n tokens each feature promotes most and the n it suppresses most, with the effect on their logits.
+
+    The effect is that of one unit of the feature written straight to the unembedding, less its mean over the
+    vocabulary, up to the scale of the final norm ("direct logit attribution": nostalgebraist, logit lens, 2020).
+
+    >>> U = torch.tensor([[3.0, 0, 0], [0, 0, 6]])
+    >>> promoted, suppressed = sk.index.directions.logit_effects(torch.eye(2), U, n=1)
+    >>> promoted.column.flatten().tolist(), promoted.value.flatten().tolist()
+    ([0, 2], [2.0, 4.0])
+    """
+    n = min(n, unembedding.shape[1])
+    U = unembedding.float() - unembedding.float().mean(1, keepdim=True)
+    up, down = [], []
+    for rows in torch.split(W_dec.detach().to(U.device, torch.float32), block):
+        effect = rows @ U
+        up.append(effect.topk(n, sorted=True))
+        down.append(effect.topk(n, largest=False, sorted=True))
+    return _stack(up), _stack(down)
+
+
+@torch.inference_mode()
+def neighbours(W_dec: Float[Tensor, "d_sae d_in"], n: int = 10, block: int = 1024) -> Ranked:
+    """The n features whose decoder directions have the highest cosine with each feature's, itself left out.
+
+    >>> sk.index.directions.neighbours(torch.tensor([[1.0, 0], [0, 1], [1, 2]]), 1).column.flatten().tolist()
+    [2, 2, 1]
+    """
+    unit = torch.nn.functional.normalize(W_dec.detach().float(), dim=1)
+    n = min(n, len(unit) - 1)
+    found = []
+    for first in range(0, len(unit), block):
+        cosine = unit[first : first + block] @ unit.T
+        rows = torch.arange(len(cosine), device=cosine.device)
+        cosine[rows, rows + first] = -torch.inf
+        found.append(cosine.topk(n, sorted=True))
+    return _stack(found)
+
+
+def _stack(parts: Sequence[tuple[Tensor, Tensor]]) -> Ranked:
+    """topk's (values, indices) of successive rows as one Ranked on the CPU."""
+    return Ranked(torch.cat([i for _, i in parts]).cpu(), torch.cat([v for v, _ in parts]).cpu())

@@ -1,0 +1,232 @@
+"""The one pass over a corpus: windows in, sparse activations out, kept in parts so that a killed build goes on.
+
+A part is the activations of CHUNK_WINDOWS successive windows in one file, written atomically, and marked with a digest
+of the windows and one of its own contents. A later run of the same build computes only the parts that are missing or
+damaged; because a part depends on nothing outside it, the result is the same as that of a build never interrupted.
+Knows nothing of statistics; what is made of the parts is the business of `build`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from scipy import sparse
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..activations import ActivationCache, kept_activations
+from ..corpus import Corpus, Windows, iter_windows
+from ..errors import DataError, FileError, MismatchError
+from ..files import read_json, write_json
+from .statistics import Sparse
+from .store import save_tensors
+
+if TYPE_CHECKING:
+    from ..models import LanguageModel
+    from ..sae import SAE, TokenRule
+
+CHUNK_WINDOWS = 256
+PLAN = "plan.json"
+
+
+class Part(NamedTuple):
+    """The sparse activations of some windows: a row for each token kept, at flat `position` within these windows."""
+
+    position: np.ndarray  # Int64 [n_kept], ascending
+    acts: Sparse
+
+
+class Source(NamedTuple):
+    """What is indexed: windows to run the model on, or windows whose activations are on disk."""
+
+    data: Corpus | Windows | ActivationCache
+    model: LanguageModel
+    length: int
+
+    @property
+    def name(self) -> str:
+        return self.data.name if isinstance(self.data, Corpus) else "windows"
+
+    @property
+    def n_windows(self) -> int | None:
+        """How many windows there are, where that is known before they are read."""
+        data = self.data.windows if isinstance(self.data, ActivationCache) else self.data
+        return len(data) if isinstance(data, Windows) else None
+
+    def chunks(self) -> Iterator[Windows]:
+        """The windows, CHUNK_WINDOWS at a time."""
+        if isinstance(self.data, Corpus):
+            yield from iter_windows(self.data, self.model, length=self.length, chunk_windows=CHUNK_WINDOWS)
+            return
+        windows = self.data.windows if isinstance(self.data, ActivationCache) else self.data
+        for first in range(0, len(windows), CHUNK_WINDOWS):
+            yield windows.select(slice(first, first + CHUNK_WINDOWS))
+
+
+class Encoder(NamedTuple):
+    """What turns windows into sparse activations."""
+
+    model: LanguageModel
+    sae: SAE
+    hook_name: str
+    rule: TokenRule
+    batch_size: int
+
+    @torch.inference_mode()
+    def run(self, windows: Windows, bar: Any = None) -> Part:
+        """The activations of `windows`, from the model."""
+        found = []
+        for _, mask, rows in windows.batches(self.batch_size):
+            position, x = kept_activations(self.model, windows, rows, self.hook_name, self.rule)
+            found.append(self._encode(position, x))
+            if bar is not None:
+                bar.update(int(mask.sum()))
+        return _merge(found)
+
+    @torch.inference_mode()
+    def read(self, cache: ActivationCache, first_window: int, windows: Windows, bar: Any = None) -> Part:
+        """The activations of `windows`, which begin at `first_window` of the cache, from what it holds."""
+        offset = first_window * windows.length
+        edges = torch.tensor([offset, offset + len(windows) * windows.length])
+        begin, end = (int(row) for row in torch.searchsorted(cache.position, edges))
+        found = []
+        for start in range(begin, end, 8192):
+            rows = slice(start, min(start + 8192, end))
+            found.append(self._encode(cache.position[rows] - offset, cache.x(rows)))
+        if bar is not None:
+            bar.update(windows.n_tokens)
+        return _merge(found)
+
+    def _encode(self, position: Tensor, x: Tensor) -> Part:
+        weight = self.sae.W_enc
+        acts = self.sae.encode_sparse(x.to(weight.device, weight.dtype))
+        value = acts.value.float().cpu().numpy()
+        if not np.isfinite(value).all():
+            raise DataError("the SAE's activations are not finite", accepted="finite numbers", fix="check its weights")
+        n = np.bincount(acts.token.cpu().numpy(), minlength=len(position))
+        start = np.concatenate([[0], np.cumsum(n, dtype=np.int64)])
+        return Part(
+            position.numpy().astype(np.int64), Sparse(start, acts.feature.cpu().numpy().astype(np.int32), value)
+        )
+
+
+def encode_all(source: Source, encoder: Encoder, folder: Path, bar: Any) -> tuple[Windows, list[Path]]:
+    """The corpus' windows and the files of its parts in order; computes those that are not in `folder` yet."""
+    chunks, files, first = [], [], 0
+    for number, chunk in enumerate(source.chunks()):
+        file = folder / f"{number:06d}.safetensors"
+        if not _is_done(file, chunk):
+            if isinstance(source.data, ActivationCache):
+                part = encoder.read(source.data, first, chunk, bar)
+            else:
+                part = encoder.run(chunk, bar)
+            tensors = {"position": part.position, **part.acts._asdict()}
+            save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors)})
+        else:
+            bar.update(chunk.n_tokens)
+        chunks.append(chunk)
+        files.append(file)
+        first += len(chunk)
+    if not chunks:
+        raise DataError("there is nothing to index", got="no windows", accepted="at least one window of tokens")
+    return Windows.concatenate(chunks), files
+
+
+def join_parts(files: list[Path], length: int) -> Part:
+    """All parts as one, positions counted over the whole corpus."""
+    parts = [_load(file) for file in files]
+    position = np.concatenate([p["position"] + n * CHUNK_WINDOWS * length for n, p in enumerate(parts)])
+    counts = np.concatenate([np.diff(p["start"]) for p in parts])
+    start = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    index, value = (np.concatenate([p[key] for p in parts]) for key in ("column", "value"))
+    return Part(position, Sparse(start, index, value))
+
+
+def claim(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Makes `folder` the parts of the build that `plan` describes; MismatchError when it holds those of another."""
+    if (folder / PLAN).is_file():
+        refuse_other(folder, read_json(folder / PLAN), plan, "an unfinished index")
+    else:
+        write_json(folder / PLAN, plan)
+
+
+def refuse_other(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> None:
+    """MismatchError that names what differs between the build a folder belongs to and the one asked for."""
+    differs = [key for key in wanted if found.get(key) != wanted[key]]
+    if differs:
+        raise MismatchError(
+            f"{folder} holds {what} of another {', '.join(d.replace('_', ' ') for d in differs)}",
+            got="; ".join(f"{d}: {wanted[d]}" for d in differs),
+            accepted="; ".join(f"{d}: {found.get(d)}" for d in differs),
+            fix="pass another folder as out=, or delete this one if it is no longer needed",
+        )
+
+
+def progress_bar(source: Source, progress: bool) -> Any:
+    """A bar that counts tokens."""
+    total = None
+    if isinstance(source.data, Windows):
+        total = source.data.n_tokens
+    elif isinstance(source.data, ActivationCache):
+        total = source.data.windows.n_tokens
+    return tqdm(total=total, desc="indexing", unit=" tokens", unit_scale=True, disable=not progress)
+
+
+def _is_done(file: Path, chunk: Windows) -> bool:
+    """Whether the part is there and whole. MismatchError when it was made from other windows."""
+    if not file.is_file():
+        return False
+    try:
+        with safe_open(file, "pt") as f:
+            marks = f.metadata() or {}
+            whole = marks.get("contents") == _digest({k: f.get_tensor(k).numpy() for k in f.keys()})  # noqa: SIM118
+    except SafetensorError:
+        return False
+    if whole and marks.get("windows") != chunk.digest:
+        raise MismatchError(
+            f"the corpus is not the one that the unfinished index in {file.parent.parent} was begun on",
+            got=chunk.digest, accepted=marks.get("windows"),
+            fix="pass another folder as out=, or resume=False to begin again",
+        )  # fmt: skip
+    return whole
+
+
+def _load(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with safe_open(file, "pt") as f:
+            return {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as e:
+        raise FileError(
+            f"{file} is damaged: {e}", got=file.name, fix="run the same call again: it is computed anew"
+        ) from e
+
+
+def _digest(tensors: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(key.encode() + np.ascontiguousarray(tensors[key]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _merge(found: list[Part]) -> Part:
+    """Batches of tokens in any order as one part in ascending order of position and feature, without zeros."""
+    if not found:
+        return Part(
+            np.zeros(0, np.int64), Sparse(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
+        )
+    position = np.concatenate([p.position for p in found])
+    width = 1 + max(int(p.acts.column.max(initial=0)) for p in found)
+    rows = sparse.vstack(
+        [sparse.csr_matrix((p.acts.value, p.acts.column, p.acts.start), shape=(p.acts.n_rows, width)) for p in found]
+    )
+    order = np.argsort(position)
+    rows = rows.tocsr()[order]
+    rows.sort_indices()
+    rows.eliminate_zeros()
+    return Part(position[order], Sparse(rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data))

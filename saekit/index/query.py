@@ -1,0 +1,361 @@
+"""Asking an index: what is known of a feature, where it fires, what fires here.
+
+A FeatureIndex reads from its Store only what a question needs; opening one costs milliseconds. It knows the layout that
+`build` writes. The model and the SAE are remembered only by an index that was built in this session; searches that run
+the model say so when they have none. Searches themselves are in `search`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+from scipy import sparse
+
+from ..corpus import Windows
+from ..errors import ConfigError, DataError, UnknownNameError
+from . import search
+from .records import N_INTERVALS, Active, Context, FeatureRecord, Firings, Histogram, Interval
+from .statistics import Sparse
+from .store import Store
+from .text import TokenText, join_tokens, token_bytes
+
+if TYPE_CHECKING:
+    from ..models import LanguageModel
+    from ..sae import SAE
+
+SHOWN_BEFORE, SHOWN_AFTER = 24, 12
+_STATS = ("density", "n_firings", "n_documents", "max", "mean", "std", "dead")
+_POOL = 36
+
+
+def load_index(path: str | Path, *, verify: bool = True) -> FeatureIndex:
+    """The index in a folder that `build_index` wrote; read lazily, so that a large one opens in milliseconds.
+
+    File sizes are checked at once; with `verify`, contents too: those of small files at once, of large ones the first
+    time they are used (`FeatureIndex.verify` reads everything). FileError names a file that is missing, truncated or
+    altered.
+
+    >>> built = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> sk.load_index(tmp_path / "index").n_tokens == built.n_tokens
+    True
+    """
+    return FeatureIndex(Store(path, verify=verify))
+
+
+class FeatureIndex:
+    """What every feature of an SAE does on a corpus. Made by `build_index` and `load_index`.
+
+    Positions are flat: window * length + pos. Only the tokens that the token rule keeps have activations: `kept`.
+    """
+
+    def __init__(self, store: Store, *, model: LanguageModel | None = None, sae: SAE | None = None) -> None:
+        self._store = store
+        self.model, self.sae = model, sae
+        m = store.manifest
+        self.manifest: dict[str, Any] = m
+        self.path = store.folder
+        self.sae_fingerprint, self.model_fingerprint = str(m["sae"]["fingerprint"]), str(m["model"]["fingerprint"])
+        self.model_name, self.hook_name, self.corpus_name = (
+            str(m["model"]["name"]),
+            str(m["hook_name"]),
+            str(m["corpus"]),
+        )
+        counts = m["counts"]
+        self.n_tokens, self.n_documents = int(counts["n_tokens"]), int(counts["n_documents"])
+        self.d_sae, self.length, self.n_windows = int(counts["d_sae"]), int(counts["length"]), int(counts["n_windows"])
+        self.n_dead, self.n_firings = int(counts["n_dead"]), int(counts["n_firings"])
+
+    def __repr__(self) -> str:
+        return (
+            f"FeatureIndex of {self.d_sae:,} features ({self.n_dead:,} dead) at {self.hook_name} of {self.model_name}\n"
+            f"  corpus {self.corpus_name!r}: {self.n_tokens:,} tokens of {self.n_documents:,} documents "
+            f"in {self.n_windows:,} windows of {self.length}\n"
+            f"  {self.n_firings / max(self.n_tokens, 1):.1f} features active per token\n"
+            f"  SAE {self.sae_fingerprint}; in {self.path}"
+        )
+
+    def __len__(self) -> int:
+        return self.d_sae
+
+    # ---- tables -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def features(self) -> pd.DataFrame:
+        """One row per feature: density, n_firings, n_documents, max, mean (when active), std, dead, promoted,
+        suppressed (lists of token strings), nearest and nearest_cosine. A dead feature's max, mean and std are 0.
+        """  # fmt: skip
+        table = self._table
+        frame = table[list(_STATS)].copy()
+        for name in ("promoted", "suppressed"):
+            frame[name] = [[self._vocabulary[i] for i in ids] for ids in table[name]]
+        frame["nearest"] = [int(ids[0]) if len(ids) else -1 for ids in table["neighbours"]]
+        frame["nearest_cosine"] = [float(c[0]) if len(c) else 0.0 for c in table["cosines"]]
+        return frame
+
+    @cached_property
+    def windows(self) -> Windows:
+        """The corpus as the model read it; memory-mapped."""
+        for name in ("windows.safetensors", "documents.parquet"):
+            self._store.ready(name)
+        return Windows.load(self.path)
+
+    @property
+    def documents(self) -> pd.DataFrame:
+        """The labels of every document, one row each, indexed by document number."""
+        return self.windows.labels
+
+    # ---- activations --------------------------------------------------------------------------------------------
+
+    @property
+    def kept(self) -> Int[np.ndarray, " n_tokens"]:
+        """The flat position of each token that was evaluated, ascending."""
+        return self._store.tensors("by_token.safetensors")["position"]
+
+    @cached_property
+    def by_token(self) -> Sparse:
+        """The activations by token, one row for each of `kept`; memory-mapped."""
+        t = self._store.tensors("by_token.safetensors")
+        return Sparse(t["start"], t["column"], t["value"])
+
+    @cached_property
+    def by_feature(self) -> Sparse:
+        """The activations by feature; their column is the token's number in `kept`. Memory-mapped."""
+        t = self._store.tensors("by_feature.safetensors")
+        return Sparse(t["start"], t["column"], t["value"])
+
+    @cached_property
+    def matrix(self) -> sparse.csr_matrix:
+        """The activations as a scipy matrix [n_tokens, d_sae], for scans over everything."""
+        rows = self.by_token
+        return sparse.csr_matrix((rows.value, rows.column, rows.start), shape=(self.n_tokens, self.d_sae))
+
+    def firings(self, feature: int) -> Firings:
+        """Every token on which the feature fires: (position, value), ascending by position. A lookup.
+
+        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> position, value = index.firings(3)
+        >>> len(position) - index.feature(3).stats["n_firings"]
+        0
+        """
+        i, columns = self.check_feature(feature), self.by_feature
+        here = slice(int(columns.start[i]), int(columns.start[i + 1]))
+        return Firings(self.kept[columns.column[here]], columns.value[here])
+
+    def at(self, position: int) -> Active:
+        """The features that fire on the token at a flat position: (feature, value). A lookup.
+
+        Empty for a token that the rule leaves out. UnknownNameError for a position outside the windows.
+        """
+        n = self.n_windows * self.length
+        if not 0 <= int(position) < n:
+            raise UnknownNameError(f"no token at position {position}", got=position, accepted=f"0 to {n - 1}")
+        row, rows = int(np.searchsorted(self.kept, position)), self.by_token
+        found = row < self.n_tokens and self.kept[row] == position
+        here = slice(int(rows.start[row]), int(rows.start[row + 1])) if found else slice(0)
+        return Active(rows.column[here], rows.value[here])
+
+    # ---- text ---------------------------------------------------------------------------------------------------
+
+    def token_strings(self, positions: Sequence[int] | Int[np.ndarray, " n"]) -> list[str]:
+        """What to show for the tokens at flat positions."""
+        return [self._vocabulary[i] for i in self._token_ids(positions)]
+
+    def text(self, positions: Sequence[int] | Int[np.ndarray, " n"]) -> TokenText:
+        """The text of the tokens at flat positions, joined, and the characters of it that each covers.
+
+        Special tokens and padding, which belong to no document, have no text.
+        """
+        ids = self._token_ids(positions)
+        documents = self.windows.documents.reshape(-1).numpy()[np.asarray(positions, dtype=np.int64)]
+        return join_tokens([self._bytes[i] if d >= 0 else b"" for i, d in zip(ids, documents, strict=True)])
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """What to show for each token id."""
+        return self._vocabulary
+
+    # ---- one feature --------------------------------------------------------------------------------------------
+
+    def check_feature(self, feature: int) -> int:
+        """`feature` as an int; UnknownNameError when the SAE has no such feature."""
+        if isinstance(feature, bool) or not isinstance(feature, (int, np.integer)) or not 0 <= feature < self.d_sae:
+            raise UnknownNameError(
+                f"no feature {feature!r}", got=feature, accepted=f"an integer from 0 to {self.d_sae - 1}",
+                fix="index.features lists them; index.search finds them",
+            )  # fmt: skip
+        return int(feature)
+
+    def feature(self, feature: int, *, before: int = SHOWN_BEFORE, after: int = SHOWN_AFTER) -> FeatureRecord:
+        """All that is known of a feature. Contexts show `before` and `after` tokens around the firing one.
+
+        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> len(index.feature(3).intervals)
+        10
+        """
+        i = self.check_feature(feature)
+        row: dict[str, Any] = {str(k): v for k, v in self._table.iloc[i].items()}
+        contexts = self._contexts[int(self._context_start[i]) : int(self._context_start[i + 1])]
+        firings = self.firings(i)
+        shown = [self._context(c, firings, before, after) for c in contexts.itertuples(index=False)]
+        groups: dict[int, list[Context]] = {n: [] for n in range(-1, N_INTERVALS)}
+        for n, context in zip(contexts["interval"], shown, strict=True):
+            groups[int(n)].append(context)
+        counts = np.asarray(row["histogram"])
+        edges = float(row["max"]) * np.arange(len(counts) + 1) / len(counts)
+        return FeatureRecord(
+            feature=i,
+            stats={name: row[name].item() if hasattr(row[name], "item") else row[name] for name in _STATS},
+            histogram=Histogram(edges=edges, counts=counts),
+            top=groups[-1],
+            intervals=_intervals(edges, counts, groups),
+            promoted=self._effects(row, "promoted"),
+            suppressed=self._effects(row, "suppressed"),
+            neighbours=[(int(n), float(c)) for n, c in zip(row["neighbours"], row["cosines"], strict=True)],
+        )
+
+    def matched_features(self, feature: int, n: int = 10, seed: int = 0) -> list[int]:
+        """n live features of nearly the same density and maximum, for controls; drawn from the nearest dozens.
+
+        Distance is Euclidean in log density and log maximum, each divided by its standard deviation over live ones.
+        DataError for a dead feature, ConfigError when there are fewer than n others.
+        """
+        i = self.check_feature(feature)
+        live = self._table.index[~self._table["dead"]].to_numpy()
+        if i not in live:
+            raise DataError(
+                f"feature {i} is dead on this corpus: no feature matches it", got=i, accepted="a live feature"
+            )
+        others = live[live != i]
+        if not 0 < n <= len(others):
+            raise ConfigError("not that many features to choose from", got=n, accepted=f"1 to {len(others)}")
+        logs = np.log(self._table[["density", "max"]].to_numpy(np.float64))
+        spread = logs[live].std(0)
+        distance = np.linalg.norm((logs[others] - logs[i]) / np.where(spread > 0, spread, 1.0), axis=1)
+        pool = others[np.argsort(distance, kind="stable")[: max(_POOL, 2 * n)]]
+        return sorted(int(f) for f in np.random.default_rng([seed, i]).choice(pool, n, replace=False))
+
+    def search(
+        self,
+        *,
+        prompt: str | None = None,
+        contrast: tuple[Sequence[str], Sequence[str]] | None = None,
+        text: str | None = None,
+        token: str | None = None,
+        model: LanguageModel | None = None,
+        sae: SAE | None = None,
+        n: int = 20,
+    ) -> pd.DataFrame:
+        """The n features that answer one question best, one row each, best first. Ask exactly one of
+
+        - prompt: which features fire on this text, by their largest activation;
+        - contrast=(positives, negatives): which fire on these texts and not on those, by the mean difference of their
+          largest activations;
+        - text: which fire where this text stands in the corpus and little elsewhere, ignoring case;
+        - token: which have this token among the ten they promote most.
+
+        The first two run the model and the SAE: those the index was built with, or those passed here, which must be the
+        same ones (MismatchError). ConfigError for no question or several.
+
+        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> index.search(text="golden gate", n=3).columns[0]
+        'feature'
+        """
+        asked = {"prompt": prompt, "contrast": contrast, "text": text, "token": token}
+        given = [name for name, value in asked.items() if value is not None]
+        if len(given) != 1:
+            raise ConfigError(
+                "a search answers exactly one question", got=", ".join(given) or "none", accepted=", ".join(asked),
+                fix='for example index.search(text="Golden Gate")',
+            )  # fmt: skip
+        if n < 1:
+            raise ConfigError("n is not positive", got=n, accepted="an integer of at least 1")
+        if text is not None:
+            return search.by_text(self, text, n)
+        if token is not None:
+            return search.by_token(self, token, n)
+        runner = search.Runner.of(self, model, sae)
+        if prompt is not None:
+            return search.by_prompt(self, runner, prompt, n)
+        assert contrast is not None
+        return search.by_contrast(self, runner, contrast, n)
+
+    def verify(self) -> None:
+        """Reads every file and compares it with the manifest; FileError names the first that differs."""
+        self._store.check_all()
+
+    def promoted_ids(self) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """For each feature: its number, the ids of the tokens it promotes most, and its effects on them."""
+        table = self._table
+        return zip(table.index.tolist(), table["promoted"], table["promoted_effect"], strict=True)
+
+    def strongest(self) -> pd.DataFrame:
+        """The strongest context of every live feature, one row each, indexed by feature: window, pos, activation."""
+        first = self._contexts[self._contexts["interval"] == -1].drop_duplicates("feature")
+        return first.set_index("feature")[["window", "pos", "activation"]]
+
+    # ---- inside -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        return self._store.frame("features.parquet")
+
+    @cached_property
+    def _contexts(self) -> pd.DataFrame:
+        return self._store.frame("contexts.parquet")
+
+    @cached_property
+    def _context_start(self) -> np.ndarray:
+        return np.searchsorted(self._contexts["feature"].to_numpy(), np.arange(self.d_sae + 1))
+
+    @cached_property
+    def _vocabulary(self) -> list[str]:
+        return list(self._store.frame("vocabulary.parquet")["token"])
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        return token_bytes(self._vocabulary)
+
+    def _token_ids(self, positions: Sequence[int] | np.ndarray) -> list[int]:
+        at = np.asarray(positions, dtype=np.int64)
+        n = self.n_windows * self.length
+        if at.size and not 0 <= at.min() <= at.max() < n:
+            raise UnknownNameError(
+                "no token at some positions", got=f"{at.min()} to {at.max()}", accepted=f"0 to {n - 1}"
+            )
+        ids: list[int] = self.windows.tokens.reshape(-1).numpy()[at].tolist()
+        return ids
+
+    def _context(self, row: Any, firings: Firings, before: int, after: int) -> Context:
+        first = row.window * self.length
+        start = max(0, row.pos - before)
+        stop = min(int(self.windows.lengths[row.window]), row.pos + after + 1)
+        acts = np.zeros(stop - start, np.float32)
+        low, high = np.searchsorted(firings.position, [first + start, first + stop])
+        acts[firings.position[low:high] - first - start] = firings.value[low:high]
+        labels = self.documents.loc[row.document].to_dict() if row.document >= 0 else {}
+        return Context(
+            window=int(row.window), pos=int(row.pos), document=int(row.document), activation=float(row.activation),
+            start=int(start), tokens=self.token_strings(np.arange(first + start, first + stop)), acts=acts.tolist(),
+            labels=labels,
+        )  # fmt: skip
+
+    def _effects(self, row: dict[str, Any], name: str) -> list[tuple[str, float]]:
+        return [(self._vocabulary[i], float(e)) for i, e in zip(row[name], row[f"{name}_effect"], strict=True)]
+
+
+def _intervals(edges: np.ndarray, counts: np.ndarray, groups: dict[int, list[Context]]) -> list[Interval]:
+    step = len(counts) // N_INTERVALS
+    total = max(int(counts.sum()), 1)
+    return [
+        Interval(
+            low=float(edges[n * step]), high=float(edges[(n + 1) * step]), count=int(c), share=int(c) / total,
+            contexts=groups[n],
+        )
+        for n, c in enumerate(counts.reshape(N_INTERVALS, step).sum(1))
+    ]  # fmt: skip

@@ -1,0 +1,180 @@
+"""Statistics, contexts and directions against the slowest obvious computation, on random sparse activations."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from saekit.index.directions import logit_effects, neighbours
+from saekit.index.records import N_INTERVALS
+from saekit.index.statistics import N_BINS, Sparse, Tokens, summarise
+from saekit.index.text import join_tokens, token_bytes
+
+N_FEATURES, N_WINDOWS, LENGTH = 23, 40, 16
+
+
+def random_acts(seed: int = 0) -> tuple[np.ndarray, Tokens]:
+    """Dense activations [n_tokens, N_FEATURES] with dead, rare, dense and tied features, and where the tokens lie."""
+    rng = np.random.default_rng(seed)
+    position = np.sort(rng.choice(N_WINDOWS * LENGTH, 400, replace=False)).astype(np.int64)
+    document = (position // LENGTH // 3).astype(np.int32)
+    document[rng.random(400) < 0.05] = -1
+    share = rng.uniform(0.01, 0.4, N_FEATURES)
+    dense = np.where(rng.random((400, N_FEATURES)) < share, rng.gamma(2.0, 1.0, (400, N_FEATURES)), 0).astype(
+        np.float32
+    )
+    dense[:, 4] = 0
+    dense[:, 9] = 1.5  # always on, all equal
+    dense[:, 11] = np.round(dense[:, 11])  # many ties
+    dense[:, 12] = 0
+    dense[77, 12] = 3.0
+    return dense, Tokens(position, document, LENGTH)
+
+
+def sparse_columns(dense: np.ndarray) -> Sparse:
+    token, feature = np.nonzero(dense)
+    start = np.concatenate([[0], np.cumsum((dense != 0).sum(1))])
+    return Sparse(start, feature.astype(np.int32), dense[token, feature]).transpose(dense.shape[1])
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple:
+    dense, tokens = random_acts()
+    return dense, tokens, summarise(sparse_columns(dense), tokens, n_top=6, n_per_interval=2, seed=3, block_firings=150)
+
+
+def test_transpose_is_the_dense_transpose():
+    dense, _ = random_acts(1)
+    columns = sparse_columns(dense)
+    for i in range(N_FEATURES):
+        here = slice(columns.start[i], columns.start[i + 1])
+        assert columns.column[here].tolist() == np.flatnonzero(dense[:, i]).tolist()
+        assert columns.value[here].tolist() == dense[dense[:, i] != 0, i].tolist()
+
+
+def test_statistics_match_the_dense_ones(case):
+    dense, tokens, (stats, _, _) = case
+    for i in range(N_FEATURES):
+        on = dense[:, i] != 0
+        value = dense[on, i].astype(np.float64)
+        row = stats.loc[i]
+        assert row["n_firings"] == on.sum() and row["density"] == on.mean() and row["dead"] == (not on.any())
+        assert row["n_documents"] == len(set(tokens.document[on].tolist()) - {-1})
+        assert row["max"] == (value.max() if on.any() else 0)
+        assert row["mean"] == pytest.approx(value.mean() if on.any() else 0, rel=1e-6)
+        assert row["std"] == pytest.approx(value.std() if on.any() else 0, rel=1e-5, abs=1e-7)
+    assert stats["dead"].sum() == 1
+
+
+def test_documents_are_counted_in_any_order():
+    dense, tokens = random_acts(2)
+    shuffled = np.random.default_rng(0).permutation(tokens.document)
+    stats = summarise(sparse_columns(dense), tokens._replace(document=shuffled), n_top=1, n_per_interval=1).stats
+    for i in range(N_FEATURES):
+        assert stats["n_documents"][i] == len(set(shuffled[dense[:, i] != 0].tolist()) - {-1})
+
+
+def test_histogram_counts_each_bin(case):
+    dense, _, (_, histogram, _) = case
+    for i in range(N_FEATURES):
+        top = float(dense[:, i].max())
+        value = dense[dense[:, i] != 0, i].astype(np.float64)
+        edges = top * np.arange(N_BINS + 1) / N_BINS
+        expected = [((value > low) & (value <= high)).sum() for low, high in pairwise(edges)]
+        assert histogram[i].tolist() == expected
+    assert histogram.sum() == (dense != 0).sum()
+
+
+def test_top_contexts_are_the_strongest_of_each_window_in_order(case):
+    dense, tokens, (_, _, contexts) = case
+    for i in range(N_FEATURES):
+        best: dict[int, tuple[float, int]] = {}
+        for position, value in zip(tokens.position.tolist(), dense[:, i].tolist(), strict=True):
+            if value and (position // LENGTH not in best or value > best[position // LENGTH][0]):
+                best[position // LENGTH] = (value, position)
+        expected = sorted(best.values(), key=lambda pair: (-pair[0], pair[1]))[:6]
+        got = contexts[(contexts["feature"] == i) & (contexts["interval"] == -1)]
+        assert list(zip(got["activation"].tolist(), got["position"].tolist(), strict=True)) == expected
+        assert got["rank"].tolist() == list(range(len(expected)))
+
+
+def test_sampled_contexts_lie_in_their_interval_one_a_window_and_as_many_as_there_are(case):
+    dense, tokens, (_, _, contexts) = case
+    at = {int(p): n for n, p in enumerate(tokens.position)}
+    for i in range(N_FEATURES):
+        top = float(dense[:, i].max())
+        for k in range(N_INTERVALS):
+            low, high = top * k / N_INTERVALS, top * (k + 1) / N_INTERVALS
+            inside = np.flatnonzero((dense[:, i] > low) & (dense[:, i] <= high))
+            windows = set((tokens.position[inside] // LENGTH).tolist())
+            got = contexts[(contexts["feature"] == i) & (contexts["interval"] == k)]
+            rows = [at[p] for p in got["position"]]
+            assert set(rows) <= set(inside.tolist())
+            assert len(got) == min(2, len(windows)) == len(set(got["position"] // LENGTH))
+            assert got["activation"].tolist() == dense[rows, i].tolist()
+
+
+def test_block_size_changes_nothing_and_seed_changes_the_sample():
+    dense, tokens = random_acts()
+    columns = sparse_columns(dense)
+
+    def run(seed: int, block: int):
+        return summarise(columns, tokens, n_top=6, n_per_interval=2, seed=seed, block_firings=block)
+
+    one, other, again = run(3, 10**9), run(3, 1), run(4, 1)
+    assert one.contexts.equals(other.contexts) and one.stats.equals(other.stats)
+    assert np.array_equal(one.histogram, other.histogram)
+    sampled = one.contexts[one.contexts["interval"] >= 0]["position"].tolist()
+    assert sampled != again.contexts[again.contexts["interval"] >= 0]["position"].tolist()
+
+
+def test_every_firing_of_an_interval_is_equally_likely_to_be_sampled():
+    n = 400
+    dense = np.ones((n, 1), np.float32)  # one firing a window, all in the top interval
+    tokens = Tokens(np.arange(n, dtype=np.int64) * 4, np.zeros(n, np.int32), 4)
+    columns, drawn = sparse_columns(dense), np.zeros(n)
+    for seed in range(300):
+        contexts = summarise(columns, tokens, n_top=1, n_per_interval=20, seed=seed).contexts
+        drawn[contexts[contexts["interval"] == 9]["position"] // 4] += 1
+    assert drawn.sum() == 300 * 20
+    assert drawn.std() == pytest.approx(np.sqrt(300 * 0.05 * 0.95), rel=0.2)  # binomial
+
+
+def test_logit_effects_match_the_dense_product():
+    generator = torch.Generator().manual_seed(0)
+    W_dec, U = torch.randn(19, 8, generator=generator), torch.randn(8, 50, generator=generator)
+    promoted, suppressed = logit_effects(W_dec, U, n=5, block=4)
+    effect = W_dec @ U
+    effect = effect - effect.mean(1, keepdim=True)
+    order = effect.argsort(1, descending=True)
+    assert torch.equal(promoted.column, order[:, :5]) and torch.equal(suppressed.column, order.flip(1)[:, :5])
+    torch.testing.assert_close(promoted.value, effect.gather(1, order[:, :5]))
+    torch.testing.assert_close(suppressed.value, effect.gather(1, order.flip(1)[:, :5]))
+
+
+def test_neighbours_match_pairwise_cosines():
+    W_dec = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
+    found = neighbours(W_dec, n=4, block=7)
+    cosine = torch.nn.functional.cosine_similarity(W_dec[:, None], W_dec[None], dim=-1)
+    cosine.fill_diagonal_(-2)
+    value, index = cosine.topk(4)
+    assert torch.equal(found.column, index)
+    torch.testing.assert_close(found.value, value)
+
+
+def test_text_of_tokens_that_split_characters():
+    whole = "naïve 🌉 Brücke ’s"
+    raw = whole.encode()
+    pieces = [raw[i : i + 3] for i in range(0, len(raw), 3)]
+    text, spans = join_tokens(pieces)
+    assert text == whole
+    for n, (start, end) in enumerate(spans.tolist()):
+        first, last = n * 3, n * 3 + len(pieces[n])
+        covered = [
+            k for k in range(len(whole)) if len(whole[:k].encode()) < last and len(whole[: k + 1].encode()) > first
+        ]
+        assert list(range(start, end)) == covered
+    assert b"".join(token_bytes(["a", "<0xE2><0x80>", "<0x99>s"])).decode() == "a’s"
