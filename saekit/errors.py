@@ -55,6 +55,10 @@ class DataError(SaekitError, ValueError):
     """Data that cannot be used: an empty corpus, NaN activations, a missing column."""
 
 
+class LengthUnknownError(DataError, TypeError):
+    """The length of a stream. A TypeError too, which is how Python's list() knows to go on without it."""
+
+
 class FileError(SaekitError, OSError):
     """A file that is missing, truncated, altered or of another format."""
 

@@ -13,7 +13,7 @@ from itertools import islice
 
 import pandas as pd
 
-from ..errors import ConfigError, DataError, unknown_name
+from ..errors import ConfigError, DataError, LengthUnknownError, unknown_name
 
 Label = str | int | float | bool
 _SHUFFLE_BUFFER = 10_000
@@ -71,7 +71,7 @@ class Corpus:
 
     def __len__(self) -> int:
         if self._items is None:
-            raise DataError(
+            raise LengthUnknownError(
                 f"the length of corpus {self.name!r} is not known: it is a stream",
                 fix="take(n) of it, or load_corpus(..., streaming=False) to read it into memory",
             )

@@ -143,7 +143,7 @@ class Windows:
     @classmethod
     def concatenate(cls, parts: Sequence[Windows]) -> Windows:
         """All windows of `parts` in order; the parts number their documents as one corpus, as `iter_windows` does."""
-        labels = pd.concat([p.labels for p in parts])
+        labels = pd.concat([p.labels for p in parts if len(p.labels)] or [parts[0].labels])
         labels = labels[~labels.index.duplicated()].sort_index()
         tokens, documents = torch.cat([p.tokens for p in parts]), torch.cat([p.documents for p in parts])
         return cls(tokens, documents, torch.cat([p.lengths for p in parts]), labels)
