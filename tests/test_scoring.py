@@ -1,0 +1,367 @@
+"""Specificity: statistics against scikit-learn, intervals against a slow bootstrap, and what a result says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+from saekit.concepts import Concept
+from saekit.errors import ConfigError, DataError
+from saekit.scoring import rank_features, specificity
+from saekit.scoring.ranking import statistics
+from saekit.scoring.resampling import Firings, _weights, interval, resample
+
+from .array_index import ArrayIndex
+
+BRIDGE = Concept.regex("golden gate bridge", name="bridge")
+
+
+def slow(score: np.ndarray, match: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
+    """The statistics of one feature by scikit-learn; nan where they are undefined."""
+    w = np.ones(len(score)) if weight is None else weight
+    P, N, fires = (w * match).sum(), (w * ~match).sum(), score > 0
+    out = dict.fromkeys(("auroc", "average_precision", "f1", "precision", "recall"), math.nan)
+    if P and N:
+        out["auroc"] = roc_auc_score(match, score, sample_weight=w)
+    if P:
+        out["average_precision"] = average_precision_score(match, score, sample_weight=w)
+        out["recall"] = (w * match * fires).sum() / P
+        reached = [(score >= t) for t in np.unique(score[fires])]
+        f1 = [2 * (w * match * r).sum() / max((w * r).sum() + P, 1) for r in reached]
+        out["f1"] = max(f1, default=0.0)
+    if (w * fires).sum():
+        out["precision"] = (w * match * fires).sum() / (w * fires).sum()
+    return out
+
+
+@st.composite
+def scored_items(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores with many zeros and ties, labels and documents of some items."""
+    n = draw(st.integers(1, 40))
+    score = draw(st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.5, 1.0, 1.5, 2.0, 1e-6, 3e30]), min_size=n, max_size=n))
+    match = draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    document = draw(st.lists(st.integers(0, 5), min_size=n, max_size=n))
+    return np.array(score, dtype=np.float32), np.array(match), np.array(document)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(scored_items(), min_size=1, max_size=4))
+def test_statistics_of_many_features_agree_with_scikit_learn(
+    items: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+) -> None:
+    """Features share the items' labels in use; here each is checked with its own totals, then all in one call."""
+    score, match, _ = items[0]
+    scores = [score, *(np.resize(other[0], len(score)) for other in items[1:])]
+    fired = [np.flatnonzero(s) for s in scores]
+    start = np.concatenate([[0], np.cumsum([len(f) for f in fired])])
+    value = np.concatenate([s[f] for s, f in zip(scores, fired, strict=True)])
+    got = statistics(start, value, match[np.concatenate(fired)], int(match.sum()), int((~match).sum()))
+    for f, s in enumerate(scores):
+        if not (s > 0).any():
+            assert all(math.isnan(getattr(got, name)[f]) for name in slow(s, match))
+            continue
+        for name, expected in slow(s, match).items():
+            assert getattr(got, name)[f] == pytest.approx(expected, nan_ok=True, abs=1e-12), name
+        if match.any() and got.f1[f] > 0:
+            chosen = s >= np.float32(got.f1_threshold[f])
+            assert 2 * (match & chosen).sum() / (chosen.sum() + match.sum()) == pytest.approx(got.f1[f])
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored_items(), st.integers(0, 1000))
+def test_resamples_agree_with_weighted_scikit_learn(
+    items: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int
+) -> None:
+    score, match, document = items
+    fired = np.flatnonzero(score)
+    firings = Firings(
+        value=score[fired], match=match[fired], document=document[fired], bin=(score[fired] > 1).astype(int),
+        positives=np.bincount(document[match], minlength=6), negatives=np.bincount(document[~match], minlength=6),
+    )  # fmt: skip
+    thresholds = np.unique(score[fired])[::-1].astype(float)
+    got = resample(firings, thresholds, 2, n_bootstrap=7, seed=seed)
+    weights = np.concatenate(list(_weights(6, 7, seed, 6)), axis=1)
+    for b in range(7):
+        w = weights[document, b]
+        expected = slow(score, match, w)
+        if w.sum() == 0:
+            continue
+        for name in ("auroc", "average_precision", "f1"):
+            assert getattr(got, name)[b] == pytest.approx(expected[name], nan_ok=True, abs=1e-12), name
+        for t, threshold in enumerate(thresholds):
+            chosen = (score >= threshold) * w
+            precision = (chosen * match).sum() / chosen.sum() if chosen.sum() else math.nan
+            assert got.curve_precision[t, b] == pytest.approx(precision, nan_ok=True)
+        in_top = (score > 1) * w
+        top = (in_top * match).sum() / in_top.sum() if in_top.sum() else math.nan
+        assert got.bin_precision[1, b] == pytest.approx(top, nan_ok=True)
+
+
+def test_the_draws_do_not_depend_on_the_block_size() -> None:
+    wide, narrow = (np.concatenate(list(_weights(5, 20, 3, rows)), axis=1) for rows in (1, 2_000_000))
+    assert (wide == narrow).all() and (wide.sum(0) == 5).all()
+
+
+def test_intervals_leave_undefined_resamples_out() -> None:
+    samples = np.array([[0.0, 1.0, np.nan, 1.0], [np.nan, np.nan, np.nan, 1.0]])
+    low, high, undefined = interval(samples, 0.5)
+    assert low[0] == np.nanquantile(samples[0], 0.25) and high[0] == 1.0
+    assert math.isnan(low[1]) and math.isnan(high[1]) and undefined.tolist() == [1, 3]
+
+
+# ---- on an index ----------------------------------------------------------------------------------------------------
+
+N_DOCUMENTS = 60
+
+
+def planted(strings: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """Features: 0 dead, 1 the bridge exactly, 2 any bridge, 3 noise, 4 the bridge in even documents, 5 to 8 noise."""
+    rng = np.random.default_rng(0)
+    golden = np.zeros(len(strings), dtype=bool)
+    for i in range(2, len(strings)):
+        golden[i - 2 : i + 1] |= [
+            strings[i - 2 + k].strip() == w for k, w in enumerate(("Golden", "Gate", "Bridge"))
+        ] == [True] * 3
+    out = np.zeros((len(strings), 9), dtype=np.float32)
+    out[:, 1] = golden * (1 + rng.random(len(strings)))
+    out[:, 2] = np.char.endswith(strings.astype(str), "Bridge") * (1 + rng.random(len(strings)) + golden)
+    out[:, 4] = golden * (documents % 2 == 0) * 2.0
+    for f in (3, 5, 6, 7, 8):
+        out[:, f] = (rng.random(len(strings)) < 0.1) * rng.random(len(strings))
+    return out
+
+
+@pytest.fixture(scope="module")
+def index() -> ArrayIndex:
+    rng = np.random.default_rng(1)
+    words = ["the", "fog", "sits", "on", "a", "city", "Bridge", "gate"]
+    topics = [("golden", "bay", "cats")[i % 3] for i in range(N_DOCUMENTS)]
+    middle = {"golden": "the Golden Gate Bridge", "bay": "the Bay Bridge", "cats": "a cat"}
+    texts = [f"{' '.join(rng.choice(words, 9))} {middle[t]} {' '.join(rng.choice(words, 9))}" for t in topics]
+    return ArrayIndex(texts, {"topic": topics, "number": list(range(N_DOCUMENTS))}, length=32, acts=planted)
+
+
+def test_a_perfect_feature(index: ArrayIndex) -> None:
+    result = specificity(index, 1, BRIDGE)
+    assert result.auroc.value == result.precision.value == result.recall.value == result.f1.value == 1.0
+    assert result.average_precision.value == pytest.approx(1.0)
+    assert (result.auroc.low, result.auroc.high) == (1.0, 1.0)
+    assert result.n_positive == 3 * 20 == result.n_firings and result.n_positive_documents == 20
+    assert not result.false_positives and not result.misses and len(result.true_positives) == 10
+    assert result.summary.startswith("AUROC 1.00 [1.00, 1.00] against 0.")
+    assert result.notes == ()
+
+
+@pytest.mark.parametrize("feature", [2, 3, 4])
+def test_token_figures_agree_with_scikit_learn(index: ArrayIndex, feature: int) -> None:
+    result = specificity(index, feature, BRIDGE, n_bootstrap=50)
+    score, match = index.acts[:, feature], BRIDGE.token_mask(index)
+    for name, expected in slow(score, match).items():
+        assert getattr(result, name).value == pytest.approx(expected), name
+    assert result.base_rate.value == match.mean()
+    precision, recall, thresholds = precision_recall_curve(match, score)
+    curve = result.curve.sort_values("threshold")
+    known = {float(t): (p, r) for p, r, t in zip(precision, recall, thresholds, strict=False)}
+    for row in curve.itertuples():
+        assert (row.precision, row.recall) == pytest.approx(known[row.threshold])
+        assert row.n_firings == (score >= np.float32(row.threshold)).sum()
+        if row.n_firings >= 20:
+            assert row.precision_low <= row.precision + 1e-12 and row.precision <= row.precision_high + 1e-12
+    top = score > 0.9 * score.max()
+    assert result.top_precision.value == pytest.approx(match[top].mean())
+    assert result.top_recall.value == pytest.approx((match & top).sum() / match.sum())
+
+
+def test_document_figures_use_the_strongest_token(index: ArrayIndex) -> None:
+    result = specificity(index, 2, BRIDGE, unit="document", n_bootstrap=50)
+    documents = index.windows.documents.reshape(-1).numpy()[index.kept]
+    score = pd.Series(index.acts[:, 2]).groupby(documents).max().to_numpy()
+    match = BRIDGE.document_mask(index)
+    for name, expected in slow(score, match).items():
+        assert getattr(result, name).value == pytest.approx(expected), name
+    assert result.n == N_DOCUMENTS and result.n_positive == 20
+    best = result.true_positives[0]
+    assert best.activation == pytest.approx(score[match].max()) and best.document == np.argmax(score * match)
+    assert result.n_documents == result.n
+
+
+def test_intervals_match_a_slow_bootstrap_over_documents(index: ArrayIndex) -> None:
+    """Documents are drawn, not tokens: the same quantiles as recomputing everything 400 times."""
+    result = specificity(index, 4, BRIDGE, n_bootstrap=400, seed=5, level=0.9)
+    documents = index.windows.documents.reshape(-1).numpy()[index.kept]
+    weights = np.concatenate(list(_weights(N_DOCUMENTS, 400, 5, 1)), axis=1)
+    match, score = BRIDGE.token_mask(index), index.acts[:, 4]
+    samples = pd.DataFrame([slow(score, match, weights[documents, b]) for b in range(400)])
+    for name in ("auroc", "average_precision", "f1", "recall"):
+        low, high = samples[name].quantile([0.05, 0.95])
+        estimate = getattr(result, name)
+        assert (estimate.low, estimate.high) == pytest.approx((low, high)), name
+    assert 0.2 < result.recall.low < 0.5 < result.recall.high < 0.8
+
+
+def test_rank_features_gives_the_numbers_of_specificity(index: ArrayIndex) -> None:
+    for unit in ("token", "document"):
+        for by in ("average_precision", "auroc", "f1", "precision"):
+            table = rank_features(index, BRIDGE, unit=unit, by=by, min_firings=1)
+            assert list(table.index)[:1] == [1] and 0 not in table.index
+            assert table[by].is_monotonic_decreasing
+        for feature, row in table.iterrows():
+            result = specificity(index, feature, BRIDGE, unit=unit, n_bootstrap=0, n_controls=0)
+            for name in ("auroc", "average_precision", "f1", "precision", "recall"):
+                assert row[name] == getattr(result, name).value, name
+            assert row["max"] == result.max_activation and row.n_firings == result.n_firings
+            assert row.f1_threshold == result.f1_threshold and row.promoted == [f"p{feature}"]
+
+
+def test_rank_features_leaves_out_rare_ones_and_scans_in_blocks(
+    index: ArrayIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rank_features(index, BRIDGE, n=4, min_firings=1)
+    assert len(whole) == 4
+    monkeypatch.setattr("saekit.scoring.units.BLOCK_FIRINGS", 70)
+    pd.testing.assert_frame_equal(rank_features(index, BRIDGE, n=4, min_firings=1), whole)
+    fired = (index.acts > 0).sum(0)
+    assert set(rank_features(index, BRIDGE, min_firings=61).index) == set(np.flatnonzero(fired >= 61))
+    assert rank_features(index, BRIDGE, min_firings=10_000).empty
+
+
+def test_the_table_by_interval(index: ArrayIndex) -> None:
+    result = specificity(index, 2, BRIDGE, n_bootstrap=50)
+    score, match = index.acts[:, 2], BRIDGE.token_mask(index)
+    assert len(result.intervals) == 10 and result.intervals.n_firings.sum() == result.n_firings
+    for row in result.intervals.itertuples():
+        inside = (score > row.low) & (score <= np.float32(row.high))
+        assert row.n_firings == inside.sum() and row.n_matches == (inside & match).sum()
+        assert row.share == pytest.approx(match[inside].mean()) if inside.any() else math.isnan(row.share)
+    frame = result.examples_frame()
+    sampled = frame[frame.group == "interval"]
+    assert set(sampled.interval) == set(result.intervals.index[result.intervals.n_firings > 0])
+    for row in sampled.itertuples():
+        assert result.intervals.low[row.interval] < row.activation <= np.float32(result.intervals.high[row.interval])
+
+
+def test_examples_are_what_they_are_called(index: ArrayIndex) -> None:
+    result = specificity(index, 2, BRIDGE, n_bootstrap=0)
+    match = dict(zip(index.kept, BRIDGE.token_mask(index), strict=True))
+    act = dict(zip(index.kept, index.acts[:, 2], strict=True))
+    length = index.windows.length
+    for contexts, belongs, fires in (
+        (result.true_positives, True, True),
+        (result.false_positives, False, True),
+        (result.misses, True, False),
+    ):
+        assert contexts and len({c.document for c in contexts}) == len(contexts)
+        for c in contexts:
+            at = c.window * length + c.pos
+            assert match[at] == belongs and (act[at] > 0) == fires and c.activation == act[at]
+            assert c.acts[c.centre] == c.activation and len(c.acts) == len(c.tokens)
+            assert c.tokens == index.token_strings(
+                np.arange(c.window * length + c.start, c.window * length + c.start + len(c.tokens))
+            )
+            assert c.labels["topic"] in ("golden", "bay", "cats")
+    strongest = [c.activation for c in result.false_positives]
+    assert strongest == sorted(strongest, reverse=True)
+    assert result.misses[0].text.count("[") == 1
+
+
+def test_where_the_activation_goes_by_label(index: ArrayIndex) -> None:
+    result = specificity(index, 2, BRIDGE, n_bootstrap=0)
+    table = result.by_label[result.by_label.label == "topic"].set_index("value")
+    documents = index.windows.documents.reshape(-1).numpy()[index.kept]
+    topic = index.documents.topic.to_numpy()[documents]
+    score, match = index.acts[:, 2].astype(float), BRIDGE.token_mask(index)
+    assert table.share_of_activation.sum() == pytest.approx(1)
+    for value, row in table.iterrows():
+        here, fires = topic == value, score > 0
+        assert row.n == here.sum() and row.n_firings == (here & fires).sum()
+        assert row.share_of_activation == pytest.approx(score[here].sum() / score.sum())
+        assert row.precision == pytest.approx(match[here & fires].mean())
+    assert table.precision["bay"] == 0 and table.share_of_activation.is_monotonic_decreasing
+
+
+def test_controls(index: ArrayIndex) -> None:
+    result = specificity(index, 2, BRIDGE, n_bootstrap=0, n_controls=4)
+    assert list(result.controls.index) == [1, 3, 4, 5]
+    for feature, row in result.controls.iterrows():
+        other = specificity(index, feature, BRIDGE, n_bootstrap=0, n_controls=0)
+        for name in ("auroc", "average_precision", "precision", "top_precision", "top_recall"):
+            assert row[name] == getattr(other, name).value
+    frame = result.to_frame()
+    assert frame.controls_best["auroc"] == result.controls.auroc.max() == 1
+    assert frame.controls_mean["recall"] == result.controls.recall.mean()
+    assert "against" not in specificity(index, 2, BRIDGE, n_bootstrap=0, n_controls=0).summary
+
+
+def test_undefined_numbers_are_nan_and_say_why(index: ArrayIndex) -> None:
+    dead = specificity(index, 0, BRIDGE, n_bootstrap=20)
+    for name in ("auroc", "average_precision", "f1", "precision", "recall", "top_precision", "top_recall"):
+        estimate = getattr(dead, name)
+        assert math.isnan(estimate.value) and estimate.reason == "feature 0 never fires on this corpus"
+    assert dead.curve.empty and dead.controls.empty and dead.examples_frame().group.unique().tolist() == ["miss"]
+    assert "undefined: feature 0 never fires" in str(dead) and "nan" not in str(dead)
+    everything = specificity(index, 3, Concept.labels(topic=["golden", "bay", "cats"]), n_bootstrap=20)
+    assert math.isnan(everything.auroc.value) and "every scored token belongs" in everything.auroc.reason
+    assert everything.average_precision.value == 1.0
+
+
+def test_resamples_without_the_concept_are_counted(index: ArrayIndex) -> None:
+    one = Concept.labels(number=0)
+    result = specificity(index, 1, one, n_bootstrap=200)
+    lost = int(result.auroc.reason.split()[0])
+    assert 40 < lost < 110 and "of 200 resamples leave it undefined" in result.auroc.reason  # (1 - 1/60)^60 = 0.365
+    assert "in one document only" in result.notes[0]
+
+
+def test_the_report(index: ArrayIndex) -> None:
+    result = specificity(index, 2, BRIDGE, n_controls=3)
+    text = str(result)
+    assert text == repr(result) and len(text.splitlines()) < 50 and max(map(len, text.splitlines())) <= 130
+    assert text.startswith(f"Feature 2 for 'bridge': AUROC {result.auroc} against")
+    for part in (
+        "AUROC",
+        "best F1",
+        "precision, top interval",
+        "3 matched features: mean (best)",
+        "strongest off the concept",
+    ):
+        assert part in text
+    assert list(result.to_frame().index)[:3] == ["base_rate", "auroc", "average_precision"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.feature = 3  # type: ignore[misc]
+
+
+def test_bad_settings(index: ArrayIndex) -> None:
+    with pytest.raises(ConfigError, match="unknown unit"):
+        specificity(index, 1, BRIDGE, unit="word")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="cannot rank by that"):
+        rank_features(index, BRIDGE, by="luck")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="level of an interval"):
+        specificity(index, 1, BRIDGE, level=95)
+    with pytest.raises(ConfigError, match="n_bootstrap is not a count"):
+        specificity(index, 1, BRIDGE, n_bootstrap=-1)
+    with pytest.raises(DataError, match="matches no indexed token"):
+        specificity(index, 1, Concept.regex("submarine"))
+
+
+def test_a_thousand_resamples_take_about_a_second() -> None:
+    rng = np.random.default_rng(0)
+    n, n_documents = 400_000, 2_000
+    document = np.sort(rng.integers(0, n_documents, n))
+    match = (rng.random(n) < 0.05) & (document % 20 == 0)
+    fired = np.flatnonzero(rng.random(n) < 0.02 + 0.5 * match)
+    firings = Firings(
+        value=rng.random(len(fired), dtype=np.float32), match=match[fired], document=document[fired],
+        bin=rng.integers(0, 10, len(fired)), positives=np.bincount(document[match], minlength=n_documents),
+        negatives=np.bincount(document[~match], minlength=n_documents),
+    )  # fmt: skip
+    start = time.perf_counter()
+    resample(firings, np.linspace(1, 0, 100), 10, n_bootstrap=1000, seed=0)
+    assert time.perf_counter() - start < 5
