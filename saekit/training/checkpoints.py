@@ -1,0 +1,71 @@
+"""Checkpoints of a run: complete or not there, noticed when damaged, the last two kept.
+
+One folder per checkpoint: state.pt (all that going on bit for bit needs), an SAE folder per SAE as anyone may use it
+(normalisation folded in), and manifest.json with the hash of state.pt. The folder is written under another name and
+renamed when all of it is on disk. Knows nothing of what is in the state.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import FileError, disk_errors
+from ..files import atomic_write, read_json, sha256, write_json
+from ..sae import SAE
+
+N_KEPT = 2
+
+
+def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], saes: Mapping[str, SAE]) -> Path:
+    """Writes the checkpoint of `step` and returns its folder; then removes all but the last two."""
+    final = folder / f"step-{step:08d}"
+    part = folder / f".{final.name}.part"
+    with disk_errors(final):
+        try:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            with atomic_write(part / "state.pt") as file:
+                _save(dict(state), file)
+            for name, sae in saes.items():
+                sae.save(part / name)
+            write_json(part / "manifest.json", {"step": step, "sha256": sha256(part / "state.pt")})
+            shutil.rmtree(final, ignore_errors=True)
+            part.rename(final)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        for old in _folders(folder)[N_KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The state of the newest whole checkpoint, or None. A damaged one is passed over with a warning."""
+    for candidate in _folders(folder):
+        try:
+            if read_json(candidate / "manifest.json")["sha256"] != sha256(candidate / "state.pt"):
+                raise FileError(f"{candidate / 'state.pt'} is truncated or altered")
+            state: dict[str, Any] = torch.load(candidate / "state.pt", map_location="cpu", weights_only=True)
+        except (FileError, KeyError) as e:
+            first_line = str(e).splitlines()[0]
+            warnings.warn(f"checkpoint {candidate.name} is damaged ({first_line}); using the one before", stacklevel=2)
+            continue
+        return state
+    return None
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Checkpoint folders, newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _save(state: dict[str, Any], file: Path) -> None:
+    """torch.save, with what the operating system says about the disk left an OSError."""
+    with file.open("wb") as f:
+        torch.save(state, f)

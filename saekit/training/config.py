@@ -1,0 +1,144 @@
+"""How an SAE is trained: one frozen dataclass, and the values that its None fields stand for.
+
+Knows nothing of models, text or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ..errors import ConfigError
+from ..sae import SAEConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Length, batch, learning rate and bookkeeping of a run. Only n_tokens has no default.
+
+    >>> sk.TrainConfig(n_tokens=1_000_000).n_steps
+    488
+    """
+
+    n_tokens: int
+    """Activations to train on, in tokens; text that is shorter is gone through again and again."""
+    batch_size: int = 2048
+    """Tokens per step."""
+    lr: float | None = None
+    """Peak learning rate of Adam. None: the rule's own, see `peak_lr`."""
+    warmup_steps: int | None = None
+    """Steps of linear rise from 0. None: a twentieth of the run, at most 1000."""
+    decay_share: float = 0.4
+    """Share of the run, at its end, over which the rate falls linearly to 0."""
+    seed: int = 0
+    """Seed of the order of the tokens. The initial weights follow SAEConfig.seed."""
+    device: str = "auto"
+    """Where to train: "auto" is CUDA where there is one, else the CPU."""
+    dead_after_tokens: int | None = None
+    """A feature silent for so many tokens is dead. None: a twentieth of the run, at least 32 batches, at most ten
+    million (Gao et al. 2024, for runs of billions)."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient of all weights."""
+    l1_warmup_share: float = 0.05
+    """relu: share of the run over which the L1 penalty rises from 0 (Anthropic, April 2024)."""
+    normalise: bool = True
+    """Whether activations are centred and scaled to E||x - mean||^2 = d_in, by the first batch. Folded into the weights
+    of every SAE that leaves training."""
+    log_every: int = 10
+    """Steps between two rows of metrics."""
+    checkpoint_every: int | None = None
+    """Steps between two checkpoints. None: a twentieth of the run, at least 50."""
+    context_size: int = 128
+    """Length of the token windows, in tokens."""
+    buffer_tokens: int = 65_536
+    """Activations that are mixed at a time, in tokens."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_tokens", "batch_size", "log_every", "context_size", "buffer_tokens"):
+            _at_least(self, name, 1)
+        for name in ("warmup_steps", "dead_after_tokens", "checkpoint_every"):
+            if getattr(self, name) is not None:
+                _at_least(self, name, 0 if name == "warmup_steps" else 1)
+        if self.n_tokens < self.batch_size:
+            raise ConfigError(
+                "n_tokens is less than one batch", got=self.n_tokens,
+                accepted=f"at least batch_size = {self.batch_size}",
+                fix="pass more tokens or a smaller batch_size",
+            )  # fmt: skip
+        for name in ("lr", "grad_clip"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} is not positive", got=value, accepted="a number above 0")
+        for name in ("decay_share", "l1_warmup_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is not a share", got=getattr(self, name), accepted="a number from 0 to 1")
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.n_tokens // self.batch_size
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that `device` means here; ConfigError when there is no such device."""
+        name = self.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            device = torch.device(name)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as e:
+            raise ConfigError(
+                "no such device here", got=self.device, accepted='"auto", "cpu", or "cuda" where torch sees a GPU',
+                fix='pass device="auto"',
+            ) from e  # fmt: skip
+        return device
+
+    @property
+    def steps_between_checkpoints(self) -> int:
+        """`checkpoint_every`, or what None stands for."""
+        return self.checkpoint_every or max(50, self.n_steps // 20)
+
+    @property
+    def dead_after(self) -> int:
+        """`dead_after_tokens`, or what None stands for."""
+        return self.dead_after_tokens or min(10_000_000, max(32 * self.batch_size, self.n_tokens // 20))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON values."""
+        return asdict(self)
+
+
+NOT_PART_OF_THE_RUN = ("device", "log_every", "checkpoint_every")
+
+
+def difference(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first field in which two configurations would give different weights: name, saved value, value now."""
+    for name in now:
+        if name not in NOT_PART_OF_THE_RUN and saved.get(name) != now[name]:
+            return name, saved.get(name), now[name]
+    return None
+
+
+def peak_lr(sae: SAEConfig, config: TrainConfig) -> float:
+    """The peak learning rate: `config.lr`, or the rule's own.
+
+    topk and batchtopk follow lr ~ 1 / sqrt(d_sae) (Gao et al. 2024, figure 3: 2e-4 at 16,384 features, for runs of
+    billions of tokens). The published rates assume runs far longer than a notebook's, and are raised for shorter ones:
+    see benchmarks/learning_rates.py for the measurements behind the factors.
+    """
+    if config.lr is not None:
+        return config.lr
+    short = min(1.0, max(0.0, 1.0 - (config.n_steps - 2_000) / 48_000))  # 1 up to 2,000 steps, 0 from 50,000
+    if sae.activation == "relu":
+        return float(5e-5 * 10**short)
+    return float(2e-4 * (16_384 / sae.d_sae) ** 0.5 * 3**short)
+
+
+def _at_least(config: TrainConfig, name: str, least: int) -> None:
+    value = getattr(config, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} is out of range", got=value, accepted=f"an integer of at least {least}")

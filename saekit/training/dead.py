@@ -1,0 +1,61 @@
+"""Dead features: counting how long each has been silent, and the auxiliary loss that brings them back.
+
+Source: Gao et al. 2024, arXiv:2406.04093, appendix A.2.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..sae import SAE
+
+
+class Silence:
+    """For each feature the tokens since it last fired, and how often it fired since `restart`."""
+
+    def __init__(self, d_sae: int, device: torch.device) -> None:
+        self.n_silent = torch.zeros(d_sae, dtype=torch.int64, device=device)
+        self.n_fired = torch.zeros(d_sae, dtype=torch.int64, device=device)
+        self.n_counted = 0
+
+    def update(self, counts: Int[Tensor, " d_sae"], n_tokens: int) -> None:
+        """Takes in one batch: on how many of its tokens each feature fired."""
+        self.n_silent += n_tokens
+        self.n_silent[counts > 0] = 0
+        self.n_fired += counts
+        self.n_counted += n_tokens
+
+    def dead(self, after: int) -> Int[Tensor, " n_dead"]:
+        """The features silent for at least `after` tokens."""
+        return (self.n_silent >= after).nonzero().squeeze(1)
+
+    def restart(self) -> None:
+        """Counts firings from here on; silence goes on."""
+        self.n_fired.zero_()
+        self.n_counted = 0
+
+    def density(self) -> Float[Tensor, " d_sae"] | None:
+        """Share of tokens each feature fired on since `restart`; None before any."""
+        return self.n_fired.float() / self.n_counted if self.n_counted else None
+
+
+def auxiliary_loss(
+    sae: SAE, x: Float[Tensor, "n d_in"], error: Float[Tensor, "n d_in"], dead: Int[Tensor, " n_dead"], k_aux: int
+) -> Float[Tensor, ""]:
+    """The share of the error left after the k_aux most active dead features have rebuilt what they can of it.
+
+    `error` is x - x_hat, which b_dec has left already, so b_dec is not added again. Gradients reach the dead features'
+    weights and nothing else. Dead features are few, so a dense product over them is cheaper than a sparse one.
+    """
+    error, x = error.detach(), x.detach()
+    if sae.config.apply_b_dec_to_input:
+        x = x - sae.b_dec.detach()
+    pre = torch.addmm(sae.b_enc[dead], x, sae.W_enc.T[dead].T)
+    if dead.numel() > k_aux:
+        least = pre.detach().topk(k_aux, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
+        pre = torch.where(pre >= least, pre, 0.0)
+    rebuilt = pre.relu() @ sae.W_dec[dead]
+    tiny = torch.finfo(error.dtype).tiny
+    return (error - rebuilt).square().sum() / error.square().sum().clamp(min=tiny)

@@ -1,0 +1,216 @@
+"""The training loop: activations in, a finished SAE out, with progress, metrics, checkpoints and a safe interrupt.
+
+Several SAEs can be trained on the same batches at once. Knows nothing of activation rules: a Trainer takes each step.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, overload
+
+from ..activations import ActivationBatches, ActivationCache, activation_batches
+from ..corpus import Corpus, Windows
+from ..errors import ConfigError, MismatchError
+from ..models import LanguageModel
+from ..sae import SAE, SAEConfig
+from .config import TrainConfig
+from .metrics import StepMetrics
+from .run_folder import RunFolder
+from .trainer import Trainer
+
+
+@overload
+def train(
+    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: SAEConfig, config: TrainConfig,
+    hook_name: str | None = None, out: str | Path | None = None, resume: bool = True, progress: bool = True,
+    activations: ActivationCache | None = None,
+) -> SAE: ...  # fmt: skip
+
+
+@overload
+def train(
+    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: Sequence[SAEConfig],
+    config: TrainConfig, hook_name: str | None = None, out: str | Path | None = None, resume: bool = True,
+    progress: bool = True, activations: ActivationCache | None = None,
+) -> list[SAE]: ...  # fmt: skip
+
+
+def train(
+    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: SAEConfig | Sequence[SAEConfig],
+    config: TrainConfig, hook_name: str | None = None, out: str | Path | None = None, resume: bool = True,
+    progress: bool = True, activations: ActivationCache | None = None,
+) -> SAE | list[SAE]:  # fmt: skip
+    """A trained SAE, in the model's units, with where it came from in its config and its metrics in `.history`.
+
+    `corpus` is text, token windows or cached activations (also as `activations`; the model may then be None, and
+    hook_name is the cache's). A list of configurations gives a list of SAEs trained on the same batches.
+
+    With `out` the folder receives metrics.jsonl, checkpoints/ while the run lasts, and the SAE (one folder each for a
+    list). The same call again goes on from the newest whole checkpoint, bit for bit on a CPU, and returns the SAE if
+    the run had ended; another configuration is a MismatchError. resume=False starts anew. An interrupt (the notebook's
+    stop button, Ctrl-C) ends the run after the current step and returns the SAE as it is, saved if there is an `out`.
+
+    Raises DataError for activations that are not finite, and DiskFullError with the last checkpoint intact.
+
+    >>> config = sk.TrainConfig(n_tokens=640, batch_size=64, context_size=16, buffer_tokens=256)
+    >>> trained = sk.train(model, corpus, hook_name=HOOK, config=config, progress=False,
+    ...                    sae=sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=4))
+    >>> trained.config.hook_name == HOOK, list(trained.history.columns)[:3]
+    (True, ['n_tokens', 'loss', 'mse'])
+    """
+    source = corpus if activations is None else activations
+    batches = _batches(model, source, hook_name, config)
+    single = isinstance(sae, SAEConfig)
+    asked = [sae] if isinstance(sae, SAEConfig) else list(sae)
+    configs = [_with_provenance(c, model, source, corpus, batches, config) for c in asked]
+    if not configs:
+        raise ConfigError("no SAE to train", got=sae, accepted="an SAEConfig or a list of them")
+    folder = RunFolder(out, configs, single)
+    if resume and (done := folder.finished(config)) is not None:
+        return done[0] if single else done
+    trainers = [Trainer(SAE(c), config) for c in configs]
+    state = folder.resume() if resume else None
+    if state is not None:
+        if len(state["trainers"]) != len(trainers):
+            raise MismatchError(
+                "a run of another number of SAEs lies here", got=len(trainers), accepted=len(state["trainers"]),
+                fix="pass the same configurations to go on, or another out= (resume=False starts anew)",
+            )  # fmt: skip
+        for trainer, saved in zip(trainers, state["trainers"], strict=True):
+            trainer.load_state_dict(saved)
+        batches.load_state_dict(state["batches"])
+    folder.start(anew=state is None)
+    del state
+    saes = _run(trainers, batches, folder, config, progress)
+    return saes[0] if single else saes
+
+
+def _run(
+    trainers: list[Trainer], batches: ActivationBatches, folder: RunFolder, config: TrainConfig, progress: bool
+) -> list[SAE]:
+    from tqdm.auto import tqdm
+
+    n_steps, every, first = config.n_steps, config.steps_between_checkpoints, trainers[0]
+    metrics: list[StepMetrics] = []
+    began, steps_before = time.perf_counter(), first.n_steps_done
+    interrupted = False
+    bar = tqdm(
+        total=n_steps * config.batch_size, initial=first.n_tokens_done, unit="tok", unit_scale=True, desc="train", mininterval=0.5,
+        disable=not progress,
+    )  # fmt: skip
+    x = next(batches, None) if first.n_steps_done < n_steps else None  # fills the pool: an interrupt here ends at once
+    with bar, _interrupts() as asked_to_stop:
+        try:
+            while x is not None:
+                metrics = [trainer.step(x) for trainer in trainers]
+                step = first.n_steps_done
+                bar.update(len(x))
+                if step % config.log_every == 0 or step == n_steps:
+                    rate = (step - steps_before) * config.batch_size / (time.perf_counter() - began)
+                    extra = {"tokens_per_second": round(rate)}
+                    folder.log([{"sae": i, **m.to_dict(), **extra} for i, m in enumerate(metrics)])
+                    bar.set_postfix_str(_postfix(metrics))
+                interrupted = asked_to_stop.is_set() and step < n_steps
+                if interrupted or (step % every == 0 and step < n_steps):
+                    state = {"trainers": [t.state_dict() for t in trainers], "batches": batches.state_dict()}
+                    folder.checkpoint(
+                        step, state, [_finish(t, m, False) for t, m in zip(trainers, metrics, strict=True)]
+                    )
+                x = None if interrupted or step == n_steps else next(batches, None)
+        except KeyboardInterrupt:
+            interrupted = True
+    if not metrics and interrupted:
+        raise KeyboardInterrupt
+    last = dict(enumerate(metrics))  # empty when a checkpoint lay at the last step
+    saes = [_finish(t, last.get(i), not interrupted) for i, t in enumerate(trainers)]
+    folder.save(saes, finished=not interrupted)
+    for i, sae in enumerate(saes):
+        sae.history = folder.history(i)
+    if interrupted and progress:
+        where = f"; saved in {folder.path}, and the same call goes on" if folder.path else ""
+        bar.write(f"interrupted at step {first.n_steps_done} of {n_steps}: this is the SAE so far{where}")
+    return saes
+
+
+def _batches(
+    model: LanguageModel | None, source: Corpus | Windows | ActivationCache, hook_name: str | None, config: TrainConfig
+) -> ActivationBatches:
+    if isinstance(source, ActivationCache):
+        if model is not None:
+            source.check(model, hook_name or source.hook_name)
+        return source.batches(config.batch_size, seed=config.seed)
+    if model is None or hook_name is None:
+        raise ConfigError(
+            "training on text needs a model and a hook_name", got=f"model={model}, hook_name={hook_name}",
+            accepted="both, or an ActivationCache in place of the corpus",
+            fix='pass hook_name="blocks.15.hook_resid_post"',
+        )  # fmt: skip
+    return activation_batches(
+        model, source, hook_name, batch_size=config.batch_size, length=config.context_size, seed=config.seed,
+        buffer_tokens=max(config.buffer_tokens, config.batch_size),
+    )  # fmt: skip
+
+
+def _with_provenance(
+    sae: SAEConfig, model: LanguageModel | None, source: Corpus | Windows | ActivationCache,
+    corpus: Corpus | Windows | ActivationCache, batches: ActivationBatches, config: TrainConfig,
+) -> SAEConfig:  # fmt: skip
+    if sae.d_in != batches.d_in:
+        raise MismatchError(
+            f"activations at {batches.hook_name} are of another width than the SAE", got=batches.d_in,
+            accepted=sae.d_in, fix=f"pass SAEConfig(d_in={batches.d_in}, ...)",
+        )  # fmt: skip
+    origin: Any = source if isinstance(source, ActivationCache) else model
+    return sae.replace(
+        hook_name=batches.hook_name, token_rule=batches.rule, weight_processing=origin.weight_processing,
+        model_name=origin.model_name if isinstance(origin, ActivationCache) else origin.name,
+        model_fingerprint=origin.model_fingerprint if isinstance(origin, ActivationCache) else origin.fingerprint,
+        context_size=origin.windows.length if isinstance(origin, ActivationCache) else config.context_size,
+        dataset=sae.dataset or (corpus.name if isinstance(corpus, Corpus) else None),
+    )  # fmt: skip
+
+
+def _finish(trainer: Trainer, last: StepMetrics | None, finished: bool) -> SAE:
+    sae = trainer.finish()
+    figures = {} if last is None else {k: v for k, v in last.to_dict().items() if k not in ("lr", "grad_norm")}
+    sae.training_summary = {
+        **figures, "finished": finished, "n_steps": trainer.config.n_steps, "config": trainer.config.to_dict(),
+    }  # fmt: skip
+    return sae
+
+
+def _postfix(metrics: Sequence[StepMetrics]) -> str:
+    def joined(values: list[str]) -> str:
+        return "/".join(values)
+
+    return (
+        f"loss {joined([f'{m.loss:.3g}' for m in metrics])}, L0 {joined([f'{m.l0:.0f}' for m in metrics])}, "
+        f"EV {joined([f'{m.explained_variance:.3f}' for m in metrics])}, "
+        f"dead {joined([str(m.dead_features) for m in metrics])}"
+    )
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """An event that the first interrupt sets, so that a step is never cut in half; the second one raises as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set() and callable(before):
+            before(number, frame)
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,44 @@
+"""What one training step reports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepMetrics:
+    """The figures of one training step, on its own batch and before the weights moved."""
+
+    step: int
+    """Number of the step, from 1."""
+    n_tokens: int
+    """Tokens trained on so far."""
+    loss: float
+    """What was minimised: reconstruction in normalised units plus penalty or auxiliary loss."""
+    mse: float
+    """Mean ||x - x_hat||^2, in the model's units."""
+    l0: float
+    """Mean number of active features per token, by the training rule."""
+    explained_variance: float
+    """1 - sum ||x - x_hat||^2 / sum ||x - mean(x)||^2."""
+    dead_features: int
+    """Features silent for longer than TrainConfig.dead_after_tokens."""
+    aux_loss: float
+    """Share of the error the dead features leave; 0 while none is dead."""
+    l1: float
+    """sum_i f_i ||W_dec_i|| per token, in normalised units."""
+    lr: float
+    """Learning rate of the step."""
+    grad_norm: float
+    """Norm of the gradient before clipping."""
+
+    def __str__(self) -> str:
+        return (
+            f"step {self.step}: loss {self.loss:.4g}, l0 {self.l0:.1f}, explained variance "
+            f"{self.explained_variance:.3f}, dead {self.dead_features}, lr {self.lr:.2g}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures by name."""
+        return asdict(self)

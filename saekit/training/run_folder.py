@@ -1,0 +1,120 @@
+"""The folder of a run: metrics.jsonl, checkpoints/, and the SAE or SAEs that came out.
+
+Knows nothing of how a step is made; `train` tells it what happened.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FileError, disk_errors
+from ..files import atomic_write
+from ..sae import SAE, SAEConfig, load_sae
+from .checkpoints import load_checkpoint, save_checkpoint
+from .config import TrainConfig, difference
+from .trainer import configuration_differs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class RunFolder:
+    """Where one call of `train` writes. Without a path it only remembers the metrics."""
+
+    def __init__(self, path: str | Path | None, configs: Sequence[SAEConfig], single: bool) -> None:
+        self.path = None if path is None else Path(path)
+        self.configs = list(configs)
+        self.names = [""] if single else [f"{i}-{c.activation}-{c.d_sae}" for i, c in enumerate(configs)]
+        self.rows: list[dict[str, Any]] = []
+
+    def finished(self, config: TrainConfig) -> list[SAE] | None:
+        """The SAEs of a run that ended here under the same configuration; MismatchError under another, None if none."""
+        if self.path is None or not all((self.path / n / "cfg.json").is_file() for n in self.names):
+            return None
+        saes = [load_sae(self.path / n) for n in self.names]
+        if not all(s.training_summary.get("finished") for s in saes):
+            return None
+        for sae, wanted in zip(saes, self.configs, strict=True):
+            for saved, now in (
+                (sae.training_summary["config"], config.to_dict()),
+                (sae.config.to_dict(), wanted.to_dict()),
+            ):
+                if differs := difference(saved, now):
+                    raise configuration_differs(*differs)
+        self._read_rows(last_step=None)
+        for i, sae in enumerate(saes):
+            sae.history = self.history(i)
+        return saes
+
+    def resume(self) -> dict[str, Any] | None:
+        """The state of the newest whole checkpoint, with the metrics up to it; None when there is none."""
+        if self.path is None:
+            return None
+        state = load_checkpoint(self.path / "checkpoints")
+        if state is not None:
+            self._read_rows(last_step=state["step"])
+        return state
+
+    def start(self, anew: bool) -> None:
+        """Makes the folder ready for the next step: metrics after it go, and, anew, old checkpoints too."""
+        if self.path is None:
+            return
+        if anew:
+            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        with atomic_write(self.path / "metrics.jsonl") as part:
+            part.write_text("".join(json.dumps(row) + "\n" for row in self.rows), "utf8")
+
+    def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds rows of metrics, one per SAE."""
+        self.rows += [dict(row) for row in rows]
+        if self.path is not None:
+            with (
+                disk_errors(self.path / "metrics.jsonl"),
+                (self.path / "metrics.jsonl").open("a", encoding="utf8") as f,
+            ):
+                f.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def checkpoint(self, step: int, state: Mapping[str, Any], saes: Sequence[SAE]) -> None:
+        """Writes a checkpoint."""
+        if self.path is not None:
+            named = {f"sae{'-' * bool(n)}{n}": sae for n, sae in zip(self.names, saes, strict=True)}
+            save_checkpoint(self.path / "checkpoints", step, {"step": step, **state}, named)
+
+    def save(self, saes: Sequence[SAE], finished: bool) -> None:
+        """Writes the SAEs; once they are finished the checkpoints have served."""
+        if self.path is None:
+            return
+        for name, sae in zip(self.names, saes, strict=True):
+            sae.save(self.path / name)
+        if finished:
+            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+
+    def history(self, i: int) -> pd.DataFrame:
+        """The metrics of SAE number i, one row per logged step."""
+        import pandas as pd
+
+        frame = pd.DataFrame([row for row in self.rows if row["sae"] == i])
+        return frame.drop(columns="sae").set_index("step") if len(frame) else frame
+
+    def _read_rows(self, last_step: int | None) -> None:
+        """Rows of metrics.jsonl up to a step; a last line that a kill cut short is left out."""
+        assert self.path is not None
+        self.rows = []
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return
+        with disk_errors(path):
+            lines = path.read_text("utf8").splitlines()
+        for number, line in enumerate(lines):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as e:
+                if number == len(lines) - 1:
+                    break
+                raise FileError(f"{path} is damaged at line {number + 1}", got=line[:80], fix="remove the file") from e
+            if last_step is None or row["step"] <= last_step:
+                self.rows.append(row)
