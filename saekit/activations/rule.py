@@ -71,9 +71,10 @@ def kept_activations(
     if not finite.all():
         row, place = (~finite).nonzero()[0].tolist()
         window = int(rows[row])
+        numbers = windows.documents[window]
+        document = int(next((n for n in numbers[place:] if n >= 0), numbers.max()))  # a BOS counts with what follows
         raise DataError(
-            f"the activations at {hook_name} are not finite in window {window}, document "
-            f"{int(windows.documents[window, place])}, position {place}",
+            f"the activations at {hook_name} are not finite in window {window}, document {document}, position {place}",
             got=x[row, place].max().item(),
             accepted="finite numbers",
             fix="look at that text and at the model's weights; a wider dtype helps when they overflow",
