@@ -33,5 +33,9 @@ from .sae import SparseActs as SparseActs
 from .sae import TokenRule as TokenRule
 from .sae import list_saes as list_saes
 from .sae import load_sae as load_sae
+from .training import StepMetrics as StepMetrics
+from .training import TrainConfig as TrainConfig
+from .training import Trainer as Trainer
+from .training import train as train
 
 __version__ = "0.1.0"
