@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from saekit.errors import DataError, UnknownNameError
-from saekit.widgets import TokenHighlight
+from saekit.errors import ContextLengthError, DataError, UnknownNameError
+from saekit.widgets import TokenHighlight, highlight
 from saekit.widgets.token_highlight import pack_rows
 
 
@@ -69,3 +71,32 @@ def test_zero_activations_are_dropped_and_rows_sorted() -> None:
     acts = pack_rows([1, 0, 1], [2, 2, 1], [1.0, 0.0, 3.0], 2)
     assert np.frombuffer(acts["start"], "<i4").tolist() == [0, 0, 2]
     assert np.frombuffer(acts["feature"], "<i4").tolist() == [1, 2]
+
+
+def test_highlight_shows_what_the_sae_encodes(model: Any, sae: Any) -> None:
+    w = highlight(model, sae, "the golden gate", feature=3)
+    ids = model.tokenize("the golden gate")
+    x = model.activations(ids, sae.config.hook_name)[0]
+    dense = sae.encode(x).detach().numpy()
+    dense[0] = 0  # BOS is left out by the SAE's token rule
+    assert w.tokens == model.token_strings(ids) and w.excluded == ["special token"] + [""] * (len(ids) - 1)
+    for feature in (None, *range(64)):
+        expected = dense.max(1) if feature is None else dense[:, feature]
+        np.testing.assert_allclose(w.values(feature), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_empty_text_is_refused(model: Any, sae: Any, text: str) -> None:
+    with pytest.raises(DataError, match="there is no text to show"):
+        highlight(model, sae, text)
+
+
+@pytest.mark.parametrize("feature", [64, -1, "7", 1.5, True])
+def test_highlight_refuses_features_the_sae_does_not_have(model: Any, sae: Any, feature: Any) -> None:
+    with pytest.raises(UnknownNameError, match="the SAE has no feature"):
+        highlight(model, sae, "a", feature=feature)
+
+
+def test_text_longer_than_the_context_is_refused(model: Any, sae: Any) -> None:
+    with pytest.raises(ContextLengthError, match="longer than the model's context"):
+        highlight(model, sae, "a" * 100)

@@ -1,4 +1,11 @@
 """Live widgets for Jupyter, and the offline page that holds them."""
 
+from .feature_browser import FeatureBrowser as FeatureBrowser
+from .feature_browser import explore as explore
+from .feature_card import FeatureCard as FeatureCard
+from .feature_card import card as card
+from .steering_panel import SteeringPanel as SteeringPanel
+from .steering_panel import SteeringRequest as SteeringRequest
+from .steering_panel import steer as steer
 from .token_highlight import TokenHighlight as TokenHighlight
 from .token_highlight import highlight as highlight

@@ -20,7 +20,7 @@ STATIC = Path(__file__).resolve().parent.parent / "static"
 SEPARATOR = "\x1f"  # between strings in one binary trait
 
 
-class Widget(anywidget.AnyWidget):  # type: ignore[misc]
+class Widget(anywidget.AnyWidget):
     """Base of saekit's widgets. `bundle` names its files in saekit/static."""
 
     bundle: ClassVar[str] = ""

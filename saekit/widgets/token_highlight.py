@@ -87,7 +87,7 @@ class TokenHighlight(Widget):
         return out
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per token: token, activation (of `feature`, or the strongest), strongest feature (-1: none), excluded."""
+        """One row per token: token, activation (of `feature`, or the strongest), strongest (-1: none), excluded."""
         best = [self.at(i) for i in range(len(self.tokens))]
         strongest = [int(f[np.argmax(v)]) if len(f) else -1 for f, v in best]
         return pd.DataFrame(
@@ -104,21 +104,21 @@ class TokenHighlight(Widget):
         what = (
             "strongest activation of any feature" if self.feature is None else f"activation of feature {self.feature}"
         )
-        frame = self.to_frame()
-        top = float(frame["activation"].max()) if len(frame) else 0.0
-        lines = [f"TokenHighlight: {len(frame)} tokens, {what}, at most {top:.3g}"]
-        for i, row in enumerate(frame[:N_LINES].itertuples()):
-            if row.excluded:
-                told = f"not counted: {row.excluded}"
+        values = self.values(self.feature)
+        top = float(values.max(initial=0.0))
+        lines = [f"TokenHighlight: {len(self.tokens)} tokens, {what}, at most {top:.3g}"]
+        for i, (token, why) in enumerate(zip(self.tokens[:N_LINES], self.excluded, strict=False)):
+            if why:
+                told = f"not counted: {why}"
             else:
-                bar = "█" * round(10 * row.activation / top) if top > 0 else ""
-                told = f"{row.activation:8.3f}  {bar:<10}  " + (
-                    f"feature {row.strongest}" if row.strongest >= 0 else ""
-                )
+                features, acts = self.at(i)
+                bar = "█" * round(10 * float(values[i]) / top) if top > 0 else ""
+                best = f"feature {features[np.argmax(acts)]}" if len(features) else ""
+                told = f"{values[i]:8.3f}  {bar:<10}  {best}"
             mark = ">" if i == self.selected else " "
-            lines.append(f"{mark}{i:4d}  {shown(row.token):<16}{told}".rstrip())
-        if len(frame) > N_LINES:
-            lines.append(f"      ... {len(frame) - N_LINES} more tokens; .to_frame() has all")
+            lines.append(f"{mark}{i:4d}  {shown(token):<16}{told}".rstrip())
+        if len(self.tokens) > N_LINES:
+            lines.append(f"      ... {len(self.tokens) - N_LINES} more tokens; .to_frame() has all")
         return "\n".join(lines)
 
     def _arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:

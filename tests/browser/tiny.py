@@ -1,8 +1,17 @@
-"""What the notebook cells of the browser tests need: small widgets from made-up numbers, importable in a kernel."""
+"""What the notebook cells of the browser tests need, importable in a kernel: small widgets with known contents."""
 
 from __future__ import annotations
 
-from saekit.widgets import TokenHighlight
+import importlib.util
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from saekit.widgets import FeatureBrowser, SteeringPanel, TokenHighlight, explore, steer
 from saekit.widgets.token_highlight import pack_rows
 
 HOSTILE = "<img src=x onerror=\"document.body.dataset.hacked='yes'\">"
@@ -15,3 +24,60 @@ def highlighted() -> TokenHighlight:
     return TokenHighlight(
         tokens=tokens, excluded=["special token"] + [""] * 7, acts=acts, n_features=16, names={"3": "bridge gate bay"}
     )
+
+
+@cache
+def trio() -> tuple[Any, Any, Any]:
+    """The tiny model, a random SAE of 64 features for it, and its index over 40 documents, one of them hostile."""
+    import saekit as sk
+
+    # The builders of the repository's own conftest.py, whose name another conftest.py may have taken.
+    spec = importlib.util.spec_from_file_location("builders", Path(__file__).resolve().parents[2] / "conftest.py")
+    assert spec is not None and spec.loader is not None
+    conftest = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conftest)
+    model = conftest.tiny_model()
+    sae = conftest.tiny_sae(model)
+    texts = [*conftest.tiny_texts(), {"text": HOSTILE, "topic": HOSTILE, "style": "note"}]
+    out = tempfile.mkdtemp(prefix="saekit-tiny-")
+    return (
+        model,
+        sae,
+        sk.build_index(model, sae, sk.load_corpus(texts, name="tiny"), out=out, length=48, progress=False),
+    )
+
+
+def browser(**traits: Any) -> FeatureBrowser:
+    model, sae, index = trio()
+    return explore(index, model, sae, **traits)
+
+
+def panel(**traits: Any) -> SteeringPanel:
+    """The real panel on the tiny model; feature 3."""
+    model, sae, index = trio()
+    return steer(model, sae, 3, index=index, prompt="the cat", chat=False, max_new_tokens=6, **traits)
+
+
+def slow_panel(seconds: float = 0.1) -> SteeringPanel:
+    """A panel whose writer says `word0 word1 ...` for ever, one word every `seconds`."""
+
+    def write(request: Any, steered: bool, stop: Any) -> Iterator[Any]:
+        if request.feature == 13:
+            raise RuntimeError("feature 13 brings bad luck <b>here</b>")
+        for i in range(request.max_new_tokens):
+            time.sleep(seconds)
+            yield SimpleNamespace(text=f"{HOSTILE if steered and i == 0 else 'word'}{i} ")
+
+    return SteeringPanel(write, lambda i: (f"name{i}", 2.0), n_features=16, prompt="Hello", max_new_tokens=500)
+
+
+def written(panel: SteeringPanel, steered: bool) -> str:
+    """What `generate` writes for the panel's settings."""
+    from saekit.steering import clamp, generate
+
+    model, sae, index = trio()
+    edit = clamp(sae, {panel.feature: panel.strength}, unit=panel.unit, positions=panel.positions, index=index)
+    return generate(
+        model, panel.prompt, edits=[edit] if steered else [], max_new_tokens=panel.max_new_tokens,
+        temperature=panel.temperature, seed=panel.seed, chat=panel.chat,
+    ).text  # fmt: skip

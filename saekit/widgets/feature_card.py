@@ -1,0 +1,145 @@
+"""FeatureCard: everything the index knows of one feature, with its neighbours one click away.
+
+The widget is given a function from a feature number to a FeatureRecord; `card_data` turns a record into the plain dict
+the front end draws. Only `card` knows an index.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import traitlets as t
+
+from ..errors import MismatchError, SaekitError
+from .base import Widget, check_feature, shown
+
+if TYPE_CHECKING:
+    from ..index import FeatureIndex
+    from ..index.records import Context, FeatureRecord
+
+Load = Callable[[int], "FeatureRecord"]
+Names = Callable[[list[int]], dict[str, str]]
+N_EFFECTS = 10
+
+
+class FeatureCard(Widget):
+    """The card of `feature`. Set `feature`, in Python or by clicking a neighbour, and the card changes.
+
+    Made by `card`; `load` gives the record of a feature number, `names` short names for neighbours.
+    """
+
+    bundle = "feature_card"
+
+    feature = t.Int(0, help="The feature shown.").tag(sync=True)
+    n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
+    card = t.Dict(help="The card of `feature` as plain values; see card_data.").tag(sync=True)
+    cards = t.Dict(help="Cards carried along for pages without a kernel, by feature number as text.").tag(sync=True)
+    error = t.Unicode("", help="What went wrong while loading, in words.").tag(sync=True)
+    live = t.Bool(True, help="Whether Python is there to answer; False on an offline page.").tag(sync=True)
+
+    def __init__(self, load: Load | None = None, *, names: Names | None = None, **kwargs: Any) -> None:
+        self._load, self._names = load, names
+        self.record: FeatureRecord | None = None
+        super().__init__(**kwargs)
+        self.observe(lambda change: self._show(change["new"]), names="feature")
+        self._show(self.feature)
+
+    @t.validate("feature")
+    def _feature_exists(self, proposal: Any) -> int:
+        return check_feature(proposal["value"], self.n_features)
+
+    def embed(self, features: Iterable[int]) -> FeatureCard:
+        """The widget itself, now carrying the cards of `features` for pages without a kernel."""
+        self.cards = {**self.cards, **embedded(self._load, self._names, features, self.n_features)}
+        return self
+
+    def page_state(self) -> dict[str, Any]:
+        return {**super().page_state(), "live": False}
+
+    def text(self) -> str:
+        """The card as text."""
+        if self.error:
+            return f"FeatureCard: {self.error}"
+        return f"FeatureCard: feature {self.feature}" if self.record is None else str(self.record)
+
+    def _show(self, feature: int) -> None:
+        if self._load is None:
+            return
+        self.record, self.card, self.error = load_card(self._load, self._names, feature)
+
+
+def load_card(load: Load, names: Names | None, feature: int) -> tuple[FeatureRecord | None, dict[str, Any], str]:
+    """The record, its plain form and "", or None, {} and what went wrong in words."""
+    try:
+        record = load(feature)
+        return record, card_data(record, names), ""
+    except SaekitError as e:
+        return None, {}, str(e)
+
+
+def embedded(load: Load | None, names: Names | None, features: Iterable[int], n_features: int) -> dict[str, Any]:
+    """Plain cards by feature number as text. Raises what `load` raises, UnknownNameError for numbers out of range."""
+    if load is None:
+        raise MismatchError("this widget was made without an index", fix="make it with sk.explore or sk.card")
+    return {str(i): card_data(load(check_feature(i, n_features)), names) for i in features}
+
+
+def card_data(record: FeatureRecord, names: Names | None = None) -> dict[str, Any]:
+    """A FeatureRecord as plain JSON values, not-a-numbers as None."""
+    stats = ("density", "n_firings", "n_documents", "max", "mean", "std")
+    neighbours = [(int(i), _number(cosine)) for i, cosine in record.neighbours]
+    return {
+        "feature": int(record.feature),
+        "stats": {name: _number(record.stats[name]) for name in stats} | {"dead": bool(record.stats["dead"])},
+        "histogram": {
+            "edges": [_number(edge) for edge in record.histogram.edges],
+            "counts": [int(n) for n in record.histogram.counts],
+        },
+        "top": [_context(context) for context in record.top],
+        "intervals": [
+            {
+                "low": _number(interval.low),
+                "high": _number(interval.high),
+                "count": int(interval.count),
+                "share": _number(interval.share),
+                "contexts": [_context(context) for context in interval.contexts],
+            }
+            for interval in record.intervals
+        ],
+        "promoted": [[token, _number(effect)] for token, effect in record.promoted[:N_EFFECTS]],
+        "suppressed": [[token, _number(effect)] for token, effect in record.suppressed[:N_EFFECTS]],
+        "neighbours": [list(pair) for pair in neighbours],
+        "names": names([i for i, _ in neighbours]) if names is not None else {},
+    }
+
+
+def _context(context: Context) -> dict[str, Any]:
+    return {
+        "tokens": list(context.tokens),
+        "acts": [_number(act) for act in context.acts],
+        "centre": int(context.centre),
+        "activation": _number(context.activation),
+        "document": int(context.document),
+        "labels": _labels(context.labels),
+    }
+
+
+def _labels(labels: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name): shown(str(value)) for name, value in labels.items() if value is not None}
+
+
+def _number(value: Any) -> float | None:
+    value = float(value)
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def card(index: FeatureIndex, feature: int) -> FeatureCard:
+    """A FeatureCard for one feature of `index`. UnknownNameError for a feature the index does not have."""
+    from .token_highlight import names_of
+
+    check_feature(feature, index.d_sae)
+    return FeatureCard(
+        index.feature, names=lambda features: names_of(index, features), feature=feature, n_features=index.d_sae
+    )

@@ -1,0 +1,94 @@
+// Which features a browser shows, and in what order. The same rules stand in saekit/widgets/feature_browser.py; both are
+// tested with tests/cases.json.
+
+import { type Binary, f32, i32, strings } from "./arrays";
+
+export interface RawColumns {
+  density?: Binary;
+  max?: Binary;
+  n_firings?: Binary;
+  promoted?: Binary;
+  example?: Binary;
+}
+
+export interface Query {
+  sort: string;
+  descending: boolean;
+  filter: string;
+  min_density: number | null;
+  max_density: number | null;
+  hide_dead: boolean;
+}
+
+export const COLUMNS = ["feature", "density", "max", "n_firings", "promoted", "example"] as const;
+export const BEGIN = "\u0002"; // around the firing token in an example
+export const END = "\u0003";
+
+export class Columns {
+  readonly density: Float32Array;
+  readonly max: Float32Array;
+  readonly n_firings: Int32Array;
+  readonly promoted: string[];
+  readonly example: string[];
+  private haystack: string[] | null = null;
+
+  constructor(raw: RawColumns | null | undefined) {
+    this.density = f32(raw?.density);
+    this.max = f32(raw?.max);
+    this.n_firings = i32(raw?.n_firings);
+    this.promoted = strings(raw?.promoted);
+    this.example = strings(raw?.example);
+  }
+
+  get length(): number {
+    return this.density.length;
+  }
+
+  /** What the text filter looks through: promoted tokens and the example, in lower case, made once. */
+  text(feature: number): string {
+    this.haystack ??= Array.from({ length: this.length }, (_, i) =>
+      `${this.promoted[i] ?? ""}\n${(this.example[i] ?? "").replaceAll(BEGIN, "").replaceAll(END, "")}`.toLowerCase(),
+    );
+    return this.haystack[feature] ?? "";
+  }
+}
+
+/** Feature numbers that pass the filters, in the order asked for. Equal values by feature number; missing ones last. */
+export function select(columns: Columns, query: Query): Int32Array {
+  const words = query.filter.toLowerCase().split(/\s+/).filter(Boolean);
+  const low = query.min_density === null ? -Infinity : Math.fround(query.min_density); // densities are 32-bit too
+  const high = query.max_density === null ? Infinity : Math.fround(query.max_density);
+  const kept: number[] = [];
+  for (let i = 0; i < columns.length; i++) {
+    const density = columns.density[i] ?? 0;
+    if (query.hide_dead && (columns.n_firings[i] ?? 0) === 0) continue;
+    if (!(density >= low && density <= high)) continue;
+    if (words.length > 0 && !words.every((word) => word === String(i) || columns.text(i).includes(word))) continue;
+    kept.push(i);
+  }
+  return Int32Array.from(kept).sort(order(columns, query.sort, query.descending));
+}
+
+function order(columns: Columns, sort: string, descending: boolean): (a: number, b: number) => number {
+  const sign = descending ? -1 : 1;
+  if (sort === "promoted" || sort === "example") {
+    const values = columns[sort];
+    return (a, b) => {
+      const [x, y] = [values[a] ?? "", values[b] ?? ""];
+      if ((x === "") !== (y === "")) return x === "" ? 1 : -1;
+      return x === y ? a - b : x < y ? -sign : sign;
+    };
+  }
+  if (sort !== "density" && sort !== "max" && sort !== "n_firings") return (a, b) => sign * (a - b);
+  const values = columns[sort];
+  return (a, b) => {
+    const [x, y] = [values[a] ?? NaN, values[b] ?? NaN];
+    if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y)) || a - b;
+    return sign * (x - y) || a - b;
+  };
+}
+
+export const nPages = (n: number, size: number): number => Math.max(1, Math.ceil(n / Math.max(1, size)));
+
+/** The page that can be shown: the one asked for, or the last there is. */
+export const clampPage = (page: number, n: number, size: number): number => Math.min(Math.max(0, page), nPages(n, size) - 1);
