@@ -25,7 +25,7 @@ from ..models import LanguageModel
 from ..sae import TokenRule
 from .batches import ActivationBatches, mixed_seed
 from .rule import WINDOWS_PER_RUN, find_token_rule, kept_activations, nothing_kept
-from .shards import DTYPES, begin, check_shard, read_manifest, read_shard, write_shard
+from .shards import DTYPES, begin, check_shard, read_manifest, read_shard, shard_name, write_shard
 
 
 class ActivationCache:
@@ -241,15 +241,16 @@ def _fill(model: LanguageModel, windows: Windows, path: Path, manifest: dict[str
     """Runs the model for every shard that is not there yet."""
     rule, hook_name = TokenRule.from_dict(manifest["rule"]), manifest["hook_name"]
     done = {shard["file"] for shard in manifest["shards"]}
-    per_shard = manifest["windows_per_shard"]
-    bar = tqdm(desc="activations", unit=" tokens", unit_scale=True, total=windows.n_tokens, disable=not progress)
+    shards = torch.split(torch.arange(len(windows)), manifest["windows_per_shard"])
+    missing = [n for n in range(len(shards)) if shard_name(n) not in done]
+    left = sum(int(windows.lengths[shards[n]].sum()) for n in missing)
+    bar = tqdm(
+        desc="activations", unit=" tokens", unit_scale=True, disable=not progress,
+        total=windows.n_tokens, initial=windows.n_tokens - left,
+    )  # fmt: skip
     with bar:
-        for n in range(manifest["n_shards"]):
-            of_shard = torch.arange(n * per_shard, min((n + 1) * per_shard, len(windows)))
-            if f"shard-{n:05d}.safetensors" in done:
-                bar.initial += int(windows.lengths[of_shard].sum())
-                bar.update(int(windows.lengths[of_shard].sum()))
-                continue
+        for n in missing:
+            of_shard = shards[n]
             by_length = of_shard[windows.lengths[of_shard].argsort(stable=True)]
             parts: list[tuple[Tensor, Tensor]] = []
             for rows in torch.split(by_length, WINDOWS_PER_RUN):

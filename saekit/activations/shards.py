@@ -86,6 +86,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def shard_name(n: int) -> str:
+    """The file of shard `n`."""
+    return f"shard-{n:05d}.safetensors"
+
+
 def write_shard(
     path: Path, n: int, x: Float[Tensor, "n d_in"], position: Int64[Tensor, " n"], manifest: dict[str, Any]
 ) -> None:
@@ -98,7 +103,7 @@ def write_shard(
             accepted=f"at most {torch.finfo(stored.dtype).max:g}",
             fix='pass dtype="bfloat16" or "float32"',
         )
-    file = f"shard-{n:05d}.safetensors"
+    file = shard_name(n)
     data = save({"x": stored.contiguous(), "position": position.contiguous()})
     with atomic_write(path / file) as part:
         part.write_bytes(data)
