@@ -1,7 +1,7 @@
 """saekit: sparse autoencoder features in Jupyter.
 
 Text, tokens, activations, features, evidence: data flows one way through the names below. Importing has no effect
-beyond the import: no network, no seeds, no threads; plotting and widgets are loaded when first used.
+beyond the import: no network, no seeds, no threads; widgets are loaded when first used.
 """
 
 from importlib import import_module
@@ -13,6 +13,7 @@ from .activations import activation_batches as activation_batches
 from .activations import cache_activations as cache_activations
 from .activations import find_token_rule as find_token_rule
 from .activations import open_activations as open_activations
+from .concepts import Concept as Concept
 from .corpus import Corpus as Corpus
 from .corpus import Document as Document
 from .corpus import Windows as Windows
@@ -20,6 +21,8 @@ from .corpus import iter_windows as iter_windows
 from .corpus import load_corpus as load_corpus
 from .corpus import tokenize as tokenize
 from .errors import SaekitError as SaekitError
+from .evaluation import Evaluation as Evaluation
+from .evaluation import evaluate as evaluate
 from .index import FeatureIndex as FeatureIndex
 from .index import FeatureRecord as FeatureRecord
 from .index import build_index as build_index
@@ -33,9 +36,47 @@ from .sae import SparseActs as SparseActs
 from .sae import TokenRule as TokenRule
 from .sae import list_saes as list_saes
 from .sae import load_sae as load_sae
+from .scoring import SpecificityResult as SpecificityResult
+from .scoring import rank_features as rank_features
+from .scoring import specificity as specificity
+from .steering import Edit as Edit
+from .steering import Generation as Generation
+from .steering import SteeringStudy as SteeringStudy
+from .steering import ablate as ablate
+from .steering import add as add
+from .steering import clamp as clamp
+from .steering import dose_response as dose_response
+from .steering import generate as generate
+from .steering import scale as scale
+from .steering import stream as stream
 from .training import StepMetrics as StepMetrics
 from .training import TrainConfig as TrainConfig
 from .training import Trainer as Trainer
 from .training import train as train
 
+if TYPE_CHECKING:
+    from .widgets import FeatureBrowser as FeatureBrowser
+    from .widgets import FeatureCard as FeatureCard
+    from .widgets import SteeringPanel as SteeringPanel
+    from .widgets import TokenHighlight as TokenHighlight
+    from .widgets import card as card
+    from .widgets import explore as explore
+    from .widgets import highlight as highlight
+    from .widgets import save_page as save_page
+    from .widgets import steer as steer
+
 __version__ = "0.1.0"
+
+_WIDGETS = frozenset(
+    "FeatureBrowser FeatureCard SteeringPanel TokenHighlight card explore highlight save_page steer".split()
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WIDGETS:
+        return getattr(import_module(".widgets", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({n for n in globals() if not n.startswith("_")} - {"TYPE_CHECKING", "Any", "import_module"} | _WIDGETS)
