@@ -67,9 +67,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_WIDGETS = frozenset(
-    "FeatureBrowser FeatureCard SteeringPanel TokenHighlight card explore highlight save_page steer".split()
-)
+_WIDGETS = {"FeatureBrowser", "FeatureCard", "SteeringPanel", "TokenHighlight", "card", "explore", "highlight"}
+_WIDGETS |= {"save_page", "steer"}
 
 
 def __getattr__(name: str) -> Any:
@@ -79,4 +78,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({n for n in globals() if not n.startswith("_")} - {"TYPE_CHECKING", "Any", "import_module"} | _WIDGETS)
+    names = {n for n in globals() if not n.startswith("_")} - {"TYPE_CHECKING", "Any", "import_module"}
+    return sorted(names | _WIDGETS)

@@ -86,8 +86,7 @@ def train(
     )
     training = sk.TrainConfig(n_tokens=n_tokens, batch_size=batch_size, seed=seed)
     sae = sk.train(lm, sk.load_corpus(corpus), hook_name=hook, sae=config, config=training, out=out)
-    print(sae.history.tail(1).to_string(index=False))
-    print(out)
+    print(sae, out, sep="\n")
 
 
 @command

@@ -318,3 +318,21 @@ def test_progress_is_shown(
     sk.cache_activations(model, windows, HOOK, tmp_path)
     shown = capsys.readouterr().err
     assert "activations: 100%" in shown and "tokens/s" in shown
+
+
+def test_split_gives_two_parts_that_share_no_document_and_agree_with_the_corpus(model, corpus, tmp_path):
+    cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
+    parts = cache.split(0.4)
+    for part, documents in zip(parts, corpus.split(0.4), strict=True):
+        texts = {d.text for d in documents}
+        windows = part.windows
+        decoded = {model.decode(windows.tokens[windows.documents == n]) for n in windows.labels.index}
+        assert decoded == texts
+        window, place = part.position // windows.length, part.position % windows.length
+        again = torch.stack([model.activations([windows.tokens[w].tolist()], HOOK)[0, p]
+                             for w, p in zip(window.tolist()[:40], place.tolist()[:40], strict=True)])  # fmt: skip
+        torch.testing.assert_close(part.x(slice(0, 40)), again[: part.n_tokens], rtol=1e-4, atol=1e-4)
+        drawn = torch.cat(list(part.batches(part.n_tokens, n_epochs=1)))
+        torch.testing.assert_close(drawn.sum(0), part.x(torch.arange(part.n_tokens)).sum(0), rtol=1e-3, atol=1e-3)
+    assert sum(p.n_tokens for p in parts) == cache.n_tokens
+    assert len({cache.digest, parts[0].digest, parts[1].digest}) == 3

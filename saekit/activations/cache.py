@@ -113,6 +113,19 @@ class ActivationCache:
         """
         return _CachedBatches(self, batch_size, seed, n_epochs)
 
+    def split(self, fraction_held_out: float = 0.1, seed: int = 0) -> tuple[ActivationCache, ActivationCache]:
+        """(training, held-out) parts that share no document, with windows of their own; nothing is copied on disk.
+
+        The sides are those of Corpus.split, so held-out text can be had either way. ConfigError for packed windows.
+
+        >>> cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
+        >>> training, held_out = cache.split(0.5)
+        >>> training.n_tokens + held_out.n_tokens == cache.n_tokens
+        True
+        """
+        training, held_out = self.windows.split_rows(fraction_held_out, seed)
+        return _CachePart(self, training), _CachePart(self, held_out)
+
     def check(self, model: LanguageModel, hook_name: str | None = None) -> None:
         """Raises MismatchError when the activations are of another model, weight processing or hook point."""
         mine = (self.model_fingerprint, self.weight_processing, hook_name and self.hook_name)
@@ -136,6 +149,35 @@ class ActivationCache:
             f"  {self.n_tokens:,} tokens x {self.d_in} at {self.hook_name} of "
             f"{self.model_name} ({self.dtype}, {size:,.0f} MB, {len(self._shards)} shards)\n"
             f"  {self.rule.describe()}"
+        )
+
+
+class _CachePart(ActivationCache):
+    """The activations of some of a cache's windows; rows and windows are numbered anew."""
+
+    def __init__(self, whole: ActivationCache, windows: Int64[Tensor, " windows"]) -> None:
+        self.__dict__.update({k: v for k, v in whole.__dict__.items() if k != "position"})
+        self._whole = whole
+        number = torch.full((len(whole.windows),), -1)
+        number[windows] = torch.arange(len(windows))
+        window, place = whole.position // whole.windows.length, whole.position % whole.windows.length
+        self._rows = (number[window] >= 0).nonzero()[:, 0]
+        self.__dict__["position"] = number[window[self._rows]] * whole.windows.length + place[self._rows]
+        self.windows = whole.windows.select(windows)
+        self.digest = hashlib.sha256(whole.digest.encode() + windows.numpy().tobytes()).hexdigest()[:16]
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self._rows)
+
+    def x(self, rows: slice | Sequence[int] | Int64[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
+        rows = rows if isinstance(rows, slice) else torch.as_tensor(rows, dtype=torch.long)
+        return self._whole.x(self._rows[rows])
+
+    def __repr__(self) -> str:
+        return (
+            f"ActivationCache, {self.n_tokens:,} of the {self._whole.n_tokens:,} tokens of {self.path}\n"
+            f"  {self.windows.n_documents:,} documents, {self.hook_name} of {self.model_name}\n  {self.rule.describe()}"
         )
 
 

@@ -151,17 +151,13 @@ class Corpus:
         >>> len(train) + len(held_out)
         4
         """
-        if not 0 < fraction_held_out < 1:
-            raise ConfigError(
-                "fraction_held_out leaves one side empty", got=fraction_held_out, accepted="above 0, below 1"
-            )
-
-        def is_held_out(number: int) -> bool:
-            digest = hashlib.blake2b(f"{seed}:{self._n_splits}:{number}".encode(), digest_size=8).digest()
-            return int.from_bytes(digest, "big") / 2**64 < fraction_held_out
+        check_fraction(fraction_held_out)
 
         def side(held_out: bool) -> Callable[[_Items], _Items]:
-            return lambda items: (item for item in items if is_held_out(item[0]) == held_out)
+            def kept(number: int) -> bool:
+                return is_held_out(number, fraction_held_out, seed, self._n_splits) == held_out
+
+            return lambda items: (item for item in items if kept(item[0]))
 
         return (
             self._derive(side(False), "training part", n_splits=self._n_splits + 1),
@@ -202,3 +198,15 @@ def _values(name: str, value: Label | Iterable[Label]) -> set[Label]:
     if not values:
         raise ConfigError(f"no value for label {name!r}", got=value, accepted="a value or a collection of values")
     return values
+
+
+def is_held_out(number: int, fraction: float, seed: int, n_splits: int = 0) -> bool:
+    """Whether document `number` is on the held-out side; `n_splits` counts the splits that came before."""
+    digest = hashlib.blake2b(f"{seed}:{n_splits}:{number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64 < fraction
+
+
+def check_fraction(fraction_held_out: float) -> None:
+    """ConfigError unless both sides of a split can have documents."""
+    if not 0 < fraction_held_out < 1:
+        raise ConfigError("fraction_held_out leaves one side empty", got=fraction_held_out, accepted="above 0, below 1")

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from ..errors import ConfigError, ContextLengthError, DataError, FileError, disk_errors
 from ..files import atomic_write
 from ..models import LanguageModel
-from .documents import Corpus, Document
+from .documents import Corpus, Document, check_fraction, is_held_out
 
 _TEXTS_PER_CALL = 256
 _BATCHES_PER_SORT = 16
@@ -86,6 +86,25 @@ class Windows:
         documents = self.documents[at]
         present = torch.unique(documents[documents >= 0]).numpy()
         return Windows(self.tokens[at], documents, self.lengths[at], self.labels.loc[present])
+
+    def split_rows(
+        self, fraction_held_out: float = 0.1, seed: int = 0
+    ) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]]:
+        """Rows of (training, held-out) windows that share no document; the sides are those of Corpus.split.
+
+        ConfigError for packed windows, where documents share a window.
+
+        >>> training, held_out = sk.tokenize(corpus, model, length=16).split_rows(0.5)
+        >>> len(training) + len(held_out) == len(sk.tokenize(corpus, model, length=16))
+        True
+        """
+        check_fraction(fraction_held_out)
+        of_window = self.documents.amax(1)
+        if bool(((self.documents >= 0) & (self.documents != of_window[:, None])).any()):
+            raise ConfigError("packed windows cannot be split by document", fix="split the corpus, or pass pack=False")
+        sides = {n: is_held_out(n, fraction_held_out, seed) for n in torch.unique(of_window).tolist()}
+        held_out = torch.tensor([sides[n] for n in of_window.tolist()])
+        return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
     def batches(
         self, batch_size: int = 32
