@@ -1,0 +1,86 @@
+"""How fluent a text is, and how sure a rate or a mean is: the figures a steering study reports.
+
+Knows nothing of features or edits. Sources: Wilson 1927 (interval of a proportion); Efron & Tibshirani 1993, chapter 13
+(percentile bootstrap).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ..models import LanguageModel
+
+
+def repetition(tokens: Sequence[int], n: int = 4) -> float:
+    """The share of n-grams of tokens that occurred before in the same text; 0 for a text shorter than n.
+
+    >>> from saekit.steering.fluency import repetition
+    >>> repetition([1, 2, 3, 4, 5, 6]), repetition([7] * 9)
+    (0.0, 0.8333333333333334)
+    """
+    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+@torch.inference_mode()
+def negative_log_likelihood(
+    model: LanguageModel, texts: Sequence[tuple[Sequence[int], Sequence[int]]], batch_size: int = 16
+) -> list[float]:
+    """For each (prompt ids, new ids), the mean of -log p(new token | all before it) under the model, in nats.
+
+    The model runs without edits. nan where there are no new tokens.
+
+    >>> from saekit.steering.fluency import negative_log_likelihood
+    >>> negative_log_likelihood(model, [([0, 5], [6, 7]), ([0, 5], [])])  # doctest: +ELLIPSIS
+    [4..., nan]
+    """
+    out = [math.nan] * len(texts)
+    todo = sorted((i for i, (_, new) in enumerate(texts) if new), key=lambda i: sum(map(len, texts[i])))
+    for at in range(0, len(todo), batch_size):
+        chosen = todo[at : at + batch_size]
+        ids = [[*texts[i][0], *texts[i][1]] for i in chosen]
+        longest = max(map(len, ids))
+        tokens = torch.tensor([row + [model.pad_id] * (longest - len(row)) for row in ids])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
+        logits, _ = model.forward(tokens, attention_mask=mask)
+        for i, row, row_logits in zip(chosen, ids, logits, strict=True):
+            n_prompt = len(texts[i][0])
+            predicted = row_logits[n_prompt - 1 : len(row) - 1].float()
+            targets = torch.tensor(row[n_prompt:], device=predicted.device)
+            out[i] = float(torch.nn.functional.cross_entropy(predicted, targets))
+    return out
+
+
+def wilson_interval(n_hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a proportion of n_hits among n > 0.
+
+    >>> from saekit.steering.fluency import wilson_interval
+    >>> [round(v, 3) for v in wilson_interval(0, 10)]
+    [0.0, 0.278]
+    """
+    p = n_hits / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def bootstrap_mean(groups: Sequence[Sequence[float]], n_resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean over all values when whole groups are resampled; nan is left out.
+
+    >>> from saekit.steering.fluency import bootstrap_mean
+    >>> bootstrap_mean([[1.0, 1.0], [1.0]])
+    (1.0, 1.0)
+    """
+    values = [np.array([v for v in group if not math.isnan(v)]) for group in groups]
+    sums = np.array([v.sum() for v in values if len(v)])
+    counts = np.array([len(v) for v in values if len(v)])
+    if len(sums) == 0:
+        return math.nan, math.nan
+    picks = np.random.default_rng(seed).integers(0, len(sums), (n_resamples, len(sums)))
+    means = sums[picks].sum(1) / counts[picks].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
