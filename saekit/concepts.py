@@ -149,6 +149,11 @@ class Concept:
         """True for each kept token of the index [n_kept] that belongs to the concept, in the order of `index.kept`.
 
         DataError when no token does; UnknownNameError for labels or values that the corpus does not have.
+
+        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> mask = sk.Concept.regex("golden gate bridge").token_mask(index)
+        >>> "".join(index.token_strings(index.kept[mask][:18]))
+        'golden gate bridge'
         """
         mask: Mask = self.flat_mask(index)[np.asarray(index.kept)]
         if not mask.any():
@@ -160,6 +165,10 @@ class Concept:
 
         A document holds a text concept when one of its windows does, so a match cut in two by a window's edge is not
         seen, neither here nor by the model. Raises as `token_mask`.
+
+        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> int(sk.Concept.labels(topic="bridge").document_mask(index).sum())
+        10
         """
         numbers = np.asarray(index.documents.index)
         if self.kind == "labels":

@@ -1,120 +1,29 @@
-"""Specificity: statistics against scikit-learn, intervals against a slow bootstrap, and what a result says."""
+"""Specificity on an index: the right numbers for the right tokens, the examples behind them, and what a result says."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+import torch
+from sklearn.metrics import precision_recall_curve
 
 from saekit.concepts import Concept
-from saekit.errors import ConfigError, DataError
+from saekit.corpus import Corpus
+from saekit.errors import ConfigError, DataError, UnknownNameError
+from saekit.index import FeatureIndex, build_index
+from saekit.models import LanguageModel
+from saekit.sae import SAE, SAEConfig, TokenRule
 from saekit.scoring import rank_features, specificity
-from saekit.scoring.ranking import statistics
-from saekit.scoring.resampling import Firings, _weights, interval, resample
+from saekit.scoring.resampling import _weights
 
 from .array_index import ArrayIndex
+from .test_scoring_ranking import slow
 
 BRIDGE = Concept.regex("golden gate bridge", name="bridge")
-
-
-def slow(score: np.ndarray, match: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
-    """The statistics of one feature by scikit-learn; nan where they are undefined."""
-    w = np.ones(len(score)) if weight is None else weight
-    P, N, fires = (w * match).sum(), (w * ~match).sum(), score > 0
-    out = dict.fromkeys(("auroc", "average_precision", "f1", "precision", "recall"), math.nan)
-    if P and N:
-        out["auroc"] = roc_auc_score(match, score, sample_weight=w)
-    if P:
-        out["average_precision"] = average_precision_score(match, score, sample_weight=w)
-        out["recall"] = (w * match * fires).sum() / P
-        reached = [(score >= t) for t in np.unique(score[fires])]
-        f1 = [2 * (w * match * r).sum() / max((w * r).sum() + P, 1) for r in reached]
-        out["f1"] = max(f1, default=0.0)
-    if (w * fires).sum():
-        out["precision"] = (w * match * fires).sum() / (w * fires).sum()
-    return out
-
-
-@st.composite
-def scored_items(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores with many zeros and ties, labels and documents of some items."""
-    n = draw(st.integers(1, 40))
-    score = draw(st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.5, 1.0, 1.5, 2.0, 1e-6, 3e30]), min_size=n, max_size=n))
-    match = draw(st.lists(st.booleans(), min_size=n, max_size=n))
-    document = draw(st.lists(st.integers(0, 5), min_size=n, max_size=n))
-    return np.array(score, dtype=np.float32), np.array(match), np.array(document)
-
-
-@settings(max_examples=120, deadline=None)
-@given(st.lists(scored_items(), min_size=1, max_size=4))
-def test_statistics_of_many_features_agree_with_scikit_learn(
-    items: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
-) -> None:
-    """Features share the items' labels in use; here each is checked with its own totals, then all in one call."""
-    score, match, _ = items[0]
-    scores = [score, *(np.resize(other[0], len(score)) for other in items[1:])]
-    fired = [np.flatnonzero(s) for s in scores]
-    start = np.concatenate([[0], np.cumsum([len(f) for f in fired])])
-    value = np.concatenate([s[f] for s, f in zip(scores, fired, strict=True)])
-    got = statistics(start, value, match[np.concatenate(fired)], int(match.sum()), int((~match).sum()))
-    for f, s in enumerate(scores):
-        if not (s > 0).any():
-            assert all(math.isnan(getattr(got, name)[f]) for name in slow(s, match))
-            continue
-        for name, expected in slow(s, match).items():
-            assert getattr(got, name)[f] == pytest.approx(expected, nan_ok=True, abs=1e-12), name
-        if match.any() and got.f1[f] > 0:
-            chosen = s >= np.float32(got.f1_threshold[f])
-            assert 2 * (match & chosen).sum() / (chosen.sum() + match.sum()) == pytest.approx(got.f1[f])
-
-
-@settings(max_examples=60, deadline=None)
-@given(scored_items(), st.integers(0, 1000))
-def test_resamples_agree_with_weighted_scikit_learn(
-    items: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int
-) -> None:
-    score, match, document = items
-    fired = np.flatnonzero(score)
-    firings = Firings(
-        value=score[fired], match=match[fired], document=document[fired], bin=(score[fired] > 1).astype(int),
-        positives=np.bincount(document[match], minlength=6), negatives=np.bincount(document[~match], minlength=6),
-    )  # fmt: skip
-    thresholds = np.unique(score[fired])[::-1].astype(float)
-    got = resample(firings, thresholds, 2, n_bootstrap=7, seed=seed)
-    weights = np.concatenate(list(_weights(6, 7, seed, 6)), axis=1)
-    for b in range(7):
-        w = weights[document, b]
-        expected = slow(score, match, w)
-        if w.sum() == 0:
-            continue
-        for name in ("auroc", "average_precision", "f1"):
-            assert getattr(got, name)[b] == pytest.approx(expected[name], nan_ok=True, abs=1e-12), name
-        for t, threshold in enumerate(thresholds):
-            chosen = (score >= threshold) * w
-            precision = (chosen * match).sum() / chosen.sum() if chosen.sum() else math.nan
-            assert got.curve_precision[t, b] == pytest.approx(precision, nan_ok=True)
-        in_top = (score > 1) * w
-        top = (in_top * match).sum() / in_top.sum() if in_top.sum() else math.nan
-        assert got.bin_precision[1, b] == pytest.approx(top, nan_ok=True)
-
-
-def test_the_draws_do_not_depend_on_the_block_size() -> None:
-    wide, narrow = (np.concatenate(list(_weights(5, 20, 3, rows)), axis=1) for rows in (1, 2_000_000))
-    assert (wide == narrow).all() and (wide.sum(0) == 5).all()
-
-
-def test_intervals_leave_undefined_resamples_out() -> None:
-    samples = np.array([[0.0, 1.0, np.nan, 1.0], [np.nan, np.nan, np.nan, 1.0]])
-    low, high, undefined = interval(samples, 0.5)
-    assert low[0] == np.nanquantile(samples[0], 0.25) and high[0] == 1.0
-    assert math.isnan(low[1]) and math.isnan(high[1]) and undefined.tolist() == [1, 3]
 
 
 # ---- on an index ----------------------------------------------------------------------------------------------------
@@ -157,7 +66,7 @@ def test_a_perfect_feature(index: ArrayIndex) -> None:
     assert result.n_positive == 3 * 20 == result.n_firings and result.n_positive_documents == 20
     assert not result.false_positives and not result.misses and len(result.true_positives) == 10
     assert result.summary.startswith("AUROC 1.00 [1.00, 1.00] against 0.")
-    assert result.notes == ()
+    assert result.notes == ("only 7 other features fire on this corpus: fewer controls than the 10 asked for",)
 
 
 @pytest.mark.parametrize("feature", [2, 3, 4])
@@ -297,6 +206,13 @@ def test_controls(index: ArrayIndex) -> None:
     frame = result.to_frame()
     assert frame.controls_best["auroc"] == result.controls.auroc.max() == 1
     assert frame.controls_mean["recall"] == result.controls.recall.mean()
+    curves = result.control_curves
+    one = specificity(index, 4, BRIDGE, n_bootstrap=0, n_controls=0).curve
+    mine = curves[curves.feature == 4].reset_index(drop=True)
+    pd.testing.assert_frame_equal(mine.drop(columns="feature"), one[["threshold", "n_firings", "precision", "recall"]])
+    tops = [index.acts[:, f] > 0.9 * index.acts[:, f].max() for f in (1, 3, 4, 5)]
+    pooled = sum((BRIDGE.token_mask(index) & t).sum() for t in tops) / sum(t.sum() for t in tops)
+    assert result.intervals.controls_share[9] == pytest.approx(pooled)
     assert "against" not in specificity(index, 2, BRIDGE, n_bootstrap=0, n_controls=0).summary
 
 
@@ -317,7 +233,7 @@ def test_resamples_without_the_concept_are_counted(index: ArrayIndex) -> None:
     result = specificity(index, 1, one, n_bootstrap=200)
     lost = int(result.auroc.reason.split()[0])
     assert 40 < lost < 110 and "of 200 resamples leave it undefined" in result.auroc.reason  # (1 - 1/60)^60 = 0.365
-    assert "in one document only" in result.notes[0]
+    assert "in one document only" in " ".join(result.notes)
 
 
 def test_the_report(index: ArrayIndex) -> None:
@@ -351,17 +267,48 @@ def test_bad_settings(index: ArrayIndex) -> None:
         specificity(index, 1, Concept.regex("submarine"))
 
 
-def test_a_thousand_resamples_take_about_a_second() -> None:
-    rng = np.random.default_rng(0)
-    n, n_documents = 400_000, 2_000
-    document = np.sort(rng.integers(0, n_documents, n))
-    match = (rng.random(n) < 0.05) & (document % 20 == 0)
-    fired = np.flatnonzero(rng.random(n) < 0.02 + 0.5 * match)
-    firings = Firings(
-        value=rng.random(len(fired), dtype=np.float32), match=match[fired], document=document[fired],
-        bin=rng.integers(0, 10, len(fired)), positives=np.bincount(document[match], minlength=n_documents),
-        negatives=np.bincount(document[~match], minlength=n_documents),
+# ---- on a real index ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, model: LanguageModel, corpus: Corpus) -> FeatureIndex:
+    torch.manual_seed(0)
+    config = SAEConfig(
+        d_in=model.d_model, d_sae=64, activation="topk", k=4, hook_name="blocks.0.hook_resid_post",
+        model_name=model.name, weight_processing=model.weight_processing,
+        token_rule=TokenRule(special_ids=tuple(sorted(model.special_ids))),
     )  # fmt: skip
-    start = time.perf_counter()
-    resample(firings, np.linspace(1, 0, 100), 10, n_bootstrap=1000, seed=0)
-    assert time.perf_counter() - start < 5
+    out = tmp_path_factory.mktemp("scoring") / "index"
+    return build_index(model, SAE(config), corpus, out=out, length=32, progress=False)
+
+
+@pytest.mark.parametrize("unit", ["token", "document"])
+def test_a_built_index_agrees_with_dense_activations(built: FeatureIndex, unit: str) -> None:
+    concept = Concept.keywords(["bridge"])
+    table = rank_features(built, concept, unit=unit, n=64, min_firings=1)  # type: ignore[arg-type]
+    dense = built.matrix.toarray()
+    match, documents = concept.token_mask(built), built.windows.documents.reshape(-1).numpy()[built.kept]
+    assert "".join(built.token_strings(built.kept[match])) == "bridge" * (match.sum() // 6)
+    if unit == "document":
+        dense = pd.DataFrame(dense).groupby(documents).max().to_numpy()
+        match = concept.document_mask(built)
+    assert set(table.index) == set(np.flatnonzero(dense.any(0)))
+    for feature, row in table.iterrows():
+        for name, expected in slow(dense[:, feature], match).items():
+            assert row[name] == pytest.approx(expected), (feature, name)
+
+
+def test_a_built_index_has_the_same_intervals_and_contexts(built: FeatureIndex) -> None:
+    feature = int(built.features.n_firings.idxmax())
+    record = built.feature(feature)
+    result = specificity(built, feature, Concept.labels(topic="bridge"), n_bootstrap=50, n_controls=5)
+    assert list(result.intervals.n_firings) == [i.count for i in record.intervals]
+    assert np.allclose(result.intervals.high, [i.high for i in record.intervals])
+    assert len(result.controls) == 5 and feature not in result.controls.index
+    assert result.max_activation == pytest.approx(record.max) and result.n == built.n_tokens
+    assert set(result.by_label.label) == {"topic", "style"}
+    for context in result.true_positives:
+        assert context.activation == pytest.approx(context.acts[context.centre])
+        assert context.labels["topic"] == "bridge"
+    with pytest.raises(UnknownNameError, match="no feature 64"):
+        specificity(built, 64, Concept.labels(topic="bridge"))

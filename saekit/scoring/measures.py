@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ By = Literal["average_precision", "auroc", "f1", "precision"]
 
 N_CURVE = 120
 """Points of the precision-recall curve, at most; dense at the top of the ranking."""
+CONTROL_CURVE = ["feature", "threshold", "n_firings", "precision", "recall"]
 FEW_DOCUMENTS = 10
 """Below this many documents with the concept an interval over documents is coarse, and a note says so."""
 
@@ -49,6 +50,11 @@ def specificity(
     percentile bootstraps over documents; n_bootstrap=0 leaves them out. `n_controls` matched features, of like density
     and maximum, get the same measures. Undefined numbers are nan and say why. Raises UnknownNameError for the feature,
     a label or a value, DataError for a concept that the corpus does not hold.
+
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> result = sk.specificity(index, 3, sk.Concept.regex("bridge"), n_bootstrap=100)
+    >>> 0 <= result.auroc.low <= result.auroc.value <= result.auroc.high <= 1
+    True
     """
     feature = index.check_feature(feature)
     _check(n_bootstrap=n_bootstrap, n_controls=n_controls)
@@ -64,6 +70,7 @@ def specificity(
     intervals = _intervals(scored, item, value, resamples, level)
     why = _undefined(scored, feature, len(item), index)
     with_concept = int((firings.positives > 0).sum())
+    controls = _controls(scored, feature, n_controls if len(item) else 0, seed)
 
     def estimate(name: str, point: float, samples: Doubles | None) -> Estimate:
         if math.isnan(point):
@@ -94,10 +101,10 @@ def specificity(
         recall=estimate("recall", float(stats.recall[0]), drawn("curve_recall", -1) if len(item) else None),
         top_precision=estimate("top_precision", top[0], drawn("bin_precision", -1)),
         top_recall=estimate("top_recall", top[1], drawn("bin_recall", -1)),
-        curve=curve, intervals=intervals, by_label=by_label(scored, item, value),
+        curve=curve, intervals=intervals.assign(controls_share=controls.share), by_label=by_label(scored, item, value),
         examples=examples(scored, feature, item, value, position, seed),
-        controls=_controls(scored, feature, n_controls if len(item) else 0, seed),
-        notes=tuple(_notes(scored, item, with_concept)),
+        controls=controls.table, control_curves=controls.curves,
+        notes=tuple(_notes(scored, item, with_concept, n_controls, len(controls.table))),
     )  # fmt: skip
 
 
@@ -109,6 +116,11 @@ def rank_features(
 
     The numbers are those of `specificity`. Features that fire on fewer than `min_firings` tokens (or documents) are
     left out. `by` is "average_precision", "auroc", "f1" or "precision". Ties go to the feature with more matches.
+
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> table = sk.rank_features(index, sk.Concept.regex("bridge"), n=3)
+    >>> list(table.average_precision) == sorted(table.average_precision, reverse=True)
+    True
     """
     if by not in ("average_precision", "auroc", "f1", "precision"):
         raise ConfigError("cannot rank by that", got=by, accepted="average_precision, auroc, f1 or precision")
@@ -192,16 +204,34 @@ def _top(scored: Units, item: Ints, value: Floats) -> tuple[float, float]:
     return float(chosen.mean()), float(chosen.sum() / scored.n_positive) if scored.n_positive else math.nan
 
 
-def _controls(scored: Units, feature: int, n: int, seed: int) -> pd.DataFrame:
-    features = [int(f) for f in scored.index.matched_features(feature, n=n, seed=seed)] if n else []
+class Controls(NamedTuple):
+    """Matched features: their measures, their curves, and their share of the concept by interval, pooled."""
+
+    table: pd.DataFrame
+    curves: pd.DataFrame
+    share: Doubles
+
+
+def _controls(scored: Units, feature: int, n: int, seed: int) -> Controls:
+    n_live = int((np.diff(scored.index.by_feature.start) > 0).sum())
+    n = min(n, n_live - 1)
+    features = [int(f) for f in scored.index.matched_features(feature, n=n, seed=seed)] if n > 0 else []
     if not features:
-        return pd.DataFrame(columns=["n_firings", "n_matches", "max", *MEASURES], index=pd.Index([], name="feature"))
-    frames = []
+        columns = ["n_firings", "n_matches", "max", *MEASURES]
+        table = pd.DataFrame(columns=columns, index=pd.Index([], name="feature"), dtype=float)
+        return Controls(table, pd.DataFrame(columns=CONTROL_CURVE, dtype=float), np.full(N_INTERVALS, np.nan))
+    frames, curves, intervals = [], [], []
     for some, start, item, value in scored.blocks(features):
         frame = _table(some, _statistics(scored, start, item, value), start, value)
-        tops = np.array([_top(scored, item[a:b], value[a:b]) for a, b in pairwise(start)])
+        each = [(item[a:b], value[a:b]) for a, b in pairwise(start)]
+        tops = np.array([_top(scored, i, v) for i, v in each])
         frames.append(frame.assign(top_precision=tops[:, 0], top_recall=tops[:, 1]))
-    return pd.concat(frames)
+        for control, (i, v) in zip(some, each, strict=True):
+            curves.append(_curve(scored, i, v, _thresholds(v), None, 0.0)[CONTROL_CURVE[1:]].assign(feature=control))
+            intervals.append(_intervals(scored, i, v, None, 0.0)[["n_firings", "n_matches"]])
+    together = sum(intervals[1:], intervals[0])
+    share = (together["n_matches"] / together["n_firings"].where(together["n_firings"] > 0)).to_numpy()
+    return Controls(table=pd.concat(frames), curves=pd.concat(curves)[CONTROL_CURVE], share=share)
 
 
 def _undefined(scored: Units, feature: int, n_firings: int, index: FeatureIndex) -> dict[str, str]:
@@ -213,8 +243,12 @@ def _undefined(scored: Units, feature: int, n_firings: int, index: FeatureIndex)
     return {"auroc": f"every scored {scored.unit} belongs to the concept"}
 
 
-def _notes(scored: Units, item: Ints, with_concept: int) -> list[str]:
+def _notes(scored: Units, item: Ints, with_concept: int, n_asked: int, n_controls: int) -> list[str]:
     notes = []
+    if len(item) and n_controls < n_asked:
+        notes.append(
+            f"only {n_controls} other features fire on this corpus: fewer controls than the {n_asked} asked for"
+        )
     if with_concept < FEW_DOCUMENTS:
         documents = "one document" if with_concept == 1 else f"{with_concept} documents"
         notes.append(f"the concept is in {documents} only: the intervals are coarse")

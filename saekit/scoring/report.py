@@ -105,12 +105,15 @@ class SpecificityResult:
     curve: pd.DataFrame
     """threshold (descending), n_firings, precision and recall at and above it, each with _low and _high."""
     intervals: pd.DataFrame
-    """A row per tenth of (0, max]: low, high, n_firings, n_matches, n_documents, share, share_low, share_high."""
+    """A row per tenth of (0, max]: low, high, n_firings, n_matches, n_documents, share, share_low, share_high, and
+    controls_share, that of all matched features' firings in the same tenth of their own ranges."""
     by_label: pd.DataFrame
     """Where the activation goes: label, value, n, n_firings, n_matches, density, precision, share_of_activation."""
     examples: tuple[Example, ...]
     controls: pd.DataFrame
     """The same measures of features of like density and maximum, one row each."""
+    control_curves: pd.DataFrame
+    """Their curves one below the other: feature, threshold, n_firings, precision, recall."""
     notes: tuple[str, ...] = ()
     """What to keep in mind when reading the numbers."""
 

@@ -1,0 +1,182 @@
+"""Figures of features: how strongly one fires, how often all do, and how specific one is to a concept."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from .style import GREY, ORANGE, band, faded, figure, note
+
+if TYPE_CHECKING:
+    from ..index import FeatureIndex, FeatureRecord
+    from ..scoring import SpecificityResult
+
+N_DENSITY_BINS = 40
+
+
+def activation_histogram(record: FeatureRecord) -> go.Figure:
+    """How often a feature fires at each strength, on a log scale; stronger activations in stronger orange.
+
+    >>> from saekit import plots
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> record = index.feature(3)
+    >>> int(plots.activation_histogram(record).data[0].y.sum()) == record.stats["n_firings"]
+    True
+    """
+    s, counts, edges = record.stats, np.asarray(record.histogram.counts), np.asarray(record.histogram.edges)
+    subtitle = "never fires on this corpus" if record.dead else (
+        f"{s['n_firings']:,} firings on {percent(s['density'])} of tokens, in {s['n_documents']:,} documents"
+    )  # fmt: skip
+    fig = figure(f"Feature {record.feature}", subtitle)
+    fig.update_layout(xaxis_title="activation", yaxis_title="firings (log scale)")
+    if record.dead:
+        note(fig, "no activations to show")
+        return fig
+    low, high = edges[:-1], edges[1:]
+    strength = (low + high) / 2 / edges[-1]
+    fig.add_bar(
+        x=(low + high) / 2, y=counts, width=(high - low) * 0.92, customdata=np.stack([low, high], axis=1),
+        marker={"color": [faded(ORANGE, 0.35 + 0.65 * float(v)) for v in strength], "line": {"width": 0}},
+        hovertemplate="%{customdata[0]:.2f} to %{customdata[1]:.2f}<br>%{y:,} firings<extra></extra>",
+    )  # fmt: skip
+    fig.update_yaxes(type="log", range=[math.log10(0.6), math.log10(max(counts.max(), 1) * 1.6)], dtick=1)
+    fig.update_xaxes(range=[0, float(edges[-1]) * 1.01])
+    return fig
+
+
+def density_histogram(index: FeatureIndex) -> go.Figure:
+    """How many features fire on which share of the tokens, on a log scale; dead ones are counted in the subtitle.
+
+    >>> from saekit import plots
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> int(plots.density_histogram(index).data[0].y.sum()) == int((~index.features.dead).sum())
+    True
+    """
+    density = index.features["density"].to_numpy(dtype=float)
+    n_dead = int((density == 0).sum())
+    fig = figure(
+        f"Density of {len(density):,} features",
+        f"{n_dead:,} dead ({n_dead / len(density):.1%}) on {index.n_tokens:,} tokens of {index.corpus_name}",
+    )
+    add_density(fig, density)
+    return fig
+
+
+def add_density(fig: go.Figure, density: np.ndarray, row: int | None = None, col: int | None = None) -> None:
+    """Adds the histogram of the densities above zero to a figure or to one of its panels."""
+    alive = np.log10(density[density > 0])
+    axes = {"row": row, "col": col} if row is not None else {}
+    fig.update_xaxes(title_text="density (share of tokens, log scale)", **axes)
+    fig.update_yaxes(title_text="features", rangemode="tozero", **axes)
+    if not len(alive):
+        note(fig, "every feature is dead")
+        return
+    first, last = math.floor(alive.min() * 2) / 2, min(math.ceil(alive.max() * 2) / 2, 0.0)
+    counts, edges = np.histogram(alive, bins=N_DENSITY_BINS, range=(first, max(last, first + 0.5)))
+    labels = [f"{percent(10**a)} to {percent(10**b)}" for a, b in pairwise(edges)]
+    fig.add_trace(
+        go.Bar(
+            x=(edges[:-1] + edges[1:]) / 2, y=counts, width=np.diff(edges) * 0.92, customdata=labels, showlegend=False,
+            marker={"color": ORANGE, "line": {"width": 0}},
+            hovertemplate="fires on %{customdata} of tokens<br>%{y:,} features<extra></extra>",
+        ), **axes,
+    )  # fmt: skip
+    ticks = np.arange(math.ceil(first), math.floor(edges[-1]) + 1)
+    fig.update_xaxes(tickvals=ticks, ticktext=[percent(10.0**t) for t in ticks], **axes)
+
+
+def specificity(result: SpecificityResult) -> go.Figure:
+    """Precision against recall, and the share of the concept in each interval of activation, with matched features.
+
+    >>> from saekit import plots
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> result = sk.specificity(index, 3, sk.Concept.regex("bridge"), n_bootstrap=0, n_controls=2)
+    >>> plots.specificity(result).layout.xaxis2.title.text
+    'activation'
+    """
+    fig = make_subplots(cols=2, column_widths=[0.52, 0.48], horizontal_spacing=0.11)
+    figure(f"Feature {result.feature} for “{result.concept.name}”", result.summary, height=420, fig=fig)
+    fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 92})
+    fig.update_xaxes(title_text=f"recall: share of the concept's {result.unit}s", range=[-0.02, 1.02], col=1)
+    fig.update_yaxes(title_text="precision", range=[-0.02, 1.05], tickformat=".0%", col=1)
+    fig.update_xaxes(tickformat=".0%", col=1)
+    fig.update_xaxes(title_text="activation", col=2)
+    fig.update_yaxes(title_text="share on the concept", range=[-0.02, 1.05], tickformat=".0%", col=2)
+    if not result.n_firings:
+        note(fig, "the feature never fires", xref="paper", yref="paper")
+        return fig
+    _precision_recall(fig, result)
+    _by_interval(fig, result)
+    return fig
+
+
+def _precision_recall(fig: go.Figure, result: SpecificityResult) -> None:
+    curve, base = result.curve, float(result.base_rate)
+    for n, (feature, control) in enumerate(result.control_curves.groupby("feature", sort=False)):
+        fig.add_scatter(
+            x=control["recall"], y=control["precision"], mode="lines", line={"color": faded(GREY, 0.7), "width": 1.2},
+            name="matched features", legendgroup="controls", showlegend=n == 0, row=1, col=1,
+            hovertemplate=f"matched feature {feature}<br>precision %{{y:.1%}}, recall %{{x:.1%}}<extra></extra>",
+        )  # fmt: skip
+    fig.add_scatter(
+        x=[0, 1], y=[base, base], mode="lines", line={"color": GREY, "width": 1.2, "dash": "dot"}, row=1, col=1,
+        name="base rate", hovertemplate=f"base rate {percent(base)}<extra></extra>",
+    )  # fmt: skip
+    if result.n_bootstrap:
+        known = curve.dropna(subset=["precision_low", "precision_high"])
+        fig.add_trace(band(known["recall"], known["precision_low"], known["precision_high"], ORANGE, "interval"), 1, 1)
+    fig.add_scatter(
+        x=curve["recall"], y=curve["precision"], mode="lines", line={"color": ORANGE, "width": 2.5}, row=1, col=1,
+        name=f"feature {result.feature}" + (f", {result.level:.0%} interval" if result.n_bootstrap else ""),
+        customdata=curve[["threshold", "n_firings"]].to_numpy(),
+        hovertemplate="activation ≥ %{customdata[0]:.2f}: %{customdata[1]:,} firings<br>"
+        "precision %{y:.1%}, recall %{x:.1%}<extra></extra>",
+    )  # fmt: skip
+    last = curve.iloc[[-1]]
+    fig.add_scatter(
+        x=last["recall"], y=last["precision"], mode="markers", marker={"color": ORANGE, "size": 9}, showlegend=False,
+        row=1, col=1, name="wherever it fires",
+        hovertemplate="wherever it fires<br>precision %{y:.1%}, recall %{x:.1%}<extra></extra>",
+    )  # fmt: skip
+
+
+def _by_interval(fig: go.Figure, result: SpecificityResult) -> None:
+    table = result.intervals
+    middle, width = (table["low"] + table["high"]) / 2, float(table["high"].iloc[0])
+    custom = table[["low", "high", "n_firings", "n_matches", "n_documents"]].to_numpy()
+    up, down = table["share_high"] - table["share"], table["share"] - table["share_low"]
+    errors = {"type": "data", "array": up, "arrayminus": down, "color": GREY, "thickness": 1.3, "width": 3}
+    fig.add_bar(
+        x=middle, y=table["share"], width=width * 0.9, customdata=custom, showlegend=False, row=1, col=2,
+        error_y=errors if result.n_bootstrap else None,
+        marker={"color": [faded(ORANGE, 0.4 + 0.06 * n) for n in range(len(table))], "line": {"width": 0}},
+        hovertemplate="activation %{customdata[0]:.2f} to %{customdata[1]:.2f}<br>%{customdata[3]:,} of "
+        "%{customdata[2]:,} firings on the concept (%{y:.1%})<br>in %{customdata[4]:,} documents<extra></extra>",
+    )  # fmt: skip
+    if len(result.controls):
+        fig.add_scatter(
+            x=middle, y=table["controls_share"], mode="markers", row=1, col=2, legendgroup="controls", showlegend=False,
+            marker={"symbol": "line-ew", "size": 20, "line": {"color": GREY, "width": 2.5}}, name="matched features",
+            hovertemplate="matched features, same tenth of their range: %{y:.1%}<extra></extra>",
+        )  # fmt: skip
+    empty = table[table["n_firings"] == 0]
+    fig.add_scatter(
+        x=middle[empty.index], y=np.zeros(len(empty)), mode="text", text=["no firing"] * len(empty), row=1, col=2,
+        textposition="top center", textfont={"size": 9}, hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+    fig.update_xaxes(range=[0, float(table["high"].iloc[-1]) * 1.01], col=2)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with as many digits as it needs.
+
+    >>> from saekit.plots.features import percent
+    >>> percent(0.5), percent(0.01), percent(0.00025)
+    ('50%', '1%', '0.025%')
+    """
+    return f"{100 * share:.2g}%" if share < 0.995 else "100%"

@@ -1,0 +1,172 @@
+"""Figures of what was run: training curves, an evaluation, a steering study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ..errors import DataError
+from .features import add_density
+from .style import BLUE, GREY, ORANGE, band, faded, figure
+
+if TYPE_CHECKING:
+    from ..evaluation import Evaluation
+    from ..steering import SteeringStudy
+
+PANELS = {
+    "loss": "loss",
+    "explained_variance": "explained variance",
+    "l0": "active features per token",
+    "dead_features": "dead features",
+}
+"""What training curves show, of the columns that are there, and how it reads."""
+DASHES = ("solid", "dash", "dot", "dashdot")
+UNITS = {"raw": "raw activation", "max": "× the feature's maximum", "norm": "× the residual norm"}
+
+
+def training_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> go.Figure:
+    """Loss, explained variance, L0 and dead features by tokens seen; one history, or several by name.
+
+    >>> import pandas as pd
+    >>> from saekit import plots
+    >>> history = pd.DataFrame({"n_tokens": [100, 200], "loss": [2.0, 1.0]})
+    >>> plots.training_curves(history).data[0].y.tolist()
+    [2.0, 1.0]
+    """
+    runs = {"": history} if isinstance(history, pd.DataFrame) else dict(history)
+    columns = [c for c in PANELS if any(c in frame for frame in runs.values())]
+    if not columns:
+        raise DataError("no training metrics to draw", got=[list(f) for f in runs.values()], accepted=", ".join(PANELS),
+                        fix="pass sae.history of an SAE that sk.train returned")  # fmt: skip
+    titles = [PANELS[c] for c in columns]
+    rows = (len(columns) + 1) // 2
+    fig = make_subplots(rows=rows, cols=2, horizontal_spacing=0.1, vertical_spacing=0.2, subplot_titles=titles)
+    figure("Training", _last(runs), height=130 + 200 * rows, fig=fig)
+    fig.update_layout(margin={"t": 110}, legend={"y": 1.1})
+    for k, title in enumerate(fig.layout.annotations):
+        panel = fig.get_subplot(k // 2 + 1, k % 2 + 1)
+        title.update(x=panel.xaxis.domain[0], xanchor="left", font={"size": 13})
+    many = len(runs) > 1
+    for n, (name, frame) in enumerate(runs.items()):
+        tokens = frame.get("n_tokens", frame.index)
+        label = f"{escape(name)}<br>" if many else ""
+        colour, dash = (ORANGE, BLUE, GREY)[n % 3], DASHES[n // 3 % len(DASHES)]
+        for k, column in enumerate(columns):
+            if column in frame:
+                fig.add_scatter(
+                    x=tokens, y=frame[column], mode="lines", name=name, legendgroup=name, showlegend=many and k == 0,
+                    line={"color": colour, "width": 2, "dash": dash}, row=k // 2 + 1, col=k % 2 + 1,
+                    hovertemplate=f"{label}%{{x:.4s}} tokens<br>{PANELS[column]} %{{y:.4~g}}<extra></extra>",
+                )  # fmt: skip
+    for k, column in enumerate(columns):
+        if column in ("l0", "dead_features"):
+            fig.update_yaxes(rangemode="tozero", row=k // 2 + 1, col=k % 2 + 1)
+    seen = "tokens seen" if all("n_tokens" in f for f in runs.values()) else "steps"
+    fig.update_xaxes(title_text=seen, row=rows)
+    fig.update_xaxes(tickformat="~s")
+    return fig
+
+
+def _last(runs: Mapping[str, pd.DataFrame]) -> str:
+    """The last figures of a single run, as a sentence."""
+    frame = next(iter(runs.values()))
+    if len(runs) > 1 or not len(frame):
+        return ""
+    last = frame.iloc[-1]
+    parts = [f"{PANELS[c]} {last[c]:.3g}" for c in ("explained_variance", "l0", "dead_features") if c in frame]
+    return f"at the end: {', '.join(parts)}"
+
+
+def evaluation(evaluation: Evaluation) -> go.Figure:
+    """The model's loss with and without the SAE, and the densities of its features.
+
+    >>> from saekit import plots
+    >>> plots.evaluation(sk.evaluate(model, sae, corpus.take(4), length=32, progress=False)).data[0].x
+    ('clean', 'with SAE', 'zeros')
+    """
+    e = evaluation
+
+    def bounds(name: str) -> str:
+        return f" [{e.intervals[name][0]:.3f}, {e.intervals[name][1]:.3f}]" if name in e.intervals else ""
+
+    fig = make_subplots(cols=2, column_widths=[0.38, 0.62], horizontal_spacing=0.13)
+    subtitle = (
+        f"explained variance {e.explained_variance:.3f}{bounds('explained_variance')}"
+        f", loss recovered {e.ce_loss_recovered:.3f}{bounds('ce_loss_recovered')}, {e.l0:.1f} active features per token"
+    )
+    figure("Evaluation", subtitle, height=400, fig=fig)
+    names = ["clean", "with SAE", "zeros"]
+    values = [e.ce_clean, e.ce_sae, e.ce_zero]
+    meaning = ["the model as it is", "the reconstruction in place of the activations", "zeros in their place"]
+    fig.add_bar(
+        x=names, y=values, text=[f"{v:.2f}" for v in values], textposition="outside", cliponaxis=False, row=1, col=1,
+        marker={"color": [GREY, ORANGE, faded(GREY, 0.5)], "line": {"width": 0}}, customdata=meaning, showlegend=False,
+        width=0.62, hovertemplate="%{customdata}<br>%{y:.3f} nats per token<extra></extra>",
+    )  # fmt: skip
+    fig.update_yaxes(title_text="cross-entropy (nats per token)", range=[0, 1.12 * max(values)], row=1, col=1)
+    add_density(fig, e.density, row=1, col=2)
+    fig.add_annotation(
+        text=f"{e.n_dead:,} of {len(e.density):,} dead on {e.n_tokens:,} tokens", showarrow=False, xref="x2 domain",
+        yref="y2 domain", x=1, y=1.0, xanchor="right", yanchor="top",
+    )  # fmt: skip
+    return fig
+
+
+def dose_response(study: SteeringStudy) -> go.Figure:
+    """How often the concept appears and what it costs in fluency, by strength; feature, controls and unsteered.
+
+    >>> from saekit import plots
+    >>> concept = sk.Concept.keywords(["gate"])
+    >>> study = sk.dose_response(model, sae, 3, ["the cat"], concept, [0.5], controls=1, max_new_tokens=3,
+    ...                          progress=False)
+    >>> plots.dose_response(study).layout.xaxis2.title.text
+    'strength (× the residual norm)'
+    """
+    summary, unit = study.summary, UNITS[study.unit]
+    fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
+    best = study.recommended
+    advice = "no fluent strength beats the unsteered rate" if best is None else f"recommended strength {best:g} {unit}"
+    figure(f"Steering with feature {study.feature} for “{study.concept}”", advice, height=520, fig=fig)
+    fig.update_layout(margin={"t": 112})
+    flat = (("none", "unsteered", GREY, "dot"), ("instruction", "asked in words", BLUE, "dash"))
+    controls = f"{len(study.controls)} control feature{'s' * (len(study.controls) != 1)}"
+    swept = (("control", controls, GREY), ("feature", f"feature {study.feature}", ORANGE))
+    ends = [min(study.strengths), max(study.strengths)]
+    pad = 0.04 * ((ends[1] - ends[0]) or 1)
+    for row, name, form, of in ((1, "rate", ".0%", "of texts"), (2, "nll", ".2f", "nats per token")):
+        what = f"%{{y:{form}}} {of}"
+        for condition, label, colour, dash in flat:
+            here = summary[summary["condition"] == condition]
+            if len(here):
+                value = float(here[name].iloc[0])
+                fig.add_scatter(
+                    x=[ends[0] - pad, ends[1] + pad], y=[value, value], mode="lines", name=label, legendgroup=label,
+                    line={"color": colour, "width": 1.6, "dash": dash}, showlegend=row == 1, row=row, col=1,
+                    hovertemplate=f"{label}: {what}<extra></extra>",
+                )  # fmt: skip
+        for condition, label, colour in swept:
+            here = summary[summary["condition"] == condition].sort_values("strength")
+            if not len(here):
+                continue
+            fig.add_trace(band(here["strength"], here[f"{name}_low"], here[f"{name}_high"], colour, label), row, 1)
+            custom = here[[f"{name}_low", f"{name}_high", "repetition", "n_texts"]].to_numpy()
+            fig.add_scatter(
+                x=here["strength"], y=here[name], mode="lines+markers", name=label, legendgroup=label, row=row, col=1,
+                line={"color": colour, "width": 2.5 if colour == ORANGE else 1.8}, marker={"size": 7},
+                showlegend=row == 1, customdata=custom,
+                hovertemplate=f"{label} at %{{x:g}} {unit}<br>{what} [%{{customdata[0]:{form}}}, "
+                f"%{{customdata[1]:{form}}}]<br>"
+                "repetition %{customdata[2]:.2f}, %{customdata[3]} texts<extra></extra>",
+            )  # fmt: skip
+    if best is not None:
+        fig.add_vline(x=best, line={"color": ORANGE, "width": 1.2, "dash": "dot"})
+    fig.update_yaxes(title_text="texts with the concept", tickformat=".0%", range=[-0.03, 1.05], row=1)
+    fig.update_yaxes(title_text="neg. log-likelihood<br>(nats per token)", row=2)
+    fig.update_xaxes(range=[ends[0] - pad, ends[1] + pad])
+    fig.update_xaxes(title_text=f"strength ({unit})", row=2)
+    return fig
