@@ -100,8 +100,8 @@ def _run(
     began, steps_before = time.perf_counter(), first.n_steps_done
     interrupted = False
     bar = tqdm(
-        total=n_steps * config.batch_size, initial=first.n_tokens_done, unit="tok", unit_scale=True, desc="train", mininterval=0.5,
-        disable=not progress,
+        total=n_steps * config.batch_size, initial=first.n_tokens_done, unit="tok", unit_scale=True, desc="train",
+        mininterval=0.5, disable=not progress,
     )  # fmt: skip
     x = next(batches, None) if first.n_steps_done < n_steps else None  # fills the pool: an interrupt here ends at once
     with bar, _interrupts() as asked_to_stop:

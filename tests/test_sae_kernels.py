@@ -1,0 +1,131 @@
+"""The sparse sums against dense products: values and every gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import saekit as sk
+from saekit.sae import kernels
+from saekit.sae.kernels import Pattern, SparseActs
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+
+def dense_reference(sae, x, mask):
+    """The five obvious lines."""
+    pre = (x - sae.b_dec * sae.config.apply_b_dec_to_input) @ sae.W_enc + sae.b_enc
+    acts = pre.relu() * mask
+    return acts @ sae.W_dec + sae.b_dec, acts.sum(0)
+
+
+def training_mask(sae, x):
+    """Which pre-activations the rule keeps in training, by sorting everything."""
+    pre = (x - sae.b_dec * sae.config.apply_b_dec_to_input) @ sae.W_enc + sae.b_enc
+    if sae.config.activation == "relu":
+        return pre > 0
+    if sae.config.activation == "topk":
+        return pre >= pre.sort(dim=1, descending=True).values[:, sae.k - 1 : sae.k]
+    return pre >= pre.flatten().sort(descending=True).values[sae.k * len(x) - 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("apply_b_dec", [True, False])
+@pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
+def test_training_forward_matches_dense_in_values_and_every_gradient(activation, apply_b_dec, dtype, monkeypatch):
+    monkeypatch.setattr("saekit.sae.base.SPARSE_BELOW", 1.1)  # relu by the sparse path too
+    generator = torch.Generator().manual_seed(1)
+    config = sk.SAEConfig(
+        d_in=12, d_sae=40, activation=activation, k=None if activation == "relu" else 5,
+        apply_b_dec_to_input=apply_b_dec, dtype=str(dtype).removeprefix("torch."),
+    )  # fmt: skip
+    fast, slow = sk.SAE(config), sk.SAE(config)
+    with torch.no_grad():
+        for sae in (fast, slow):
+            noise = torch.Generator().manual_seed(2)
+            sae.b_enc += 0.3 * torch.randn(40, generator=noise, dtype=dtype)
+            sae.b_dec += torch.randn(12, generator=noise, dtype=dtype)
+    x = torch.randn(30, 12, generator=generator, dtype=dtype)
+    a, b = torch.randn(30, 12, generator=generator, dtype=dtype), torch.randn(40, generator=generator, dtype=dtype)
+    out = fast.training_forward(x)
+    x_hat, total = dense_reference(slow, x, training_mask(slow, x))
+    for got, want in ((out.x_hat, x_hat), (out.total, total)):
+        torch.testing.assert_close(got, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    ((out.x_hat - x).pow(2) * a + out.x_hat * a).sum().add((out.total * b).sum()).backward()
+    ((x_hat - x).pow(2) * a + x_hat * a).sum().add((total * b).sum()).backward()
+    for name, weight in fast.named_parameters():
+        want = dict(slow.named_parameters())[name].grad
+        scale = want.abs().max()
+        torch.testing.assert_close(weight.grad / scale, want / scale, rtol=0, atol=TOLERANCE[dtype], msg=name)
+
+
+def test_dense_and_sparse_paths_of_relu_agree(monkeypatch):
+    x = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
+    grads = []
+    for limit in (0.0, 1.1):
+        monkeypatch.setattr("saekit.sae.base.SPARSE_BELOW", limit)
+        sae = sk.SAE(sk.SAEConfig(d_in=16, d_sae=64, activation="relu"))
+        out = sae.training_forward(x)
+        ((out.x_hat - x).square().sum() + out.total.sum()).backward()
+        grads.append([p.grad for p in sae.parameters()] + [out.counts.float()])
+    for dense, sparse in zip(*grads, strict=True):
+        torch.testing.assert_close(dense, sparse, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_by_finite_differences():
+    generator = torch.Generator().manual_seed(3)
+    token, feature = torch.tensor([0, 0, 2, 3, 3, 3]), torch.tensor([1, 4, 0, 1, 2, 4])
+    pattern = Pattern(token, feature, n_tokens=4, d_sae=5)
+    x, value = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((4, 3), (6,)))
+    W_enc, W_dec = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((3, 5), (5, 3)))
+    b_enc, b_dec = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((5,), (3,)))
+
+    def autoencode(W_enc, b_enc, b_dec, W_dec):
+        selected = ((x - b_dec) @ W_enc + b_enc).detach()[token, feature]
+        return kernels.decode(kernels.pre_acts(selected, pattern, x, W_enc, b_enc, b_dec), pattern, W_dec)
+
+    inputs = [t.requires_grad_() for t in (W_enc, b_enc, b_dec, W_dec)]
+    assert torch.autograd.gradcheck(autoencode, inputs)
+    assert torch.autograd.gradcheck(lambda v, W: kernels.decode(v, pattern, W), [value.requires_grad_(), W_dec])
+
+
+def test_a_token_without_features_decodes_to_nothing_and_an_empty_pattern_works():
+    pattern = Pattern(torch.tensor([1]), torch.tensor([2]), n_tokens=3, d_sae=4)
+    out = kernels.decode(torch.ones(1), pattern, torch.eye(4))
+    assert out.tolist() == [[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    nothing = torch.zeros(0, dtype=torch.int64)
+    W = torch.eye(4, requires_grad=True)
+    out = kernels.decode(torch.zeros(0), Pattern(nothing, nothing, 3, 4), W)
+    out.sum().backward()
+    assert not out.any()
+    assert not W.grad.any()
+
+
+@pytest.mark.parametrize("count", [1, 500, 20_000, 1_000_000])
+@pytest.mark.parametrize("shape", ["normal", "one hot row", "all equal"])
+def test_largest_matches_a_full_sort(count, shape):
+    x = torch.randn(700, 1024, generator=torch.Generator().manual_seed(0))
+    if shape == "one hot row":  # everything large sits where a strided sample may not look
+        x[5] += 100
+    if shape == "all equal":
+        x.zero_()
+    got = kernels.largest(x, count)
+    assert bool((got[1:] > got[:-1]).all())
+    want = x.flatten().sort(descending=True).values[:count]
+    assert torch.equal(x.flatten()[got].sort(descending=True).values, want)
+
+
+def test_sparse_acts_to_dense_cat_and_repr():
+    a = SparseActs(torch.tensor([0, 1]), torch.tensor([2, 0]), torch.tensor([1.0, 2.0]), n_tokens=2, d_sae=3)
+    b = SparseActs(torch.tensor([1]), torch.tensor([1]), torch.tensor([3.0]), n_tokens=2, d_sae=3)
+    both = SparseActs.cat([a, b])
+    assert both.to_dense().tolist() == [[0, 0, 1], [2, 0, 0], [0, 0, 0], [0, 3, 0]]
+    assert repr(both) == "SparseActs of 4 tokens, 3 features: 3 non-zero, l0 0.8"
