@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..activations import ActivationCache, find_token_rule
 from ..corpus import Corpus, Windows
-from ..errors import ConfigError, DataError, MismatchError, disk_errors
+from ..errors import ConfigError, DataError, FileError, MismatchError, disk_errors
 from . import directions, store
 from .parts import Encoder, Source, claim, encode_all, join_parts, progress_bar, refuse_other
 from .query import FeatureIndex
@@ -64,7 +64,7 @@ def build_index(
     of another build; DataError for an empty corpus or activations that are not finite; DiskFullError, after which the
     same call goes on.
 
-    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
     >>> index.features.loc[3, ["density", "max"]].round(1).to_dict()  # doctest: +SKIP
     {'density': 0.1, 'max': 1.2}
     """
@@ -82,6 +82,11 @@ def build_index(
         refuse_other(out, found.manifest["plan"], plan, "the index")
         if resume:
             return FeatureIndex(_same_corpus(found, source), model=model, sae=sae)
+    elif out.is_dir() and not parts.is_dir() and (others := [p.name for p in out.iterdir() if p.name[0] != "."]):
+        raise FileError(
+            f"{out} holds other files", got=sorted(others)[:10], accepted="a new or empty folder, or one with an index",
+            fix="pass another folder as out=",
+        )  # fmt: skip
     if not resume and parts.is_dir():
         shutil.rmtree(parts)
     claim(parts, plan)

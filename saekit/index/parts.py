@@ -150,7 +150,7 @@ def join_parts(files: list[Path], length: int) -> Part:
 
 def claim(folder: Path, plan: Mapping[str, Any]) -> None:
     """Makes `folder` the parts of the build that `plan` describes; MismatchError when it holds those of another."""
-    if (folder / PLAN).is_file():
+    if (folder / PLAN).is_file() and any(folder.glob("*.safetensors")):
         refuse_other(folder, read_json(folder / PLAN), plan, "an unfinished index")
     else:
         write_json(folder / PLAN, plan)

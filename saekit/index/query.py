@@ -41,7 +41,7 @@ def load_index(path: str | Path, *, verify: bool = True) -> FeatureIndex:
     time they are used (`FeatureIndex.verify` reads everything). FileError names a file that is missing, truncated or
     altered.
 
-    >>> built = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> built = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
     >>> sk.load_index(tmp_path / "index").n_tokens == built.n_tokens
     True
     """
@@ -138,7 +138,7 @@ class FeatureIndex:
     def firings(self, feature: int) -> Firings:
         """Every token on which the feature fires: (position, value), ascending by position. A lookup.
 
-        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
         >>> position, value = index.firings(3)
         >>> len(position) - index.feature(3).stats["n_firings"]
         0
@@ -194,7 +194,7 @@ class FeatureIndex:
     def feature(self, feature: int, *, before: int = SHOWN_BEFORE, after: int = SHOWN_AFTER) -> FeatureRecord:
         """All that is known of a feature. Contexts show `before` and `after` tokens around the firing one.
 
-        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
         >>> len(index.feature(3).intervals)
         10
         """
@@ -234,10 +234,10 @@ class FeatureIndex:
         others = live[live != i]
         if not 0 < n <= len(others):
             raise ConfigError("not that many features to choose from", got=n, accepted=f"1 to {len(others)}")
-        logs = np.log(self._table[["density", "max"]].to_numpy(np.float64))
-        spread = logs[live].std(0)
-        distance = np.linalg.norm((logs[others] - logs[i]) / np.where(spread > 0, spread, 1.0), axis=1)
-        pool = others[np.argsort(distance, kind="stable")[: max(_POOL, 2 * n)]]
+        logs = np.log(self._table.loc[live, ["density", "max"]].to_numpy(np.float64))
+        spread = logs.std(0)
+        distance = np.linalg.norm((logs - logs[live == i]) / np.where(spread > 0, spread, 1.0), axis=1)
+        pool = others[np.argsort(distance[live != i], kind="stable")[: max(_POOL, 2 * n)]]
         return sorted(int(f) for f in np.random.default_rng([seed, i]).choice(pool, n, replace=False))
 
     def search(
@@ -262,7 +262,7 @@ class FeatureIndex:
         The first two run the model and the SAE: those the index was built with, or those passed here, which must be the
         same ones (MismatchError). ConfigError for no question or several.
 
-        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
         >>> index.search(text="golden gate", n=3).columns[0]
         'feature'
         """

@@ -34,7 +34,7 @@ from safetensors.torch import save_file
 from ..errors import FileError, disk_errors
 from ..files import atomic_write, read_json, sha256, write_json
 
-FORMAT = 1
+KIND, FORMAT = "saekit feature index", 1
 SMALL = 4_000_000
 MANIFEST = "manifest.json"
 FILES = (
@@ -73,7 +73,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     """Writes manifest.json over files that are already in place: the folder is an index from here on."""
     with disk_errors(folder):
         files = {n: {"bytes": (folder / n).stat().st_size, "sha256": sha256(folder / n)} for n in FILES}
-    manifest = {"format": FORMAT, **facts, "files": files}
+    manifest = {"kind": KIND, "format": FORMAT, **facts, "files": files}
     write_json(folder / MANIFEST, {**manifest, "checksum": _checksum(manifest)})
 
 
@@ -135,6 +135,11 @@ class Store:
     def _check_manifest(self) -> None:
         manifest = {k: v for k, v in self.manifest.items() if k != "checksum"}
         where = self.folder / MANIFEST
+        if manifest.get("kind") != KIND:
+            raise FileError(
+                f"{self.folder} holds something else than a feature index", got=manifest.get("kind", "no kind"),
+                accepted=KIND, fix="pass another folder",
+            )  # fmt: skip
         if manifest.get("format") != FORMAT:
             raise FileError(
                 f"{where} is of another format", got=manifest.get("format"), accepted=f"format {FORMAT}",

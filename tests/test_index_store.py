@@ -1,0 +1,300 @@
+"""Files: whole or absent, noticed when damaged, refused when they are another's, and gone on with after a kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+import saekit as sk
+from saekit.errors import DiskFullError, FileError, MismatchError
+from saekit.index import parts, store
+
+ROOT = Path(__file__).parents[1]
+HOOK = "blocks.0.hook_resid_post"
+CHUNK = 8
+
+
+def make_sae(model, seed=0):
+    rule = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)))
+    return sk.SAE(
+        sk.SAEConfig(
+            d_in=model.d_model, d_sae=64, activation="topk", k=4, hook_name=HOOK, model_name=model.name,
+            token_rule=rule, seed=seed,
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sae(model):
+    return make_sae(model)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(parts, "CHUNK_WINDOWS", CHUNK)
+
+
+@pytest.fixture(scope="module")
+def built(model, sae, corpus, tmp_path_factory):
+    """A finished index, never interrupted."""
+    out = tmp_path_factory.mktemp("built") / "index"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "CHUNK_WINDOWS", CHUNK)
+        sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
+    return out
+
+
+def copy(built, tmp_path):
+    return Path(shutil.copytree(built, tmp_path / "copy"))
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def count_runs(monkeypatch):
+    """How many parts are computed from here on: one entry each."""
+    real, runs = parts.Encoder.run, []
+
+    def run(self, windows, bar=None):
+        runs.append(len(windows))
+        return real(self, windows, bar)
+
+    monkeypatch.setattr(parts.Encoder, "run", run)
+    return runs
+
+
+def test_nothing_but_the_files_of_the_index_is_left(built):
+    assert set(contents(built)) == {store.MANIFEST, *store.FILES}
+
+
+def test_part_size_changes_nothing(model, sae, corpus, built, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "CHUNK_WINDOWS", 10**6)
+    other = sk.build_index(model, sae, corpus, out=tmp_path / "i", length=32, progress=False)
+    one = sk.load_index(built)
+    assert abs(other.matrix - one.matrix).max() < 1e-4 and other.windows.digest == one.windows.digest
+
+
+SLOW_BUILD = """
+import sys, time
+sys.path.insert(0, {root!r})
+import conftest, saekit as sk
+from saekit.index import parts
+parts.CHUNK_WINDOWS = {chunk}
+run = parts.Encoder.run
+def slow(self, windows, bar=None):
+    time.sleep(0.3)
+    return run(self, windows, bar)
+parts.Encoder.run = slow
+sys.path.insert(0, {tests!r})
+from test_index_store import make_sae
+model = conftest.tiny_model()
+corpus = sk.load_corpus(conftest.tiny_texts(), name="tiny")
+sk.build_index(model, make_sae(model), corpus, out={out!r}, length=32, progress=False)
+"""
+
+
+def test_a_killed_build_goes_on_and_ends_the_same(model, sae, corpus, built, tmp_path, monkeypatch):
+    out = tmp_path / "index"
+    code = SLOW_BUILD.format(root=str(ROOT), tests=str(ROOT / "tests"), chunk=CHUNK, out=str(out))
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 240
+        while len(done := list((out / "parts").glob("*.safetensors"))) < 3:
+            assert process.poll() is None, process.stderr.read().decode()
+            assert time.monotonic() < deadline, "the build wrote no parts"
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    assert process.returncode == -signal.SIGKILL and not (out / store.MANIFEST).exists()
+    with pytest.raises(FileError, match="no finished index"):
+        sk.load_index(out)
+    done = list((out / "parts").glob("0*.safetensors"))
+    runs = count_runs(monkeypatch)
+    sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
+    n_parts = -(-len(sk.load_index(built).windows) // CHUNK)
+    assert len(runs) == n_parts - len(done) < n_parts
+    assert contents(out) == contents(built)
+
+
+def interrupt_after(monkeypatch, n):
+    """Ends a build with KeyboardInterrupt once n parts are written."""
+    real, calls = parts.Encoder.run, []
+
+    def run(self, windows, bar=None):
+        if len(calls) == n:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return real(self, windows, bar)
+
+    monkeypatch.setattr(parts.Encoder, "run", run)
+    return lambda: monkeypatch.setattr(parts.Encoder, "run", real)
+
+
+def test_a_damaged_part_is_computed_again(model, sae, corpus, built, tmp_path, monkeypatch):
+    out = tmp_path / "index"
+    restore = interrupt_after(monkeypatch, 4)
+    with pytest.raises(KeyboardInterrupt):
+        sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
+    restore()
+    files = sorted((out / "parts").glob("*.safetensors"))
+    assert len(files) == 4
+    files[0].write_bytes(files[0].read_bytes()[:-9])
+    data = bytearray(files[1].read_bytes())
+    data[-1] ^= 1
+    files[1].write_bytes(data)
+    runs = count_runs(monkeypatch)
+    sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
+    assert len(runs) == -(-len(sk.load_index(built).windows) // CHUNK) - 2
+    assert contents(out) == contents(built)
+
+
+def test_an_unfinished_build_of_something_else_is_refused(model, sae, corpus, tmp_path, monkeypatch):
+    out = tmp_path / "index"
+    restore = interrupt_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
+    restore()
+    with pytest.raises(MismatchError, match="unfinished index of another sae"):
+        sk.build_index(model, make_sae(model, seed=1), corpus, out=out, length=32, progress=False)
+    with pytest.raises(MismatchError, match="unfinished index of another window length"):
+        sk.build_index(model, sae, corpus, out=out, length=16, progress=False)
+    changed = sk.load_corpus([{"text": d.text + "!", **d.labels} for d in corpus], name="tiny")
+    with pytest.raises(MismatchError, match="not the one that the unfinished index"):
+        sk.build_index(model, sae, changed, out=out, length=32, progress=False)
+    again = sk.build_index(model, sae, changed, out=out, length=32, resume=False, progress=False)
+    assert "!" in again.text(range(again.length * 3)).text
+
+
+def test_a_finished_index_is_opened_not_built_again(model, sae, corpus, built, tmp_path, monkeypatch):
+    out = copy(built, tmp_path)
+    runs = count_runs(monkeypatch)
+    index = sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
+    assert not runs and index.model is model and index.sae is sae
+    sk.build_index(model, sae, corpus, out=out, length=32, resume=False, progress=False)
+    assert runs and contents(out) == contents(built)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_finished_index_of_something_else_is_refused_and_left_alone(model, sae, corpus, built, tmp_path, resume):
+    out = copy(built, tmp_path)
+    with pytest.raises(MismatchError, match=r"holds the index of another sae\n(.*\n)*.*another folder"):
+        sk.build_index(model, make_sae(model, 1), corpus, out=out, length=32, resume=resume, progress=False)
+    with pytest.raises(MismatchError, match="holds the index of another corpus"):
+        sk.build_index(model, sae, corpus.take(3), out=out, length=32, resume=resume, progress=False)
+    assert contents(out) == contents(built)
+
+
+def test_another_corpus_of_the_same_name_is_noticed(model, sae, built):
+    other = sk.load_corpus(["other text"], name="tiny")
+    with pytest.raises(MismatchError, match="another corpus of the same name"):
+        sk.build_index(model, sae, other, out=built, length=32, progress=False)
+
+
+@pytest.mark.parametrize("name", store.FILES)
+def test_truncated_and_missing_files_are_named_when_the_index_is_opened(built, tmp_path, name):
+    out = copy(built, tmp_path)
+    file = out / name
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(FileError, match=rf"{name} is truncated"):
+        sk.load_index(out, verify=False)
+    file.unlink()
+    with pytest.raises(FileError, match=rf"{name} is missing"):
+        sk.load_index(out)
+
+
+@pytest.mark.parametrize("name", store.FILES)
+def test_altered_files_are_named(built, tmp_path, name, monkeypatch):
+    out = copy(built, tmp_path)
+    data = bytearray((out / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (out / name).write_bytes(data)
+    with pytest.raises(FileError, match=rf"{name} has been altered"):
+        sk.load_index(out)
+    monkeypatch.setattr(store, "SMALL", 0)  # every file is a large one: looked at when it is first used
+    index = sk.load_index(out)
+    with pytest.raises(FileError, match=rf"{name} has been altered"):
+        index.feature(3), index.features, index.at(40), index.documents
+    with pytest.raises(FileError, match=rf"{name} has been altered"):
+        index.verify()
+
+
+def test_an_altered_manifest_and_other_formats_are_noticed(built, tmp_path):
+    out = copy(built, tmp_path)
+    text = (out / store.MANIFEST).read_text()
+    (out / store.MANIFEST).write_text(text.replace('"n_tokens": 2', '"n_tokens": 3'))
+    with pytest.raises(FileError, match=r"manifest.json has been altered"):
+        sk.load_index(out)
+    (out / store.MANIFEST).write_text(text.replace('"format": 1', '"format": 9'))
+    with pytest.raises(FileError, match="of another format"):
+        sk.load_index(out)
+    (out / store.MANIFEST).write_text(text[:50])
+    with pytest.raises(FileError, match="not valid JSON"):
+        sk.load_index(out)
+
+
+def test_folders_without_an_index_are_refused(tmp_path):
+    with pytest.raises(FileError, match="no index folder"):
+        sk.load_index(tmp_path / "nowhere")
+    with pytest.raises(FileError, match="holds no finished index"):
+        sk.load_index(tmp_path)
+    store.write_json(tmp_path / store.MANIFEST, {"format": 1})
+    with pytest.raises(FileError, match="something else than a feature index"):
+        sk.load_index(tmp_path)
+
+
+def test_a_folder_with_other_files_is_not_written_to(model, sae, corpus, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileError, match=r"holds other files\n(.*\n)*.*another folder"):
+        sk.build_index(model, sae, corpus, out=tmp_path, length=32, progress=False)
+    assert list(contents(tmp_path)) == ["thesis.tex"]
+
+
+def test_a_full_disk_loses_nothing(model, sae, corpus, built, tmp_path, monkeypatch):
+    out, real, written = tmp_path / "index", store.save_file, []
+
+    def full(tensors, path, metadata=None):
+        if len(written) == 5:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        written.append(path)
+        real(tensors, path, metadata)
+
+    monkeypatch.setattr(store, "save_file", full)
+    with pytest.raises(DiskFullError, match=r"no space left(.*\n)*.*run the same call again"):
+        sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
+    assert len(list((out / "parts").iterdir())) == 6  # the plan and five parts; nothing half-written
+    monkeypatch.setattr(store, "save_file", real)
+    runs = count_runs(monkeypatch)
+    sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
+    assert contents(out) == contents(built) and len(runs) == -(-len(sk.load_index(built).windows) // CHUNK) - 5
+
+
+def test_a_large_index_opens_in_milliseconds(built, tmp_path):
+    """Opening costs the same whatever the size of the arrays: a file of 200 MB of holes stands in for one."""
+    out = copy(built, tmp_path)
+    big = out / "by_token.safetensors"
+    with big.open("rb+") as f:
+        f.truncate(200_000_000)
+    manifest = store.read_json(out / store.MANIFEST)
+    manifest.pop("checksum")
+    manifest["files"][big.name] = {"bytes": 200_000_000, "sha256": "not looked at yet"}
+    store.write_json(out / store.MANIFEST, {**manifest, "checksum": store._checksum(manifest)})
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        sk.load_index(out)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.05
+    assert torch.tensor(times).min() > 0
