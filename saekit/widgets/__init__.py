@@ -1,9 +1,13 @@
 """Live widgets for Jupyter, and the offline page that holds them."""
 
+from .circuits import CircuitsWidget as CircuitsWidget
+from .circuits import attention_patterns as attention_patterns
 from .feature_browser import FeatureBrowser as FeatureBrowser
 from .feature_browser import explore as explore
 from .feature_card import FeatureCard as FeatureCard
 from .feature_card import card as card
+from .page import Text as Text
+from .page import save_page as save_page
 from .steering_panel import SteeringPanel as SteeringPanel
 from .steering_panel import SteeringRequest as SteeringRequest
 from .steering_panel import steer as steer

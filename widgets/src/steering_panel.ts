@@ -203,11 +203,11 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
     const [running, live] = [model.get("running"), model.get("live")];
     run.disabled = running || !live;
     stop.disabled = !running;
-    stop.hidden = progress.hidden = !live;
+    run.hidden = stop.hidden = !live;
     progress.max = Math.max(1, model.get("total"));
     progress.value = model.get("done");
     progress.hidden = !running;
-    status.textContent = live ? model.get("status") : "Running needs the notebook; the texts below were written there.";
+    status.textContent = live ? model.get("status") : "The texts below were written in a notebook, where the controls work.";
     error.textContent = model.get("error");
     error.hidden = model.get("error") === "";
     if (!live) for (const box of form.querySelectorAll<HTMLInputElement>("input, textarea, select")) box.disabled = true;

@@ -6,7 +6,7 @@ import "./token_highlight.css";
 import { type Binary, SparseRows } from "./shared/arrays";
 import { QUIET, button, field, h, rove, uid } from "./shared/dom";
 import { listen, put } from "./shared/model";
-import { alone, count, direction, glyphs, lineBreaks, number, spoken } from "./shared/text";
+import { alone, column, count, direction, glyphs, lineBreaks, number, spoken } from "./shared/text";
 
 export interface HighlightState {
   tokens: string[];
@@ -42,8 +42,12 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
     status.textContent = next < 0 ? "No token selected" : `Token ${next} selected: ${spoken(model.get("tokens")[next] ?? "")}`;
   };
 
+  let drawn = "";
   const showDetail = () => {
     const at = hovered >= 0 ? hovered : focused >= 0 ? focused : selected();
+    const wanted = `${at} ${selected()} ${model.get("feature")}`;
+    if (wanted === drawn) return; // a chip must not be replaced between the press and the release of a mouse button
+    drawn = wanted;
     detail.replaceChildren(...detailOf(model, rows, at));
   };
 
@@ -65,6 +69,7 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
       span.setAttribute("aria-label", `Token ${i}, ${spoken(tokens[i] ?? "")}: ${said}${most}`);
     });
     legend.draw(top, scale);
+    drawn = "";
     showDetail();
   };
 
@@ -119,9 +124,10 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
     focused = indexOf(event.target);
     showDetail();
   });
-  el.addEventListener("focusout", () => {
-    // A chip that redraws the list loses focus for a moment: look again when that is done.
-    queueMicrotask(() => {
+  el.addEventListener("focusout", (event) => {
+    if (event.relatedTarget instanceof Node && el.contains(event.relatedTarget)) return;
+    // A chip that redraws its list loses focus for a moment: look again when that is done.
+    setTimeout(() => {
       if (focused < 0 || el.contains(document.activeElement)) return;
       focused = -1;
       showDetail();
@@ -231,8 +237,9 @@ function detailOf(model: Model, rows: SparseRows, at: number): HTMLElement[] {
       detail?.querySelector<HTMLElement>(`[data-feature="${firing.feature}"]`)?.focus({ preventScroll: true });
     });
     const promoted = model.get("names")[String(firing.feature)];
-    chip.append(h("b", {}, String(firing.feature)), h("span", { class: "sk-num" }, number(firing.value)));
+    chip.append(h("b", {}, String(firing.feature)));
     if (promoted) chip.append(h("span", { class: "sk-name" }, promoted));
+    chip.append(h("span", { class: "sk-num" }, column(firing.value)));
     chip.dataset.feature = String(firing.feature);
     chip.style.setProperty("--a", (firing.value / top).toFixed(3));
     chip.setAttribute("aria-pressed", String(on));

@@ -3,7 +3,7 @@
 import "./card.css";
 import { QUIET, button, h, rove, uid } from "./dom";
 import { histogram } from "./histogram";
-import { alone, count, direction, glyphs, number, share } from "./text";
+import { alone, column, count, direction, edge, glyphs, number, share } from "./text";
 
 export interface Context {
   tokens: string[];
@@ -34,6 +34,8 @@ export interface CardData {
   names: Record<string, string>;
 }
 
+const N_SHOWN = 10;
+
 /** The card as an element; `open` is called with a neighbour's number. */
 export function drawCard(data: CardData, open: (feature: number) => void): HTMLElement {
   const { stats } = data;
@@ -54,14 +56,14 @@ export function drawCard(data: CardData, open: (feature: number) => void): HTMLE
       effects("Suppresses", "sk-suppressed", data.suppressed, scale),
     ),
   );
-  if (!stats.dead) card.append(contexts(data));
   if (data.neighbours.length > 0) {
     const chips = data.neighbours.map(([feature, cosine]) => {
       const name = data.names[String(feature)];
       const chip = button("", "sk-chip", () => open(feature));
       chip.dataset.feature = String(feature);
-      chip.append(h("b", {}, String(feature)), h("span", { class: "sk-num" }, number(cosine)));
+      chip.append(h("b", {}, String(feature)));
       if (name) chip.append(h("span", { class: "sk-name" }, name));
+      chip.append(h("span", { class: "sk-num" }, column(cosine)));
       chip.style.setProperty("--a", Math.max(0, cosine).toFixed(3));
       chip.setAttribute("aria-label", `Open feature ${feature}, cosine ${number(cosine)}${name ? `, promotes ${name}` : ""}`);
       return chip;
@@ -69,6 +71,7 @@ export function drawCard(data: CardData, open: (feature: number) => void): HTMLE
     const list = h("div", { class: "sk-neighbours" }, ...chips);
     card.append(h("section", {}, h("h4", {}, "Nearest features by decoder cosine"), list));
   }
+  if (!stats.dead) card.append(contexts(data));
   return card;
 }
 
@@ -91,7 +94,7 @@ function effects(title: string, kind: string, tokens: [string, number][], scale:
   const rows = tokens.map(([token, effect]) => {
     const bar = h("span", { class: "sk-bar", "aria-hidden": "true" });
     bar.style.setProperty("--a", (Math.abs(effect) / scale).toFixed(3));
-    return h("li", {}, h("code", { title: alone(token) }, alone(token)), h("span", {}, bar), h("span", { class: "sk-num" }, number(effect)));
+    return h("li", {}, h("code", { title: alone(token) }, alone(token)), h("span", {}, bar), h("span", { class: "sk-num" }, column(effect)));
   });
   const body = rows.length > 0 ? h("ul", { class: `sk-effects ${kind}` }, ...rows) : h("p", { class: "sk-empty" }, "None.");
   const hint = "effect of one unit of the feature on the token's logit, up to the final norm's scale";
@@ -103,18 +106,22 @@ function contexts(data: CardData): HTMLElement {
   const max = data.stats.max;
   const panel = h("div", { class: "sk-panel", role: "tabpanel", id: uid("panel"), tabindex: -1 });
   const pages = [
-    { name: "Strongest", said: "Strongest first, at most one per window.", list: data.top },
+    { name: "Strongest", below: `top ${data.top.length}`, said: "Strongest first, at most one per window.", list: data.top },
     ...[...data.intervals].reverse().map((interval) => {
-      const range = `${number(interval.low)} to ${number(interval.high)}`;
+      const [low, high] = [interval.low, interval.high].map((value) => edge(value, interval.high - interval.low));
+      const range = `${low} to ${high}`;
       const times = interval.count === 1 ? "1 firing" : `${count(interval.count)} firings`;
       const sample = interval.contexts.length < interval.count ? `; ${interval.contexts.length} drawn at random` : "";
-      const said = interval.count === 0 ? `It never fires between ${range}.` : `${range}: ${times}, ${share(interval.share)} of all${sample}.`;
-      return { name: `${number(interval.low)}\u2013${number(interval.high)}`, said, list: interval.contexts };
+      const said = interval.count === 0 ? `It never fires between ${low} and ${high}.` : `${range}: ${times}, ${share(interval.share)} of all${sample}.`;
+      return { name: `${low}\u2013${high}`, below: count(interval.count), said, list: interval.contexts };
     }),
   ];
-  const tabs = pages.map(({ name, list }) =>
-    h("button", { type: "button", role: "tab", id: uid("tab"), "aria-controls": panel.id, class: list.length > 0 ? null : "sk-none", ...QUIET }, name),
-  );
+  const tabs = pages.map(({ name, below, said }, i) => {
+    const label = i === 0 ? name : said;
+    const tab = h("button", { type: "button", role: "tab", id: uid("tab"), "aria-controls": panel.id, "aria-label": label, ...QUIET });
+    tab.append(h("span", {}, name), h("small", {}, below));
+    return tab;
+  });
   const show = (at: number) => {
     const page = pages[at];
     if (!page) return;
@@ -123,10 +130,16 @@ function contexts(data: CardData): HTMLElement {
       tab.tabIndex = i === at ? 0 : -1;
     });
     panel.setAttribute("aria-labelledby", tabs[at]?.id ?? "");
-    panel.replaceChildren(
-      h("p", { class: "sk-soft" }, page.said),
-      h("ol", { class: "sk-contexts" }, ...page.list.map((context) => contextRow(context, max))),
-    );
+    const rows = page.list.map((context) => contextRow(context, max));
+    const list = h("ol", { class: "sk-contexts" }, ...rows.slice(0, N_SHOWN));
+    panel.replaceChildren(h("p", { class: "sk-soft" }, page.said), list);
+    if (rows.length <= N_SHOWN) return;
+    const more = button(`Show all ${rows.length}`, "sk-button", () => {
+      list.replaceChildren(...rows);
+      more.remove();
+      tabs[at]?.focus({ preventScroll: true });
+    });
+    panel.append(more);
   };
   tabs.forEach((tab, i) => tab.addEventListener("click", () => show(i)));
   const bar = h("div", { class: "sk-tabs", role: "tablist", "aria-label": "Contexts by activation" }, ...tabs);
@@ -156,9 +169,9 @@ function contextRow(context: Context, max: number): HTMLElement {
   return h(
     "li",
     {},
-    h("span", { class: "sk-num", title: "activation on the framed token" }, number(context.activation)),
+    h("span", { class: "sk-num", title: "activation on the framed token" }, column(context.activation)),
     h("div", { class: "sk-tokens", dir: direction(context.tokens) }, ...tokens),
-    labels.length > 0 && h("div", { class: "sk-labels" }, labels.join(" \u00b7 ")),
+    labels.length > 0 && h("div", { class: "sk-labels" }, ...labels.map((label) => h("span", {}, label))),
   );
 }
 
@@ -176,6 +189,6 @@ export function cardOrWords(
   if (data) return drawCard(data, open);
   if (live) return h("p", { class: "sk-empty", role: "status" }, `Loading feature ${feature}\u2026`);
   const some = Object.keys(embedded).length;
-  const help = some > 0 ? ` It holds the cards of ${count(some)} features; the notebook has all of them.` : "";
+  const help = some > 0 ? ` It holds ${some === 1 ? "one card" : `${count(some)} cards`}; the notebook has all.` : "";
   return h("p", { class: "sk-empty", role: "status" }, `The card of feature ${feature} is not part of this page.${help}`);
 }

@@ -19,9 +19,10 @@ export function ticks(max: number, n = 4): number[] {
   return Array.from({ length: Math.floor(max / step + 1e-9) + 1 }, (_, i) => i * step);
 }
 
-/** The powers of ten up to `max`, thinned to about five. */
+/** Ticks of a logarithmic count axis up to `max`: powers of ten, thinned to about five; 1, 2, 5, 10 ... for small counts. */
 export function decades(max: number): number[] {
-  const last = Math.max(0, Math.ceil(Math.log10(Math.max(1, max))));
+  if (max < 50) return [1, 2, 5, 10, 20].filter((tick) => tick <= Math.max(1, max));
+  const last = Math.floor(Math.log10(max));
   const step = Math.max(1, Math.ceil(last / 5));
   return Array.from({ length: Math.floor(last / step) + 1 }, (_, i) => 10 ** (i * step));
 }
@@ -35,7 +36,7 @@ export function histogram(edges: readonly number[], counts: readonly number[]): 
   if (total === 0 || !(high > 0)) return h("p", { class: "sk-empty" }, "No activations to draw.");
   const most = Math.max(...counts);
   const marks = decades(most);
-  const ceiling = Math.log10(Math.max(most, marks[marks.length - 1] ?? 1, 2)) + 0.3; // one firing is a visible bar
+  const ceiling = Math.log10(Math.max(most, 2)) + 0.3; // one firing is a visible bar
   const x = (value: number) => LEFT + (value / high) * (WIDTH - LEFT - RIGHT);
   const y = (n: number) => HEIGHT - BOTTOM - (n > 0 ? ((Math.log10(n) + 0.3) / ceiling) * (HEIGHT - TOP - BOTTOM) : 0);
   const base = HEIGHT - BOTTOM;

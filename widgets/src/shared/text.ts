@@ -45,6 +45,17 @@ export function number(value: number | null | undefined): string {
   return minus(String(Number(value.toPrecision(3))));
 }
 
+/** Three significant digits with their zeros, for columns: 0.240, 1.50, 137. */
+export function column(value: number | null | undefined): string {
+  const text = number(value);
+  const size = Math.abs(value ?? 0);
+  return size >= 1e-4 && size < 100 ? minus((value ?? 0).toPrecision(3)) : text;
+}
+
+/** Numbers for the ends of intervals `step` wide: as many decimals as tell neighbours apart. */
+export const edge = (value: number, step: number): string =>
+  step > 0 ? value.toFixed(Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(step))))) : number(value);
+
 export const count = (value: number | null | undefined): string =>
   value === null || value === undefined || !Number.isFinite(value) ? "\u2013" : value.toLocaleString("en-GB");
 

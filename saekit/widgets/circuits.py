@@ -1,0 +1,76 @@
+"""CircuitsVis' attention view as a widget that needs no network and shows tokens as text.
+
+CircuitsVis' own functions put a script that fetches itself from the network into every output and read tokens as HTML.
+Here its bundle comes from the installed package, once, and tokens are escaped before they reach it. The only importer
+of circuitsvis. Source: Cooney and Nanda 2022, CircuitsVis.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import traitlets as t
+
+from ..errors import DataError, FileError, UnknownNameError
+from .base import STATIC, Widget, shown
+
+if TYPE_CHECKING:
+    from ..models import LanguageModel
+
+
+@cache
+def circuits_script() -> str:
+    """CircuitsVis' browser bundle from the installed package; FileError when it is not there."""
+    spec = importlib.util.find_spec("circuitsvis")
+    path = Path(spec.origin).parent / "dist" / "cdn" / "iife.js" if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise FileError("CircuitsVis' bundle is missing", got=path, fix="pip install 'circuitsvis>=1.43.3'")
+    return path.read_text("utf8").replace("//# sourceMappingURL=iife.js.map", "")
+
+
+class CircuitsWidget(Widget):
+    """A CircuitsVis component with its properties. Made by `attention_patterns`."""
+
+    bundle = "circuits"
+    _esm = ""  # put together when the first one is made: CircuitsVis' bundle is 1.3 MB
+    _css = STATIC / "circuits.css"
+
+    component = t.Unicode("AttentionPatterns", help="Name of the CircuitsVis component.").tag(sync=True)
+    props = t.Dict(help="The component's properties; token texts escaped.").tag(sync=True)
+    summary = t.Unicode("", help="The same in words.").tag(sync=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._esm = circuits_script() + "\n" + (STATIC / "circuits.js").read_text("utf8")
+        super().__init__(**kwargs)
+
+    def text(self) -> str:
+        return self.summary or f"CircuitsVis {self.component}"
+
+
+def attention_patterns(model: LanguageModel, text: str, layer: int) -> CircuitsWidget:
+    """CircuitsVis' view of every attention head of one layer on `text`: from each token to those before it.
+
+    Raises DataError for empty text, UnknownNameError for a layer the model does not have, ContextLengthError for text
+    longer than the context.
+
+    >>> w = sk.widgets.attention_patterns(model, "a cat", layer=0)
+    >>> print(w)
+    Attention of the 4 heads of layer 0 over 6 tokens
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise DataError("there is no text to show", got=repr(text), accepted="a string that is not empty")
+    if not 0 <= layer < model.n_layers:
+        raise UnknownNameError(f"the model has no layer {layer}", got=layer, accepted=f"0 to {model.n_layers - 1}")
+    ids = model.tokenize(text)
+    flat = model.activations(ids, f"blocks.{layer}.attn.hook_pattern")[0]
+    attention = flat.reshape(len(flat), len(ids), len(ids)).float()
+    tokens = [html.escape(shown(token), quote=False) for token in model.token_strings(ids)]
+    return CircuitsWidget(
+        component="AttentionPatterns",
+        props={"tokens": tokens, "attention": [[[round(v, 4) for v in q] for q in h] for h in attention.tolist()]},
+        summary=f"Attention of the {len(flat)} heads of layer {layer} over {len(ids)} tokens",
+    )

@@ -1,0 +1,121 @@
+"""An offline page in Chromium with every request refused: its widgets answer clicks, nothing leaves the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from playwright.sync_api import expect
+
+from saekit.widgets import Text, attention_patterns, card, save_page
+
+from . import tiny
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model, _, index = tiny.trio()
+    panel = tiny.panel()
+    panel.run(wait=True)
+    panel.strength = 0.9
+    panel.run(wait=True)
+    figure = go.Figure(go.Scatter(x=[1, 2, 3], y=[3, 1, 2]))
+    blocks = [
+        Text(f"# Words\n\nA paragraph with {tiny.HOSTILE}."),
+        tiny.highlighted(),
+        tiny.browser(page_size=10).embed([20, 21, 3]),
+        card(index, 3).embed([index.feature(3).neighbours[0][0]]),
+        panel,
+        figure,
+        pd.DataFrame({"text": [tiny.HOSTILE]}),
+        attention_patterns(model, "a <b>cat</b>", layer=0),
+    ]
+    return save_page(tmp_path_factory.mktemp("page") / "page.html", f"Title {tiny.HOSTILE}", blocks)
+
+
+@pytest.fixture
+def offline(page: Any, path: Path) -> Iterator[Any]:
+    """The page opened with the network off; any request but for the file itself, error or script block fails."""
+    requests: list[str] = []
+    problems: list[str] = []
+    page.context.set_offline(True)
+    page.route("**/*", lambda route: route.continue_() if route.request.url == path.as_uri() else route.abort())
+    page.on("request", lambda r: requests.append(r.url) if not r.url.startswith(("data:", "blob:")) else None)
+    page.on("pageerror", lambda e: problems.append(str(e)))
+    page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+    page.goto(path.as_uri())
+    page.wait_for_function("window.saekit?.ready")
+    yield page
+    assert requests == [path.as_uri()]
+    assert problems == []
+    assert page.evaluate("document.body.dataset.hacked") is None
+
+
+def test_token_pick_and_recolouring(offline: Any) -> None:
+    w = offline.locator(".saekit-highlight")
+    w.locator(".sk-token").nth(3).click()
+    expect(w.locator(".sk-token").nth(3)).to_have_attribute("aria-pressed", "true")
+    expect(w.locator(".sk-detail")).to_contain_text("selected")
+    w.locator(".sk-chip").first.click()
+    expect(w.locator(".sk-what")).to_have_text("Activation of feature 3")
+    expect(w.locator(".sk-token").nth(3)).to_have_css("--a", "1.000")
+    w.get_by_label("Colour by feature").fill("9")
+    w.get_by_label("Colour by feature").press("Enter")
+    expect(w.locator(".sk-token").nth(4)).to_have_css("--a", "1.000")
+    assert offline.locator("main img").count() == 0
+
+
+def test_browser_sorts_filters_turns_pages_and_opens_embedded_cards(offline: Any) -> None:
+    w = offline.locator(".saekit-browser")
+    numbers = lambda: [int(t) for t in w.locator("tbody td button").all_inner_texts()]  # noqa: E731
+    before = numbers()
+    w.get_by_role("button", name="Next page").click()
+    assert not set(before) & set(numbers())
+    w.get_by_role("button", name="Feature", exact=True).click()
+    assert numbers() == list(range(10))
+    w.locator("input[type=search]").fill("20")
+    expect(w.locator(".sk-range")).to_contain_text("match")
+    w.locator("tbody td button", has_text="20").click()
+    expect(w.locator(".sk-opened h3")).to_have_text("Feature 20")
+    w.locator("input[type=search]").fill("7")
+    w.locator("tr[data-row='7']").click()
+    expect(w.locator(".sk-opened")).to_contain_text("The card of feature 7 is not part of this page. It holds 3 cards")
+
+
+def test_card_and_steering_answer(offline: Any) -> None:
+    c = offline.locator(".saekit-card")
+    chip = c.locator(".sk-neighbours .sk-chip").first
+    number = chip.get_attribute("data-feature")
+    chip.click()
+    expect(c.locator("h3")).to_have_text(f"Feature {number}")
+    s = offline.locator(".saekit-steering")
+    shown = s.locator(".sk-steered header")
+    expect(shown).to_contain_text("at 0.9")
+    s.locator(".sk-past button").first.click()
+    expect(shown).to_contain_text("at 0.5")
+    expect(s.get_by_role("button", name="Run", exact=True)).to_be_hidden()
+
+
+def test_figures_attention_and_theme(offline: Any) -> None:
+    expect(offline.locator(".js-plotly-plot .scatterlayer path").first).to_be_attached()
+    expect(offline.locator(".saekit-circuits")).to_contain_text("Head 3")
+    background = "getComputedStyle(document.querySelector('.saekit-card')).backgroundColor"
+    light = offline.evaluate(background)
+    offline.get_by_role("button", name="Dark theme").click()
+    assert offline.evaluate(background) != light
+    offline.get_by_role("button", name="Light theme").click()
+    assert offline.evaluate(background) == light
+
+
+def test_without_scripts_the_text_form_is_there(browser: Any, path: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    expect(page.locator("noscript pre").first).to_contain_text("TokenHighlight: 8 tokens")
+    context.close()

@@ -1,0 +1,28 @@
+// CircuitsVis components as a widget. Its own bundle, which defines CircuitsVis, is put before this one by Python.
+
+import type { RenderProps } from "@anywidget/types";
+import "./circuits.css";
+
+declare const CircuitsVis: Record<string, unknown> & { render(id: string, component: unknown, props: unknown): unknown };
+
+export interface CircuitsState {
+  component: string;
+  props: Record<string, unknown>;
+}
+
+async function render({ model, el, signal }: RenderProps<CircuitsState & Record<string, unknown>>): Promise<void> {
+  // Its components paint black on white whatever the theme: they get a light card of their own.
+  el.classList.add("saekit-circuits");
+  while (!el.isConnected && !signal?.aborted) await new Promise(requestAnimationFrame); // it looks its place up by id
+  const draw = () => {
+    const place = document.createElement("div"); // it keeps no handle on a drawing: a new one replaces the old
+    place.id = `saekit-circuits-${Math.random().toString(36).slice(2)}`;
+    el.replaceChildren(place);
+    CircuitsVis.render(place.id, CircuitsVis[model.get("component")], model.get("props"));
+  };
+  model.on("change:props", draw);
+  signal?.addEventListener("abort", () => model.off("change:props", draw));
+  draw();
+}
+
+export default { render };
