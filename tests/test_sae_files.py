@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -98,6 +99,17 @@ def test_files_of_others_load(architecture, tmp_path):
     torch.testing.assert_close(sae.encode(x), want, rtol=1e-5, atol=1e-5)
     assert sae.config.model_name == "gpt2"
     assert sae.config.weight_processing is None
+
+
+@pytest.mark.parametrize("kind", ["standard", "topk", "topk-rescaled", "jumprelu"])
+def test_files_that_saelens_wrote_give_its_numbers(kind):
+    """Written by SAELens 6.54.12 (scripts/interop.py --write, which also checks our files in it)."""
+    folder = Path(__file__).parent / "interop" / kind
+    sae, expected = sk.load_sae(folder), load_file(folder / "expected.safetensors")
+    acts = sae.encode(expected["x"])
+    torch.testing.assert_close(acts, expected["acts"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sae.decode(acts), expected["x_hat"], rtol=1e-5, atol=1e-5)
+    assert sae.config.hook_name == "blocks.1.hook_resid_post"
 
 
 def test_rescaling_by_decoder_norm_is_folded(tmp_path):
