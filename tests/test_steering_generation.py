@@ -104,7 +104,7 @@ def either(request: Any, llama: Any, model: Any) -> Any:
 def test_tokens_are_those_of_the_slow_loop_with_and_without_cache_alone_and_padded(
     either: Any, activation: str
 ) -> None:
-    n_new = 10
+    n_new = 6
     for name, edits in edit_sets(either, activation).items():
         expected = [slow_reference(either, p, edits, n_new) for p in PROMPTS]
         if edits:

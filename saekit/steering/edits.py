@@ -14,6 +14,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -245,7 +246,7 @@ class Span:
             tokens, attended = self.tokens[:, -n:].to(x.device), self.attended[:, -n:].to(x.device)
             return apply_edits(x, edits, tokens, attended=attended, generated=generated, rule=rule)
 
-        return [(name, lambda x, group=group: hook(x, group)) for name, group in by_hook.items()]
+        return [(name, partial(hook, edits=group)) for name, group in by_hook.items()]
 
 
 def clamp(

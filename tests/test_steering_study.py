@@ -1,0 +1,232 @@
+"""Steering studies: every figure against its definition, and the rule that recommends a strength."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+import saekit as sk
+from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
+from saekit.steering.fluency import bootstrap_mean, negative_log_likelihood, repetition, wilson_interval
+
+HOOK = "blocks.0.hook_resid_post"
+PROMPTS = ["the cat", "a", "golden gate bridge in the fog", "rain fell"]
+LETTER = sk.Concept.regex("[aeiou]", name="vowel")
+
+
+@pytest.fixture
+def llama_sae(llama: Any) -> Any:
+    config = sk.SAEConfig(
+        d_in=32, d_sae=64, activation="topk", k=5, hook_name=HOOK, model_name=llama.name,
+        weight_processing=llama.weight_processing, token_rule=sk.TokenRule(special_ids=tuple(llama.special_ids)),
+    )  # fmt: skip
+    return sk.SAE(config)
+
+
+def study_of(model: Any, sae: Any, **changes: Any) -> sk.SteeringStudy:
+    settings: dict[str, Any] = {"chat": False, "max_new_tokens": 6, "controls": 2, "progress": False} | changes
+    given = {"prompts": PROMPTS, "concept": LETTER, "strengths": [0.5, 2.0]}
+    given |= {name: settings.pop(name) for name in list(settings) if name in given}
+    return sk.dose_response(model, sae, 3, given["prompts"], given["concept"], given["strengths"], **settings)
+
+
+# ---- the figures ----------------------------------------------------------------------------------------------------
+
+
+def test_repetition_counts_4_grams_seen_before() -> None:
+    tokens = [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
+    seen, n_repeated = set(), 0
+    for i in range(7):
+        gram = tuple(tokens[i : i + 4])
+        n_repeated += gram in seen
+        seen.add(gram)
+    assert n_repeated == 3 and repetition(tokens) == pytest.approx(3 / 7)
+    assert repetition([1, 2, 3]) == repetition([]) == 0.0
+
+
+@pytest.mark.parametrize("which", ["llama", "model"])
+def test_negative_log_likelihood_is_that_of_each_token_given_all_before_it(which: str, request: Any) -> None:
+    model = request.getfixturevalue(which)
+    texts = [([0, 10, 11], [20, 21, 22]), ([0], [30]), ([0, 12], []), ([0, 50, 51, 52, 53], [60, 61, 62, 63, 64, 65])]
+    found = negative_log_likelihood(model, texts, batch_size=2)
+    for (prompt, new), value in zip(texts, found, strict=True):
+        if not new:
+            assert math.isnan(value)
+            continue
+        total = 0.0
+        for n, token in enumerate(new):
+            logits, _ = model.forward([prompt + new[:n]])
+            total -= float(logits[0, -1].double().log_softmax(-1)[token])
+        assert value == pytest.approx(total / len(new), abs=1e-4)
+
+
+def test_wilson_interval_is_scipys() -> None:
+    for hits, n in ((0, 7), (3, 7), (7, 7), (40, 100)):
+        expected = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
+        assert wilson_interval(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_bootstrap_resamples_groups_not_values() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=40)
+    alike = [[c] * 25 for c in centres]
+    low, high = bootstrap_mean(alike)
+    expected = stats.bootstrap((centres,), np.mean, method="percentile", n_resamples=5000, random_state=1)
+    assert low == pytest.approx(expected.confidence_interval.low, abs=0.03)
+    assert high == pytest.approx(expected.confidence_interval.high, abs=0.03)
+    assert bootstrap_mean([[1.0, math.nan], [math.nan], [3.0]])[1] <= 3.0
+    assert all(map(math.isnan, bootstrap_mean([[math.nan]])))
+
+
+# ---- the study ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_every_text_is_what_generate_gives(llama: Any, llama_sae: Any, temperature: float) -> None:
+    seeds = (0,) if temperature == 0 else (0, 7)
+    settings = {"controls": 1, "strengths": [2.0], "batch_size": 3}
+    study = study_of(llama, llama_sae, seeds=seeds, temperature=temperature, **settings)
+    frame = study.to_frame()
+    assert len(frame) == len(PROMPTS) * len(seeds) * 3
+    assert len(frame.drop_duplicates(["condition", "feature", "strength", "prompt", "seed"])) == len(frame)
+    for row in frame.itertuples():
+        edits = [] if row.condition == "none" else [sk.clamp(llama_sae, {int(row.feature): row.strength}, unit="norm")]
+        alone = sk.generate(
+            llama, row.prompt, edits=edits, max_new_tokens=6, temperature=temperature, seed=int(row.seed)
+        )
+        assert (row.text, row.n_tokens, row.finish_reason) == (alone.text, len(alone.tokens), alone.finish_reason)
+        assert row.concept_present == LETTER.present(alone.text)
+        assert row.repetition == repetition(alone.tokens)
+        [nll] = negative_log_likelihood(llama, [(llama.tokenize(row.prompt), alone.tokens)])
+        assert row.nll == pytest.approx(nll, abs=1e-4, nan_ok=True)
+    assert frame[frame["condition"] == "none"]["feature"].isna().all()
+    assert set(frame[frame["condition"] == "control"]["feature"]) == set(study.controls)
+    texts = frame.groupby("condition")["text"].agg(list)
+    assert texts["none"] != texts["feature"][: len(texts["none"])]
+
+
+def test_the_summary_says_what_the_texts_say(llama: Any, llama_sae: Any) -> None:
+    study = study_of(llama, llama_sae, temperature=0.9, seeds=(0, 1))
+    frame, summary = study.to_frame(), study.summary
+    assert list(zip(summary["condition"], summary["strength"], summary["n_texts"], strict=True)) == [
+        ("none", 0.0, 8), ("feature", 0.5, 8), ("feature", 2.0, 8), ("control", 0.5, 16), ("control", 2.0, 16),
+    ]  # fmt: skip
+    for row in summary.itertuples():
+        texts = frame[(frame["condition"] == row.condition) & (frame["strength"] == row.strength)]
+        assert row.rate == pytest.approx(texts["concept_present"].mean())
+        hits = int(texts["concept_present"].sum())
+        assert (row.rate_low, row.rate_high) == pytest.approx(wilson_interval(hits, len(texts)))
+        assert row.nll == pytest.approx(texts["nll"].mean())
+        assert row.nll_low <= row.nll <= row.nll_high
+        assert row.nll_increase == pytest.approx(row.nll - frame[frame["condition"] == "none"]["nll"].mean())
+        assert row.repetition == pytest.approx(texts["repetition"].mean())
+
+
+def test_an_instruction_is_a_baseline_that_asks_in_words(llama: Any, llama_sae: Any) -> None:
+    study = study_of(llama, llama_sae, instruction="say bridge", controls=0)
+    frame = study.to_frame()
+    asked = frame[frame["condition"] == "instruction"]
+    assert list(asked["prompt"]) == PROMPTS and study.controls == ()
+    for row in asked.itertuples():
+        out = sk.generate(llama, f"{row.prompt} say bridge", max_new_tokens=6)
+        [nll] = negative_log_likelihood(llama, [(llama.tokenize(row.prompt), out.tokens)])
+        assert row.text == out.text and row.nll == pytest.approx(nll, abs=1e-4)
+    assert list(study.summary["condition"]) == ["none", "instruction", "feature", "feature"]
+
+
+def test_controls_are_matched_through_the_index_or_random_or_as_given(llama: Any, llama_sae: Any) -> None:
+    asked = []
+    index = SimpleNamespace(matched_features=lambda i, n, seed: asked.append((i, n, seed)) or [11, 12, 13][:n])
+    assert study_of(llama, llama_sae, index=index, strengths=[1.0]).controls == (11, 12)
+    assert asked == [(3, 2, 0)]
+    random = study_of(llama, llama_sae, controls=5, strengths=[1.0], prompts=["a"]).controls
+    assert len(set(random)) == 5 and 3 not in random
+    assert study_of(llama, llama_sae, controls=[8], strengths=[1.0]).controls == (8,)
+
+
+def test_a_study_reads_well(llama: Any, llama_sae: Any, capsys: Any) -> None:
+    study = study_of(llama, llama_sae, progress=True)
+    text = repr(study)
+    assert "SteeringStudy: feature 3 of blocks.0.hook_resid_post (tiny-llama), concept 'vowel'" in text
+    assert "4 prompts, 6 new tokens, greedy; clamped at all positions; controls: " in text
+    assert "strength unit: x the residual norm; recommended: " in text
+    assert [line.split()[0] for line in text.splitlines()[3:-1]] == ["none", *["feature"] * 2, *["control"] * 2]
+    assert "28/28" in capsys.readouterr().err
+
+
+def figures(**columns: Any) -> sk.SteeringStudy:
+    """A study of ten texts per strength with chosen rate, nll and repetition; the first column is unsteered."""
+    rows = []
+    for n, (rate, nll, repeated) in enumerate(zip(columns["rate"], columns["nll"], columns["repetition"], strict=True)):
+        for prompt in range(10):
+            rows.append({
+                "condition": "feature" if n else "none", "feature": 3 if n else None, "strength": 0.25 * n,
+                "prompt": str(prompt), "seed": 0, "text": "", "concept_present": prompt < 10 * rate, "nll": nll,
+                "repetition": repeated,
+            })  # fmt: skip
+    return sk.SteeringStudy(
+        model_name="m", hook_name=HOOK, feature=3, controls=(), concept="c", strengths=(0.25,), unit="norm",
+        positions="all", temperature=0.0, max_new_tokens=8, chat=True, generations=pd.DataFrame(rows),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rate", "nll", "repetition", "wanted"),
+    [
+        ([0, 0.2, 0.8, 0.5], [1, 1, 2, 2], [0.1] * 4, 0.5),  # the highest rate
+        ([0, 0.2, 0.8, 0.5], [1, 1, 2.51, 2.49], [0.1] * 4, 0.75),  # 1.5 nats and no more
+        ([0, 0.2, 0.8, 0.5], [1, 1, 2, 2], [0.1, 0.1, 0.21, 0.2], 0.75),  # twice the repetition and no more
+        ([0, 0.2, 0.8, 0.5], [1, 1, 2, 2], [0.0, 0.0, 0.06, 0.05], 0.75),  # but 0.05 always
+        ([0, 0.5, 0.5, 0.5], [1, 1, 1, 1], [0.1] * 4, 0.25),  # of equal rates the smallest strength
+        ([0.5, 0.5, 0.4, 0.1], [1, 1, 1, 1], [0.1] * 4, None),  # none beats the unsteered rate
+        ([0, 1, 1, 1], [1, 3, 3, 3], [0.1] * 4, None),  # none is fluent
+    ],
+)
+def test_the_recommended_strength_follows_its_rule(rate: Any, nll: Any, repetition: Any, wanted: float | None) -> None:
+    study = figures(rate=rate, nll=nll, repetition=repetition)
+    assert study.recommended == wanted
+    assert (f"recommended: {wanted:g} x" if wanted else "no fluent strength beats") in repr(study)
+
+
+def test_misuse_is_refused_before_anything_runs(llama: Any, llama_sae: Any, model: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(llama, "forward", None)
+    monkeypatch.setattr(model, "forward", None)
+    for changes, error, match in (
+        ({"prompts": []}, DataError, "a study needs prompts"),
+        ({"prompts": ["a", "a"]}, DataError, "a study needs prompts, each once"),
+        ({"prompts": ["a", ""]}, DataError, "the prompt is empty"),
+        ({"strengths": []}, ConfigError, "a study needs strengths"),
+        ({"strengths": [math.inf]}, ConfigError, "one finite value"),
+        ({"seeds": (0, 1)}, ConfigError, "seeds do not give different texts"),
+        ({"batch_size": 0}, ConfigError, "batch_size is not positive"),
+        ({"temperature": -1}, ConfigError, "temperature is not usable"),
+        ({"max_new_tokens": 90}, ContextLengthError, "do not fit"),
+        ({"controls": 64}, ConfigError, "too many or too few controls"),
+        ({"controls": [3]}, ConfigError, "its own control"),
+        ({"controls": [64]}, UnknownNameError, "no feature 64"),
+        ({"unit": "max"}, ConfigError, 'unit "max" needs'),
+        ({"concept": sk.Concept.labels(topic="cats")}, MismatchError, "labels"),
+    ):
+        with pytest.raises(error, match=match):
+            study_of(llama, llama_sae, **changes)
+    with pytest.raises(MismatchError, match="another model"):
+        study_of(model, llama_sae)
+    with pytest.raises(UnknownNameError, match="no feature 99"):
+        sk.dose_response(llama, llama_sae, 99, PROMPTS, LETTER, [0.5], progress=False)
+
+
+def test_a_study_has_a_picture(llama: Any, llama_sae: Any) -> None:
+    figure = study_of(llama, llama_sae).plot()
+    assert type(figure).__name__ == "Figure" and "vowel" in figure.layout.title.text
+
+
+def test_torch_grad_mode_is_left_as_it_was(llama: Any, llama_sae: Any) -> None:
+    study_of(llama, llama_sae, strengths=[1.0], prompts=["a"])
+    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
