@@ -66,6 +66,10 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _save(state: dict[str, Any], file: Path) -> None:
-    """torch.save, with what the operating system says about the disk left an OSError."""
-    with file.open("wb") as f:
-        torch.save(state, f)
+    """torch.save, whose own error about a half-written archive gives way to the operating system's that caused it."""
+    try:
+        with file.open("wb") as f:
+            torch.save(state, f)
+    except RuntimeError as e:
+        cause = e.__cause__ or e.__context__
+        raise (cause if isinstance(cause, OSError) else e) from None

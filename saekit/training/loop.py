@@ -81,9 +81,9 @@ def train(
                 "a run of another number of SAEs lies here", got=len(trainers), accepted=len(state["trainers"]),
                 fix="pass the same configurations to go on, or another out= (resume=False starts anew)",
             )  # fmt: skip
+        batches.load_state_dict(state["batches"])  # first: other text is named as such, not by the token rule it gives
         for trainer, saved in zip(trainers, state["trainers"], strict=True):
             trainer.load_state_dict(saved)
-        batches.load_state_dict(state["batches"])
     folder.start(anew=state is None)
     del state
     saes = _run(trainers, batches, folder, config, progress)

@@ -25,7 +25,7 @@ from .dead import Silence, auxiliary_loss
 from .metrics import StepMetrics
 from .schedules import learning_rate, ramp
 
-THRESHOLD_MEMORY = 100  # steps over which the batchtopk threshold is averaged
+THRESHOLD_MEMORY = 100  # steps, or a twentieth of a short run, over which the batchtopk threshold is averaged
 DENSITY_SHARE = 0.2  # firing frequencies are counted over the last fifth of a run
 
 
@@ -168,7 +168,8 @@ class Trainer:
     def _after(self, out: TrainingForward, n: int) -> None:
         """Bookkeeping: threshold, silence, counters."""
         if self._sae.rule.has_threshold and out.smallest is not None:
-            share = 1.0 / min(self.n_steps_done + 1, THRESHOLD_MEMORY)
+            memory = min(THRESHOLD_MEMORY, max(1, self.config.n_steps // 20))
+            share = 1.0 / min(self.n_steps_done + 1, memory)
             self._sae.threshold.lerp_(torch.full_like(self._sae.threshold, out.smallest), share)
         self.n_steps_done += 1
         self.n_tokens_done += n

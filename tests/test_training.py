@@ -1,0 +1,382 @@
+"""Trainer.step: what it minimises, what it keeps fixed, what it refuses, and that it finds features."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+import saekit as sk
+from saekit.errors import ConfigError, DataError, MismatchError
+from saekit.training.config import peak_lr
+from saekit.training.dead import Silence, auxiliary_loss
+from saekit.training.trainer import geometric_median
+
+LOSSES = Path(__file__).parent / "assets" / "losses"
+RULES = ["relu", "topk", "batchtopk"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+
+def sae_of(activation="topk", d_in=16, d_sae=64, k=4, **fields):
+    k = k if activation != "relu" else None
+    return sk.SAE(sk.SAEConfig(d_in=d_in, d_sae=d_sae, activation=activation, k=k, **fields))
+
+
+def superposition(d_in=16, n_features=32, active=2.0, seed=0):
+    """A stream of batches made of known directions, a few at a time, far from the origin and off scale."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.nn.functional.normalize(torch.randn(n_features, d_in, generator=generator), dim=1)
+    centre = 3 * torch.randn(d_in, generator=generator)
+
+    def batch(n=256):
+        on = torch.rand(n, n_features, generator=generator) < active / n_features
+        size = 1 + torch.rand(n, n_features, generator=generator)
+        return 20 * ((on * size) @ directions + centre)
+
+    return batch, directions
+
+
+def trained(activation="topk", steps=30, config=None, batch_size=256, **fields):
+    batch, _ = superposition()
+    config = config or sk.TrainConfig(n_tokens=steps * batch_size, batch_size=batch_size, lr=2e-3)
+    trainer = sk.Trainer(sae_of(activation, **fields), config)
+    metrics = [trainer.step(batch(batch_size)) for _ in range(steps)]
+    return trainer, metrics, batch
+
+
+# ---- it learns ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("activation", "l1"), [("relu", 2.0), ("topk", 5.0), ("batchtopk", 5.0)])
+def test_known_features_are_found(activation, l1):
+    batch, directions = superposition(d_in=32, n_features=64, active=3.0)
+    sae = sae_of(activation, d_in=32, d_sae=64, k=3, l1_coefficient=l1)
+    trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=2000 * 256, batch_size=256, lr=3e-3))
+    for _ in range(2000):
+        metrics = trainer.step(batch())
+    found = trainer.finish()
+    cosine = directions @ found.W_dec.T
+    assert float(cosine.max(dim=1).values.mean()) > 0.9
+    assert metrics.explained_variance > 0.8
+
+
+@pytest.mark.parametrize("activation", RULES)
+def test_losses_are_those_of_the_golden_file(activation):
+    """The loss curve on a seeded stream. After a change that is meant: `python -m tests.rewrite_losses`."""
+    lines = (LOSSES / f"{activation}.txt").read_text().split()
+    _, metrics, _ = trained(activation, steps=60, d_sae=96)
+    assert [m.loss for m in metrics] == pytest.approx([float(v) for v in lines], rel=1e-4)
+
+
+# ---- units and constraints ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", RULES)
+def test_every_sae_that_leaves_is_in_the_models_units_with_unit_rows(activation):
+    trainer, metrics, batch = trained(activation, steps=200, l1_coefficient=1.0)
+    x = batch(2000)
+    for sae in (trainer.sae, trainer.finish()):
+        torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(64), rtol=1e-5, atol=1e-5)
+        error = (x - sae(x).x_hat).square().sum()
+        variance = (x - x.mean(0)).square().sum()
+        assert float(1 - error / variance) == pytest.approx(metrics[-1].explained_variance, abs=0.1)
+        assert float(error) / len(x) == pytest.approx(metrics[-1].mse, rel=0.3)
+
+
+def test_the_batchtopk_threshold_gives_k_features_per_token_at_inference():
+    trainer, _, batch = trained("batchtopk", steps=300)
+    sae = trainer.finish()
+    assert sae.threshold.unique().numel() == 1
+    assert float(sae.threshold[0]) > 0
+    assert float((sae.encode(batch(4000)) != 0).sum(1).float().mean()) == pytest.approx(4, rel=0.15)
+
+
+def test_the_batchtopk_threshold_is_a_running_mean_of_the_smallest_kept(monkeypatch):
+    batch, _ = superposition()
+    trainer = sk.Trainer(sae_of("batchtopk"), sk.TrainConfig(n_tokens=400 * 64, batch_size=64))
+    smallest = []
+    forward = trainer._sae.training_forward
+    monkeypatch.setattr(trainer._sae, "training_forward", lambda x: smallest.append(forward(x).smallest) or forward(x))
+    for _ in range(5):
+        trainer.step(batch(64))
+    assert len(set(smallest)) == 5
+    assert float(trainer._sae.threshold[0]) == pytest.approx(sum(smallest) / 5, rel=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["topk", "batchtopk"])
+def test_the_gradient_along_a_decoder_row_is_removed(activation, monkeypatch):
+    seen = {}
+    trainer, _, batch = trained(activation, steps=3)
+    before = trainer._sae.W_dec.detach().clone()
+    monkeypatch.setattr(trainer._adam, "step", lambda: seen.update(grad=trainer._sae.W_dec.grad.clone()))
+    trainer.step(batch())
+    along = (seen["grad"] * before).sum(1)
+    assert float(seen["grad"].norm()) > 1e-6
+    assert float(along.abs().max()) < 1e-6 * float(seen["grad"].norm())
+
+
+def test_relu_penalty_is_weighted_by_decoder_norms_and_ramped():
+    batch, _ = superposition()
+    config = sk.TrainConfig(n_tokens=100 * 256, batch_size=256, l1_warmup_share=0.1)
+    trainer = sk.Trainer(sae_of("relu", l1_coefficient=3.0), config)
+    for step in range(15):
+        x = batch()
+        if step == 0:
+            assert trainer.step(x).loss > 0
+            continue
+        z = (x - trainer._mean) * trainer._scale
+        inner = trainer._sae(z)
+        mse = (z - inner.x_hat).square().sum(1).mean()
+        l1 = (inner.feature_acts * trainer._sae.W_dec.norm(dim=1)).sum(1).mean()
+        want = float((mse + 3.0 * min(1.0, step / 10) * l1).detach())
+        metrics = trainer.step(x)
+        assert metrics.loss == pytest.approx(want, rel=1e-4)
+        assert metrics.l1 == pytest.approx(float(l1.detach()), rel=1e-4)
+
+
+def test_normalised_activations_have_mean_square_d_in():
+    trainer, _, batch = trained(steps=1)
+    z = (batch(5000) - trainer._mean) * trainer._scale
+    assert float(z.square().sum(1).mean()) == pytest.approx(16, rel=0.1)
+
+
+def test_explained_variance_is_zero_for_the_mean_and_never_inflated():
+    """Subtracting mean(x^2) in place of mean(x)^2 makes a useless SAE look good: data far from the origin shows it."""
+    batch, _ = superposition()
+    sae = sae_of("relu", l1_coefficient=0.0)
+    with torch.no_grad():
+        sae.W_dec.zero_()
+        x = batch(512)
+        sae.b_dec.copy_(x.mean(0))
+    metrics = sk.Trainer(sae, sk.TrainConfig(n_tokens=512, batch_size=512, normalise=False)).step(x)
+    assert metrics.explained_variance == pytest.approx(0.0, abs=1e-5)
+    assert metrics.mse == pytest.approx(float((x - x.mean(0)).square().sum(1).mean()), rel=1e-4)
+
+
+def test_trainer_leaves_the_sae_it_was_given_alone():
+    sae = sae_of()
+    before = sae.fingerprint
+    batch, _ = superposition()
+    trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=1024, batch_size=256))
+    first = trainer.sae
+    trainer.step(batch())
+    assert sae.fingerprint == before
+    assert first.fingerprint != trainer.sae.fingerprint
+
+
+@pytest.mark.parametrize("activation", RULES)
+def test_a_trained_sae_can_be_trained_further(activation):
+    trainer, metrics, batch = trained(activation, steps=300)
+    again = sk.Trainer(trainer.finish(), sk.TrainConfig(n_tokens=2560, batch_size=256, lr=1e-6, l1_warmup_share=0))
+    assert again.step(batch()).explained_variance == pytest.approx(metrics[-1].explained_variance, abs=0.08)
+
+
+# ---- dead features ------------------------------------------------------------------------------------------------
+
+
+def with_dead_features():
+    sae = sae_of("topk", d_sae=64)
+    with torch.no_grad():
+        sae.b_enc[40:] = -1e3
+        sae.b_enc[40:44] = 0.5  # silent because they lose, not because they are negative
+        sae.b_dec += 1.0
+    return sae, torch.arange(40, 64)
+
+
+def test_auxiliary_loss_matches_its_definition_and_does_not_count_b_dec():
+    sae, dead = with_dead_features()
+    x = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
+    error = torch.randn(50, 16, generator=torch.Generator().manual_seed(1))
+    pre = ((x - sae.b_dec) @ sae.W_enc + sae.b_enc)[:, dead]
+    kept = pre.relu() * (pre >= pre.topk(3, dim=1).values[:, -1:])
+    want = (error - kept @ sae.W_dec[dead]).square().sum() / error.square().sum()
+    got = auxiliary_loss(sae, x, error, dead, 3).detach()
+    assert float(got) == pytest.approx(float(want.detach()), rel=1e-5)
+    with torch.no_grad():  # nothing active: all of the error is left, whatever b_dec is
+        sae.b_enc[dead] = -1e3
+    assert float(auxiliary_loss(sae, x, error, dead, 3).detach()) == pytest.approx(1.0)
+
+
+def test_auxiliary_loss_moves_dead_features_and_only_these():
+    sae, dead = with_dead_features()
+    generator = torch.Generator().manual_seed(0)
+    x, error = (torch.randn(50, 16, generator=generator).requires_grad_() for _ in range(2))
+    auxiliary_loss(sae, x, error, dead, 8).backward()
+    for grad in (sae.W_enc.grad.T, sae.W_dec.grad, sae.b_enc.grad[:, None]):
+        assert not grad[:40].any()
+        assert bool((grad[40:44].abs().amax(dim=1) > 0).all())
+    assert sae.b_dec.grad is None
+    assert x.grad is None
+    assert error.grad is None
+
+
+@pytest.mark.parametrize("activation", ["topk", "batchtopk"])
+def test_auxiliary_loss_revives_dead_features_in_training(activation):
+    last = {}
+    for coefficient in (0.0, 1 / 32):
+        batch, _ = superposition(n_features=64)
+        config = sk.TrainConfig(n_tokens=300 * 256, batch_size=256, lr=3e-3, dead_after_tokens=2560)
+        trainer = sk.Trainer(sae_of(activation, aux_coefficient=coefficient), config)
+        trainer.step(batch())
+        with torch.no_grad():
+            trainer._sae.W_enc[:, 32:] *= 0.02  # too weak ever to be among the largest
+        metrics = [trainer.step(batch()) for _ in range(299)]
+        assert metrics[20].dead_features == 32
+        last[coefficient] = metrics[-1]
+    assert last[0.0].dead_features > 28
+    assert last[1 / 32].dead_features < 20
+    assert last[1 / 32].explained_variance > last[0.0].explained_variance + 0.01
+
+
+def test_silence_counts_tokens_since_a_feature_fired():
+    silence = Silence(3, torch.device("cpu"))
+    silence.update(torch.tensor([1, 0, 0]), 10)
+    silence.update(torch.tensor([0, 2, 0]), 10)
+    assert silence.n_silent.tolist() == [10, 0, 20]
+    assert silence.dead(20).tolist() == [2]
+    assert silence.density().tolist() == pytest.approx([0.05, 0.1, 0])
+    silence.restart()
+    assert silence.density() is None
+    assert silence.n_silent.tolist() == [10, 0, 20]
+
+
+def test_dead_counts_follow_the_configured_span():
+    batch, _ = superposition()
+    sae = sae_of("topk", aux_coefficient=0.0)
+    with torch.no_grad():
+        sae.b_dec += 1e-3
+        sae.b_enc[60:] = -1e4
+    trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=2560, batch_size=256, dead_after_tokens=512))
+    counts = [trainer.step(batch()).dead_features for _ in range(4)]
+    assert counts[:2] == [0, 0]  # before step 3 nothing has been silent for 512 tokens
+    assert counts[2] >= 4
+
+
+# ---- bad input ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_bad_activations_name_the_batch_and_leave_the_weights(value):
+    trainer, _, batch = trained(steps=4)
+    before = copy.deepcopy(trainer.state_dict())
+    x = batch()
+    x[17, 3] = value
+    with pytest.raises(DataError, match=r"NaN or infinity in batch 5\n.*1 of 256 tokens, the first at row 17"):
+        trainer.step(x)
+    after = trainer.state_dict()
+    for name, weight in before["sae"].items():
+        assert torch.equal(weight, after["sae"][name])
+    assert after["n_steps_done"] == 4
+    trainer.step(batch())
+
+
+def test_a_loss_that_overflows_leaves_the_weights():
+    trainer, _, batch = trained(steps=2, config=sk.TrainConfig(n_tokens=2560, batch_size=256, normalise=False))
+    before = trainer.sae.fingerprint
+    with pytest.raises(DataError, match="the loss is not finite at batch 3"):
+        trainer.step(batch() * 1e30)
+    assert trainer.sae.fingerprint == before
+
+
+def test_batches_that_do_not_fit():
+    trainer = sk.Trainer(sae_of(), sk.TrainConfig(n_tokens=512, batch_size=256))
+    for x in (torch.zeros(4, 8), torch.zeros(2, 4, 16), torch.zeros(0, 16)):
+        with pytest.raises(MismatchError, match=r"a batch does not fit this SAE\n.*\n.*\[batch, 16\]"):
+            trainer.step(x)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"n_tokens": 100}, r"n_tokens is less than one batch\n.*100\n.*batch_size = 256"),
+        ({"batch_size": 0}, "batch_size is out of range"),
+        ({"n_tokens": 1e6}, "n_tokens is out of range"),
+        ({"lr": -1.0}, "lr is not positive"),
+        ({"decay_share": 1.5}, "decay_share is not a share"),
+        ({"checkpoint_every": 0}, "checkpoint_every is out of range"),
+    ],
+)
+def test_config_refuses_what_cannot_be(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        sk.TrainConfig(**{"n_tokens": 1000, "batch_size": 256, **fields})
+
+
+def test_an_unknown_device_is_a_clear_error():
+    for device in ("tpu9", "cuda:99"):
+        with pytest.raises(ConfigError, match=r"no such device here\n.*\n.*auto"):
+            sk.Trainer(sae_of(), sk.TrainConfig(n_tokens=512, batch_size=256, device=device))
+
+
+# ---- state and schedules ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", RULES)
+def test_state_goes_on_bit_for_bit_and_is_a_copy(activation):
+    trainer, _, batch = trained(activation, steps=20)
+    state = trainer.state_dict()
+    rest = [batch() for _ in range(10)]
+    for x in rest:
+        trainer.step(x)
+    again = sk.Trainer(sae_of(activation), trainer.config)
+    assert again.sae.fingerprint != trainer.sae.fingerprint
+    again.load_state_dict(state)
+    for x in rest:
+        again.step(x)
+    assert again.sae.fingerprint == trainer.sae.fingerprint
+    assert torch.equal(again._silence.n_silent, trainer._silence.n_silent)
+
+
+def test_state_of_another_configuration_is_refused():
+    trainer, _, _ = trained(steps=2)
+    other = sk.Trainer(sae_of(), sk.TrainConfig(n_tokens=512, batch_size=256, lr=9.0))
+    with pytest.raises(MismatchError, match=r"a run with another lr lies here[\s\S]*lr = 9.0\n.*lr = 0.002"):
+        other.load_state_dict(trainer.state_dict())
+    other = sk.Trainer(sae_of(k=5), trainer.config)
+    with pytest.raises(MismatchError, match=r"another k lies here"):
+        other.load_state_dict(trainer.state_dict())
+
+
+def test_learning_rate_rises_holds_and_falls():
+    config = sk.TrainConfig(n_tokens=100 * 64, batch_size=64, lr=1e-3, warmup_steps=10, decay_share=0.2)
+    trainer = sk.Trainer(sae_of(), config)
+    batch, _ = superposition()
+    lrs = [trainer.step(batch(64)).lr for _ in range(100)]
+    assert lrs[0] == pytest.approx(1e-4)
+    assert lrs[9:80] == pytest.approx([1e-3] * 71)
+    assert lrs[99] == pytest.approx(1e-3 / 20)
+
+
+def test_own_rates_follow_width_and_length():
+    def rate(activation, d_sae, n_steps):
+        config = sk.SAEConfig(d_in=8, d_sae=d_sae, activation=activation, k=None if activation == "relu" else 4)
+        return peak_lr(config, sk.TrainConfig(n_tokens=n_steps * 10, batch_size=10))
+
+    assert rate("topk", 4096, 1000) == pytest.approx(2 * rate("topk", 16_384, 1000))
+    assert rate("batchtopk", 16_384, 10**6) == pytest.approx(2e-4)
+    assert rate("relu", 4096, 10**6) == pytest.approx(5e-5)
+    assert rate("relu", 4096, 1000) > rate("relu", 4096, 20_000) > rate("relu", 4096, 10**6)
+    config = sk.TrainConfig(n_tokens=100, batch_size=10, lr=0.5)
+    assert peak_lr(sk.SAEConfig(d_in=8, d_sae=16, activation="relu"), config) == 0.5
+
+
+def test_geometric_median_shrugs_off_outliers():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1000, 4, generator=generator)
+    x[:50] += 1000
+    assert float(geometric_median(x).abs().max()) < 0.3
+    assert float(x.mean(0).abs().max()) > 10
+
+
+def test_metrics_read_well():
+    _, metrics, _ = trained(steps=1)
+    assert str(metrics[0]).startswith("step 1: loss ")
+    assert metrics[0].to_dict()["n_tokens"] == 256
