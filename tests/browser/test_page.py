@@ -20,45 +20,50 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    model, _, index = tiny.trio()
+    """Text, a table and the four widgets."""
+    _, _, index = tiny.trio()
     panel = tiny.panel()
     panel.run(wait=True)
     panel.strength = 0.9
     panel.run(wait=True)
-    figure = go.Figure(go.Scatter(x=[1, 2, 3], y=[3, 1, 2]))
     blocks = [
         Text(f"# Words\n\nA paragraph with {tiny.HOSTILE}."),
         tiny.highlighted(),
         tiny.browser(page_size=10).embed([20, 21, 3]),
         card(index, 3).embed([index.feature(3).neighbours[0][0]]),
         panel,
-        figure,
         pd.DataFrame({"text": [tiny.HOSTILE]}),
-        attention_patterns(model, "a <b>cat</b>", layer=0),
     ]
     return save_page(tmp_path_factory.mktemp("page") / "page.html", f"Title {tiny.HOSTILE}", blocks)
 
 
 @pytest.fixture
-def offline(page: Any, path: Path) -> Iterator[Any]:
-    """The page opened with the network off; any request but for the file itself, error or script block fails."""
+def offline(page: Any) -> Iterator[Any]:
+    """Opens a page with the network off; any request but for the file itself, error or blocked script fails."""
     requests: list[str] = []
     problems: list[str] = []
+    opened: list[str] = []
+
+    def visit(path: Path) -> Any:
+        opened.append(path.as_uri())
+        page.goto(path.as_uri())
+        page.wait_for_function("window.saekit?.ready")
+        return page
+
+    page.set_default_timeout(120_000)
     page.context.set_offline(True)
-    page.route("**/*", lambda route: route.continue_() if route.request.url == path.as_uri() else route.abort())
     page.on("request", lambda r: requests.append(r.url) if not r.url.startswith(("data:", "blob:")) else None)
     page.on("pageerror", lambda e: problems.append(str(e)))
     page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-    page.goto(path.as_uri())
-    page.wait_for_function("window.saekit?.ready")
-    yield page
-    assert requests == [path.as_uri()]
+    yield visit
+    assert requests == opened
     assert problems == []
     assert page.evaluate("document.body.dataset.hacked") is None
 
 
-def test_token_pick_and_recolouring(offline: Any) -> None:
-    w = offline.locator(".saekit-highlight")
+def test_token_pick_and_recolouring(offline: Any, path: Path) -> None:
+    page = offline(path)
+    w = page.locator(".saekit-highlight")
     w.locator(".sk-token").nth(3).click()
     expect(w.locator(".sk-token").nth(3)).to_have_attribute("aria-pressed", "true")
     expect(w.locator(".sk-detail")).to_contain_text("selected")
@@ -68,11 +73,11 @@ def test_token_pick_and_recolouring(offline: Any) -> None:
     w.get_by_label("Colour by feature").fill("9")
     w.get_by_label("Colour by feature").press("Enter")
     expect(w.locator(".sk-token").nth(4)).to_have_css("--a", "1.000")
-    assert offline.locator("main img").count() == 0
+    assert page.locator("main img").count() == 0
 
 
-def test_browser_sorts_filters_turns_pages_and_opens_embedded_cards(offline: Any) -> None:
-    w = offline.locator(".saekit-browser")
+def test_browser_sorts_filters_turns_pages_and_opens_embedded_cards(offline: Any, path: Path) -> None:
+    w = offline(path).locator(".saekit-browser")
     numbers = lambda: [int(t) for t in w.locator("tbody td button").all_inner_texts()]  # noqa: E731
     before = numbers()
     w.get_by_role("button", name="Next page").click()
@@ -88,29 +93,35 @@ def test_browser_sorts_filters_turns_pages_and_opens_embedded_cards(offline: Any
     expect(w.locator(".sk-opened")).to_contain_text("The card of feature 7 is not part of this page. It holds 3 cards")
 
 
-def test_card_and_steering_answer(offline: Any) -> None:
-    c = offline.locator(".saekit-card")
+def test_card_steering_and_theme_answer(offline: Any, path: Path) -> None:
+    page = offline(path)
+    c = page.locator(".saekit-card")
     chip = c.locator(".sk-neighbours .sk-chip").first
     number = chip.get_attribute("data-feature")
     chip.click()
     expect(c.locator("h3")).to_have_text(f"Feature {number}")
-    s = offline.locator(".saekit-steering")
+    s = page.locator(".saekit-steering")
     shown = s.locator(".sk-steered header")
     expect(shown).to_contain_text("at 0.9")
     s.locator(".sk-past button").first.click()
     expect(shown).to_contain_text("at 0.5")
     expect(s.get_by_role("button", name="Run", exact=True)).to_be_hidden()
-
-
-def test_figures_attention_and_theme(offline: Any) -> None:
-    expect(offline.locator(".js-plotly-plot .scatterlayer path").first).to_be_attached()
-    expect(offline.locator(".saekit-circuits")).to_contain_text("Head 3")
     background = "getComputedStyle(document.querySelector('.saekit-card')).backgroundColor"
-    light = offline.evaluate(background)
-    offline.get_by_role("button", name="Dark theme").click()
-    assert offline.evaluate(background) != light
-    offline.get_by_role("button", name="Light theme").click()
-    assert offline.evaluate(background) == light
+    light = page.evaluate(background)
+    page.get_by_role("button", name="Dark theme").click()
+    assert page.evaluate(background) != light
+    page.get_by_role("button", name="Light theme").click()
+    assert page.evaluate(background) == light
+
+
+def test_figures_and_attention_are_drawn(offline: Any, tmp_path: Path) -> None:
+    model, _, _ = tiny.trio()
+    blocks = [go.Figure(go.Scatter(x=[1, 2, 3], y=[3, 1, 2])), attention_patterns(model, "a <b>cat</b>", layer=0)]
+    page = offline(save_page(tmp_path / "figures.html", "Figures", blocks))
+    expect(page.locator(".js-plotly-plot .scatterlayer path").first).to_be_attached()
+    expect(page.locator(".saekit-circuits")).to_contain_text("Head 3")
+    page.get_by_role("button", name="Dark theme").click()
+    expect(page.locator(".js-plotly-plot .xtick text").first).to_have_css("fill", "rgb(236, 238, 241)")
 
 
 def test_without_scripts_the_text_form_is_there(browser: Any, path: Path) -> None:
