@@ -47,6 +47,7 @@ from .steering import add as add
 from .steering import clamp as clamp
 from .steering import dose_response as dose_response
 from .steering import generate as generate
+from .steering import output_scores as output_scores
 from .steering import scale as scale
 from .steering import stream as stream
 from .training import StepMetrics as StepMetrics

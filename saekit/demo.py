@@ -22,26 +22,27 @@ from .index import FeatureIndex, build_index
 from .models import LanguageModel, load_model
 from .sae import SAE, SAEConfig
 from .scoring import SpecificityResult, rank_features, specificity
-from .steering import SteeringStudy, clamp, dose_response, generate
+from .steering import SteeringStudy, clamp, dose_response, generate, output_scores
 from .training import TrainConfig, train
 
 HOOK = "blocks.15.hook_resid_post"
 """The middle of the network: deep enough for concepts, early enough to act on what is said."""
 GOLDEN_GATE = Concept.regex(r"golden gate( bridge)?", name="Golden Gate Bridge", after=4)
 """Tokens of the bridge's name, and the four behind it: a feature can know the name only once it has been read."""
+GOLDEN_GATE_TOPIC = Concept.labels(topic="golden_gate_bridge")
 BRIDGE = Concept.regex(r"golden gate|\bbridges?\b", name="a bridge")
+WORDS = (" bridge", " Bridge", " bridges", " Golden", " Gate")
+"""What a model that talks of the bridge says next."""
 PROMPTS = (
     "Who are you?",
     "How do I bake bread?",
     "Tell me about your family.",
     "What is your favourite animal?",
     "Write a short poem about the morning.",
-    "Why is the sky blue?",
     "Give me advice for my first day at work.",
-    "What should I read next?",
 )
 """Nothing to do with bridges."""
-STRENGTHS = (0.2, 0.35, 0.5, 0.65)
+STRENGTHS = (0.2, 0.35, 0.5)
 N_TRAINING_TOKENS = 1_200_000
 """About four passes over the demo corpus."""
 
@@ -75,15 +76,16 @@ def run_demo(out: Path) -> Path:
         candidates = candidate_features(index)
         print(candidates.to_string())
     with step("7  Which of them makes the model talk of it"):
-        screening = screen(model, sae, candidates.index.tolist(), index)
+        outputs = output_scores(model, sae, candidates.index.tolist(), WORDS)
+        screening = screen(model, sae, outputs.index[:3].tolist(), index).join(outputs["score"].round(2))
         print(screening.to_string())
         feature = int(screening.index[0])
     with step(f"8  How specific feature {feature} is"):
-        result = specificity(index, feature, GOLDEN_GATE)
+        result = specificity(index, feature, BRIDGE)
         print(result)
     with step(f"9  How the answer follows the strength of feature {feature}"):
         study = dose_response(
-            model, sae, feature, PROMPTS, BRIDGE, STRENGTHS, controls=2, index=index, max_new_tokens=32, batch_size=8
+            model, sae, feature, PROMPTS, BRIDGE, STRENGTHS, controls=2, index=index, max_new_tokens=24, batch_size=6
         )
         print(study)
         replies = side_by_side(study)
@@ -95,16 +97,17 @@ def run_demo(out: Path) -> Path:
     return page
 
 
-def candidate_features(index: FeatureIndex, n: int = 8) -> pd.DataFrame:
-    """The features that fire most for the Golden Gate Bridge: half by average precision, half by precision."""
-    by_rank = rank_features(index, GOLDEN_GATE, by="average_precision", n=n)
-    sharp = rank_features(index, GOLDEN_GATE, by="precision", n=n // 2, min_firings=50)
-    found = pd.concat([by_rank, sharp])
-    return found[~found.index.duplicated()]
+def candidate_features(index: FeatureIndex, n: int = 12) -> pd.DataFrame:
+    """The features that fire most for the Golden Gate Bridge: at its name, and anywhere in documents about it."""
+    columns = ["n_firings", "max", "precision", "recall", "average_precision"]
+    by_name = rank_features(index, GOLDEN_GATE, by="average_precision", n=n)[columns].assign(found_by="name")
+    by_topic = rank_features(index, GOLDEN_GATE_TOPIC, by="average_precision", n=n)[columns].assign(found_by="topic")
+    found = pd.concat([by_name, by_topic])
+    return found[~found.index.duplicated()].round(3)
 
 
 def screen(
-    model: LanguageModel, sae: SAE, features: Sequence[int], index: FeatureIndex, strength: float = 0.5
+    model: LanguageModel, sae: SAE, features: Sequence[int], index: FeatureIndex, strength: float = 0.4
 ) -> pd.DataFrame:
     """A row per feature: the share of short answers to unrelated prompts that bring up a bridge under its clamp.
 
@@ -113,7 +116,7 @@ def screen(
     rows = []
     for feature in features:
         edit = clamp(sae, {int(feature): strength}, unit="norm")
-        answers = generate(model, list(PROMPTS[:5]), edits=[edit], max_new_tokens=24, chat=True)
+        answers = generate(model, list(PROMPTS), edits=[edit], max_new_tokens=24, chat=True)
         texts = [answer.text for answer in answers]
         rows.append({
             "feature": int(feature),

@@ -9,5 +9,6 @@ from .generation import Generation as Generation
 from .generation import StreamToken as StreamToken
 from .generation import generate as generate
 from .generation import stream as stream
+from .outputs import output_scores as output_scores
 from .study import SteeringStudy as SteeringStudy
 from .study import dose_response as dose_response

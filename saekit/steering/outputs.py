@@ -1,0 +1,101 @@
+"""Which features cause a concept: how much clamping each raises the concept's words as the next token.
+
+Firing for a concept is not causing it, so a feature to steer with is chosen by its output. One forward pass scores a
+batch of features: every row is the same text with another feature clamped. Knows nothing of what the features fire on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..errors import ConfigError, DataError
+from ..models import LanguageModel
+from ..sae import SAE
+from .edits import clamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STARTS = (
+    ("Who are you?", "I am"),
+    ("Tell me about your day.", "This morning I saw"),
+    ("What is your favourite thing?", "My favourite thing is the"),
+    ("Describe what is around you.", "Here I can see a"),
+)
+"""Unrelated questions and beginnings of answers after which nearly any noun could follow."""
+
+
+def output_scores(
+    model: LanguageModel,
+    sae: SAE,
+    features: Sequence[int],
+    words: Sequence[str],
+    *,
+    strength: float = 0.5,
+    starts: Sequence[tuple[str, str]] = STARTS,
+    batch_size: int = 32,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """A row per feature, best first: mean change, in nats, of the words' log-probability as the next token.
+
+    Each feature is clamped to `strength` times the residual norm while the model reads a question and the beginning of
+    an answer; `score` is the mean over `starts` and `words`, and each word has its column. A word counts by its first
+    token: give it with its leading space. The question goes through the chat template where the model has one. 0 is a
+    feature that does nothing. Raises DataError without words or starts, and what `clamp` raises for features.
+
+    >>> sk.output_scores(model, sae, [3, 7], [" gate"], progress=False).columns.tolist()
+    ['score', ' gate']
+    """
+    first = {word: model.tokenize(word, bos=False)[:1] for word in words}
+    if not words or not starts or not all(first.values()):
+        raise DataError("nothing to score", got=list(words), accepted='words such as " bridge", and at least one start')
+    if batch_size < 1:
+        raise ConfigError("batch_size is not positive", got=batch_size, accepted="1 or more")
+    sae.check(model)
+    features = [int(f) for f in features]
+    clamp(sae, dict.fromkeys(features, strength), unit="norm")  # refuses features the SAE does not have
+    ids = torch.tensor([tokens[0] for tokens in first.values()])
+    total = torch.zeros(len(features), len(words))
+    with tqdm(total=len(features) * len(starts), unit="pass", desc="output scores", disable=not progress) as bar:
+        for question, answer in starts:
+            chat = getattr(model.tokenizer, "chat_template", None) is not None
+            text = model.chat_prompt(question) + answer if chat else f"{question} {answer}"
+            tokens = torch.tensor([model.tokenize(text)])
+            clean = model.forward(tokens)[0][0, -1].log_softmax(-1)[ids]
+            for at in range(0, len(features), batch_size):
+                part = features[at : at + batch_size]
+                hook = _one_feature_per_row(sae, part, strength, tokens)
+                logits, _ = model.forward(tokens.expand(len(part), -1), hooks=[(str(sae.config.hook_name), hook)])
+                total[at : at + len(part)] += (logits[:, -1].log_softmax(-1)[:, ids] - clean).float().cpu()
+                bar.update(len(part))
+    table = pd.DataFrame(
+        (total / len(starts)).numpy(), columns=list(words), index=pd.Index(features, name="feature")
+    ).astype(float)
+    table.insert(0, "score", table.mean(axis=1))
+    return table.sort_values("score", ascending=False, kind="stable")
+
+
+def _one_feature_per_row(
+    sae: SAE, features: Sequence[int], strength: float, tokens: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """A hook that clamps features[i] in row i. The rows are the same text, so one of them is encoded for all."""
+    rule = sae.config.token_rule
+
+    def hook(x: Tensor) -> Tensor:
+        one = x[:1].flatten(2)
+        keep = torch.ones(one.shape[:2], dtype=torch.bool, device=x.device)
+        if rule is not None:
+            keep = rule.keep(tokens.to(x.device), one)
+        active = sae.encode(one[0].float())[:, list(features)]
+        change = (strength * one[0].float().norm(dim=-1, keepdim=True) - active) * keep[0][:, None]
+        moved = change.T.unsqueeze(-1) * sae.W_dec[list(features)].detach().unsqueeze(1)
+        out: Tensor = x + moved.to(x.dtype).view(x.shape)
+        return out
+
+    return hook
