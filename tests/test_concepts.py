@@ -74,6 +74,10 @@ def test_a_match_does_not_cross_documents_or_windows() -> None:
     assert len(index.windows.tokens) == 4  # the first document is cut between the two words
     with pytest.raises(DataError, match="matches no indexed token"):
         Concept.regex("golden gate").token_mask(index)
+    index.windows.documents[1, 0] = 0  # a window whose first token is the document's own, as in chats that hold BOS
+    index.windows.tokens[1, 0] = index.vocabulary.index(" Gate")
+    with pytest.raises(DataError, match="matches no indexed token"):
+        Concept.regex("golden gate gate").token_mask(index)
 
 
 def test_keywords_are_whole_words_unless_asked(index: ArrayIndex) -> None:
@@ -200,11 +204,11 @@ def test_masks_are_fast_and_remembered() -> None:
     windows.tokens[:, 1:] = torch.from_numpy(tokens.astype(np.int32))
     windows.documents[:, 1:] = torch.arange(3000, dtype=torch.int32)[:, None]
     index.windows, index.kept = windows, np.flatnonzero(windows.documents.reshape(-1).numpy() >= 0)
-    start = time.perf_counter()
+    start = time.process_time()
     mask = Concept.regex(r"golden gate( bridge)?", after=3).token_mask(index)
-    first = time.perf_counter() - start
+    first = time.process_time() - start
     print(f"{first:.2f} s")
-    start = time.perf_counter()
+    start = time.process_time()
     again = Concept.regex(r"golden gate( bridge)?", after=3).token_mask(index)
     assert (mask == again).all() and mask.any()
-    assert first < 3 and time.perf_counter() - start < first / 5
+    assert first < 3 and time.process_time() - start < first / 5

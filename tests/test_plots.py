@@ -47,7 +47,7 @@ def result() -> SpecificityResult:
     def acts(strings: np.ndarray, documents: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(0)
         out = rng.random((len(strings), 5)) * (rng.random((len(strings), 5)) < 0.15)
-        out[:, 0] += (strings == " Gate") * (rng.random(len(strings)) < 0.8) * 3
+        out[:, 0] += (strings == " Gate") * (rng.random(len(strings)) < 0.8) * rng.random(len(strings))
         out[:, 4] = 0
         return out
 
@@ -160,14 +160,17 @@ def test_specificity(result: SpecificityResult) -> None:
     assert (end.x[0], end.y[0]) == pytest.approx((result.recall.value, result.precision.value))
     (base,) = traces(fig, "base rate")
     assert list(base.y) == [result.base_rate.value] * 2
-    lines = [t for t in traces(fig, "matched features") if t.mode == "lines"]
+    lines = [t for t in traces(fig, "matched features") if t.xaxis == "x"]
     assert len(lines) == len(result.controls) == 3 and [t.showlegend for t in lines] == [True, False, False]
     assert all(t.line.color == "rgba(138,138,138,0.7)" for t in lines)
     (bars,) = [t for t in fig.data if t.type == "bar"]
+    assert 0 < result.intervals.share.min() < 1
     assert np.array_equal(bars.y, result.intervals.share, equal_nan=True)
     assert np.allclose(bars.error_y.array, result.intervals.share_high - result.intervals.share, equal_nan=True)
-    (ticks,) = [t for t in traces(fig, "matched features") if t.mode == "markers"]
-    assert np.array_equal(ticks.y, result.intervals.controls_share, equal_nan=True)
+    (steps,) = [t for t in traces(fig, "matched features") if t.xaxis == "x2"]
+    assert np.array_equal(steps.y[::3], result.intervals.controls_share, equal_nan=True)
+    middle = (result.intervals.low + result.intervals.high) / 2
+    assert np.allclose((steps.x[::3] + steps.x[1::3]) / 2, middle) and np.isnan(steps.x[2::3]).all()
     assert fig.layout.title.subtitle.text == result.summary
     assert "&lt;b&gt;gate" in fig.layout.title.text
 
@@ -197,7 +200,7 @@ def test_evaluation(evaluated: Evaluation) -> None:
     loss, density = fig.data
     assert list(loss.y) == [3.8, 4.2, 15.0] and sum(density.y) == 4
     assert "explained variance 0.700 [0.690, 0.710], loss recovered 0.960" in fig.layout.title.subtitle.text
-    assert fig.layout.annotations[0].text == "2 of 6 dead on 20,000 tokens"
+    assert fig.layout.annotations[0].text == "32.0 active per token, 2 of 6 dead"
 
 
 def test_every_figure_is_small_labelled_and_see_through(

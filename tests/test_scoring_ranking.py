@@ -119,6 +119,6 @@ def test_a_thousand_resamples_take_about_a_second() -> None:
         bin=rng.integers(0, 10, len(fired)), positives=np.bincount(document[match], minlength=n_documents),
         negatives=np.bincount(document[~match], minlength=n_documents),
     )  # fmt: skip
-    start = time.perf_counter()
+    start = time.process_time()
     resample(firings, np.linspace(1, 0, 100), 10, n_bootstrap=1000, seed=0)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

@@ -159,9 +159,10 @@ def _by_interval(fig: go.Figure, result: SpecificityResult) -> None:
         "%{customdata[2]:,} firings on the concept (%{y:.1%})<br>in %{customdata[4]:,} documents<extra></extra>",
     )  # fmt: skip
     if len(result.controls):
+        ends = np.stack([middle - 0.45 * width, middle + 0.45 * width, np.full(len(table), np.nan)], axis=1)
         fig.add_scatter(
-            x=middle, y=table["controls_share"], mode="markers", row=1, col=2, legendgroup="controls", showlegend=False,
-            marker={"symbol": "line-ew", "size": 20, "line": {"color": GREY, "width": 2.5}}, name="matched features",
+            x=ends.reshape(-1), y=np.repeat(table["controls_share"], 3), mode="lines", row=1, col=2, showlegend=False,
+            line={"color": GREY, "width": 2.5}, name="matched features", legendgroup="controls",
             hovertemplate="matched features, same tenth of their range: %{y:.1%}<extra></extra>",
         )  # fmt: skip
     empty = table[table["n_firings"] == 0]

@@ -96,10 +96,11 @@ def evaluation(evaluation: Evaluation) -> go.Figure:
 
     fig = make_subplots(cols=2, column_widths=[0.38, 0.62], horizontal_spacing=0.13)
     subtitle = (
-        f"explained variance {e.explained_variance:.3f}{bounds('explained_variance')}"
-        f", loss recovered {e.ce_loss_recovered:.3f}{bounds('ce_loss_recovered')}, {e.l0:.1f} active features per token"
+        f"explained variance {e.explained_variance:.3f}{bounds('explained_variance')}, "
+        f"loss recovered {e.ce_loss_recovered:.3f}{bounds('ce_loss_recovered')}"
     )
-    figure("Evaluation", subtitle, height=400, fig=fig)
+    figure("Evaluation", subtitle, height=420, fig=fig)
+    fig.update_layout(margin={"t": 104})
     names = ["clean", "with SAE", "zeros"]
     values = [e.ce_clean, e.ce_sae, e.ce_zero]
     meaning = ["the model as it is", "the reconstruction in place of the activations", "zeros in their place"]
@@ -111,8 +112,8 @@ def evaluation(evaluation: Evaluation) -> go.Figure:
     fig.update_yaxes(title_text="cross-entropy (nats per token)", range=[0, 1.12 * max(values)], row=1, col=1)
     add_density(fig, e.density, row=1, col=2)
     fig.add_annotation(
-        text=f"{e.n_dead:,} of {len(e.density):,} dead on {e.n_tokens:,} tokens", showarrow=False, xref="x2 domain",
-        yref="y2 domain", x=1, y=1.0, xanchor="right", yanchor="top",
+        text=f"{e.l0:.1f} active per token, {e.n_dead:,} of {len(e.density):,} dead", showarrow=False,
+        xref="x2 domain", yref="paper", x=0, y=1.01, xanchor="left", yanchor="bottom",
     )  # fmt: skip
     return fig
 
