@@ -179,7 +179,9 @@ def test_config_refuses_what_cannot_be(fields, error, message):
 
 
 def test_config_round_trips_and_names_an_unknown_field():
-    config = sk.SAEConfig(d_in=4, d_sae=8, k=2, token_rule=sk.TokenRule(special_ids=(0, 2), max_norm=5.5), hook_name="h")
+    config = sk.SAEConfig(
+        d_in=4, d_sae=8, k=2, token_rule=sk.TokenRule(special_ids=(0, 2), max_norm=5.5), hook_name="h"
+    )
     assert sk.SAEConfig.from_dict(config.to_dict()) == config
     with pytest.raises(UnknownNameError, match="unknown SAEConfig field 'hook'; did you mean 'hook_name'"):
         sk.SAEConfig.from_dict({**config.to_dict(), "hook": "x"})
