@@ -202,7 +202,8 @@ class FeatureIndex:
         row: dict[str, Any] = {str(k): v for k, v in self._table.iloc[i].items()}
         contexts = self._contexts[int(self._context_start[i]) : int(self._context_start[i + 1])]
         firings = self.firings(i)
-        shown = [self._context(c, firings, before, after) for c in contexts.itertuples(index=False)]
+        places = contexts["window"].to_numpy(np.int64) * self.length + contexts["pos"].to_numpy(np.int64)
+        shown = [self._context(place, firings, before, after) for place in places.tolist()]
         groups: dict[int, list[Context]] = {n: [] for n in range(-1, N_INTERVALS)}
         for n, context in zip(contexts["interval"], shown, strict=True):
             groups[int(n)].append(context)
@@ -218,6 +219,19 @@ class FeatureIndex:
             suppressed=self._effects(row, "suppressed"),
             neighbours=[(int(n), float(c)) for n, c in zip(row["neighbours"], row["cosines"], strict=True)],
         )
+
+    def context(
+        self, feature: int, position: int, *, before: int = SHOWN_BEFORE, after: int = SHOWN_AFTER
+    ) -> Context:  # fmt: skip
+        """The token at a flat position with those around it, and a feature's activation on each; 0 where it is silent.
+
+        >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
+        >>> top = index.feature(3).top[0]
+        >>> index.context(3, top.window * index.length + top.pos) == top
+        True
+        """
+        self._token_ids([position])
+        return self._context(int(position), self.firings(feature), before, after)
 
     def matched_features(self, feature: int, n: int = 10, seed: int = 0) -> list[int]:
         """n live features of nearly the same density and maximum, for controls; drawn from the nearest dozens.
@@ -331,18 +345,19 @@ class FeatureIndex:
         ids: list[int] = self.windows.tokens.reshape(-1).numpy()[at].tolist()
         return ids
 
-    def _context(self, row: Any, firings: Firings, before: int, after: int) -> Context:
-        first = row.window * self.length
-        start = max(0, row.pos - before)
-        stop = min(int(self.windows.lengths[row.window]), row.pos + after + 1)
+    def _context(self, position: int, firings: Firings, before: int, after: int) -> Context:
+        window, pos = divmod(position, self.length)
+        first = window * self.length
+        start = max(0, pos - before)
+        stop = min(int(self.windows.lengths[window]), pos + after + 1)
         acts = np.zeros(stop - start, np.float32)
         low, high = np.searchsorted(firings.position, [first + start, first + stop])
         acts[firings.position[low:high] - first - start] = firings.value[low:high]
-        labels = self.documents.loc[row.document].to_dict() if row.document >= 0 else {}
+        document = int(self.windows.documents[window, pos])
         return Context(
-            window=int(row.window), pos=int(row.pos), document=int(row.document), activation=float(row.activation),
-            start=int(start), tokens=self.token_strings(np.arange(first + start, first + stop)), acts=acts.tolist(),
-            labels=labels,
+            window=window, pos=pos, document=document, activation=float(acts[pos - start]), start=start,
+            tokens=self.token_strings(np.arange(first + start, first + stop)), acts=acts.tolist(),
+            labels=self.documents.loc[document].to_dict() if document >= 0 else {},
         )  # fmt: skip
 
     def _effects(self, row: dict[str, Any], name: str) -> list[tuple[str, float]]:

@@ -151,7 +151,8 @@ class _Block:
         segment = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(self.value)))
         at_peak = np.flatnonzero(self.value == peak[segment])
         at_peak = at_peak[_changes(segment[at_peak])]
-        order = at_peak[np.lexsort((-self.value[at_peak], self.local[at_peak]))]
+        falling = ~self.value[at_peak].view(np.uint32)  # positive floats order as their bits do
+        order = at_peak[_order(self.local[at_peak], falling.astype(np.uint64) << np.uint64(32))]
         return self._frame(order, self.local, np.full(self.n, -1), n)
 
     def sampled(self, n: int, seed: int) -> pd.DataFrame:
@@ -162,9 +163,9 @@ class _Block:
             (self.local + self.first).astype(np.uint64) << np.uint64(32) | self.row.astype(np.uint64), seed
         )
         group = cell * (int(self.window.max(initial=0)) + 1) + self.window
-        order = np.lexsort((draw, group))
+        order = _order(group, draw)
         order = order[_changes(group[order])]
-        order = order[np.lexsort((draw[order], cell[order]))]
+        order = order[_order(cell[order], draw[order])]
         return self._frame(order, cell, np.tile(np.arange(N_INTERVALS), self.n), n)
 
     def _frame(self, order: np.ndarray, cell: np.ndarray, interval: np.ndarray, n: int) -> pd.DataFrame:
@@ -190,6 +191,16 @@ def _changes(*keys: np.ndarray) -> np.ndarray:
     new = np.ones(len(keys[0]), bool)
     new[1:] = np.any([k[1:] != k[:-1] for k in keys], axis=0)
     return np.flatnonzero(new)
+
+
+def _order(group: np.ndarray, draw: np.ndarray) -> np.ndarray:
+    """The order by group and within it by draw, first come first where both are equal.
+
+    One sort of 64-bit keys, of which `draw` gets the bits that `group` leaves: several times as fast as a lexsort.
+    """
+    bits = np.uint64(64 - int(group.max(initial=0)).bit_length())
+    key = group.astype(np.uint64) << bits | draw >> (np.uint64(64) - bits)
+    return np.argsort(key, kind="stable")
 
 
 def _scramble(key: np.ndarray, seed: int) -> np.ndarray:
