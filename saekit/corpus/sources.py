@@ -33,7 +33,7 @@ _Row = tuple[str, object]
 
 
 def load_corpus(
-    source: str | Path | Corpus | pd.DataFrame | Iterable[str | Mapping[str, Any] | Document],
+    source: Any,
     *,
     text: str = "text",
     labels: Sequence[str] | None = None,
@@ -49,7 +49,8 @@ def load_corpus(
       and read in sorted order; or a glob such as "texts/**/*.txt". A .txt file found in a folder is labelled `file`;
     - a Hugging Face dataset, "owner/name" or "owner/name:configuration", of which `split` is read; "hf:" before the
       name says so where a folder of that name exists. Class labels become their names;
-    - a frame, or any iterable of strings or of mappings with a text and labels. A generator can be read once only.
+    - a frame, or any iterable of strings or of mappings with a text and labels, or a function that returns one. A
+      generator can be read once only.
 
     `text` names the text column; `labels` those to keep as labels (None: every column of strings, numbers or booleans).
     `streaming=False` reads the whole source into memory.
