@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from saekit.corpus import Windows
+from saekit.index import FeatureIndex, Firings
 from saekit.index.statistics import Sparse
 
 BOS, PAD = 0, 1
@@ -66,7 +67,14 @@ class ArrayIndex:
             np.concatenate([self.acts[r, f] for f, r in enumerate(by_feature)]),
         )
         self.features = pd.DataFrame({"promoted": [[f"p{f}"] for f in range(self.d_sae)]})
-        self.path = "an/array"
+        self.n_windows = len(rows)
+
+    length = property(lambda self: self.windows.length)
+    context, _context, _token_ids = FeatureIndex.context, FeatureIndex._context, FeatureIndex._token_ids
+
+    def firings(self, feature: int) -> Firings:
+        here = slice(*self.by_feature.start[feature : feature + 2].tolist())
+        return Firings(self.kept[self.by_feature.column[here]], self.by_feature.value[here])
 
     @property
     def documents(self) -> pd.DataFrame:

@@ -357,7 +357,7 @@ class FeatureIndex:
         return Context(
             window=window, pos=pos, document=document, activation=float(acts[pos - start]), start=start,
             tokens=self.token_strings(np.arange(first + start, first + stop)), acts=acts.tolist(),
-            labels=self.documents.loc[document].to_dict() if document >= 0 else {},
+            labels={str(k): v for k, v in self.documents.loc[document].items()} if document >= 0 else {},
         )  # fmt: skip
 
     def _effects(self, row: dict[str, Any], name: str) -> list[tuple[str, float]]:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..index.records import Context
 from .report import Example, Group
 from .units import Floats, Ints, Units, interval_of
 
@@ -29,14 +28,13 @@ def examples(units: Units, feature: int, item: Ints, value: Floats, position: In
 
     Each kind has at most one example a document. item, value and position are what `Units.scored` gave for the feature.
     """
-    rng = np.random.default_rng(seed)
-    act = dict(zip(position.tolist(), value.tolist(), strict=True))
+    rng, show = np.random.default_rng(seed), units.index.context
     match, document, interval = units.match[item], units.document[item], interval_of(value)
     out: list[Example] = []
 
     def add(group: Group, chosen: Ints) -> None:
         for i in chosen.tolist():
-            context = _context(units, feature, int(position[i]), act)
+            context = show(feature, int(position[i]), before=WIDTH, after=WIDTH)
             out.append(Example(group=group, interval=int(interval[i]), matches=bool(match[i]), context=context))
 
     strongest = np.argsort(-value, kind="stable")
@@ -46,7 +44,7 @@ def examples(units: Units, feature: int, item: Ints, value: Floats, position: In
     silent[item] = False
     missed = _spread(rng.permutation(np.flatnonzero(silent)), units.document, N_EXAMPLES)
     for i in missed.tolist():
-        context = _context(units, feature, int(units.position[i]), act)
+        context = show(feature, int(units.position[i]), before=WIDTH, after=WIDTH)
         out.append(Example(group="miss", interval=-1, matches=True, context=context))
     for n in range(int(interval.max(initial=-1)) + 1):
         add("interval", _spread(rng.permutation(np.flatnonzero(interval == n)), document, N_PER_INTERVAL))
@@ -85,18 +83,3 @@ def _spread(candidates: Ints, document: Ints, n: int) -> Ints:
     """The first n candidates that are from different documents."""
     _, first = np.unique(document[candidates], return_index=True)
     return candidates[np.sort(first)][:n]
-
-
-def _context(units: Units, feature: int, position: int, act: dict[int, float]) -> Context:
-    windows, length = units.index.windows, units.index.windows.tokens.shape[1]
-    window, pos = divmod(position, length)
-    n_real = int(windows.lengths[window])
-    start, stop = max(0, pos - WIDTH), min(n_real, pos + WIDTH + 1)
-    shown = np.arange(window * length + start, window * length + stop)
-    document = int(windows.documents[window, pos])
-    labels = units.index.documents.loc[document].to_dict() if document >= 0 else {}
-    return Context(
-        window=window, pos=pos, document=document, activation=act.get(position, 0.0), start=start,
-        tokens=units.index.token_strings(shown), acts=[act.get(p, 0.0) for p in shown.tolist()],
-        labels={str(k): v for k, v in labels.items()},
-    )  # fmt: skip
