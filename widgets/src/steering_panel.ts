@@ -157,6 +157,8 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
     slider.max = String(range.max);
     slider.step = String(range.step);
     slider.value = String(model.get("strength"));
+    const filled = (Number(slider.value) - range.min) / (range.max - range.min);
+    slider.style.setProperty("--filled", `${(100 * filled).toFixed(1)}%`);
     slider.setAttribute("aria-valuetext", amount({ strength: model.get("strength"), unit: model.get("unit") }));
     unit.replaceChildren(...model.get("units").map((value) => h("option", { value }, UNITS[value] ?? value)));
     fill(prompt, model.get("prompt"));
