@@ -154,16 +154,28 @@ def test_batches_mix_documents_like_a_full_shuffle(model: LanguageModel) -> None
 NO_BOS = sk.TokenRule(special_ids=(0,))
 
 
-def test_each_epoch_has_a_new_order_and_each_seed_its_own(model: LanguageModel) -> None:
+def test_each_epoch_has_a_new_order_and_each_seed_its_own(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     windows = windows_by_document(64, 2, 17)
+    read: list[int] = []
+    real = LanguageModel.activations
+
+    def seen(self: LanguageModel, tokens: Tensor, *args: object, **kwargs: object) -> Tensor:
+        read.extend(tokens[:, 1].tolist())
+        return real(self, tokens, *args, **kwargs)
 
     def run(seed: int) -> Tensor:
         batches = sk.activation_batches(
             model, windows, EMBEDDING, batch_size=128, rule=NO_BOS, buffer_tokens=512, seed=seed, n_epochs=2
         )
-        return torch.stack([documents_of(model, x) for x in batches])
+        with monkeypatch.context() as m:
+            m.setattr(LanguageModel, "activations", seen)
+            got = list(batches)
+        return torch.stack([documents_of(model, x) for x in got])
 
     first = run(0)
+    assert read[:128] != read[128:] and sorted(read[:128]) == sorted(read[128:])  # the windows' order is new too
     assert torch.equal(first, run(0)) and not torch.equal(first, run(1))
     assert not torch.equal(first[:16], first[16:])
 
@@ -181,9 +193,10 @@ def test_resume_is_bit_exact(model: LanguageModel, corpus: sk.Corpus, stop: int,
     before = fresh()
     for x in whole[:stop]:
         assert torch.equal(next(before), x)
+    state = before.state_dict()
+    next(before)  # the state is not touched by going on
     file = io.BytesIO()
-    torch.save(before.state_dict(), file)
-    next(before)  # the saved state is not touched by going on
+    torch.save(state, file)
     file.seek(0)
     after = fresh()
     after.load_state_dict(torch.load(file))

@@ -130,7 +130,7 @@ def test_batches_are_a_full_shuffle_that_resumes(model: LanguageModel, windows: 
     x = torch.cat(whole)
     as_rows = sorted(map(tuple, stored.x(slice(None)).tolist()))
     assert sorted(map(tuple, x[:n].tolist())) == as_rows  # an epoch holds each token once
-    assert not torch.equal(x[:n], torch.cat([x[n:], x[:n]])[:n])
+    assert not torch.equal(x[n:], x[: len(x) - n])  # and the next has another order
     assert torch.equal(whole[0], next(stored.batches(100, seed=1)))
     assert not torch.equal(whole[0], next(stored.batches(100, seed=2)))
     for stop in (0, 3, len(whole) // 2, len(whole)):
