@@ -42,7 +42,7 @@ PROMPTS = (
     "Give me advice for my first day at work.",
 )
 """Nothing to do with bridges."""
-STRENGTHS = (0.2, 0.35, 0.5)
+STRENGTHS = (0.2, 0.3, 0.4, 0.5)
 N_TRAINING_TOKENS = 1_200_000
 """About four passes over the demo corpus."""
 

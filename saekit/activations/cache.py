@@ -116,7 +116,8 @@ class ActivationCache:
     def split(self, fraction_held_out: float = 0.1, seed: int = 0) -> tuple[ActivationCache, ActivationCache]:
         """(training, held-out) parts that share no document, with windows of their own; nothing is copied on disk.
 
-        The sides are those of Corpus.split, so held-out text can be had either way. ConfigError for packed windows.
+        The sides are those of Corpus.split, unless that corpus was filtered or shuffled before. ConfigError for packed
+        windows.
 
         >>> cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
         >>> training, held_out = cache.split(0.5)

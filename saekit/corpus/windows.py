@@ -90,7 +90,8 @@ class Windows:
     def split_rows(
         self, fraction_held_out: float = 0.1, seed: int = 0
     ) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]]:
-        """Rows of (training, held-out) windows that share no document; the sides are those of Corpus.split.
+        """Rows of (training, held-out) windows that share no document; the sides are those of Corpus.split,
+        unless that corpus was filtered or shuffled before.
 
         ConfigError for packed windows, where documents share a window.
 
