@@ -8,6 +8,7 @@ differ silently between them. Knows nothing of autoencoders.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -234,6 +235,12 @@ class LanguageModel:
         out = self._run(tokens, hooks, attention_mask=attention_mask, return_type="logits_and_cache", **extra)
         logits, cache = out
         return logits, cache if use_cache or past is not None else None
+
+    def repeat_past(self, past: Any, n: int) -> Any:
+        """A copy of a key-value cache for n times as many rows, each row's copies side by side."""
+        past = copy.deepcopy(past)
+        past.batch_repeat_interleave(n)
+        return past
 
     @cached_property
     def supports_cache(self) -> bool:

@@ -233,20 +233,30 @@ class Span:
         self.tokens = torch.cat([self.tokens, new.unsqueeze(1)], 1)
         self.attended = torch.cat([self.attended, torch.ones_like(new, dtype=torch.bool).unsqueeze(1)], 1)
 
-    def hooks(self, edits: Iterable[Edit], rule: TokenRule) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
-        """One hook per hook point. What a hook sees are the span's last tokens: all of them, or only the newest."""
-        by_hook: dict[str, list[Edit]] = {}
-        for edit in edits:
-            by_hook.setdefault(edit.hook_name, []).append(edit)
+    def hooks(self, edits: Sequence[tuple[Edit, ...]], rule: TokenRule) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+        """One hook per hook point, for the edits of each row. A hook sees the span's last n tokens, all or one."""
+        names = dict.fromkeys(edit.hook_name for row in edits for edit in row)
+        hooks: list[tuple[str, Callable[[Tensor], Tensor]]] = []
+        for name in names:
+            groups: dict[tuple[Edit, ...], list[int]] = {}
+            for i, row in enumerate(edits):
+                if here := tuple(edit for edit in row if edit.hook_name == name):
+                    groups.setdefault(here, []).append(i)
+            hooks.append((name, partial(self._edit, groups=groups, rule=rule)))
+        return hooks
 
-        def hook(x: Tensor, edits: Sequence[Edit]) -> Tensor:
-            n, total = x.shape[1], self.tokens.shape[1]
-            columns = torch.arange(total - n, total, device=x.device)
-            generated = (columns >= self.n_prompt).expand(len(x), -1)
-            tokens, attended = self.tokens[:, -n:].to(x.device), self.attended[:, -n:].to(x.device)
-            return apply_edits(x, edits, tokens, attended=attended, generated=generated, rule=rule)
-
-        return [(name, partial(hook, edits=group)) for name, group in by_hook.items()]
+    def _edit(self, x: Tensor, groups: Mapping[tuple[Edit, ...], Sequence[int]], rule: TokenRule) -> Tensor:
+        n, total = x.shape[1], self.tokens.shape[1]
+        tokens, attended = self.tokens[:, -n:].to(x.device), self.attended[:, -n:].to(x.device)
+        generated = (torch.arange(total - n, total, device=x.device) >= self.n_prompt).expand(len(x), -1)
+        out = x
+        for edits, chosen in groups.items():
+            rows = torch.tensor(chosen, device=x.device)
+            edited = apply_edits(
+                x[rows], edits, tokens[rows], attended=attended[rows], generated=generated[rows], rule=rule
+            )  # fmt: skip
+            out = out.index_copy(0, rows, edited)
+        return out
 
 
 def clamp(

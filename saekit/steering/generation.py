@@ -77,11 +77,12 @@ class Row:
     prompt: str
     ids: tuple[int, ...] = field(repr=False)
     seed: int
+    edits: tuple[Edit, ...] = ()
     repeat: int = 0
     """How many equal prompts with this seed come before it: equal prompts sample different text."""
 
     def generator(self) -> torch.Generator:
-        """The row's own stream of random numbers: a function of seed, tokens and `repeat`, not of its neighbours."""
+        """The row's own random numbers: a function of seed, tokens and `repeat`, not of edits or of other rows."""
         digest = hashlib.sha256(f"{self.seed} {self.repeat} {self.ids}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
@@ -124,10 +125,8 @@ def generate(
     one = isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], Mapping))
     prompts: list[Any] = [prompt] if one else list(prompt)
     chosen = check_edits(model, edits)
-    rows = make_rows(model, prompts, seed=seed, chat=chat)
-    done = complete(
-        model, rows, chosen, max_new_tokens=max_new_tokens, temperature=temperature, use_cache=use_cache
-    )  # fmt: skip
+    rows = make_rows(model, prompts, edits=chosen, seed=seed, chat=chat)
+    done = complete(model, rows, max_new_tokens=max_new_tokens, temperature=temperature, use_cache=use_cache)
     return done[0] if one else done
 
 
@@ -152,8 +151,8 @@ def stream(
     True
     """
     chosen = check_edits(model, edits)
-    [row] = make_rows(model, [prompt], seed=seed, chat=chat)
-    loop = _Loop(model, [row], chosen, max_new_tokens=max_new_tokens, temperature=temperature, use_cache=True)
+    [row] = make_rows(model, [prompt], edits=chosen, seed=seed, chat=chat)
+    loop = _Loop(model, [row], max_new_tokens=max_new_tokens, temperature=temperature, use_cache=True)
 
     def tokens() -> Iterator[StreamToken]:
         pieces = _Pieces(model, row.ids)
@@ -179,7 +178,9 @@ def check_edits(model: LanguageModel, edits: Edits) -> tuple[Edit, ...]:
     return chosen
 
 
-def make_rows(model: LanguageModel, prompts: Sequence[Prompt], *, seed: int, chat: bool) -> list[Row]:
+def make_rows(
+    model: LanguageModel, prompts: Sequence[Prompt], *, edits: tuple[Edit, ...] = (), seed: int, chat: bool
+) -> list[Row]:
     """The prompts as rows of token ids; equal prompts are numbered."""
     rows: list[Row] = []
     seen: Counter[tuple[int, ...]] = Counter()
@@ -190,7 +191,7 @@ def make_rows(model: LanguageModel, prompts: Sequence[Prompt], *, seed: int, cha
             raise ConfigError("turns of a conversation need the chat template", got=prompt, fix="pass chat=True")
         text = model.chat_prompt(prompt if isinstance(prompt, str) else [dict(t) for t in prompt]) if chat else prompt
         ids = tuple(model.tokenize(str(text)))
-        rows.append(Row(prompt=str(text), ids=ids, seed=seed, repeat=seen[ids]))
+        rows.append(Row(prompt=str(text), ids=ids, seed=seed, edits=edits, repeat=seen[ids]))
         seen[ids] += 1
     return rows
 
@@ -211,14 +212,13 @@ def check_room(model: LanguageModel, rows: Sequence[Row], max_new_tokens: int) -
 def complete(
     model: LanguageModel,
     rows: Sequence[Row],
-    edits: Sequence[Edit],
     *,
     max_new_tokens: int,
     temperature: float,
     use_cache: bool = True,
 ) -> list[Generation]:
-    """The rows continued, as one batch; `check_edits` comes first."""
-    loop = _Loop(model, rows, edits, max_new_tokens=max_new_tokens, temperature=temperature, use_cache=use_cache)
+    """The rows continued, each under its own edits, as one batch; `check_edits` comes first."""
+    loop = _Loop(model, rows, max_new_tokens=max_new_tokens, temperature=temperature, use_cache=use_cache)
     while not loop.finished:
         loop.step()
     done = []
@@ -231,7 +231,7 @@ def complete(
                 tokens=tuple(tokens),
                 n_prompt_tokens=len(row.ids),
                 finish_reason="eos" if ended else "length",
-                edits=tuple(edits),
+                edits=row.edits,
                 temperature=temperature,
                 seed=row.seed,
             )
@@ -246,7 +246,6 @@ class _Loop:
         self,
         model: LanguageModel,
         rows: Sequence[Row],
-        edits: Sequence[Edit],
         *,
         max_new_tokens: int,
         temperature: float,
@@ -269,7 +268,8 @@ class _Loop:
             attended = torch.arange(longest, device=model.device) >= n_pad.unsqueeze(1)
             self._padded = bool(n_pad.any())
             self._span = Span(torch.tensor(padded, device=model.device), attended)
-            self._hooks = self._span.hooks(edits, TokenRule(special_ids=tuple(sorted(model.special_ids))))
+            rule = TokenRule(special_ids=tuple(sorted(model.special_ids)))
+            self._hooks = self._span.hooks([row.edits for row in rows], rule)
 
     @property
     def finished(self) -> bool:

@@ -7,9 +7,9 @@ is, is not known here: anything with `present(text) -> bool` will do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
@@ -33,6 +33,7 @@ REPETITION_FLOOR = 0.05
 _STRENGTH = {"raw": "raw activation", "max": "x the feature's maximum", "norm": "x the residual norm"}
 
 
+@runtime_checkable
 class PresentIn(Protocol):
     """What a study needs of a concept."""
 
@@ -156,7 +157,7 @@ def dose_response(
     temperature: float = 0.0,
     chat: bool = True,
     positions: Positions = "all",
-    batch_size: int = 16,
+    batch_size: int = 32,
     progress: bool = True,
 ) -> SteeringStudy:
     """A SteeringStudy: `feature` and control features clamped at each strength, over all prompts and seeds.
@@ -164,7 +165,8 @@ def dose_response(
     Texts without an edit are always included. `controls` are feature numbers, or how many to pick: of similar density
     and maximum when `index` is given (FeatureIndex.matched_features), else at random. `instruction` adds a baseline
     that asks in words: the sentence is put behind each prompt and nothing is edited (its nll is given the bare prompt).
-    Several seeds need a temperature above 0. Every text is what `generate` gives for that prompt, seed and edit.
+    Several seeds need a temperature above 0. Texts of different strengths and features run side by side, batch_size at
+    a time; each is what `generate` gives for that prompt, seed and edit.
 
     Raises ConfigError, UnknownNameError and MismatchError for settings that do not fit, before anything is run.
 
@@ -200,30 +202,34 @@ def dose_response(
     check_edits(model, plan[-1][3])
 
     rows = [row for seed in seeds for row in make_rows(model, prompts, seed=seed, chat=chat)]
-    asking = [f"{p} {instruction}" for p in prompts]
+    asking = [p if instruction is None else f"{p} {instruction}" for p in prompts]
     asked = [row for seed in seeds for row in make_rows(model, asking, seed=seed, chat=chat)]
-    check_room(model, asked if instruction is not None else rows, max_new_tokens)
-    asked_of = [(p, seed) for seed in seeds for p in prompts]
+    check_room(model, asked, max_new_tokens)
 
-    records: list[dict[str, Any]] = []
-    with tqdm(total=len(plan) * len(rows), unit="text", desc="steering", disable=not progress) as bar:
-        for condition, i, strength, edits in plan:
-            start = asked if condition == "instruction" else rows
-            for part in _batches(len(rows), batch_size):
-                bar.set_postfix_str(f"{condition} {strength:g}" if edits else condition)
-                done = complete(
-                    model, [start[n] for n in part], edits, max_new_tokens=max_new_tokens, temperature=temperature
-                )
-                scores = _scores(model, [rows[n] for n in part], done)
-                for n, generation, nll in zip(part, done, scores, strict=True):
-                    prompt, seed = asked_of[n]
-                    records.append({
-                        "condition": condition, "feature": i, "strength": strength, "prompt": prompt, "seed": seed,
-                        "text": generation.text, "concept_present": bool(concept.present(generation.text)),
-                        "nll": nll, "repetition": repetition(generation.tokens), "n_tokens": len(generation.tokens),
-                        "finish_reason": generation.finish_reason,
-                    })  # fmt: skip
-                bar.update(len(part))
+    jobs: list[tuple[dict[str, Any], Row, Row]] = []
+    for condition, i, strength, edits in plan:
+        for n, row in enumerate(rows):
+            told = {"condition": condition, "feature": i, "strength": strength}
+            told |= {"prompt": prompts[n % len(prompts)], "seed": row.seed}
+            jobs.append((told, row, replace(asked[n] if condition == "instruction" else row, edits=edits)))
+
+    done: list[Generation] = []
+    with tqdm(total=len(jobs), unit="text", desc="writing", disable=not progress) as bar:
+        for at in range(0, len(jobs), batch_size):
+            batch = [run for _, _, run in jobs[at : at + batch_size]]
+            done += complete(model, batch, max_new_tokens=max_new_tokens, temperature=temperature)
+            bar.update(len(batch))
+    with tqdm(total=len(jobs), unit="text", desc="scoring", disable=not progress) as bar:
+        texts = [(row.ids, generation.tokens) for (_, row, _), generation in zip(jobs, done, strict=True)]
+        scores = negative_log_likelihood(model, texts, batch_size, bar.update)
+    records = [
+        told | {
+            "text": generation.text, "concept_present": bool(concept.present(generation.text)), "nll": nll,
+            "repetition": repetition(generation.tokens), "n_tokens": len(generation.tokens),
+            "finish_reason": generation.finish_reason,
+        }
+        for (told, _, _), generation, nll in zip(jobs, done, scores, strict=True)
+    ]  # fmt: skip
     return SteeringStudy(
         model_name=model.name,
         hook_name=str(sae.config.hook_name),
@@ -256,12 +262,3 @@ def _controls(
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(sae.config.d_sae, generator=generator).tolist()
     return [i for i in order if i != feature][:controls]
-
-
-def _batches(n: int, batch_size: int) -> Iterator[list[int]]:
-    for at in range(0, n, batch_size):
-        yield list(range(at, min(at + batch_size, n)))
-
-
-def _scores(model: LanguageModel, rows: Sequence[Row], done: Sequence[Generation]) -> list[float]:
-    return negative_log_likelihood(model, [(row.ids, g.tokens) for row, g in zip(rows, done, strict=True)])
