@@ -125,7 +125,10 @@ def specificity(
     import saekit as sk
 
     loaded, concept = sk.load_index(index), sk.Concept.regex(pattern)
-    print(sk.rank_features(loaded, concept) if feature is None else sk.specificity(loaded, feature, concept))
+    if feature is None:
+        print(sk.rank_features(loaded, concept).drop(columns="promoted").round(3).to_string())
+    else:
+        print(sk.specificity(loaded, feature, concept))
 
 
 @command

@@ -42,6 +42,7 @@ PROMPTS = (
     "Give me advice for my first day at work.",
 )
 """Nothing to do with bridges."""
+TEXT = "We drove over the Golden Gate Bridge into San Francisco, past an old garden gate and a golden retriever."
 STRENGTHS = (0.2, 0.3, 0.4, 0.5)
 N_TRAINING_TOKENS = 1_200_000
 """About four passes over the demo corpus."""
@@ -155,7 +156,6 @@ def write_page(
     strongest = index.features.nlargest(60, "n_firings").index
     browser.embed({feature, *screening.index, *map(int, strongest)})
     browser.feature = feature
-    text = "We drove over the Golden Gate Bridge into San Francisco, past an old garden gate and a golden retriever."
     strength = study.recommended or 0.5
     blocks = [
         f"A sparse autoencoder with {sae.config.d_sae:,} features was trained on the activations of "
@@ -165,7 +165,7 @@ def write_page(
         evaluation,
         *([] if sae.history is None else [training_curves(sae.history)]),
         "## Token by token\n\nClick a token to see the features that fire there; click a feature to colour by it.",
-        highlight(model, sae, text, feature=feature),
+        highlight(model, sae, TEXT, feature=feature),
         "## Every feature\n\nSort, filter, and open a feature. Cards are on this page for the features found below "
         "and the busiest ones.",
         browser,

@@ -1,0 +1,57 @@
+"""The demo's steps on a tiny Llama: what it chooses, what it reports and the page it writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import saekit as sk
+from conftest import HOOK, tiny_texts
+from saekit import demo
+
+
+@pytest.fixture(scope="module")
+def parts(llama: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Any]:
+    texts = [{**t, "topic": "golden_gate_bridge" if t["topic"] == "bridge" else "other"} for t in tiny_texts()]
+    corpus = sk.load_corpus(texts, name="tiny")
+    config = sk.TrainConfig(n_tokens=3_000, batch_size=64, context_size=24, buffer_tokens=512)
+    sae = sk.train(llama, corpus, hook_name=HOOK, config=config, progress=False,
+                   sae=sk.SAEConfig(d_in=32, d_sae=64, activation="batchtopk", k=4))  # fmt: skip
+    folder = tmp_path_factory.mktemp("demo") / "index"
+    return llama, sae, sk.build_index(llama, sae, corpus, out=folder, length=24, progress=False)
+
+
+def test_candidates_fire_for_the_name_or_the_topic(parts):
+    _, _, index = parts
+    found = demo.candidate_features(index, n=5)
+    assert set(found["found_by"]) <= {"name", "topic"} and found.index.is_unique and 5 <= len(found) <= 10
+    best = sk.rank_features(index, demo.GOLDEN_GATE, n=1)
+    assert best.index[0] in found.index
+
+
+def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
+    model, sae, index = parts
+    monkeypatch.setattr(demo, "PROMPTS", ("a cat", "the mat"))
+    monkeypatch.setattr(demo, "TEXT", "the golden gate is red")
+    features = demo.candidate_features(index, n=3).index.tolist()[:2]
+    screening = demo.screen(model, sae, features, index)
+    assert set(screening.index) == set(features) and screening["bridge"].between(0, 1).all()
+    assert screening["bridge"].is_monotonic_decreasing
+    feature = int(screening.index[0])
+    study = sk.dose_response(
+        model, sae, feature, demo.PROMPTS, demo.BRIDGE, [0.5], controls=1, index=index, max_new_tokens=4, progress=False
+    )
+    replies = demo.side_by_side(study)
+    texts = study.to_frame()
+    none = texts[texts["condition"] == "none"].set_index("prompt")["text"]
+    assert list(replies.columns) == ["normal", "steered", "control"]
+    pd.testing.assert_series_equal(replies["normal"], none, check_names=False)
+    demo.print_replies(replies)
+    assert "a cat" in capsys.readouterr().out
+    evaluation = sk.evaluate(model, sae, index.windows, progress=False, n_bootstrap=50)
+    result = sk.specificity(index, feature, demo.BRIDGE, n_bootstrap=50, n_controls=2)
+    page = demo.write_page(tmp_path / "p.html", model, sae, evaluation, index, screening, result, study, replies)
+    html = page.read_text("utf8")
+    assert f"How specific feature {feature} is" in html and "plotly" in html and 'src="http' not in html
