@@ -28,6 +28,8 @@ from .corpus import Corpus, Windows, tokenize
 from .errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from .models import LanguageModel
     from .sae import SAE, TokenRule
 
@@ -95,6 +97,12 @@ class Evaluation:
         }
         columns = ["l0", "explained_variance", "mse", "ce", "ce_loss_recovered", "kl"]
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+    def plot(self) -> go.Figure:
+        """The cross-entropies and the densities of the features as a plotly figure."""
+        from . import plots
+
+        return plots.evaluation(self)
 
     def __repr__(self) -> str:
         table = self.to_frame().to_string(float_format=lambda v: f"{v:.3f}", na_rep="-")

@@ -194,6 +194,7 @@ def test_an_evaluation_reads_well(model, windows):
     frame = e.to_frame()
     assert frame.loc["zero ablation", "ce_loss_recovered"] == 0 == frame.loc["predict the mean", "explained_variance"]
     assert frame.loc["sae", "kl"] == e.kl
+    assert e.plot().data
 
 
 def test_head_shaped_activations_are_spliced_too(model, windows):

@@ -145,6 +145,7 @@ def test_a_card_reads_well(index):
     frame = index.feature(9).to_frame()
     assert {"interval", "activation", "text", "topic"} <= set(frame.columns) and (frame["interval"] == -1).sum() == 6
     assert "64 features (1 dead)" in repr(index)
+    assert index.feature(9).plot().data and index.plot().data
 
 
 def test_loading_reads_next_to_nothing(index, monkeypatch):
@@ -169,6 +170,16 @@ def test_positions_outside_the_windows_are_refused(index):
     with pytest.raises(UnknownNameError, match="no token at position"):
         index.at(index.n_windows * LENGTH)
     assert len(index.at(0).feature) == 0  # BOS is not evaluated
+
+
+def test_any_token_can_be_shown_as_a_context(index, dense):
+    windows, acts, _ = dense
+    c = index.context(9, 5, before=2, after=1)
+    assert (c.window, c.pos, c.start, c.centre) == (0, 5, 3, 2) and c.tokens == index.token_strings(range(3, 7))
+    np.testing.assert_allclose(c.acts, acts[0, 3:7, 9], rtol=1e-4)
+    window = int((windows.lengths < LENGTH).nonzero()[0])
+    with pytest.raises(UnknownNameError, match="it is padding"):
+        index.context(9, window * LENGTH + int(windows.lengths[window]))
 
 
 def test_windows_and_caches_give_the_same_index(index, model, sae, corpus, tmp_path):
@@ -286,3 +297,23 @@ def test_matched_features_are_near_in_density_and_maximum(index):
         index.matched_features(7)
     with pytest.raises(ConfigError, match="not that many features"):
         index.matched_features(20, n=64)
+
+
+@pytest.mark.real
+def test_the_default_model(default_model, tmp_path):
+    """Text, tokens of split characters, chat and sinks as they really are."""
+    hook, m = "blocks.15.hook_resid_post", default_model
+    texts = [
+        "The Golden Gate Bridge – 🌉 – spans the strait, naïvely said.",
+        m.chat_prompt("Who built the Golden Gate Bridge?"),
+    ]
+    corpus = sk.load_corpus([*texts, *(f"There are {n} bridges in this story about a city." for n in range(6))])
+    sae = sk.SAE(sk.SAEConfig(d_in=m.d_model, d_sae=256, activation="topk", k=8, hook_name=hook, model_name=m.name))
+    index = sk.build_index(m, sae, corpus, out=tmp_path / "index", length=64, progress=False)
+    assert not (index.kept % 64 == 0).any()  # the first position is a sink
+    for row, text in enumerate(texts):
+        assert index.text(range(row * 64, row * 64 + int(index.windows.lengths[row]))).text.endswith(text[-20:])
+    assert len(set(index.search(text="golden gate bridge")["feature"])) >= 8
+    best = index.search(prompt="A walk over the Golden Gate Bridge", n=3)
+    assert (best["share_of_max"] > 0).all() and all(len(p) == 10 for p in best["promoted"])
+    assert "[" in str(index.feature(int(best["feature"][0])))

@@ -26,6 +26,8 @@ from .store import Store
 from .text import TokenText, join_tokens, token_bytes
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from ..models import LanguageModel
     from ..sae import SAE
 
@@ -231,6 +233,10 @@ class FeatureIndex:
         True
         """
         self._token_ids([position])
+        if position % self.length >= int(self.windows.lengths[position // self.length]):
+            raise UnknownNameError(
+                f"no token at position {position}: it is padding", got=position, accepted="a real token"
+            )
         return self._context(int(position), self.firings(feature), before, after)
 
     def matched_features(self, feature: int, n: int = 10, seed: int = 0) -> list[int]:
@@ -298,6 +304,12 @@ class FeatureIndex:
             return search.by_prompt(self, runner, prompt, n)
         assert contrast is not None
         return search.by_contrast(self, runner, contrast, n)
+
+    def plot(self) -> go.Figure:
+        """The densities of all features as a plotly histogram."""
+        from .. import plots
+
+        return plots.density_histogram(self)
 
     def verify(self) -> None:
         """Reads every file and compares it with the manifest; FileError names the first that differs."""

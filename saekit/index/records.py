@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 N_INTERVALS = 10
 
@@ -150,6 +153,12 @@ class FeatureRecord:
 
     def __repr__(self) -> str:
         return self.card()
+
+    def plot(self) -> go.Figure:
+        """The histogram of its activations as a plotly figure."""
+        from .. import plots
+
+        return plots.activation_histogram(self)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per context: interval (-1 for the top ones), activation, text, window, pos, document and labels."""
