@@ -176,7 +176,8 @@ def write_page(
         result,
         "## What it does to the model\n\nShare of answers to unrelated prompts that bring up a bridge, and how "
         "unlikely the unsteered model finds them.",
-        study,
+        study.plot(),
+        study.summary,
         f"### Answers at {strength:g} of the residual norm",
         replies,
     ]

@@ -157,7 +157,8 @@ class _Page:
     def _table(self, frame: pd.DataFrame) -> None:
         shown = frame.head(MAX_ROWS)
         if not isinstance(shown.index, pd.RangeIndex) or shown.index.name:
-            shown = shown.reset_index(allow_duplicates=True)
+            unnamed = shown.index.nlevels == 1 and not shown.index.name
+            shown = shown.reset_index(allow_duplicates=True, names="" if unnamed else None)
         numeric = [pd.api.types.is_numeric_dtype(d) and not pd.api.types.is_bool_dtype(d) for d in shown.dtypes]
         kinds = [' class="num"' if is_number else "" for is_number in numeric]
         head = "".join(f'<th scope="col"{k}>{escape(str(c))}</th>' for k, c in zip(kinds, shown.columns, strict=True))
