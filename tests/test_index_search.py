@@ -96,15 +96,24 @@ def test_text_that_is_nowhere_gives_an_empty_table(index):
     assert len(table) == 0 and list(table.columns) == list(index.search(text="gate").columns)
 
 
-def test_token(index):
+def test_token(index, model, sae):
     promoted = index.features["promoted"]
-    token = promoted[5][2]
-    table = index.search(token=token, n=64)
+    token = next(t for t in promoted[5] if t.isalpha())
+    loaded = sk.load_index(index.path)
+    table = loaded.search(token=token, n=64)
     assert set(table["feature"]) == {i for i in range(64) if token in promoted[i]}
     row = table[table["feature"] == 5].iloc[0]
     assert row["rank"] == promoted[5].index(token)
     assert row["effect"] == pytest.approx(dict(index.feature(5).promoted)[token])
     assert table["effect"].is_monotonic_decreasing
+    everything = index.search(token=token, n=64).set_index("feature")
+    W_dec, U = sae.W_dec.detach(), model.unembedding()
+    effects = W_dec @ (U - U.mean(1, keepdim=True))
+    column = effects[:, model.tokenize(token, bos=False)[0]]
+    assert len(everything) == 64 and everything.index[0] == int(column.argmax())
+    for i, row in everything.iterrows():
+        assert row["effect"] == pytest.approx(float(column[i]), abs=1e-5)
+        assert row["rank"] == int((effects[i] > column[i]).sum())
     with pytest.raises(UnknownNameError, match="unknown token 'zebra'"):
         index.search(token="zebra")
 

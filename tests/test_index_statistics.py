@@ -10,7 +10,7 @@ import torch
 
 from saekit.index.directions import logit_effects, neighbours
 from saekit.index.records import N_INTERVALS
-from saekit.index.statistics import N_BINS, Sparse, Tokens, summarise
+from saekit.index.statistics import N_BINS, Sparse, Tokens, endings, summarise
 from saekit.index.text import join_tokens, token_bytes
 
 N_FEATURES, N_WINDOWS, LENGTH = 23, 40, 16
@@ -31,7 +31,8 @@ def random_acts(seed: int = 0) -> tuple[np.ndarray, Tokens]:
     dense[:, 11] = np.round(dense[:, 11])  # many ties
     dense[:, 12] = 0
     dense[77, 12] = 3.0
-    return dense, Tokens(position, document, LENGTH)
+    ending = rng.integers(0, 60, 400).astype(np.uint64) << np.uint64(50)
+    return dense, Tokens(position, document, ending, LENGTH)
 
 
 def sparse_columns(dense: np.ndarray) -> Sparse:
@@ -95,7 +96,13 @@ def test_top_contexts_are_the_strongest_of_each_window_in_order(case):
         for position, value in zip(tokens.position.tolist(), dense[:, i].tolist(), strict=True):
             if value and (position // LENGTH not in best or value > best[position // LENGTH][0]):
                 best[position // LENGTH] = (value, position)
-        expected = sorted(best.values(), key=lambda pair: (-pair[0], pair[1]))[:6]
+        expected, endings_seen = [], set()
+        for value, position in sorted(best.values(), key=lambda pair: (-pair[0], pair[1])):
+            ending = int(tokens.ending[np.searchsorted(tokens.position, position)])
+            if ending not in endings_seen:
+                expected.append((value, position))
+            endings_seen.add(ending)
+        expected = expected[:6]
         got = contexts[(contexts["feature"] == i) & (contexts["interval"] == -1)]
         assert list(zip(got["activation"].tolist(), got["position"].tolist(), strict=True)) == expected
         assert got["rank"].tolist() == list(range(len(expected)))
@@ -134,13 +141,24 @@ def test_block_size_changes_nothing_and_seed_changes_the_sample():
 def test_every_firing_of_an_interval_is_equally_likely_to_be_sampled():
     n = 400
     dense = np.ones((n, 1), np.float32)  # one firing a window, all in the top interval
-    tokens = Tokens(np.arange(n, dtype=np.int64) * 4, np.zeros(n, np.int32), 4)
+    tokens = Tokens(np.arange(n, dtype=np.int64) * 4, np.zeros(n, np.int32), np.zeros(n, np.uint64), 4)
     columns, drawn = sparse_columns(dense), np.zeros(n)
     for seed in range(300):
         contexts = summarise(columns, tokens, n_top=1, n_per_interval=20, seed=seed).contexts
         drawn[contexts[contexts["interval"] == 9]["position"] // 4] += 1
     assert drawn.sum() == 300 * 20
     assert drawn.std() == pytest.approx(np.sqrt(300 * 0.05 * 0.95), rel=0.2)  # binomial
+
+
+def test_endings_are_equal_where_the_last_tokens_are():
+    tokens = np.random.default_rng(0).integers(0, 2, (30, 9))
+    got = endings(tokens, n=4)
+    seen: dict[tuple, int] = {}
+    for row in range(30):
+        for pos in range(9):
+            key = tuple(tokens[row, max(0, pos - 3) : pos + 1])
+            assert seen.setdefault(key, got[row, pos]) == got[row, pos]
+    assert len(set(seen.values())) == len(seen) == 2 + 4 + 8 + 16
 
 
 def test_logit_effects_match_the_dense_product():

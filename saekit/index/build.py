@@ -23,7 +23,7 @@ from . import directions, store
 from .parts import Encoder, Source, claim, encode_all, join_parts, progress_bar, refuse_other
 from .query import FeatureIndex
 from .records import N_INTERVALS
-from .statistics import N_BINS, Summary, Tokens, summarise
+from .statistics import N_BINS, Summary, Tokens, endings, summarise
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -53,8 +53,9 @@ def build_index(
 
     The corpus is run once, in windows of `length` tokens (Windows and caches keep their own). The SAE's token rule
     decides which tokens count; an SAE without one gets the default rule, found on the first windows. Stored for each
-    feature: statistics, histogram, the `n_top` strongest contexts (at most one a window), `n_per_interval` contexts
-    drawn with `seed` from each tenth of its range, logit effects, neighbours; and all activations.
+    feature: statistics, histogram, the `n_top` strongest contexts (at most one a window, and one of those that end in
+    the same tokens), `n_per_interval` contexts drawn with `seed` from each tenth of its range, logit effects,
+    neighbours; and all activations.
 
     A build that was stopped goes on where it was when it is called again; an `out` that holds the finished index of the
     same build is opened, not built again. resume=False begins anew. `hook_name` is needed only for an SAE that does not
@@ -168,7 +169,8 @@ def _write(out: Path, plan: dict[str, Any], encoder: Encoder, windows: Windows, 
     document = windows.documents.reshape(-1).numpy()[position]
     d_sae = int(sae.config.d_sae)
     columns = rows.transpose(d_sae)
-    tokens = Tokens(position, document, windows.length)
+    ending = endings(windows.tokens.numpy()).reshape(-1)[position]
+    tokens = Tokens(position, document, ending, windows.length)
     parameters = plan["parameters"]
     summary = summarise(columns, tokens, **parameters)
     (out / store.MANIFEST).unlink(missing_ok=True)

@@ -277,7 +277,7 @@ class FeatureIndex:
         - contrast=(positives, negatives): which fire on these texts and not on those, by the mean difference of their
           largest activations;
         - text: which fire where this text stands in the corpus and little elsewhere, ignoring case;
-        - token: which have this token among the ten they promote most.
+        - token: which promote this token most; without a model, which have it among the ten they promote most.
 
         The first two run the model and the SAE: those the index was built with, or those passed here, which must be the
         same ones (MismatchError). ConfigError for no question or several.
@@ -298,7 +298,8 @@ class FeatureIndex:
         if text is not None:
             return search.by_text(self, text, n)
         if token is not None:
-            return search.by_token(self, token, n)
+            known = (model or self.model) is not None and (sae or self.sae) is not None
+            return search.by_token(self, search.Runner.of(self, model, sae) if known else None, token, n)
         runner = search.Runner.of(self, model, sae)
         if prompt is not None:
             return search.by_prompt(self, runner, prompt, n)

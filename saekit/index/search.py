@@ -152,21 +152,41 @@ def by_text(index: FeatureIndex, text: str, n: int) -> pd.DataFrame:
     return _best(_with_index(index, table).drop(columns="index_max"), "score", n)
 
 
-def by_token(index: FeatureIndex, token: str, n: int) -> pd.DataFrame:
-    """feature, token, rank (0: promoted most) and effect, by effect.
+def by_token(index: FeatureIndex, runner: Runner | None, token: str, n: int) -> pd.DataFrame:
+    """feature, token, rank (0: the token it promotes most) and effect, by effect.
 
-    The token is taken as written when some feature promotes it so, else without regard to case and leading space.
+    With the model at hand all features compete; without, those that have the token among the ten stored. The token is
+    taken as written when it is one, else without regard to case and leading space.
     """
     ids = [i for i, shown in enumerate(index.vocabulary) if shown == token]
-    found = _promoting(index, ids)
-    if not len(found):
+    if not ids:
         folded = token.strip().casefold()
         ids = [i for i, shown in enumerate(index.vocabulary) if folded and shown.strip().casefold() == folded]
         if not ids:
             near = [s for s in index.vocabulary if folded[:3] and s.strip().casefold().startswith(folded[:3])]
             raise unknown_name("token", token, near, fix="search(text=...) finds text of several tokens in the corpus")
-        found = _promoting(index, ids)
+    found = _promoting(index, ids) if runner is None else _effects(index, runner, ids, n)
     return _best(_with_index(index, found.set_index("feature")).drop(columns="index_max"), "effect", n)
+
+
+@torch.inference_mode()
+def _effects(index: FeatureIndex, runner: Runner, ids: Sequence[int], n: int) -> pd.DataFrame:
+    """feature, token, rank, effect of the n features with the largest effect on the logit of any of these tokens."""
+    if not len(next(index.promoted_ids())[1]):  # what lies here has no effect on logits of its own
+        return _promoting(index, [])
+    U = runner.model.unembedding().float()
+    W_dec, mean = runner.sae.W_dec.detach().to(U.device, torch.float32), U.mean(1, keepdim=True)
+    best = (W_dec @ (U[:, list(ids)] - mean)).amax(1).topk(min(n, len(W_dec))).indices
+    effects = W_dec[best] @ (U - mean)
+    effect, which = effects[:, list(ids)].max(1)
+    return pd.DataFrame(
+        {
+            "feature": best.cpu().numpy(),
+            "token": [index.vocabulary[ids[int(w)]] for w in which],
+            "rank": (effects > effect[:, None]).sum(1).cpu().numpy(),
+            "effect": effect.cpu().numpy(),
+        }
+    )
 
 
 def _promoting(index: FeatureIndex, ids: Sequence[int]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from .records import N_INTERVALS
 
+N_SAME = 8  # tokens: of contexts that end in the same ones, only the strongest is among the top
 N_BINS = 50  # a multiple of N_INTERVALS, so that an interval is a whole number of bins
 
 
@@ -43,10 +44,11 @@ class Sparse(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """Where the evaluated tokens lie: flat position (window * length + pos, ascending) and document number of each."""
+    """Where the evaluated tokens lie, and what is needed to tell their contexts apart."""
 
-    position: np.ndarray  # Int64 [n_tokens]
+    position: np.ndarray  # Int64 [n_tokens]; flat: window * length + pos; ascending
     document: np.ndarray  # Int32 [n_tokens]; -1 for none
+    ending: np.ndarray  # UInt64 [n_tokens]; equal for tokens that end the same text: `endings`
     length: int
 
 
@@ -86,6 +88,23 @@ def bin_of(value: np.ndarray, maximum: np.ndarray) -> np.ndarray:
     return np.clip(np.ceil(ratio * N_BINS).astype(np.int64) - 1, 0, N_BINS - 1)
 
 
+def endings(tokens: np.ndarray, n: int = N_SAME) -> np.ndarray:
+    """For each token of windows [windows, length] a number that it shares with those that end the same n tokens.
+
+    >>> import numpy as np
+    >>> from saekit.index.statistics import endings
+    >>> one, other = endings(np.array([[1, 2, 3, 4], [9, 2, 3, 4]]), n=3)
+    >>> (one == other).tolist()
+    [False, False, False, True]
+    """
+    out = np.zeros(tokens.shape, np.uint64)
+    for back in reversed(range(min(n, tokens.shape[1]))):
+        shifted = np.zeros(tokens.shape, np.uint64)
+        shifted[:, back:] = tokens[:, : tokens.shape[1] - back] + 1
+        out = _scramble(out ^ shifted, 0)
+    return out
+
+
 def _blocks(start: np.ndarray, block_firings: int) -> Iterator[tuple[int, int]]:
     first, n = 0, len(start) - 1
     while first < n:
@@ -108,6 +127,7 @@ class _Block:
         self.local = np.repeat(np.arange(self.n), self.count)
         self.position = tokens.position[self.row]
         self.document = tokens.document[self.row].astype(np.int64)
+        self.ending = tokens.ending[self.row]
         self.window = self.position // tokens.length
         self.max = self._per_feature(np.maximum, self.value)
         self.bin = bin_of(self.value, self.max[self.local])
@@ -145,7 +165,10 @@ class _Block:
         return np.bincount(pairs[new] // width, minlength=self.n)
 
     def top(self, n: int) -> pd.DataFrame:
-        """The strongest firing of each window, the n strongest of those, first come first where they are equal."""
+        """The strongest firing of each window, the n strongest of those, first come first where they are equal.
+
+        Of those that end the same text only the first counts: a sentence that stands in many documents is shown once.
+        """
         starts = _changes(self.local, self.window)
         peak = np.maximum.reduceat(self.value, starts) if len(starts) else self.value
         segment = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(self.value)))
@@ -153,6 +176,9 @@ class _Block:
         at_peak = at_peak[_changes(segment[at_peak])]
         falling = ~self.value[at_peak].view(np.uint32)  # positive floats order as their bits do
         order = at_peak[_order(self.local[at_peak], falling.astype(np.uint64) << np.uint64(32))]
+        ending = self.ending[order]
+        same = _order(self.local[order], ending)
+        order = order[np.sort(same[_changes(self.local[order][same], ending[same])])]
         return self._frame(order, self.local, np.full(self.n, -1), n)
 
     def sampled(self, n: int, seed: int) -> pd.DataFrame:
