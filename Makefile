@@ -6,7 +6,7 @@ PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMPS  := $(VENV)/stamps
-PYTEST  := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
+PYTEST  := TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 NODE    := $(shell command -v node 2>/dev/null)
 NPM     := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix widgets
 
@@ -20,7 +20,7 @@ test: unit notebooks
 
 unit: $(STAMPS)/model $(STAMPS)/chromium $(STAMPS)/node
 	$(NPM) test
-	$(PYTEST) tests saekit --doctest-modules -n 2 --dist loadfile --durations 10
+	OMP_NUM_THREADS=1 $(PYTEST) tests saekit --doctest-modules -n 2 --dist loadfile --durations 10
 
 notebooks: $(STAMPS)/model
 	$(PYTEST) notebooks --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg -p no:cacheprovider
