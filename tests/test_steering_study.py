@@ -55,7 +55,10 @@ def test_repetition_counts_4_grams_seen_before() -> None:
 def test_negative_log_likelihood_is_that_of_each_token_given_all_before_it(which: str, request: Any) -> None:
     model = request.getfixturevalue(which)
     texts = [([0, 10, 11], [20, 21, 22]), ([0], [30]), ([0, 12], []), ([0, 50, 51, 52, 53], [60, 61, 62, 63, 64, 65])]
-    found = negative_log_likelihood(model, texts, batch_size=2)
+    texts += [([0, 10, 11], [40]), ([0, 10, 11], [41, 42, 43, 44, 45]), ([0, 10, 11], []), ([0, 12], [])]
+    n_done = []
+    found = negative_log_likelihood(model, texts, batch_size=3, on_progress=n_done.append)
+    assert sum(n_done) == len(texts)
     for (prompt, new), value in zip(texts, found, strict=True):
         if not new:
             assert math.isnan(value)
@@ -81,6 +84,7 @@ def test_bootstrap_resamples_groups_not_values() -> None:
     expected = stats.bootstrap((centres,), np.mean, method="percentile", n_resamples=5000, random_state=1)
     assert low == pytest.approx(expected.confidence_interval.low, abs=0.03)
     assert high == pytest.approx(expected.confidence_interval.high, abs=0.03)
+    assert bootstrap_mean([[0.0], [1.0] * 9]) == (0.0, 1.0)  # a resample of one group twice is that group's mean
     assert bootstrap_mean([[1.0, math.nan], [math.nan], [3.0]])[1] <= 3.0
     assert all(map(math.isnan, bootstrap_mean([[math.nan]])))
 
