@@ -66,4 +66,6 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as e:
-        raise FileError(f"{path} is not valid JSON: {e}", got=text[:80], fix="the file is damaged; write it again") from e
+        raise FileError(
+            f"{path} is not valid JSON: {e}", got=text[:80], fix="the file is damaged; write it again"
+        ) from e

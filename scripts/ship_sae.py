@@ -20,7 +20,8 @@ CARD = """# {name}
 | model | {model}, weight processing {processing} |
 | hook point | `{hook}` |
 | features | {d_sae:,}, rule {activation}, k {k} |
-| trained on | the demo corpus without its held-out tenth, which the model wrote itself ({n_documents:,} documents, {n_text:,} tokens), {n_tokens:,} tokens in all |
+| trained on | the demo corpus, which the model wrote itself, without its held-out tenth |
+| size | {n_documents:,} documents, {n_text:,} tokens; {n_tokens:,} tokens of training in all |
 | command | `make demo`, then `python scripts/ship_sae.py` |
 | seed | {seed} |
 | left out | {rule} |
@@ -43,7 +44,7 @@ def main(folder: str, cache: str, name: str) -> None:
     out = Path(sk.__file__).parent / "pretrained" / name
     sae.half().save(out)
     stored = sk.load_sae(out)
-    evaluation = sk.evaluate(sk.load_model(), stored, held_out.windows, n_tokens=20_000)
+    evaluation = sk.evaluate(sk.load_model(), stored, held_out.windows, n_tokens=6_000)
     config = stored.config
     text = CARD.format(
         name=name, model=config.model_name, processing=config.weight_processing, hook=config.hook_name,

@@ -74,9 +74,7 @@ class Sampler:
             p = f"model.layers.{i}."
             h = self.norm(x, p + "input_layernorm.weight")
             q, k, v = (
-                self.linear(h, p + f"self_attn.{m}_proj.weight")
-                .view(batch, n, -1, self.d_head)
-                .transpose(1, 2)
+                self.linear(h, p + f"self_attn.{m}_proj.weight").view(batch, n, -1, self.d_head).transpose(1, 2)
                 for m in "qkv"
             )
             self.k[i, :batch, :, start:end] = self.rotate(k, positions).bfloat16()
@@ -190,8 +188,10 @@ def main() -> None:
             n_tokens += len(tokenizer(records[-1]["text"], add_special_tokens=False)["input_ids"])
         seconds = time.time() - started
         left = seconds / (at + len(batch)) * (len(rows) - at - len(batch))
-        print(f"{len(records)} documents, {n_tokens} tokens, {n_tokens / seconds:.0f} tokens/s, {left / 60:.0f} min left",
-              flush=True)
+        print(
+            f"{len(records)} documents, {n_tokens} tokens, {n_tokens / seconds:.0f} tokens/s, {left / 60:.0f} min left",
+            flush=True,
+        )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(records), args.out, compression="zstd", compression_level=19)
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")

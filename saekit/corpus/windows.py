@@ -82,7 +82,11 @@ class Windows:
         >>> sk.tokenize(corpus, model, length=16).select([0]).documents.shape
         torch.Size([1, 16])
         """
-        at = rows if isinstance(rows, slice) else torch.as_tensor(rows)
+        at = (
+            rows
+            if isinstance(rows, slice)
+            else torch.as_tensor(rows if len(rows) else torch.empty(0, dtype=torch.long))
+        )
         documents = self.documents[at]
         present = torch.unique(documents[documents >= 0]).numpy()
         return Windows(self.tokens[at], documents, self.lengths[at], self.labels.loc[present])

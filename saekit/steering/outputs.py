@@ -49,7 +49,7 @@ def output_scores(
     token: give it with its leading space. The question goes through the chat template where the model has one. 0 is a
     feature that does nothing. Raises DataError without words or starts, and what `clamp` raises for features.
 
-    >>> sk.output_scores(model, sae, [3, 7], [" gate"], progress=False).columns.tolist()
+    >>> sk.output_scores(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], progress=False).columns.tolist()
     ['score', ' gate']
     """
     first = {word: model.tokenize(word, bos=False)[:1] for word in words}
