@@ -86,7 +86,7 @@ def run_demo(out: Path) -> Path:
         print(result)
     with step(f"9  How the answer follows the strength of feature {feature}"):
         study = dose_response(
-            model, sae, feature, PROMPTS, BRIDGE, STRENGTHS, controls=2, index=index, max_new_tokens=24, batch_size=6
+            model, sae, feature, PROMPTS, BRIDGE, STRENGTHS, controls=2, index=index, max_new_tokens=24
         )
         print(study)
         replies = side_by_side(study)

@@ -301,6 +301,9 @@ def load_model(
     TransformerBridge. The default needs the network once; `device="auto"` takes CUDA when it is there.
     compatibility_mode folds and centres the weights as TransformerLens' HookedTransformer did. Raises UnknownNameError
     for a model nobody knows, FileError for a damaged or missing file.
+
+    >>> sk.load_model(model.bridge).hook_width("blocks.1.hook_mlp_out")
+    32
     """
     from transformer_lens.model_bridge import TransformerBridge
 

@@ -7,20 +7,15 @@ batch of features: every row is the same text with another feature clamped. Know
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
-from ..sae import SAE
-from .edits import clamp
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from ..sae import SAE, TokenRule
+from .edits import Span, clamp
 
 STARTS = (
     ("Who are you?", "I am"),
@@ -59,7 +54,8 @@ def output_scores(
         raise ConfigError("batch_size is not positive", got=batch_size, accepted="1 or more")
     sae.check(model)
     features = [int(f) for f in features]
-    clamp(sae, dict.fromkeys(features, strength), unit="norm")  # refuses features the SAE does not have
+    edits = [(clamp(sae, {f: strength}, unit="norm"),) for f in features]
+    rule = TokenRule(special_ids=tuple(sorted(model.special_ids)))
     ids = torch.tensor([tokens[0] for tokens in first.values()])
     total = torch.zeros(len(features), len(words))
     with tqdm(total=len(features) * len(starts), unit="pass", desc="output scores", disable=not progress) as bar:
@@ -69,9 +65,10 @@ def output_scores(
             tokens = torch.tensor([model.tokenize(text)])
             clean = model.forward(tokens)[0][0, -1].log_softmax(-1)[ids]
             for at in range(0, len(features), batch_size):
-                part = features[at : at + batch_size]
-                hook = _one_feature_per_row(sae, part, strength, tokens)
-                logits, _ = model.forward(tokens.expand(len(part), -1), hooks=[(str(sae.config.hook_name), hook)])
+                part = edits[at : at + batch_size]
+                rows = tokens.expand(len(part), -1)
+                hooks = Span(rows, torch.ones_like(rows, dtype=torch.bool)).hooks(part, rule)
+                logits, _ = model.forward(rows, hooks=hooks)
                 total[at : at + len(part)] += (logits[:, -1].log_softmax(-1)[:, ids] - clean).float().cpu()
                 bar.update(len(part))
     table = pd.DataFrame(
@@ -79,23 +76,3 @@ def output_scores(
     ).astype(float)
     table.insert(0, "score", table.mean(axis=1))
     return table.sort_values("score", ascending=False, kind="stable")
-
-
-def _one_feature_per_row(
-    sae: SAE, features: Sequence[int], strength: float, tokens: Tensor
-) -> Callable[[Tensor], Tensor]:
-    """A hook that clamps features[i] in row i. The rows are the same text, so one of them is encoded for all."""
-    rule = sae.config.token_rule
-
-    def hook(x: Tensor) -> Tensor:
-        one = x[:1].flatten(2)
-        keep = torch.ones(one.shape[:2], dtype=torch.bool, device=x.device)
-        if rule is not None:
-            keep = rule.keep(tokens.to(x.device), one)
-        active = sae.encode(one[0].float())[:, list(features)]
-        change = (strength * one[0].float().norm(dim=-1, keepdim=True) - active) * keep[0][:, None]
-        moved = change.T.unsqueeze(-1) * sae.W_dec[list(features)].detach().unsqueeze(1)
-        out: Tensor = x + moved.to(x.dtype).view(x.shape)
-        return out
-
-    return hook
