@@ -177,7 +177,7 @@ def write_page(
         "## What it does to the model\n\nShare of answers to unrelated prompts that bring up a bridge, and how "
         "unlikely the unsteered model finds them.",
         study.plot(),
-        study.summary,
+        study.summary.round(3),
         f"### Answers at {strength:g} of the residual norm",
         replies,
     ]

@@ -75,13 +75,14 @@ def wilson_interval(n_hits: int, n: int, z: float = 1.959964) -> tuple[float, fl
     """The 95 % Wilson score interval of a proportion of n_hits among n > 0.
 
     >>> from saekit.steering.fluency import wilson_interval
-    >>> [round(v, 3) for v in wilson_interval(0, 10)]
-    [0.0, 0.278]
+    >>> wilson_interval(0, 10)[0], round(wilson_interval(0, 10)[1], 3)
+    (0.0, 0.278)
     """
     p = n_hits / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return 0.0 if n_hits == 0 else low, 1.0 if n_hits == n else high  # exactly, where rounding would leave 1e-17
 
 
 def bootstrap_mean(groups: Sequence[Sequence[float]], n_resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
