@@ -3,7 +3,7 @@ import torch
 
 import saekit as sk
 from conftest import HOOK, tiny_model
-from saekit.errors import ConfigError, ContextLengthError, DataError, FileError, UnknownNameError
+from saekit.errors import ConfigError, ContextLengthError, DataError, FileError, MismatchError, UnknownNameError
 
 
 def reference(model, tokens, name):
@@ -87,6 +87,18 @@ def test_compatibility_mode_is_noticed_and_changes_the_fingerprint():
     folded.bridge.enable_compatibility_mode()
     assert (plain.weight_processing, folded.weight_processing) == ("none", "compatibility")
     assert plain.fingerprint == before == tiny_model().fingerprint != tiny_model(seed=1).fingerprint
+
+
+def test_an_sae_refuses_a_model_of_the_same_name_with_other_weights():
+    plain, other = tiny_model(), tiny_model(seed=1)
+    sae = sk.SAE(sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=4, hook_name=HOOK, model_name=plain.name,
+                              model_fingerprint=plain.fingerprint))  # fmt: skip
+    sae.check(plain)
+    with pytest.raises(MismatchError, match="other weights"):
+        sk.highlight(other, sae, "a cat")
+    half = tiny_model()
+    half.bridge.original_model.bfloat16()
+    assert half.fingerprint == plain.fingerprint
 
 
 def test_wrong_uses_say_what_to_do(model, tmp_path):

@@ -155,7 +155,7 @@ def test_check_accepts_its_model_and_refuses_others():
         random_sae(**{**mine, "weight_processing": "compatibility"}).check(model)
     with pytest.raises(MismatchError, match=r"activations at b are of another width.*\n.*seen: +8\n.*accepted: 16"):
         random_sae().check(model, "b")
-    with pytest.warns(UserWarning, match="other weights than the model of that name"):
+    with pytest.raises(MismatchError, match=r"other weights than the model of that name[\s\S]*model_fingerprint=None"):
         random_sae(**{**mine, "model_fingerprint": "0" * 16}).check(model)
     random_sae(model_name="gpt2-small").check(type("M", (Model,), {"name": "openai-community/gpt2"})(), "a")
 

@@ -7,7 +7,6 @@ training loops or of how files are laid out (files.py).
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -255,11 +254,12 @@ class SAE(nn.Module):
                 fix="use the SAE at the hook point and on the model it was trained for",
             )  # fmt: skip
         if c.model_fingerprint is not None and not same_weights:
-            warnings.warn(
-                f"{model.name} has other weights than the model of that name this SAE was trained on "
-                "(fine-tuned, quantised or in another precision): its features may mean something else",
-                stacklevel=2,
-            )
+            raise MismatchError(
+                f"{model.name} has other weights than the model of that name this SAE was trained on",
+                got=model.fingerprint, accepted=c.model_fingerprint,
+                fix="load the weights it was trained on; to use it on these all the same (fine-tuned, quantised), "
+                "say so with sae.config = dataclasses.replace(sae.config, model_fingerprint=None)",
+            )  # fmt: skip
 
     def _rows(self, x: Tensor) -> Tensor:
         if x.shape[-1:] != (self.config.d_in,):
