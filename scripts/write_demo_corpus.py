@@ -31,14 +31,15 @@ MIN_P = 0.06
 
 
 class Sampler:
-    """A batch of seeded samples from a Hugging Face Llama model."""
+    """Batches of seeded samples from a Hugging Face Llama model, bridged or bare."""
 
     def __init__(self, hf_model: torch.nn.Module, max_len: int, batch: int) -> None:
         config = hf_model.config
         self.n_heads, self.n_kv = config.num_attention_heads, config.num_key_value_heads
         self.d_head, self.eps = config.head_dim, config.rms_norm_eps
         self.weights = {
-            name: p.detach() if p.ndim == 1 else p.detach().bfloat16() for name, p in hf_model.named_parameters()
+            name.replace("_original_component.", ""): p.detach() if p.ndim == 1 else p.detach().bfloat16()
+            for name, p in hf_model.named_parameters()
         }
         self.embed = self.weights["model.embed_tokens.weight"]
         self.n_layers = config.num_hidden_layers
