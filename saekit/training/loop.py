@@ -19,6 +19,7 @@ from ..errors import ConfigError, MismatchError
 from ..models import LanguageModel
 from ..sae import SAE, SAEConfig
 from .config import TrainConfig
+from .loggers import Logger, RunInfo, TrainedSAEs, Watch, checked, watched
 from .metrics import StepMetrics
 from .run_folder import RunFolder
 from .trainer import Trainer
@@ -28,7 +29,7 @@ from .trainer import Trainer
 def train(
     model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: SAEConfig, config: TrainConfig,
     hook_name: str | None = None, out: str | Path | None = None, resume: bool = True, progress: bool = True,
-    activations: ActivationCache | None = None,
+    activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
 ) -> SAE: ...  # fmt: skip
 
 
@@ -36,19 +37,20 @@ def train(
 def train(
     model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: Sequence[SAEConfig],
     config: TrainConfig, hook_name: str | None = None, out: str | Path | None = None, resume: bool = True,
-    progress: bool = True, activations: ActivationCache | None = None,
-) -> list[SAE]: ...  # fmt: skip
+    progress: bool = True, activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
+) -> TrainedSAEs: ...  # fmt: skip
 
 
 def train(
     model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: SAEConfig | Sequence[SAEConfig],
     config: TrainConfig, hook_name: str | None = None, out: str | Path | None = None, resume: bool = True,
-    progress: bool = True, activations: ActivationCache | None = None,
-) -> SAE | list[SAE]:  # fmt: skip
+    progress: bool = True, activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
+) -> SAE | TrainedSAEs:  # fmt: skip
     """A trained SAE, in the model's units, with where it came from in its config and its metrics in `.history`.
 
     `corpus` is text, token windows or cached activations (also as `activations`; the model may then be None, and
-    hook_name is the cache's). A list of configurations gives a list of SAEs trained on the same batches.
+    hook_name is the cache's). A list of configurations gives a list of SAEs trained on the same batches. `loggers`
+    (sk.TrainingMonitor() is one) are told of the start, every `log_every` steps and the end.
 
     With `out` the folder receives metrics.jsonl, checkpoints/ while the run lasts, and the SAE (one folder each for a
     list). The same call again goes on from the newest whole checkpoint, bit for bit on a CPU, and returns the SAE if
@@ -64,6 +66,7 @@ def train(
     (True, ['n_tokens', 'loss', 'mse'])
     """
     source = corpus if activations is None else activations
+    loggers = checked(loggers)
     batches = _batches(model, source, hook_name, config)
     single = isinstance(sae, SAEConfig)
     asked = [sae] if isinstance(sae, SAEConfig) else list(sae)
@@ -72,7 +75,9 @@ def train(
         raise ConfigError("no SAE to train", got=sae, accepted="an SAEConfig or a list of them")
     folder = RunFolder(out, configs, single)
     if resume and (done := folder.finished(config)) is not None:
-        return done[0] if single else done
+        with watched(loggers, RunInfo.of(configs, config, folder.rows, config.n_steps, folder.path)) as watch:
+            watch.status = "finished"
+        return done[0] if single else TrainedSAEs(done)
     trainers = [Trainer(SAE(c), config) for c in configs]
     state = folder.resume() if resume else None
     if state is not None:
@@ -86,13 +91,16 @@ def train(
             trainer.load_state_dict(saved)
     folder.start(anew=state is None)
     del state
-    saes = _run(trainers, batches, folder, config, progress)
-    return saes[0] if single else saes
+    run = RunInfo.of(configs, config, folder.rows, trainers[0].n_steps_done, folder.path)
+    with watched(loggers, run, trainers) as watch:
+        saes = _run(trainers, batches, folder, config, progress, watch)
+    return saes[0] if single else TrainedSAEs(saes)
 
 
 def _run(
-    trainers: list[Trainer], batches: ActivationBatches, folder: RunFolder, config: TrainConfig, progress: bool
-) -> list[SAE]:
+    trainers: list[Trainer], batches: ActivationBatches, folder: RunFolder, config: TrainConfig, progress: bool,
+    watch: Watch,
+) -> list[SAE]:  # fmt: skip
     from tqdm.auto import tqdm
 
     n_steps, every, first = config.n_steps, config.steps_between_checkpoints, trainers[0]
@@ -113,7 +121,9 @@ def _run(
                 if step % config.log_every == 0 or step == n_steps:
                     rate = (step - steps_before) * config.batch_size / (time.perf_counter() - began)
                     extra = {"tokens_per_second": round(rate)}
-                    folder.log([{"sae": i, **m.to_dict(), **extra} for i, m in enumerate(metrics)])
+                    rows = [{"sae": i, **m.to_dict(), **extra} for i, m in enumerate(metrics)]
+                    folder.log(rows)
+                    watch.log(rows)
                     bar.set_postfix_str(_postfix(metrics))
                 interrupted = asked_to_stop.is_set() and step < n_steps
                 if interrupted or (step % every == 0 and step < n_steps):
@@ -124,6 +134,7 @@ def _run(
                 x = None if interrupted or step == n_steps else next(batches, None)
         except KeyboardInterrupt:
             interrupted = True
+    watch.status = "interrupted" if interrupted else "finished"
     if not metrics and interrupted:
         raise KeyboardInterrupt
     last = dict(enumerate(metrics))  # empty when a checkpoint lay at the last step
