@@ -74,7 +74,7 @@ def test_imports_point_one_way(path):
 
 @pytest.mark.parametrize("library", ["transformer_lens", "anywidget", "circuitsvis"])
 def test_a_library_has_one_home(library):
-    home = "models.py" if library == "transformer_lens" else "widgets"
+    home = "models" if library == "transformer_lens" else "widgets"
     users = {
         p.relative_to(PACKAGE).parts[0]
         for p in modules()

@@ -21,11 +21,25 @@ def test_activations_equal_the_cache_of_a_whole_pass(request, which, name):
     assert torch.equal(got, want.flatten(2))
 
 
+@pytest.mark.parametrize("which", ["model", "llama"])
+def test_several_hook_points_stand_side_by_side_after_one_run(request, which, monkeypatch):
+    model = request.getfixturevalue(which)
+    tokens = torch.randint(4, 90, (3, 17), generator=torch.Generator().manual_seed(0))
+    names = ("blocks.1.mlp.hook_out", HOOK, "blocks.1.attn.hook_z", "blocks.0.mlp.hook_in")  # in no particular order
+    apart = torch.cat([model.activations(tokens, name) for name in names], dim=-1)
+    runs = []
+    real = type(model)._run
+    monkeypatch.setattr(type(model), "_run", lambda self, *a, **k: runs.append(1) or real(self, *a, **k))
+    assert torch.equal(model.activations(tokens, names), apart) and runs == [1]
+    assert model.hook_width(names) == apart.shape[-1] == 4 * 32
+
+
 def test_the_model_stops_at_the_hook(model):
     ran = []
     handle = model.bridge.blocks[1].register_forward_hook(lambda *_: ran.append(1))
     try:
         model.activations([[5, 6, 7]], HOOK)
+        model.activations([[5, 6, 7]], (HOOK, "blocks.0.mlp.hook_out", "embed.hook_out"))
         assert ran == []
         model.forward([[5, 6, 7]])
         assert ran == [1]
@@ -104,6 +118,15 @@ def test_an_sae_refuses_a_model_of_the_same_name_with_other_weights():
 def test_wrong_uses_say_what_to_do(model, tmp_path):
     with pytest.raises(UnknownNameError, match=r"unknown hook point .*did you mean 'blocks.0.hook_resid_post'"):
         model.activations([[1]], "blocks.0.hook_resid_pst")
+    with pytest.raises(UnknownNameError, match=r"unknown hook point .*did you mean 'blocks.0.hook_resid_post'"):
+        model.activations([[1]], (HOOK, "blocks.0.hook_resid_pst"))
+    with pytest.raises(ConfigError, match=r"a hook point is named twice"):
+        model.activations([[1]], (HOOK, HOOK))
+    for wrong in ([HOOK], (), None):
+        with pytest.raises(ConfigError, match=r"not a hook point[\s\S]*a tuple of names"):
+            model.activations([[1]], wrong)
+    with pytest.raises(MismatchError, match=r"do not stand side by side[\s\S]*blocks.0.attn.hook_pattern: \(1, 4, 9\)"):
+        model.activations([[1, 2, 3]], (HOOK, "blocks.0.attn.hook_pattern"))
     with pytest.raises(ContextLengthError, match=r"65 tokens[\s\S]*at most 64"):
         model.activations(torch.zeros(1, 65, dtype=torch.long), HOOK)
     with pytest.raises(DataError, match="no tokens"):

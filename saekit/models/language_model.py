@@ -1,8 +1,7 @@
-"""Language models: one small interface to a TransformerLens bridge. The only module that imports transformer_lens.
+"""What saekit asks of a language model: tokens, activations, logits and its unembedding.
 
-Everything else asks a LanguageModel for tokens, activations, logits and its unembedding. Weights stay as Hugging Face
-publishes them unless the bridge was put into compatibility mode; which of the two is recorded, because activations
-differ silently between them. Knows nothing of autoencoders.
+Weights stay as Hugging Face publishes them unless the bridge was put into compatibility mode; which of the two is
+recorded, because activations differ silently between them. Knows nothing of autoencoders.
 """
 
 from __future__ import annotations
@@ -11,18 +10,16 @@ import contextlib
 import copy
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .default_model import NAME as DEFAULT_NAME
-from .default_model import cache_dir, convert_gguf, default_model_folder
-from .errors import ConfigError, ContextLengthError, DataError, FileError, MismatchError, SaekitError, unknown_name
+from ..errors import ConfigError, ContextLengthError, DataError, MismatchError, unknown_name
+from .hooks import HookPoint, hook_names, hook_text
 
 Hook = Callable[[Tensor], Tensor | None]
 
@@ -162,57 +159,79 @@ class LanguageModel:
         """Every hook point's name, in the model's order."""
         return list(self.bridge.hook_dict)
 
-    def check_hook(self, hook_name: str) -> str:
-        """`hook_name` itself; UnknownNameError with the nearest name when the model has no such hook point.
+    def check_hook(self, hook_point: HookPoint) -> HookPoint:
+        """`hook_point` itself; UnknownNameError with the nearest name when the model has no such hook point.
 
         >>> model.check_hook("blocks.0.hook_resid_pots")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         saekit.errors.UnknownNameError: unknown hook point ...; did you mean ...?
         ...
         """
-        if hook_name not in self.bridge.hook_dict:
-            fix = f"model.hook_names() lists all; layers run from 0 to {self.n_layers - 1}"
-            raise unknown_name("hook point", hook_name, self.hook_names(), fix=fix)
-        return hook_name
+        for name in hook_names(hook_point):
+            if name not in self.bridge.hook_dict:
+                fix = f"model.hook_names() lists all; layers run from 0 to {self.n_layers - 1}"
+                raise unknown_name("hook point", name, self.hook_names(), fix=fix)
+        return hook_point
 
-    def hook_width(self, hook_name: str) -> int:
-        """The last dimension of the activation at a hook point: what an SAE there reads."""
-        if hook_name not in self._widths:
-            self._widths[hook_name] = int(self.activations([[0, 0]], hook_name).shape[-1])
-        return self._widths[hook_name]
+    def hook_width(self, hook_point: HookPoint) -> int:
+        """The last dimension of the activation at a hook point: what an SAE there reads. Of several, the sum.
+
+        >>> model.hook_width(("blocks.0.hook_resid_post", "blocks.1.mlp.hook_post"))
+        96
+        """
+        self.check_hook(hook_point)
+        for name in hook_names(hook_point):
+            if name not in self._widths:
+                self._widths[name] = int(self.activations([[0, 0]], name).shape[-1])
+        return sum(self._widths[name] for name in hook_names(hook_point))
 
     def activations(
         self,
         tokens: Int[Tensor, "batch pos"] | Sequence[Sequence[int]] | Sequence[int],
-        hook_name: str,
+        hook_name: HookPoint,
         attention_mask: Int[Tensor, "batch pos"] | Bool[Tensor, "batch pos"] | None = None,
     ) -> Float[Tensor, "batch pos d"]:
-        """Activations [batch, pos, d] at one hook point; the model runs only as far as the hook.
+        """Activations [batch, pos, d] at a hook point; the model runs once, and only as far as it must.
 
-        Head-shaped activations [batch, pos, head, d_head] come flattened over heads. Raises UnknownNameError for the
-        hook, ContextLengthError for too many tokens.
+        Several hook points, a tuple of names, come side by side along d. Head-shaped activations [batch, pos, head,
+        d_head] come flattened over heads. Raises UnknownNameError for the hook, ContextLengthError for too many tokens.
 
         >>> model.activations([1, 2, 3], "blocks.0.hook_resid_post").shape
         torch.Size([1, 3, 32])
+        >>> model.activations([1, 2, 3], ("blocks.0.hook_resid_post", "blocks.1.mlp.hook_post")).shape
+        torch.Size([1, 3, 96])
         """
         tokens = self._tokens(tokens)
-        got: list[Tensor] = []
+        names = hook_names(self.check_hook(hook_name))
+        got: dict[str, Tensor] = {}
 
-        def read(x: Tensor) -> None:
-            got.append(x)
-            raise _Reached
+        def reader(name: str) -> Hook:
+            def read(x: Tensor) -> None:
+                got[name] = x.flatten(2) if x.ndim > 3 else x
+                if len(got) == len(names):
+                    raise _Reached
+
+            return read
 
         with contextlib.suppress(_Reached):
-            self._run(tokens, [(self.check_hook(hook_name), read)], attention_mask=attention_mask)
-        if not got:
+            self._run(tokens, [(name, reader(name)) for name in names], attention_mask=attention_mask)
+        for name in names:
+            if name not in got:
+                raise MismatchError(
+                    f"{name} never fires in {self.name}",
+                    got=name,
+                    accepted="a hook point that runs in a plain forward pass",
+                    fix="use its canonical neighbour, e.g. hook_out",
+                )
+        if len(names) == 1:
+            return got[names[0]]
+        if len({x.shape[:-1] for x in got.values()}) > 1:
             raise MismatchError(
-                f"{hook_name} never fires in {self.name}",
-                got=hook_name,
-                accepted="a hook point that runs in a plain forward pass",
-                fix="use its canonical neighbour, e.g. hook_out",
-            )
-        x = got[0]
-        return x.flatten(2) if x.ndim > 3 else x
+                f"the activations at {hook_text(hook_name)} do not stand side by side",
+                got="; ".join(f"{name}: {tuple(x.shape)}" for name, x in got.items()),
+                accepted="hook points with one vector for each token", fix="leave the others out",
+            )  # fmt: skip
+        return torch.cat([got[name] for name in names], dim=-1)
 
     def forward(
         self,
@@ -286,107 +305,6 @@ class LanguageModel:
                 fix="shorten it, or cut it into windows with sk.tokenize",
             )
         return torch.as_tensor(tokens, dtype=torch.long, device=self.device)
-
-
-def load_model(
-    name: str | Path | Any = DEFAULT_NAME,
-    *,
-    device: str | torch.device = "auto",
-    dtype: torch.dtype = torch.float32,
-    compatibility_mode: bool = False,
-) -> LanguageModel:
-    """A LanguageModel.
-
-    `name` is the default model's name, any name or local folder that TransformerLens 4 boots, a .gguf file, or a ready
-    TransformerBridge. The default needs the network once; `device="auto"` takes CUDA when it is there.
-    compatibility_mode folds and centres the weights as TransformerLens' HookedTransformer did. Raises UnknownNameError
-    for a model nobody knows, FileError for a damaged or missing file.
-
-    >>> sk.load_model(model.bridge).hook_width("blocks.1.hook_mlp_out")
-    32
-    """
-    from transformer_lens.model_bridge import TransformerBridge
-
-    if isinstance(name, LanguageModel):
-        return name
-    if isinstance(name, TransformerBridge):
-        return LanguageModel(name, str(name.cfg.model_name).rstrip("/").rsplit("/", 1)[-1])
-    if not isinstance(name, (str, Path)):
-        raise ConfigError(
-            "not a model", got=type(name).__name__, accepted="a name, a folder, a .gguf file, a TransformerBridge"
-        )
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    label, source = _source(name)
-    try:
-        with _quiet(Path(source).is_dir()):
-            bridge = TransformerBridge.boot_transformers(str(source), device=where, dtype=dtype)
-    except SaekitError:
-        raise
-    except Exception as e:
-        if isinstance(name, Path) or Path(name).exists():
-            raise FileError(f"{name} holds no model that TransformerLens can boot: {e}", got=name) from e
-        reason = str(e).strip().split("\n")[0]
-        fix = f"pass one of these, a local folder or a .gguf file (the hub said: {reason})"
-        raise unknown_name("model", name, [DEFAULT_NAME, *_published_names()], fix=fix) from e
-    if compatibility_mode:
-        bridge.enable_compatibility_mode()
-    return LanguageModel(bridge, label)
-
-
-@contextlib.contextmanager
-def _quiet(local: bool) -> Iterator[None]:
-    """No progress bar for what is on the disk already; a download keeps its own."""
-    from transformers.utils import logging
-
-    if local and logging.is_progress_bar_enabled():
-        logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            logging.enable_progress_bar()
-    else:
-        yield
-
-
-def _source(name: str | Path) -> tuple[str, str | Path]:
-    """The name a model is known by, and the folder or hub name to boot."""
-    if str(name).lower() == DEFAULT_NAME:
-        return DEFAULT_NAME, default_model_folder()
-    path = Path(name).expanduser()
-    if str(name).lower().endswith(".gguf"):
-        if not path.is_file():
-            raise FileError(f"no file {name}", got=name, accepted="a .gguf file", fix="check the path")
-        return path.stem, _converted(path)
-    if isinstance(name, Path) or str(name).startswith((".", "/", "~")):
-        if not path.is_dir():
-            raise FileError(f"no folder {name}", got=name, accepted="a model folder in Hugging Face's format")
-        return path.resolve().name, path
-    return (path.resolve().name, path) if path.is_dir() else (str(name), str(name))
-
-
-def _converted(gguf: Path) -> Path:
-    """The cached safetensors folder of a .gguf file, converted the first time it is seen."""
-    import tempfile
-
-    from .default_model import damaged_file
-    from .files import sha256
-
-    folder = cache_dir() / "models" / f"{gguf.stem}-{sha256(gguf)[:12]}"
-    if folder.is_dir() and damaged_file(folder) is None:
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
-        convert_gguf(gguf, Path(part) / "new")
-        if folder.exists():
-            folder.rename(Path(part) / "damaged")
-        (Path(part) / "new").rename(folder)
-    return folder
-
-
-def _published_names() -> list[str]:
-    from transformer_lens.supported_models import MODEL_ALIASES, OFFICIAL_MODEL_NAMES
-
-    return [*OFFICIAL_MODEL_NAMES, *(alias for aliases in MODEL_ALIASES.values() for alias in aliases)]
 
 
 def _bytes_of_pieces() -> dict[str, int]:
