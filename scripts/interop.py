@@ -126,9 +126,7 @@ def keep(folder: Path) -> None:
 def trained(sk, rule, x):
     """A small SAE of the rule that has gone through training, normalisation and all; jumprelu is made by hand."""
     k = 6 if rule.endswith("topk") else None
-    sae = sk.SAE(
-        sk.SAEConfig(d_in=24, d_sae=96, activation=rule, k=k, hook_name="h", model_name="gpt2", l1_coefficient=0.5)
-    )
+    sae = sk.SAE(sk.SAEConfig(d_in=24, d_sae=96, activation=rule, k=k, hook_name="h", model_name="gpt2"))
     if rule == "jumprelu":
         with torch.no_grad():
             sae.threshold += torch.rand(96)

@@ -174,7 +174,11 @@ def test_altered_configuration_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("cfg", "message"),
     [
-        ({"architecture": "gated"}, r"does not read this architecture\n.*gated\n.*standard, topk, jumprelu"),
+        (
+            {"architecture": "temporal"},
+            r"does not read this architecture\n.*temporal\n.*standard, topk, jumprelu, gated",
+        ),
+        ({"architecture": "gated"}, r"tensors of a gated SAE\n.*missing: b_gate, b_mag, r_mag; unexpected: b_enc"),
         ({"normalize_activations": "layer_norm"}, "normalize_activations is not folded into the weights"),
         ({"reshape_activations": "hook_z"}, "reshape_activations is not folded"),
         ({"metadata": {}}, r"old layout\n.*missing"),

@@ -27,7 +27,9 @@ def _one_thread():
 
 
 def sae_of(activation="topk", d_in=16, d_sae=64, k=4, **fields):
-    k = k if activation != "relu" else None
+    k = k if activation.endswith("topk") else None
+    if k is not None:
+        fields.pop("sparsity_coefficient", None)
     return sk.SAE(sk.SAEConfig(d_in=d_in, d_sae=d_sae, activation=activation, k=k, **fields))
 
 
@@ -59,7 +61,7 @@ def trained(activation="topk", steps=30, config=None, batch_size=256, **fields):
 @pytest.mark.parametrize(("activation", "l1"), [("relu", 2.0), ("topk", 5.0), ("batchtopk", 5.0)])
 def test_known_features_are_found(activation, l1):
     batch, directions = superposition(d_in=32, n_features=64, active=3.0)
-    sae = sae_of(activation, d_in=32, d_sae=64, k=3, l1_coefficient=l1)
+    sae = sae_of(activation, d_in=32, d_sae=64, k=3, sparsity_coefficient=l1)
     trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=2000 * 256, batch_size=256, lr=3e-3))
     for _ in range(2000):
         metrics = trainer.step(batch())
@@ -82,7 +84,7 @@ def test_losses_are_those_of_the_golden_file(activation):
 
 @pytest.mark.parametrize("activation", RULES)
 def test_every_sae_that_leaves_is_in_the_models_units_with_unit_rows(activation):
-    trainer, metrics, batch = trained(activation, steps=200, l1_coefficient=1.0)
+    trainer, metrics, batch = trained(activation, steps=200, sparsity_coefficient=1.0)
     x = batch(2000)
     for sae in (trainer.sae, trainer.finish()):
         torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(64), rtol=1e-5, atol=1e-5)
@@ -105,7 +107,12 @@ def test_the_batchtopk_threshold_is_a_running_mean_of_the_smallest_kept(monkeypa
     trainer = sk.Trainer(sae_of("batchtopk"), sk.TrainConfig(n_tokens=400 * 64, batch_size=64))
     smallest = []
     forward = trainer._sae.training_forward
-    monkeypatch.setattr(trainer._sae, "training_forward", lambda x: smallest.append(forward(x).smallest) or forward(x))
+
+    def recorded(*batch):
+        smallest.append(forward(*batch).smallest)
+        return forward(*batch)
+
+    monkeypatch.setattr(trainer._sae, "training_forward", recorded)
     for _ in range(5):
         trainer.step(batch(64))
     assert len(set(smallest)) == 5
@@ -126,33 +133,33 @@ def test_the_gradient_along_a_decoder_row_is_removed(activation, monkeypatch):
 
 def test_relu_penalty_is_weighted_by_decoder_norms_and_ramped():
     batch, _ = superposition()
-    config = sk.TrainConfig(n_tokens=100 * 256, batch_size=256, l1_warmup_share=0.1)
-    trainer = sk.Trainer(sae_of("relu", l1_coefficient=3.0), config)
+    config = sk.TrainConfig(n_tokens=100 * 256, batch_size=256, sparsity_warmup_share=0.1)
+    trainer = sk.Trainer(sae_of("relu", sparsity_coefficient=3.0), config)
     for step in range(15):
         x = batch()
         if step == 0:
             assert trainer.step(x).loss > 0
             continue
-        z = (x - trainer._mean) * trainer._scale
+        z = trainer._normalisation.apply(x)
         inner = trainer._sae(z)
         mse = (z - inner.x_hat).square().sum(1).mean()
         l1 = (inner.feature_acts * trainer._sae.W_dec.norm(dim=1)).sum(1).mean()
         want = float((mse + 3.0 * min(1.0, step / 10) * l1).detach())
         metrics = trainer.step(x)
         assert metrics.loss == pytest.approx(want, rel=1e-4)
-        assert metrics.l1 == pytest.approx(float(l1.detach()), rel=1e-4)
+        assert metrics.penalty == pytest.approx(float(l1.detach()), rel=1e-4)
 
 
 def test_normalised_activations_have_mean_square_d_in():
     trainer, _, batch = trained(steps=1)
-    z = (batch(5000) - trainer._mean) * trainer._scale
+    z = trainer._normalisation.apply(batch(5000))
     assert float(z.square().sum(1).mean()) == pytest.approx(16, rel=0.1)
 
 
 def test_explained_variance_is_zero_for_the_mean_and_never_inflated():
     """Subtracting mean(x^2) in place of mean(x)^2 makes a useless SAE look good: data far from the origin shows it."""
     batch, _ = superposition()
-    sae = sae_of("relu", l1_coefficient=0.0)
+    sae = sae_of("relu", sparsity_coefficient=0.0)
     with torch.no_grad():
         sae.W_dec.zero_()
         x = batch(512)
@@ -176,7 +183,8 @@ def test_trainer_leaves_the_sae_it_was_given_alone():
 @pytest.mark.parametrize("activation", RULES)
 def test_a_trained_sae_can_be_trained_further(activation):
     trainer, metrics, batch = trained(activation, steps=300)
-    again = sk.Trainer(trainer.finish(), sk.TrainConfig(n_tokens=2560, batch_size=256, lr=1e-6, l1_warmup_share=0))
+    config = sk.TrainConfig(n_tokens=2560, batch_size=256, lr=1e-6, sparsity_warmup_share=0)
+    again = sk.Trainer(trainer.finish(), config)
     assert again.step(batch()).explained_variance == pytest.approx(metrics[-1].explained_variance, abs=0.08)
 
 

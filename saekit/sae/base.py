@@ -13,50 +13,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError, MismatchError
 from . import kernels
 from .batchtopk import BatchTopK
 from .config import SAEConfig
+from .gated import Gated
 from .jumprelu import JumpReLU
-from .kernels import Pattern, SparseActs
+from .kernels import SparseActs
+from .kl import KL
 from .relu import ReLU
-from .rule import ActivationRule
+from .rule import ActivationRule, TrainingForward
 from .topk import TopK
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RULES: dict[str, ActivationRule] = {"relu": ReLU(), "topk": TopK(), "batchtopk": BatchTopK(), "jumprelu": JumpReLU()}
+RULES: dict[str, ActivationRule] = {
+    "relu": ReLU(), "kl": KL(), "topk": TopK(), "batchtopk": BatchTopK(), "jumprelu": JumpReLU(), "gated": Gated(),
+}  # fmt: skip
 CHUNK_ELEMENTS = 2**24  # pre-activations held at once: 64 MB of float32
-SPARSE_BELOW = 0.04  # share of active features under which sums over the active ones beat a dense product
 
 
 @dataclass(frozen=True, eq=False)
 class SAEOutput:
     """What an SAE makes of activations: the reconstruction and the features, in the model's units."""
 
-    x_hat: Float[Tensor, "*batch d_in"]
+    x_hat: Float[Tensor, "*batch d_out"]
     feature_acts: Float[Tensor, "*batch d_sae"]
 
     def __repr__(self) -> str:
         l0 = float((self.feature_acts != 0).sum(-1).float().mean()) if self.feature_acts.numel() else 0.0
         return f"SAEOutput: x_hat {tuple(self.x_hat.shape)}, feature_acts {tuple(self.feature_acts.shape)}, l0 {l0:.1f}"
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingForward:
-    """One batch through an SAE by its training rule; gradients flow to the weights."""
-
-    x_hat: Float[Tensor, "n d_in"]
-    total: Float[Tensor, " d_sae"]
-    """Sum of each feature's activations over the batch; differentiable."""
-    counts: Int[Tensor, " d_sae"]
-    """Number of tokens each feature was active on."""
-    smallest: float | None
-    """The smallest activation that was kept; None when there was none."""
 
 
 class SAE(nn.Module):
@@ -69,6 +59,13 @@ class SAE(nn.Module):
     """
 
     threshold: Tensor
+    """Per feature, for the rules that have one; 0 for the others."""
+    r_mag: Tensor
+    """gated: logarithm of the magnitude path's scale over the gate's."""
+    b_mag: Tensor
+    """gated: bias of the magnitude path; b_enc is the gate's."""
+    W_skip: Tensor
+    """Transcoder with skip: [d_in, d_out]."""
 
     def __init__(self, config: SAEConfig) -> None:
         super().__init__()
@@ -77,22 +74,33 @@ class SAE(nn.Module):
         self.history: pd.DataFrame | None = None
         self.density: Tensor | None = None
         self.training_summary: dict[str, Any] = {}
-        rows = torch.randn(config.d_sae, config.d_in, generator=torch.Generator().manual_seed(config.seed))
-        rows = rows / rows.norm(dim=1, keepdim=True) * (1.0 if self.rule.unit_decoder else 0.1)
-        rows = rows.to(config.torch_dtype)
+        norm = 1.0 if self.rule.unit_decoder else 0.1
+        generator = torch.Generator().manual_seed(config.seed)
+        rows = _random_rows(config.d_sae, config.width_out, norm, generator).to(config.torch_dtype)
+        dtype, n = rows.dtype, config.d_sae
+        of_input = rows.clone()
+        if config.is_transcoder:  # what a feature reads and what it writes are two things
+            of_input = _random_rows(n, config.d_in, norm, generator).to(dtype)
         # W_enc lies in memory as [d_sae, d_in]: a feature's weights are one contiguous row for the sparse kernels.
-        self.W_enc = nn.Parameter(rows.clone().T)
+        self.W_enc = nn.Parameter(of_input.T)
         self.W_dec = nn.Parameter(rows)
-        self.b_enc = nn.Parameter(torch.zeros(config.d_sae, dtype=rows.dtype))
-        self.b_dec = nn.Parameter(torch.zeros(config.d_in, dtype=rows.dtype))
-        self.register_buffer("threshold", torch.zeros(config.d_sae, dtype=rows.dtype))
+        self.b_enc = nn.Parameter(torch.zeros(n, dtype=dtype))
+        self.b_dec = nn.Parameter(torch.zeros(config.width_out, dtype=dtype))
+        self.register_buffer("threshold", torch.zeros(n, dtype=dtype))
+        for name in self.rule.own_weights:
+            setattr(self, name, nn.Parameter(torch.zeros(n, dtype=dtype)))
+        if config.skip:
+            self.W_skip = nn.Parameter(torch.zeros(config.d_in, config.width_out, dtype=dtype))
 
     def __repr__(self) -> str:
         c = self.config
         k = f", k {c.k}" if c.k else ""
-        where = f"\n  {c.model_name or 'unknown model'} at {c.hook_name}" if c.hook_name else ""
+        hooks = c.hook_name if isinstance(c.hook_name, str) or not c.hook_name else " + ".join(c.hook_name)
+        to = f" -> {c.hook_out}" if c.hook_out else ""
+        where = f"\n  {c.model_name or 'unknown model'} at {hooks}{to}" if hooks else ""
         rule = f"\n  {c.token_rule.describe()}" if c.token_rule else ""
-        return f"SAE {c.activation}{k}: d_in {c.d_in}, d_sae {c.d_sae}, on {self.W_dec.device}{where}{rule}"
+        kind = "Transcoder" if c.is_transcoder else "Crosscoder" if c.is_crosscoder else "SAE"
+        return f"{kind} {c.activation}{k}: d_in {c.d_in}, d_sae {c.d_sae}, on {self.W_dec.device}{where}{rule}"
 
     @property
     def k(self) -> int:
@@ -102,19 +110,27 @@ class SAE(nn.Module):
         return self.config.k
 
     @property
+    def weight_names(self) -> tuple[str, ...]:
+        """The tensors that make up this SAE, by attribute."""
+        threshold = ("threshold",) if self.rule.has_threshold else ()
+        skip = ("W_skip",) if self.config.skip else ()
+        return tuple(dict.fromkeys(("W_enc", "W_dec", "b_enc", "b_dec", *threshold, *self.rule.own_weights, *skip)))
+
+    @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of the rule and every weight; the same after saving and loading."""
-        digest = hashlib.sha256(f"{self.config.activation} {self.config.k} {self.config.apply_b_dec_to_input}".encode())
-        for w in (self.W_enc, self.W_dec, self.b_enc, self.b_dec, self.threshold):
-            wide = w.detach().cpu().to(torch.promote_types(w.dtype, torch.float32)).contiguous()
-            digest.update(wide.numpy().tobytes())
+        digest = hashlib.sha256(f"{self.config.activation} {self.config.k} {self.config.subtracts_b_dec}".encode())
+        names = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold", *self.rule.own_weights)
+        for name in dict.fromkeys((*names, *(["W_skip"] if self.config.skip else []))):
+            w = getattr(self, name).detach().cpu()
+            digest.update(w.to(torch.promote_types(w.dtype, torch.float32)).contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     # ---- inference ----------------------------------------------------------------------------------------------
 
     def pre_acts(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
         """Pre-activations: (x - b_dec) @ W_enc + b_enc."""
-        return torch.addmm(self.b_enc, x - self.b_dec if self.config.apply_b_dec_to_input else x, self.W_enc)
+        return torch.addmm(self.b_enc, x - self.b_dec if self.config.subtracts_b_dec else x, self.W_enc)
 
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
         """Feature activations, in the model's units. MismatchError when the last dimension is not d_in.
@@ -138,7 +154,7 @@ class SAE(nn.Module):
         if not self.rule.elementwise:
             return self.encode(x)[:, chosen]
         x = self._rows(x)
-        x = x - self.b_dec if self.config.apply_b_dec_to_input else x
+        x = x - self.b_dec if self.config.subtracts_b_dec else x
         return self.rule.acts(torch.addmm(self.b_enc[chosen], x, self.W_enc[:, chosen]), self, chosen)
 
     def encode_sparse(self, x: Float[Tensor, "n d_in"]) -> SparseActs:
@@ -155,53 +171,53 @@ class SAE(nn.Module):
                 parts.append(SparseActs(token, feature, value, chunk.shape[0], self.config.d_sae))
         return SparseActs.cat(parts)
 
-    def decode(self, feature_acts: Float[Tensor, "*batch d_sae"] | SparseActs) -> Float[Tensor, "*batch d_in"]:
-        """The reconstruction x_hat = feature_acts @ W_dec + b_dec, in the model's units."""
+    def decode(
+        self, feature_acts: Float[Tensor, "*batch d_sae"] | SparseActs, x: Float[Tensor, "*batch d_in"] | None = None
+    ) -> Float[Tensor, "*batch d_out"]:
+        """The reconstruction x_hat = feature_acts @ W_dec + b_dec, in the model's units.
+
+        A transcoder with a skip adds x @ W_skip and needs `x`, what it has read; others take no notice of it.
+        """
         if isinstance(feature_acts, SparseActs):
-            return kernels.decode(feature_acts.value, feature_acts.pattern, self.W_dec) + self.b_dec
+            decoded = kernels.decode(feature_acts.value, feature_acts.pattern, self.W_dec)
+            return self.reconstruct(decoded, x)
         if feature_acts.shape[-1] != self.config.d_sae:
             raise MismatchError(
                 "feature_acts are of another width than this SAE", got=tuple(feature_acts.shape),
                 accepted=f"[..., {self.config.d_sae}]", fix="pass what encode() of this SAE returned",
             )  # fmt: skip
-        return feature_acts @ self.W_dec + self.b_dec
+        return self.reconstruct(feature_acts @ self.W_dec, x)
+
+    def reconstruct(self, decoded: Tensor, x: Tensor | None, frozen: bool = False) -> Float[Tensor, "*batch d_out"]:
+        """What the features have decoded, with b_dec and the skip added; `frozen`: without gradients to these."""
+        b_dec = self.b_dec.detach() if frozen else self.b_dec
+        if not self.config.skip:
+            return decoded + b_dec
+        if x is None:
+            raise ConfigError(
+                "this transcoder has a skip connection and reconstructs from x too", got="x=None",
+                accepted="the activations it has read", fix="call sae.decode(feature_acts, x), or sae(x).x_hat",
+            )  # fmt: skip
+        return decoded + b_dec + x.to(self.W_skip.dtype) @ (self.W_skip.detach() if frozen else self.W_skip)
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> SAEOutput:
         """Encodes and decodes."""
         acts = self.encode(x)
-        return SAEOutput(self.decode(acts), acts)
+        return SAEOutput(self.decode(acts, x), acts)
 
     # ---- training -----------------------------------------------------------------------------------------------
 
-    def training_forward(self, x: Float[Tensor, "n d_in"]) -> TrainingForward:
-        """One batch by the training rule, at the cost of the encoder product and the active features."""
-        if not self.rule.trainable:
-            raise ConfigError(
-                f"the {self.config.activation} rule is for loaded files", got=self.config.activation,
-                accepted="relu, topk or batchtopk", fix="train one of these",
-            )  # fmt: skip
+    def training_forward(
+        self, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"] | None = None
+    ) -> TrainingForward:
+        """One batch by the training rule; `target` is what to reconstruct, None for x itself."""
         if not bool(torch.isfinite(x).all()):
             bad = int((~torch.isfinite(x).all(dim=1)).sum())
             raise DataError(
                 "activations contain NaN or infinity", got=f"{bad} of {x.shape[0]} tokens in this batch",
                 fix="find the text that produces them, or load the model in float32",
             )  # fmt: skip
-        with torch.no_grad():
-            pre = self.pre_acts(x)
-            token, feature, value = self.rule.select_training(pre, self)
-        if value.numel() > SPARSE_BELOW * pre.numel() and self.config.activation == "relu":
-            return self._dense_forward(x)
-        pattern = Pattern(token, feature, x.shape[0], self.config.d_sae)
-        b_dec = self.b_dec if self.config.apply_b_dec_to_input else None
-        acts = kernels.pre_acts(value, pattern, x, self.W_enc, self.b_enc, b_dec)
-        x_hat = kernels.decode(acts, pattern, self.W_dec) + self.b_dec
-        total = acts.new_zeros(self.config.d_sae).index_add(0, feature, acts)
-        return TrainingForward(x_hat, total, pattern.counts, float(value.min()) if value.numel() else None)
-
-    def _dense_forward(self, x: Tensor) -> TrainingForward:
-        acts = self.pre_acts(x).relu()
-        counts = (acts > 0).sum(0)
-        return TrainingForward(acts @ self.W_dec + self.b_dec, acts.sum(0), counts, None)
+        return self.rule.training_forward(self, x, x if target is None else target)
 
     # ---- files and provenance -----------------------------------------------------------------------------------
 
@@ -272,6 +288,12 @@ class SAE(nn.Module):
     def _chunks(self, x: Tensor) -> Iterator[Tensor]:
         rows = max(256, CHUNK_ELEMENTS // self.config.d_sae)
         yield from torch.split(x, rows) if x.shape[0] else (x,)
+
+
+def _random_rows(n: int, width: int, norm: float, generator: torch.Generator) -> Tensor:
+    rows = torch.randn(n, width, generator=generator)
+    rows *= norm / rows.norm(dim=1, keepdim=True)
+    return rows
 
 
 def _base_name(name: str) -> str:

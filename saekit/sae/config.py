@@ -15,8 +15,11 @@ from torch import Tensor
 
 from ..errors import ConfigError, unknown_name
 
-Activation = Literal["relu", "topk", "batchtopk", "jumprelu"]
-ACTIVATIONS: tuple[str, ...] = ("relu", "topk", "batchtopk", "jumprelu")
+Activation = Literal["relu", "kl", "topk", "batchtopk", "jumprelu", "gated"]
+ACTIVATIONS: tuple[str, ...] = ("relu", "kl", "topk", "batchtopk", "jumprelu", "gated")
+PENALISED = ("relu", "kl", "jumprelu", "gated")
+WITH_K = ("topk", "batchtopk")
+HookPoint = str | tuple[str, ...]
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16,
 }  # fmt: skip
@@ -88,21 +91,40 @@ class SAEConfig:
     d_sae: int
     """Number of features."""
     activation: str = "batchtopk"
-    """The activation rule: relu, topk, batchtopk; jumprelu for files from elsewhere."""
+    """The activation rule: relu, kl, topk, batchtopk, jumprelu or gated; a file of saekit.sae each."""
     k: int | None = None
     """Active features per token: exactly (topk) or on average over a batch (batchtopk)."""
-    l1_coefficient: float = 5.0
-    """relu: weight of sum_i f_i ||W_dec_i|| where E||x - mean||^2 = d_in. 5: Anthropic, April 2024."""
+    matryoshka: tuple[int, ...] = ()
+    """topk, batchtopk: sizes of nested prefixes of the features that must each reconstruct x; the last is d_sae."""
+    multi_k_coefficient: float = 0.0
+    """topk: weight of a second reconstruction from 4 k features; 1/8 in Gao et al. 2024, appendix A.2."""
+    sparsity_coefficient: float | None = None
+    """relu, kl, jumprelu, gated: weight of the sparsity penalty where E||x - mean||^2 = d_in. None: the rule's own."""
+    target_l0: float | None = None
+    """relu, kl, jumprelu, gated: active features per token that the weight of the penalty is steered to."""
+    l0_penalty: str = "linear"
+    """jumprelu: "linear" in L0, or "quadratic", (L0 / target_l0 - 1)^2."""
+    bandwidth: float | None = None
+    """jumprelu: width of the kernel that gives thresholds a gradient, in units of the root mean square of
+    ||x - mean||. None: the rule's own."""
+    firing_rate: float | None = None
+    """kl: mean bounded activation that every feature is drawn to. None: 0.05, or what target_l0 asks for."""
     aux_coefficient: float = 1 / 32
     """topk, batchtopk: weight of the auxiliary loss on dead features (Gao et al. 2024, appendix A.2)."""
-    apply_b_dec_to_input: bool = True
-    """Whether b_dec is subtracted before encoding."""
+    apply_b_dec_to_input: bool | None = None
+    """Whether b_dec is subtracted before encoding. None: yes, but not for a transcoder, where it is of the output."""
+    d_out: int | None = None
+    """Transcoder: width of what it reconstructs. None: d_in."""
+    skip: bool = False
+    """Transcoder: whether x @ W_skip is added to the reconstruction (Paulo et al. 2025, arXiv:2501.18823)."""
     dtype: str = "float32"
     """Type of the weights in memory."""
     seed: int = 0
     """Seed of the initial weights."""
-    hook_name: str | None = None
-    """Full TransformerLens hook point the activations came from."""
+    hook_name: HookPoint | None = None
+    """Full TransformerLens hook point it reads; a tuple of them for a crosscoder, whose d_in is the sum of widths."""
+    hook_out: str | None = None
+    """Transcoder: the hook point it reconstructs. None: what it reads."""
     model_name: str | None = None
     """The model they came from."""
     model_fingerprint: str | None = None
@@ -123,23 +145,30 @@ class SAEConfig:
                 raise ConfigError(f"{name} is not a positive integer", got=value, accepted="an integer of at least 1")
         if self.activation not in ACTIVATIONS:
             raise unknown_name("activation rule", self.activation, ACTIVATIONS)
-        if self.activation in ("topk", "batchtopk"):
-            if not _is_count(self.k) or self.k > self.d_sae:  # type: ignore[operator]
-                raise ConfigError(
-                    f"k does not fit the {self.activation} rule", got=self.k,
-                    accepted=f"an integer from 1 to d_sae = {self.d_sae}", fix="pass k=32, say",
-                )  # fmt: skip
-        elif self.k is not None:
-            raise ConfigError(
-                f"the {self.activation} rule has no k", got=self.k, accepted="None",
-                fix="leave k out, or choose activation='topk' or 'batchtopk'",
-            )  # fmt: skip
-        for name in ("l1_coefficient", "aux_coefficient"):
-            value = getattr(self, name)
-            if not value >= 0:
-                raise ConfigError(f"{name} is negative", got=value, accepted="a number of at least 0")
+        self._check_sparsity()
+        self._check_ends()
         if self.dtype not in DTYPES:
             raise unknown_name("dtype", self.dtype, DTYPES)
+
+    @property
+    def width_out(self) -> int:
+        """Width of the reconstruction: d_out, or d_in where that is None."""
+        return self.d_in if self.d_out is None else self.d_out
+
+    @property
+    def is_transcoder(self) -> bool:
+        """Whether it reconstructs something else than it reads."""
+        return self.hook_out is not None or self.d_out is not None or self.skip
+
+    @property
+    def is_crosscoder(self) -> bool:
+        """Whether it reads several hook points."""
+        return isinstance(self.hook_name, tuple)
+
+    @property
+    def subtracts_b_dec(self) -> bool:
+        """Whether b_dec is subtracted before encoding."""
+        return not self.is_transcoder if self.apply_b_dec_to_input is None else self.apply_b_dec_to_input
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -150,21 +179,96 @@ class SAEConfig:
         """The configuration as JSON values."""
         out = {f.name: getattr(self, f.name) for f in fields(self)}
         out["token_rule"] = self.token_rule.to_dict() if self.token_rule else None
-        return out
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in out.items()}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> SAEConfig:
         """The configuration that `to_dict` wrote; unknown keys are an UnknownNameError."""
         known = {f.name for f in fields(cls)}
+        value = {("sparsity_coefficient" if n == "l1_coefficient" else n): v for n, v in value.items()}  # before 0.2
         for name in value:
             if name not in known:
                 raise unknown_name("SAEConfig field", name, sorted(known))
+        if value.get("activation") not in PENALISED:
+            value["sparsity_coefficient"] = None
         rule = value.get("token_rule")
+        value = {n: tuple(v) if isinstance(v, list) else v for n, v in value.items()}
         return cls(**{**value, "token_rule": TokenRule.from_dict(rule) if rule else None})
 
     def replace(self, **changes: Any) -> SAEConfig:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    def _check_sparsity(self) -> None:
+        rule = self.activation
+        if rule in WITH_K:
+            if not _is_count(self.k) or self.k > self.d_sae:  # type: ignore[operator]
+                raise ConfigError(
+                    f"k does not fit the {rule} rule", got=self.k,
+                    accepted=f"an integer from 1 to d_sae = {self.d_sae}", fix="pass k=32, say",
+                )  # fmt: skip
+        elif self.k is not None:
+            raise ConfigError(
+                f"the {rule} rule has no k", got=self.k, accepted="None",
+                fix="leave k out, or choose activation='topk' or 'batchtopk'",
+            )  # fmt: skip
+        for name, (default, rules) in _OPTIONS.items():
+            value = getattr(self, name)
+            if value != default and rule not in rules:
+                raise ConfigError(
+                    f"the {rule} rule has no {name}", got=value, accepted=f"it is an option of {', '.join(rules)}",
+                    fix=f"leave {name} out, or choose another activation",
+                )  # fmt: skip
+        for name in ("sparsity_coefficient", "aux_coefficient", "multi_k_coefficient"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ConfigError(f"{name} is negative", got=value, accepted="a number of at least 0")
+        for name, most in (("target_l0", self.d_sae), ("bandwidth", float("inf")), ("firing_rate", 1.0)):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < most:
+                raise ConfigError(f"{name} is out of range", got=value, accepted=f"a number between 0 and {most:g}")
+        if self.l0_penalty not in ("linear", "quadratic"):
+            raise unknown_name("l0_penalty", self.l0_penalty, ("linear", "quadratic"))
+        if self.l0_penalty == "quadratic" and self.target_l0 is None:
+            raise ConfigError(
+                "the quadratic L0 penalty needs its target", got="target_l0 = None", accepted="a number",
+                fix="pass target_l0=32, say",
+            )  # fmt: skip
+        sizes = self.matryoshka
+        if sizes and not (
+            all(_is_count(n) for n in sizes) and list(sizes) == sorted(set(sizes)) and sizes[-1] == self.d_sae
+        ):
+            raise ConfigError(
+                "matryoshka is not a list of nested prefix sizes", got=sizes,
+                accepted=f"rising positive integers that end with d_sae = {self.d_sae}",
+                fix=f"pass matryoshka=({self.d_sae // 4}, {self.d_sae // 2}, {self.d_sae}), say",
+            )  # fmt: skip
+
+    def _check_ends(self) -> None:
+        if self.d_out is not None and not _is_count(self.d_out):
+            raise ConfigError("d_out is not a positive integer", got=self.d_out, accepted="None, or at least 1")
+        if self.is_transcoder and self.apply_b_dec_to_input:
+            raise ConfigError(
+                "a transcoder's b_dec belongs to its output and cannot be subtracted from its input",
+                got="apply_b_dec_to_input=True", accepted="False or None", fix="leave it out",
+            )  # fmt: skip
+        if self.is_transcoder and self.is_crosscoder:
+            raise ConfigError(
+                "an SAE is a transcoder or a crosscoder, not both",
+                got=f"hook_name={self.hook_name}, hook_out={self.hook_out}",
+                accepted="several hook points in hook_name, or one and a hook_out", fix="leave one of them out",
+            )  # fmt: skip
+
+
+_OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "matryoshka": ((), WITH_K),
+    "multi_k_coefficient": (0.0, ("topk",)),
+    "sparsity_coefficient": (None, PENALISED),
+    "target_l0": (None, PENALISED),
+    "l0_penalty": ("linear", ("jumprelu",)),
+    "bandwidth": (None, ("jumprelu",)),
+    "firing_rate": (None, ("kl",)),
+}  # what each option is when it is left out, and the rules that have it
 
 
 def _is_count(value: object) -> bool:

@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.safetensors"
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
-ACTIVATION_OF = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu"}
+ACTIVATION_OF = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
+FILE_NAMES = {"gated": {"b_enc": "b_gate"}}  # where SAELens calls a tensor otherwise
 MIN_DENSITY = 1e-10
 
 
 def save_sae(sae: SAE, folder: str | Path) -> Path:
     """Writes `sae` into `folder` and returns it; one that lay there is replaced only by a complete one."""
     folder = Path(folder)
-    names = ["W_enc", "W_dec", "b_enc", "b_dec"] + (["threshold"] if sae.rule.has_threshold else [])
-    weights = {n: getattr(sae, n).detach().cpu().contiguous() for n in names}
+    called = FILE_NAMES.get(sae.rule.architecture, {})
+    weights = {called.get(n, n): getattr(sae, n).detach().cpu().contiguous() for n in sae.weight_names}
     with atomic_write(folder / WEIGHTS) as weights_part, atomic_write(folder / CONFIG) as config_part:
         _write(weights_part, to_bytes(weights))
         config = _to_saelens(sae, weights_hash=sha256(weights_part))
@@ -66,13 +67,14 @@ def load_sae(path_or_name: str | Path) -> SAE:
     config = _from_saelens(cfg, folder / CONFIG)
     own = (cfg.get("metadata") or {}).get("saekit") or {}
     weights = _read_weights(folder / WEIGHTS, own.get("weights_sha256"))
-    _check_tensors(weights, config, folder / WEIGHTS)
+    sae = SAE(config)
+    _check_tensors(weights, sae, folder / WEIGHTS)
     if cfg["architecture"] == "topk" and cfg.get("rescale_acts_by_decoder_norm"):
         _fold_rescaling(weights)
-    sae = SAE(config)
+    called = FILE_NAMES.get(cfg["architecture"], {})
     with torch.no_grad():
-        for name, tensor in weights.items():
-            getattr(sae, name).copy_(tensor)
+        for name in sae.weight_names:
+            getattr(sae, name).copy_(weights[called.get(name, name)])
     if own.get("fingerprint") not in (None, sae.fingerprint):
         raise FileError(
             f"{folder / CONFIG} does not describe the weights beside it", got=sae.fingerprint,
@@ -126,7 +128,7 @@ def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
     c = sae.config
     out: dict[str, Any] = {
         "architecture": sae.rule.architecture, "d_in": c.d_in, "d_sae": c.d_sae, "dtype": c.dtype, "device": "cpu",
-        "apply_b_dec_to_input": c.apply_b_dec_to_input, "normalize_activations": "none", "reshape_activations": "none",
+        "apply_b_dec_to_input": c.subtracts_b_dec, "normalize_activations": "none", "reshape_activations": "none",
     }  # fmt: skip
     if sae.rule.architecture == "topk":
         out |= {"k": c.k, "rescale_acts_by_decoder_norm": False}
@@ -219,15 +221,13 @@ def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
         ) from e  # fmt: skip
 
 
-def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) -> None:
-    d_in, d_sae = config.d_in, config.d_sae
-    shapes = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_enc": (d_sae,), "b_dec": (d_in,)}
-    if RULES[config.activation].has_threshold:
-        shapes["threshold"] = (d_sae,)
+def _check_tensors(weights: dict[str, Tensor], sae: SAE, path: Path) -> None:
+    called = FILE_NAMES.get(sae.rule.architecture, {})
+    shapes = {called.get(n, n): tuple(getattr(sae, n).shape) for n in sae.weight_names}
     missing, unexpected = sorted(shapes.keys() - weights.keys()), sorted(weights.keys() - shapes.keys())
     if missing or unexpected:
         raise FileError(
-            f"{path} does not hold the tensors of a {config.activation} SAE",
+            f"{path} does not hold the tensors of a {sae.config.activation} SAE",
             got=f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}",
             accepted=", ".join(shapes), fix=f"check that {CONFIG} belongs to this file",
         )  # fmt: skip

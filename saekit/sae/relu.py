@@ -1,7 +1,10 @@
 """The ReLU rule: every positive pre-activation is active; an L1 penalty keeps them few.
 
-The penalty is lambda * sum_i f_i ||W_dec_i||, so that decoder norms cannot dodge it. Source: Anthropic, Circuits
-Updates April 2024, "Update on how we train SAEs".
+    f = max(pre, 0)
+    loss = mean ||x - x_hat||^2 + lambda * mean sum_i f_i ||W_dec_i||
+
+The decoder norms stand in the penalty so that long rows cannot dodge it. Source: Anthropic, Circuits Updates April
+2024, "Update on how we train SAEs".
 """
 
 from __future__ import annotations
@@ -11,18 +14,20 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .rule import ActivationRule, nonzero
+from .pairs import pairs_where
+from .rule import ActivationRule, TrainingForward, nonzero
 
 if TYPE_CHECKING:
     from .base import SAE
 
 
 class ReLU(ActivationRule):
-    """f = max(pre, 0)."""
+    """f = max(pre, 0), with an L1 penalty."""
 
     architecture = "standard"
     unit_decoder = False
     auxiliary = False
+    penalty_coefficient = 5.0
 
     def acts(
         self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE, features: Int[Tensor, " d_sae"] | None = None
@@ -35,3 +40,14 @@ class ReLU(ActivationRule):
     ) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
         """Positive pre-activations as a list."""
         return nonzero(pre_acts.relu())
+
+    def training_forward(
+        self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
+    ) -> TrainingForward:
+        """The squared error, and sum_i f_i ||W_dec_i|| per token as the penalty."""
+        pre = sae.pre_acts(x)
+        pairs = pairs_where(pre > 0, pre, sae, x)
+        acts = pairs.pre.relu()
+        error = target - sae.reconstruct(pairs.decode(acts, sae.W_dec), x)
+        penalty = (pairs.sum_by_feature(acts) * sae.W_dec.norm(dim=1)).sum() / len(x)
+        return TrainingForward(error, error.square().sum(), pairs.counts(acts), penalty)

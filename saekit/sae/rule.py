@@ -1,4 +1,4 @@
-"""What an activation rule is: the step from pre-activations to a few active features.
+"""What an activation rule is: the step from pre-activations to a few active features, and the loss that teaches it.
 
 One file per rule. A rule reads weights only through the SAE it is given and keeps no state of its own.
 """
@@ -6,6 +6,7 @@ One file per rule. A rule reads weights only through the SAE it is given and kee
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -14,6 +15,22 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from .base import SAE
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingForward:
+    """One batch through an SAE by its training rule; gradients flow to the weights."""
+
+    error: Float[Tensor, "n d_out"]
+    """What the reconstruction leaves: target - x_hat."""
+    squared_error: Float[Tensor, ""]
+    """What is to be minimised of it, summed over the batch: ||error||^2, and what the rule adds."""
+    counts: Int[Tensor, " d_sae"]
+    """Number of tokens each feature was active on."""
+    penalty: Float[Tensor, ""] | None = None
+    """The sparsity penalty per token, before its coefficient; None for rules that choose a number of features."""
+    smallest: float | None = None
+    """The smallest activation that was kept, where the threshold is to follow it."""
 
 
 class ActivationRule(ABC):
@@ -29,7 +46,10 @@ class ActivationRule(ABC):
     """Whether at inference a feature's activation depends on its own pre-activation alone."""
     has_threshold: ClassVar[bool] = False
     """Whether inference uses `sae.threshold`."""
-    trainable: ClassVar[bool] = True
+    own_weights: ClassVar[tuple[str, ...]] = ()
+    """Vectors over features, besides b_enc, that training moves."""
+    penalty_coefficient: ClassVar[float | None] = None
+    """Weight of the sparsity penalty unless the configuration says otherwise; None where there is no penalty."""
 
     @abstractmethod
     def acts(
@@ -43,11 +63,11 @@ class ActivationRule(ABC):
     ) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
         """The non-zero numbers of `acts`: token, feature (ascending in both) and value."""
 
-    def select_training(
-        self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE
-    ) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
-        """What `select` gives, by the rule that holds within a training batch."""
-        return self.select(pre_acts, sae)
+    @abstractmethod
+    def training_forward(
+        self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
+    ) -> TrainingForward:
+        """One batch by the training rule: how well `target` (x itself, but for a transcoder) is reconstructed."""
 
 
 def nonzero(

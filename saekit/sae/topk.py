@@ -1,6 +1,11 @@
 """The TopK rule: the k largest pre-activations of each token are active, those of them that are positive.
 
-Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", arXiv:2406.04093, section 2.3.
+    f = relu(topk(pre))
+    loss = ||x - x_hat||^2 / ||x - mean||^2 + auxiliary loss (training/dead.py)
+
+With multi_k_coefficient c a second reconstruction, from the 4 k largest, adds c times its error, so that features mean
+something beyond the k-th too. Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", arXiv:2406.04093,
+section 2.3 and appendix A.2 (multi-TopK, c = 1/8).
 """
 
 from __future__ import annotations
@@ -11,10 +16,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .rule import ActivationRule
+from .nested import reconstruction
+from .pairs import SparsePairs
+from .rule import ActivationRule, TrainingForward
 
 if TYPE_CHECKING:
     from .base import SAE
+
+MULTIPLE = 4  # features of the second reconstruction, in multiples of k
 
 
 class TopK(ActivationRule):
@@ -36,12 +45,34 @@ class TopK(ActivationRule):
         self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE
     ) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
         """The k largest of each row as a list."""
-        n = pre_acts.shape[0]
-        value, feature = pre_acts.topk(sae.k, dim=1, sorted=False)
-        feature, order = feature.sort(dim=1)
-        value = value.gather(1, order).reshape(-1)
-        token = torch.arange(n, device=value.device).repeat_interleave(sae.k)
-        positive = value > 0
-        if bool(positive.all()):
-            return token, feature.reshape(-1), value
-        return token[positive], feature.reshape(-1)[positive], value[positive]
+        return largest_of_rows(pre_acts, sae.k)
+
+    def training_forward(
+        self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
+    ) -> TrainingForward:
+        """The squared error, and with multi_k_coefficient its like from 4 k features."""
+        with torch.no_grad():
+            pre = sae.pre_acts(x)
+            token, feature, value = self.select(pre, sae)
+        pairs = SparsePairs.of(sae, x, token, feature, value)
+        error, squared = reconstruction(sae, x, target, pairs, pairs.pre)
+        if c := sae.config.multi_k_coefficient:
+            with torch.no_grad():
+                chosen = largest_of_rows(pre, min(MULTIPLE * sae.k, sae.config.d_sae))
+            more = SparsePairs.of(sae, x, *chosen)
+            squared = squared + c * reconstruction(sae, x, target, more, more.pre)[1]
+        return TrainingForward(error, squared, pairs.pattern.counts)
+
+
+def largest_of_rows(
+    pre_acts: Float[Tensor, "n d_sae"], k: int
+) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
+    """Token, feature and value of the k largest of each row, those of them that are positive."""
+    value, feature = pre_acts.topk(k, dim=1, sorted=False)
+    feature, order = feature.sort(dim=1)
+    value = value.gather(1, order).reshape(-1)
+    token = torch.arange(pre_acts.shape[0], device=value.device).repeat_interleave(k)
+    positive = value > 0
+    if bool(positive.all()):
+        return token, feature.reshape(-1), value
+    return token[positive], feature.reshape(-1)[positive], value[positive]

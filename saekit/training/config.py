@@ -42,8 +42,13 @@ class TrainConfig:
     million (Gao et al. 2024, for runs of billions)."""
     grad_clip: float = 1.0
     """Largest norm of the gradient of all weights."""
-    l1_warmup_share: float = 0.05
-    """relu: share of the run over which the L1 penalty rises from 0 (Anthropic, April 2024)."""
+    sparsity_warmup_share: float = 0.05
+    """relu, kl, jumprelu, gated: share of the run over which the sparsity penalty rises from 0 (Anthropic, April
+    2024)."""
+    resample_every: int | None = None
+    """relu, kl, jumprelu, gated: steps between two resamplings of dead features (Bricken et al. 2023), the last before
+    the learning rate falls. None: never, as in Anthropic's April 2024 recipe. topk and batchtopk have the auxiliary
+    loss instead."""
     normalise: bool = True
     """Whether activations are centred and scaled to E||x - mean||^2 = d_in, by the first batch. Folded into the weights
     of every SAE that leaves training."""
@@ -59,7 +64,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("n_tokens", "batch_size", "log_every", "context_size", "buffer_tokens"):
             _at_least(self, name, 1)
-        for name in ("warmup_steps", "dead_after_tokens", "checkpoint_every"):
+        for name in ("warmup_steps", "dead_after_tokens", "checkpoint_every", "resample_every"):
             if getattr(self, name) is not None:
                 _at_least(self, name, 0 if name == "warmup_steps" else 1)
         if self.n_tokens < self.batch_size:
@@ -72,7 +77,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} is not positive", got=value, accepted="a number above 0")
-        for name in ("decay_share", "l1_warmup_share"):
+        for name in ("decay_share", "sparsity_warmup_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is not a share", got=getattr(self, name), accepted="a number from 0 to 1")
 

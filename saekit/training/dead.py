@@ -1,6 +1,7 @@
-"""Dead features: counting how long each has been silent, and the auxiliary loss that brings them back.
+"""Dead features: counting how long each has been silent, and two ways to bring them back.
 
-Source: Gao et al. 2024, arXiv:2406.04093, appendix A.2.
+The auxiliary loss, for topk and batchtopk: Gao et al. 2024, arXiv:2406.04093, appendix A.2. Resampling, for rules with
+a penalty: Bricken et al. 2023, "Towards Monosemanticity", appendix "Neuron resampling".
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Silence:
 
 
 def auxiliary_loss(
-    sae: SAE, x: Float[Tensor, "n d_in"], error: Float[Tensor, "n d_in"], dead: Int[Tensor, " n_dead"], k_aux: int
+    sae: SAE, x: Float[Tensor, "n d_in"], error: Float[Tensor, "n d_out"], dead: Int[Tensor, " n_dead"], k_aux: int
 ) -> Float[Tensor, ""]:
     """The share of the error left after the k_aux most active dead features have rebuilt what they can of it.
 
@@ -50,7 +51,7 @@ def auxiliary_loss(
     weights and nothing else. Dead features are few, so a dense product over them is cheaper than a sparse one.
     """
     error, x = error.detach(), x.detach()
-    if sae.config.apply_b_dec_to_input:
+    if sae.config.subtracts_b_dec:
         x = x - sae.b_dec.detach()
     pre = torch.addmm(sae.b_enc[dead], x, sae.W_enc.T[dead].T)
     if dead.numel() > k_aux:
@@ -59,3 +60,36 @@ def auxiliary_loss(
     rebuilt = pre.relu() @ sae.W_dec[dead]
     tiny = torch.finfo(error.dtype).tiny
     return (error - rebuilt).square().sum() / error.square().sum().clamp(min=tiny)
+
+
+@torch.no_grad()
+def resample(
+    sae: SAE, adam: torch.optim.Optimizer, x: Float[Tensor, "n d_in"], error: Float[Tensor, "n d_out"],
+    dead: Int[Tensor, " n_dead"], seed: int,
+) -> None:  # fmt: skip
+    """Points dead features at what the others reconstruct worst, in place; the optimiser forgets them.
+
+    A token is drawn for each with a chance that grows with its squared loss, ||error||^4. The decoder row becomes the
+    token's error, at the norm the rows of living features have; the encoder row what was read there, at a fifth of the
+    mean norm of living features, so that the newcomer disturbs little. Biases begin at 0.
+    """
+    alive = torch.ones(sae.config.d_sae, dtype=torch.bool, device=x.device)
+    alive[dead] = False
+    chance = error.square().sum(1).square().double()
+    if not len(dead) or not bool(alive.any()) or not float(chance.sum()) > 0:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.multinomial(chance.cpu(), len(dead), replacement=True, generator=generator).to(x.device)
+    rows = error[drawn] / error[drawn].norm(dim=1, keepdim=True)
+    read = rows
+    if sae.config.is_transcoder:
+        read = (x - x.mean(0))[drawn]
+        read = read / read.norm(dim=1, keepdim=True).clamp(min=torch.finfo(read.dtype).tiny)
+    sae.W_dec[dead] = rows * (1.0 if sae.rule.unit_decoder else sae.W_dec[alive].norm(dim=1).mean())
+    sae.W_enc.T[dead] = read * 0.2 * sae.W_enc.T[alive].norm(dim=1).mean()
+    for name in ("b_enc", *sae.rule.own_weights):
+        getattr(sae, name)[dead] = 0.0
+    for name in ("W_dec", "W_enc", "b_enc", *sae.rule.own_weights):
+        moments = adam.state[getattr(sae, name)]
+        for moment in (moments["exp_avg"], moments["exp_avg_sq"]) if moments else ():
+            (moment.T if name == "W_enc" else moment)[dead] = 0.0

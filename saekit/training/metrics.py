@@ -26,8 +26,10 @@ class StepMetrics:
     """Features silent for longer than TrainConfig.dead_after_tokens."""
     aux_loss: float
     """Share of the error the dead features leave; 0 while none is dead."""
-    l1: float
-    """sum_i f_i ||W_dec_i|| per token, in normalised units."""
+    penalty: float
+    """The rule's sparsity penalty per token, in normalised units, before its coefficient; 0 for topk and batchtopk."""
+    coefficient: float
+    """What the penalty was multiplied by; 0 for topk and batchtopk."""
     lr: float
     """Learning rate of the step."""
     grad_norm: float

@@ -3,15 +3,16 @@
 A Trainer works on a copy of the SAE it is given, in normalised units; `trainer.sae` is that copy as anyone may have it,
 with the normalisation folded into its weights. It knows nothing of models, text or files.
 
-Choices: loss of topk and batchtopk is the unexplained share of the batch's variance plus the auxiliary loss of Gao et
-al. 2024; their decoder rows stay at unit norm, with the part of the gradient along the row taken out before Adam sees
-it. relu follows Anthropic's April 2024 update. Adam's epsilon is the 6.25e-10 of Gao et al.: gradients of rare features
-are small.
+Choices: rules that choose a number of features minimise the unexplained share of the batch's variance, plus the
+auxiliary loss of Gao et al. 2024; rules with a penalty minimise the squared error per token plus the penalty, as their
+papers do. Where decoder rows are held at unit norm, the part of the gradient along the row is taken out before Adam
+sees it. Adam's epsilon is the 6.25e-10 of Gao et al.: gradients of rare features are small.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,11 +20,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import DataError, MismatchError
-from ..sae import SAE, TrainingForward, fold_decoder_norms, fold_normalisation, unfold_normalisation
+from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation
+from ..sae.jumprelu import bandwidth
 from .config import TrainConfig, difference, peak_lr
-from .dead import Silence, auxiliary_loss
+from .dead import Silence, auxiliary_loss, resample
 from .metrics import StepMetrics
-from .schedules import learning_rate, ramp
+from .schedules import learning_rate
+from .sparsity import Sparsity
 
 THRESHOLD_MEMORY = 100  # steps, or a twentieth of a short run, over which the batchtopk threshold is averaged
 DENSITY_SHARE = 0.2  # firing frequencies are counted over the last fifth of a run
@@ -33,6 +36,8 @@ class Trainer:
     """Trains an SAE batch by batch; the SAE it was given stays as it is.
 
     An SAE whose biases are all zero counts as new, and its b_dec begins at the geometric median of the first batch.
+    `blocks` are the widths of the hook points a crosscoder reads, one after the other: each is normalised alone, so
+    that none drowns another (topk has one scale for all, since its choice depends on it).
 
     >>> trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=640, batch_size=64))
     >>> for _ in range(10):
@@ -41,57 +46,75 @@ class Trainer:
     (10, 4.0, 64)
     """
 
-    def __init__(self, sae: SAE, config: TrainConfig) -> None:
+    def __init__(self, sae: SAE, config: TrainConfig, blocks: Sequence[int] | None = None) -> None:
+        c = sae.config
         self.config = config
         self.device = config.torch_device
         self.n_steps_done = 0
         self.n_tokens_done = 0
+        self._blocks = [c.d_in] if blocks is None or c.activation == "topk" else list(blocks)
+        if sum(self._blocks) != c.d_in:
+            raise MismatchError("the widths of the hook points do not add up", got=blocks, accepted=f"d_in = {c.d_in}")
         self._new = not bool(sae.b_enc.any()) and not bool(sae.b_dec.any())
         self._sae = copy.deepcopy(sae).to(self.device).requires_grad_(True)
-        self._mean = torch.zeros_like(self._sae.b_dec, requires_grad=False)
-        self._scale = 1.0
-        self._weights = [self._sae.W_enc, self._sae.W_dec, self._sae.b_enc, self._sae.b_dec]
+        self._normalisation = _identity(self._sae)
+        self._weights = [getattr(self._sae, n) for n in sae.weight_names if n in dict(sae.named_parameters())]
         self._adam = torch.optim.Adam(self._weights, lr=0.0, betas=(0.9, 0.999), eps=6.25e-10, fused=True)
-        self._silence = Silence(sae.config.d_sae, self.device)
-        self._peak = peak_lr(sae.config, config)
+        self._silence = Silence(c.d_sae, self.device)
+        self._sparsity = Sparsity(c, config)
+        self._peak = peak_lr(c, config)
         n = config.n_steps
         self._warmup = min(1000, n // 20) if config.warmup_steps is None else config.warmup_steps
-        self._k_aux = min(512, max(1, sae.config.d_in // 2))
+        self._k_aux = min(512, max(1, c.width_out // 2))
 
     @property
     def sae(self) -> SAE:
         """The SAE as trained so far, normalisation folded in: features and x_hat in the model's units. A new copy."""
         out = self._sae if self._sae.rule.unit_decoder else fold_decoder_norms(self._sae)
-        out = fold_normalisation(out, self._mean, self._scale).requires_grad_(False)
-        density = self._silence.density()
+        out = fold_normalisation(out, self._normalisation).requires_grad_(False)
+        density = self.density
         out.density = None if density is None else density.cpu()
         return out
+
+    @property
+    def density(self) -> Float[Tensor, " d_sae"] | None:
+        """Share of tokens each feature fired on, over the last fifth of the run once that is reached; None at first."""
+        return self._silence.density()
 
     def finish(self) -> SAE:
         """The trained SAE on the CPU, normalisation folded in. The trainer may go on afterwards."""
         return self.sae.cpu()
 
-    def step(self, x: Float[Tensor, "batch d_in"]) -> StepMetrics:
-        """Moves the weights by one batch of activations in the model's units.
+    def step(self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None = None) -> StepMetrics:
+        """Moves the weights by one batch of activations in the model's units; `target` is what a transcoder writes.
 
         Raises DataError for NaN or infinity and MismatchError for another width; the weights then stay as they were.
         """
-        x = self._checked(x)
+        x = self._checked(x, self._sae.config.d_in, "reads")
+        if self._sae.config.is_transcoder:
+            if target is None or len(target) != len(x):
+                raise MismatchError(
+                    "a transcoder learns from pairs", got="no target" if target is None else tuple(target.shape),
+                    accepted="as many activations of its output as of its input", fix="pass step(x, target)",
+                )  # fmt: skip
+            target = self._checked(target, self._sae.config.width_out, "writes")
+        elif target is not None:
+            raise MismatchError("only a transcoder has a target", got=tuple(target.shape), fix="pass step(x)")
         if self.n_steps_done == 0:
-            self._begin(x)
-        x = (x - self._mean) * self._scale
-        out = self._sae.training_forward(x)
-        error = x - out.x_hat
-        squared = error.square().sum()
-        variance = float((x - x.mean(0)).square().sum())
-        l1 = (out.total * self._sae.W_dec.norm(dim=1)).sum() / len(x) if self._is_relu else out.total.sum() / len(x)
+            self._begin(x, target)
+        x = self._normalisation.apply(x)
+        goal = x if target is None else self._normalisation.apply_to_output(target)
+        out = self._sae.training_forward(x, goal)
+        error = out.error.detach()
+        squared = float(error.square().sum())
+        variance = float((goal - goal.mean(0)).square().sum())
         dead = self._silence.dead(self.config.dead_after)
-        aux: Tensor | None = None
-        if self._is_relu:
-            rise = ramp(self.n_steps_done, n_steps=self.config.n_steps, share=self.config.l1_warmup_share)
-            loss = squared / len(x) + self._sae.config.l1_coefficient * rise * l1
+        coefficient, aux = 0.0, None
+        if out.penalty is not None:
+            coefficient = self._sparsity.at(self.n_steps_done)
+            loss = out.squared_error / len(x) + coefficient * out.penalty
         else:
-            loss = squared / max(variance, torch.finfo(x.dtype).tiny)
+            loss = out.squared_error / max(variance, torch.finfo(x.dtype).tiny)
             if dead.numel() and self._sae.config.aux_coefficient:
                 aux = auxiliary_loss(self._sae, x, error, dead, self._k_aux)
                 loss = loss + self._sae.config.aux_coefficient * aux
@@ -103,24 +126,21 @@ class Trainer:
             )  # fmt: skip
         loss.backward()  # type: ignore[no-untyped-call]
         lr, grad_norm = self._update()
-        self._after(out, len(x))
+        self._after(out, x, dead)
         return StepMetrics(
             step=self.n_steps_done, n_tokens=self.n_tokens_done, loss=loss_value, lr=lr, grad_norm=grad_norm,
-            mse=float(squared.detach()) / len(x) / self._scale**2, l0=float(out.counts.sum()) / len(x),
-            explained_variance=1.0 - float(squared.detach()) / variance if variance > 0 else float("nan"),
-            dead_features=dead.numel(), aux_loss=0.0 if aux is None else float(aux.detach()), l1=float(l1.detach()),
+            mse=self._in_model_units(error), l0=float(out.counts.sum()) / len(x),
+            explained_variance=1.0 - squared / variance if variance > 0 else float("nan"),
+            dead_features=dead.numel(), aux_loss=0.0 if aux is None else float(aux.detach()),
+            penalty=0.0 if out.penalty is None else float(out.penalty.detach()), coefficient=coefficient,
         )  # fmt: skip
 
     # ---- parts of a step ----------------------------------------------------------------------------------------
 
-    @property
-    def _is_relu(self) -> bool:
-        return self._sae.config.activation == "relu"
-
-    def _checked(self, x: Tensor) -> Tensor:
-        if x.ndim != 2 or x.shape[1] != self._sae.config.d_in or not len(x):
+    def _checked(self, x: Tensor, width: int, does: str) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != width or not len(x):
             raise MismatchError(
-                "a batch does not fit this SAE", got=tuple(x.shape), accepted=f"[batch, {self._sae.config.d_in}]",
+                "a batch does not fit this SAE", got=tuple(x.shape), accepted=f"[batch, {width}], what it {does}",
                 fix="pass activations of the hook point the SAE is for",
             )  # fmt: skip
         x = x.detach().to(device=self.device, dtype=self._sae.W_enc.dtype)
@@ -134,18 +154,26 @@ class Trainer:
             )  # fmt: skip
         return x
 
+    def _in_model_units(self, error: Tensor) -> float:
+        """Mean squared length of an error, in the units the activations came in."""
+        return float((error / self._normalisation.of_output[1]).square().sum()) / len(error)
+
     @torch.no_grad()
-    def _begin(self, x: Tensor) -> None:
+    def _begin(self, x: Tensor, target: Tensor | None) -> None:
         """Takes normalisation and the first b_dec from the first batch."""
+        sae = self._sae
         if self.config.normalise:
-            self._mean = x.mean(0)
-            variance = (x - self._mean).square().sum(1).mean()
-            self._scale = float((x.shape[1] / variance) ** 0.5) if variance > 0 else 1.0
-        if self._new:
-            self._sae.b_dec.copy_(geometric_median((x - self._mean) * self._scale))
-        else:
-            normalised = unfold_normalisation(self._sae, self._mean, self._scale)
-            self._sae.load_state_dict(normalised.state_dict())
+            mean_out, scale_out = (None, None) if target is None else _standard(target, [sae.config.width_out])
+            mean, scale = _standard(x, self._blocks)
+            self._normalisation = Normalisation(mean=mean, scale=scale, mean_out=mean_out, scale_out=scale_out)
+        norm = self._normalisation
+        if not self._new:
+            sae.load_state_dict(fold_normalisation(sae, norm.inverse()).state_dict())
+            return
+        goal = norm.apply(x) if target is None else norm.apply_to_output(target)
+        sae.b_dec.copy_(geometric_median(goal))
+        if "threshold" in sae.rule.own_weights:
+            sae.threshold.fill_(bandwidth(sae))
 
     @torch.no_grad()
     def _update(self) -> tuple[float, float]:
@@ -163,19 +191,27 @@ class Trainer:
         self._adam.zero_grad(set_to_none=True)
         if self._sae.rule.unit_decoder:
             W_dec.div_(W_dec.norm(dim=1, keepdim=True))
+        if "threshold" in self._sae.rule.own_weights:
+            self._sae.threshold.clamp_(min=0.0)
         return lr, grad_norm
 
-    def _after(self, out: TrainingForward, n: int) -> None:
-        """Bookkeeping: threshold, silence, counters."""
-        if self._sae.rule.has_threshold and out.smallest is not None:
-            memory = min(THRESHOLD_MEMORY, max(1, self.config.n_steps // 20))
+    def _after(self, out: TrainingForward, x: Tensor, dead: Tensor) -> None:
+        """Bookkeeping: threshold, coefficient, dead features, counters."""
+        n, n_steps = len(x), self.config.n_steps
+        if out.smallest is not None:
+            memory = min(THRESHOLD_MEMORY, max(1, n_steps // 20))
             share = 1.0 / min(self.n_steps_done + 1, memory)
             self._sae.threshold.lerp_(torch.full_like(self._sae.threshold, out.smallest), share)
+        self._sparsity.update(self.n_steps_done, float(out.counts.sum()) / n)
         self.n_steps_done += 1
         self.n_tokens_done += n
-        if self.n_steps_done == int((1 - DENSITY_SHARE) * self.config.n_steps):
+        if self.n_steps_done == int((1 - DENSITY_SHARE) * n_steps):
             self._silence.restart()
         self._silence.update(out.counts, n)
+        every, last = self.config.resample_every, (1 - self.config.decay_share) * n_steps
+        if every and out.penalty is not None and self.n_steps_done % every == 0 and self.n_steps_done <= last:
+            resample(self._sae, self._adam, x, out.error.detach(), dead, self.config.seed + self.n_steps_done)
+            self._silence.n_silent[dead] = 0
 
     # ---- state --------------------------------------------------------------------------------------------------
 
@@ -183,10 +219,10 @@ class Trainer:
         """All that `load_state_dict` needs to go on bit for bit; copies, so later steps do not change them."""
         state = {
             "sae_config": self._sae.config.to_dict(), "train_config": self.config.to_dict(),
-            "n_steps_done": self.n_steps_done, "n_tokens_done": self.n_tokens_done,
-            "sae": self._sae.state_dict(), "adam": self._adam.state_dict(), "mean": self._mean, "scale": self._scale,
-            "new": self._new, "n_silent": self._silence.n_silent, "n_fired": self._silence.n_fired,
-            "n_counted": self._silence.n_counted,
+            "n_steps_done": self.n_steps_done, "n_tokens_done": self.n_tokens_done, "new": self._new,
+            "sae": self._sae.state_dict(), "adam": self._adam.state_dict(), "sparsity": self._sparsity.state_dict(),
+            "normalisation": vars(self._normalisation), "n_silent": self._silence.n_silent,
+            "n_fired": self._silence.n_fired, "n_counted": self._silence.n_counted,
         }  # fmt: skip
         return copy.deepcopy(state)
 
@@ -199,7 +235,9 @@ class Trainer:
         self.n_steps_done, self.n_tokens_done = state["n_steps_done"], state["n_tokens_done"]
         self._sae.load_state_dict(state["sae"])
         self._adam.load_state_dict(state["adam"])
-        self._mean, self._scale, self._new = state["mean"].to(self.device), state["scale"], state["new"]
+        self._sparsity.load_state_dict(state["sparsity"])
+        kept: dict[str, Any] = {n: None if v is None else v.to(self.device) for n, v in state["normalisation"].items()}
+        self._normalisation, self._new = Normalisation(**kept), state["new"]
         self._silence.n_silent = state["n_silent"].to(self.device)
         self._silence.n_fired = state["n_fired"].to(self.device)
         self._silence.n_counted = state["n_counted"]
@@ -212,6 +250,26 @@ def configuration_differs(name: str, saved: object, now: object) -> MismatchErro
         accepted=f"{name} = {saved}",
         fix="pass the same configuration to go on, or another out= (resume=False starts anew)",
     )  # fmt: skip
+
+
+def _identity(sae: SAE) -> Normalisation:
+    c, like = sae.config, sae.b_dec.detach()
+    out = c.is_transcoder
+    return Normalisation(
+        mean=like.new_zeros(c.d_in), scale=like.new_ones(c.d_in),
+        mean_out=torch.zeros_like(like) if out else None, scale_out=torch.ones_like(like) if out else None,
+    )  # fmt: skip
+
+
+def _standard(x: Float[Tensor, "n d"], blocks: Sequence[int]) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+    """Mean and scale that give each block of dimensions E||x - mean||^2 = its width."""
+    mean = x.mean(0)
+    scales = []
+    for part in torch.split(x - mean, list(blocks), dim=1):
+        variance = part.square().sum(1).mean()
+        scale = float((part.shape[1] / variance) ** 0.5) if variance > 0 else 1.0
+        scales.append(torch.full((part.shape[1],), scale, dtype=x.dtype, device=x.device))
+    return mean, torch.cat(scales)
 
 
 @torch.no_grad()

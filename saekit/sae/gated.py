@@ -1,0 +1,69 @@
+"""The gated rule: one path decides whether a feature fires, another how strongly, so that sparsity costs no strength.
+
+    pi  = (x - b_dec) @ W_enc + b_gate                  whether: pi > 0
+    mag = ((x - b_dec) @ W_enc) * exp(r_mag) + b_mag    how strongly
+    f   = relu(mag) where pi > 0
+    loss = mean ||x - x_hat||^2 + lambda * mean sum_i relu(pi_i) + mean ||x - x_hat_frozen(relu(pi))||^2
+
+The penalty is on the gate alone. The last term, the gate's own reconstruction through a frozen copy of the decoder,
+gives the gate its gradient: f has none in pi. b_gate is the SAE's b_enc. Decoder rows have unit norm. Source:
+Rajamanoharan et al. 2024, "Improving dictionary learning with gated sparse autoencoders", arXiv:2404.16014, section 3.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .pairs import pairs_where
+from .rule import ActivationRule, TrainingForward, nonzero
+
+if TYPE_CHECKING:
+    from .base import SAE
+
+
+class Gated(ActivationRule):
+    """f = relu(mag) where the gate is open."""
+
+    architecture = "gated"
+    unit_decoder = True
+    auxiliary = False
+    own_weights = ("b_mag", "r_mag")
+    penalty_coefficient = 1.0
+
+    def acts(
+        self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE, features: Int[Tensor, " d_sae"] | None = None
+    ) -> Float[Tensor, "n d_sae"]:
+        """The magnitudes where the gate's pre-activation is positive; the rest 0."""
+        b_gate, r_mag, b_mag = (v if features is None else v[features] for v in (sae.b_enc, sae.r_mag, sae.b_mag))
+        return magnitude(pre_acts, b_gate, r_mag, b_mag) * (pre_acts > 0)
+
+    def select(
+        self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE
+    ) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
+        """The same as a list."""
+        return nonzero(self.acts(pre_acts, sae))
+
+    def training_forward(
+        self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
+    ) -> TrainingForward:
+        """The squared errors of the features and of the gate, and sum_i relu(pi_i) per token as the penalty."""
+        pre = sae.pre_acts(x)
+        pairs = pairs_where(pre > 0, pre, sae, x)
+        gate = pairs.pre.relu()
+        open_ = (pairs.pre.detach() > 0).to(gate.dtype)
+        acts = open_ * magnitude(
+            pairs.pre, pairs.of_feature(sae.b_enc), pairs.of_feature(sae.r_mag), pairs.of_feature(sae.b_mag)
+        )
+        error = target - sae.reconstruct(pairs.decode(acts, sae.W_dec), x)
+        of_gate = target - sae.reconstruct(pairs.decode(gate, sae.W_dec.detach()), x, frozen=True)
+        penalty = pairs.sum_by_feature(gate).sum() / len(x)
+        squared = error.square().sum() + of_gate.square().sum()
+        return TrainingForward(error, squared, pairs.counts(acts), penalty)
+
+
+def magnitude(pre: Tensor, b_gate: Tensor, r_mag: Tensor, b_mag: Tensor) -> Tensor:
+    """relu of the magnitude path, from the gate's pre-activation: both share W_enc."""
+    return ((pre - b_gate) * r_mag.exp() + b_mag).relu()
