@@ -1,7 +1,8 @@
 """Activations at a hook point: shuffled batches from a model and a corpus, or from disk."""
 
 from .batches import ActivationBatches, activation_batches
-from .cache import ActivationCache, cache_activations, open_activations
+from .cache import ActivationCache
+from .harvest import cache_activations, open_activations
 from .rule import find_token_rule, kept_activations
 
 __all__ = [

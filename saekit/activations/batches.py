@@ -20,26 +20,25 @@ from torch import Tensor
 
 from ..corpus import Corpus, Windows, iter_windows, tokenize
 from ..errors import ConfigError, DataError, MismatchError
-from ..models import LanguageModel
+from ..models import HookPoint, LanguageModel, hook_names
 from ..sae import TokenRule
+from .columns import Columns
 from .rule import WINDOWS_PER_RUN, find_token_rule, kept_activations, nothing_kept
 
 _RUNS_PER_SORT = 8
 
 
-class ActivationBatches(ABC, Iterator[Tensor]):
+class ActivationBatches(Columns, ABC, Iterator[Tensor]):
     """An iterator of batches [batch_size, d_in] of shuffled activations, float32 on the CPU.
+
+    Of several hook points, a tuple of names, the activations stand side by side: see `columns`.
 
     Every token that the rule keeps is seen once an epoch, each epoch in a new order. Batches are full; the tokens that
     do not fill a last batch at the end of all epochs, fewer than `batch_size`, are the only ones left out. The order
     depends on the seed alone, and a run goes on bit for bit from `state_dict`.
     """
 
-    d_in: int
     batch_size: int
-    hook_name: str
-    rule: TokenRule
-    """Which tokens are left out; belongs in the configuration of the SAE that is trained on these."""
 
     @property
     @abstractmethod
@@ -76,7 +75,7 @@ def mixed_seed(*parts: int) -> int:
 def activation_batches(
     model: LanguageModel,
     corpus: Corpus | Windows,
-    hook_name: str,
+    hook_name: HookPoint,
     *,
     batch_size: int,
     rule: TokenRule | None = None,
@@ -87,10 +86,11 @@ def activation_batches(
 ) -> ActivationBatches:
     """Shuffled batches of activations at a hook point; the model runs as they are asked for.
 
-    `rule` None finds one with `find_token_rule`. `buffer_tokens` tokens are mixed at a time (float32: 4 * d_in bytes
-    each), and the first batch comes once they are filled. `n_epochs` None goes on for ever. To train more than once on
-    the same text use `cache_activations`, which runs the model once. A corpus that is a stream is tokenised as it is
-    read and shuffled within stretches of four buffers.
+    Several hook points, a tuple of names, are read in one run of the model. `rule` None finds one with
+    `find_token_rule`. `buffer_tokens` tokens are mixed at a time (float32: 4 * d_in bytes each), and the first batch
+    comes once they are filled. `n_epochs` None goes on for ever. To train more than once on the same text use
+    `cache_activations`, which runs the model once. A corpus that is a stream is tokenised as it is read and shuffled
+    within stretches of four buffers.
 
     Raises UnknownNameError for the hook; DataError for activations that are not finite and for text with fewer kept
     tokens than one batch.
@@ -119,7 +119,7 @@ class _ModelBatches(ActivationBatches):
         self,
         model: LanguageModel,
         source: Corpus | Windows,
-        hook_name: str,
+        hook_name: HookPoint,
         batch_size: int,
         rule: TokenRule | None,
         buffer_tokens: int,
@@ -127,11 +127,13 @@ class _ModelBatches(ActivationBatches):
         seed: int,
         n_epochs: int | None,
     ) -> None:
-        self.hook_name, self.batch_size, self.d_in = hook_name, batch_size, model.hook_width(hook_name)
+        self.hook_name, self.batch_size = hook_name, batch_size
+        self.widths = tuple(model.hook_width(name) for name in hook_names(hook_name))
         self._model, self._source, self._length = model, source, length
         self._seed, self._n_epochs, self._buffer_tokens = seed, n_epochs, buffer_tokens
         first = next(opened := self._open())
-        self.rule = rule or find_token_rule(model, first, hook_name)
+        rule = rule or find_token_rule(model, first, hook_name)
+        self.rule = TokenRule.joined(rule.split(self.widths), self.widths)
         self._opened: Iterator[Windows] | None = chain([first], opened)  # a generator cannot be opened twice
         n_pool = buffer_tokens
         if isinstance(source, Windows):
@@ -151,11 +153,10 @@ class _ModelBatches(ActivationBatches):
 
     def __next__(self) -> Float[Tensor, "batch d_in"]:
         while self._n_pool < self._full:
-            x = next(self._runs, None)
-            if x is None:
+            n = next(self._runs, None)
+            if n is None:
                 break
-            self._pool[self._n_pool : self._n_pool + len(x)] = x
-            self._n_pool += len(x)
+            self._n_pool += n
         if self._n_pool < self.batch_size:
             raise StopIteration
         return self._draw()
@@ -177,8 +178,9 @@ class _ModelBatches(ActivationBatches):
         chunk = max(1024, 4 * self._buffer_tokens // self._length)
         return iter_windows(self._source, self._model, length=self._length, chunk_windows=chunk)
 
-    def _read(self, start: tuple[int, int, int]) -> Iterator[Tensor]:
-        """The kept activations of one run of the model after another, from `start` on, over all epochs."""
+    def _read(self, start: tuple[int, int, int]) -> Iterator[int]:
+        """One run of the model after another, from `start` on, over all epochs: its kept activations are written to
+        the pool's free rows, and their number is what comes back."""
         for epoch in count(start[0]) if self._n_epochs is None else range(start[0], self._n_epochs):
             opened, self._opened = self._opened or self._open(), None
             for chunk, windows in enumerate(opened):
@@ -187,9 +189,10 @@ class _ModelBatches(ActivationBatches):
                 for run, rows in enumerate(self._order(windows, epoch, chunk)):
                     if (epoch, chunk, run) < start:
                         continue
-                    _, x = kept_activations(self._model, windows, rows, self.hook_name, self.rule)
+                    room = self._pool[self._n_pool :]
+                    _, x = kept_activations(self._model, windows, rows, self.hook_name, self.rule, into=room)
                     self._at, self._n_read = (epoch, chunk, run + 1), self._n_read + len(x)
-                    yield x
+                    yield len(x)
             self._end_epoch(epoch, windows)
 
     def _order(self, windows: Windows, epoch: int, chunk: int) -> Iterator[Tensor]:
@@ -219,7 +222,7 @@ class _ModelBatches(ActivationBatches):
             "text": source,
             "model": self._model.fingerprint,
             "weight_processing": self._model.weight_processing,
-            "hook_name": self.hook_name,
+            "hook_name": self.hook_name if isinstance(self.hook_name, str) else list(self.hook_name),
             "rule": self.rule.to_dict(),
             "batch_size": self.batch_size,
             "buffer_tokens": self._buffer_tokens,

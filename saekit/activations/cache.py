@@ -1,9 +1,7 @@
-"""Activations on disk: run the model once, train on them as often as you like.
+"""Activations on disk, read: all of them or the parts of some documents or hook points, in order or shuffled.
 
-A folder with the windows themselves, shards of activations in corpus order (safetensors, memory-mapped) and a manifest
-that says which model, hook point, text and rule they are of and what each shard's SHA-256 is. A shard is written whole
-or not at all and entered in the manifest afterwards, so a run that was killed goes on where it was. Knows nothing of
-autoencoders.
+Shards stay memory-mapped; what is asked for comes as float32. How they are written is the business of `harvest`. Knows
+nothing of autoencoders.
 """
 
 from __future__ import annotations
@@ -17,31 +15,33 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from ..corpus import Corpus, Windows, tokenize
-from ..errors import ConfigError, DataError, FileError, MismatchError
-from ..models import LanguageModel
+from ..corpus import Windows
+from ..errors import ConfigError, DataError, MismatchError
+from ..models import HookPoint, LanguageModel, hook_text
 from ..sae import TokenRule
 from .batches import ActivationBatches, mixed_seed
-from .rule import WINDOWS_PER_RUN, find_token_rule, kept_activations, nothing_kept
-from .shards import DTYPES, begin, check_shard, read_manifest, read_shard, shard_name, write_shard
+from .columns import Columns
+from .shards import read_shard
 
 
-class ActivationCache:
-    """Activations of a text at one hook point, on disk, with the text's windows. Made by `cache_activations`.
+class ActivationCache(Columns):
+    """Activations of a text at a hook point, on disk, with the text's windows. Made by `cache_activations`.
+
+    Those of several hook points stand side by side; `at` gives the part of some of them.
 
     The shards stay on disk, memory-mapped; rows that are asked for come as float32 copies, yours to change.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path = path
-        self.hook_name: str = manifest["hook_name"]
+        hook = manifest["hook_name"]
+        self.hook_name = hook if isinstance(hook, str) else tuple(hook)
+        self.widths = tuple(manifest.get("widths", [manifest["d_in"]]))
         self.model_name: str = manifest["model_name"]
         self.model_fingerprint: str = manifest["model_fingerprint"]
         self.weight_processing: str = manifest["weight_processing"]
         self.rule = TokenRule.from_dict(manifest["rule"])
-        self.d_in: int = manifest["d_in"]
         self.dtype: str = manifest["dtype"]
         self.digest: str = hashlib.sha256("".join(s["sha256"] for s in manifest["shards"]).encode()).hexdigest()[:16]
         """16 hexadecimal digits of all that is stored."""
@@ -127,7 +127,20 @@ class ActivationCache:
         training, held_out = self.windows.split_rows(fraction_held_out, seed)
         return _CachePart(self, training), _CachePart(self, held_out)
 
-    def check(self, model: LanguageModel, hook_name: str | None = None) -> None:
+    def at(self, hook_name: HookPoint) -> ActivationCache:
+        """The activations of one hook point, or of several, out of those that are here; nothing is copied on disk.
+
+        Its token rule is theirs alone, but the tokens are those that every hook point of the whole keeps.
+        MismatchError for a hook point that is not here.
+
+        >>> cache = sk.cache_activations(
+        ...     model, corpus, (HOOK, "embed.hook_out"), tmp_path, length=16, progress=False)
+        >>> cache.d_in, cache.at("embed.hook_out").d_in
+        (64, 32)
+        """
+        return self if hook_name == self.hook_name else _CacheColumns(self, hook_name)
+
+    def check(self, model: LanguageModel, hook_name: HookPoint | None = None) -> None:
         """Raises MismatchError when the activations are of another model, weight processing or hook point."""
         mine = (self.model_fingerprint, self.weight_processing, hook_name and self.hook_name)
         theirs = (model.fingerprint, model.weight_processing, hook_name)
@@ -135,8 +148,8 @@ class ActivationCache:
             if seen != wanted:
                 raise MismatchError(
                     f"the activations in {self.path} are of another {what}",
-                    got=seen if what != "model" else f"{model.name} ({seen})",
-                    accepted=wanted if what != "model" else f"{self.model_name} ({wanted})",
+                    got=f"{model.name} ({seen})" if what == "model" else hook_text(seen or ""),
+                    accepted=f"{self.model_name} ({wanted})" if what == "model" else hook_text(wanted or ""),
                     fix="use the model they were read from, or write another cache",
                 )
 
@@ -147,7 +160,7 @@ class ActivationCache:
         size = sum(x.nbytes for x, _ in self._shards) / 1e6
         return (
             f"ActivationCache {self.path}\n"
-            f"  {self.n_tokens:,} tokens x {self.d_in} at {self.hook_name} of "
+            f"  {self.n_tokens:,} tokens x {self.d_in} at {hook_text(self.hook_name)} of "
             f"{self.model_name} ({self.dtype}, {size:,.0f} MB, {len(self._shards)} shards)\n"
             f"  {self.rule.describe()}"
         )
@@ -178,7 +191,33 @@ class _CachePart(ActivationCache):
     def __repr__(self) -> str:
         return (
             f"ActivationCache, {self.n_tokens:,} of the {self._whole.n_tokens:,} tokens of {self.path}\n"
-            f"  {self.windows.n_documents:,} documents, {self.hook_name} of {self.model_name}\n  {self.rule.describe()}"
+            f"  {self.windows.n_documents:,} documents, {hook_text(self.hook_name)} of {self.model_name}"
+            f"\n  {self.rule.describe()}"
+        )
+
+
+class _CacheColumns(ActivationCache):
+    """The activations of some of a cache's hook points."""
+
+    def __init__(self, whole: ActivationCache, hook_name: HookPoint) -> None:
+        self.__dict__.update(whole.__dict__)
+        self._whole, self._columns = whole, whole.columns(hook_name)
+        self.rule = whole.rule_at(hook_name)
+        self.hook_name = hook_name
+        self.widths = tuple(whole._width(name) for name in whole._here(hook_name))
+        self.digest = hashlib.sha256(f"{whole.digest} {hook_text(hook_name)}".encode()).hexdigest()[:16]
+
+    @property
+    def n_tokens(self) -> int:
+        return self._whole.n_tokens
+
+    def x(self, rows: slice | Sequence[int] | Int64[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
+        return self._whole.x(rows)[:, self._columns].contiguous()
+
+    def __repr__(self) -> str:
+        return (
+            f"ActivationCache, {self.d_in} of {self._whole.d_in} columns: {hook_text(self.hook_name)}\n"
+            f"  of {self._whole!r}"
         )
 
 
@@ -194,7 +233,7 @@ class _CachedBatches(ActivationBatches):
                 got=f"{cache.n_tokens} kept tokens, batch_size={batch_size}",
                 fix=f"pass batch_size={cache.n_tokens} or less, or cache more text",
             )
-        self.hook_name, self.rule, self.d_in, self.batch_size = cache.hook_name, cache.rule, cache.d_in, batch_size
+        self.hook_name, self.widths, self.rule, self.batch_size = cache.hook_name, cache.widths, cache.rule, batch_size
         self._cache, self._seed, self._n_epochs = cache, seed, n_epochs
         self._n_drawn = 0
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
@@ -227,106 +266,3 @@ class _CachedBatches(ActivationBatches):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._check_state(state, self._identity())
         self._n_drawn = state["n_drawn"]
-
-
-def cache_activations(
-    model: LanguageModel,
-    corpus: Corpus | Windows,
-    hook_name: str,
-    path: str | Path,
-    *,
-    rule: TokenRule | None = None,
-    length: int = 128,
-    dtype: str = "float32",
-    progress: bool = True,
-) -> ActivationCache:
-    """Activations of the whole text at a hook point, on disk in the folder `path`, with the windows they belong to.
-
-    The same call goes on with what an interrupted one has left, and reads what a finished one has. `rule` None finds
-    one with `find_token_rule`; left out tokens are not stored. A token takes d_in * 4 bytes, half of it as "float16" or
-    "bfloat16".
-
-    Raises MismatchError when `path` holds activations of another model, hook point, text, rule or dtype; FileError for
-    a shard that was altered or cut short; DiskFullError, with all finished shards kept; DataError for activations that
-    are not finite.
-
-    >>> sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False).hook_name == HOOK
-    True
-    """
-    path = Path(path).expanduser()
-    if dtype not in DTYPES:
-        raise ConfigError("unknown dtype for activations on disk", got=dtype, accepted=", ".join(DTYPES))
-    model.check_hook(hook_name)
-    windows = corpus if isinstance(corpus, Windows) else tokenize(corpus, model, length=length, progress=progress)
-    identity = {
-        "model_name": model.name,
-        "model_fingerprint": model.fingerprint,
-        "weight_processing": model.weight_processing,
-        "hook_name": hook_name,
-        "d_in": model.hook_width(hook_name),
-        "dtype": dtype,
-        "text": windows.digest,
-        "length": windows.length,
-    }
-    manifest = begin(path, windows, identity, lambda: rule or find_token_rule(model, windows, hook_name))
-    if rule is not None and rule != TokenRule.from_dict(manifest["rule"]):
-        raise MismatchError(
-            f"{path} holds activations chosen by another rule",
-            got=rule.describe(),
-            accepted=TokenRule.from_dict(manifest["rule"]).describe(),
-            fix="pass that rule or None, or another folder",
-        )
-    _fill(model, windows, path, manifest, progress)
-    return ActivationCache(path, manifest)
-
-
-def _fill(model: LanguageModel, windows: Windows, path: Path, manifest: dict[str, Any], progress: bool) -> None:
-    """Runs the model for every shard that is not there yet."""
-    rule, hook_name = TokenRule.from_dict(manifest["rule"]), manifest["hook_name"]
-    done = {shard["file"] for shard in manifest["shards"]}
-    shards = torch.split(torch.arange(len(windows)), manifest["windows_per_shard"])
-    missing = [n for n in range(len(shards)) if shard_name(n) not in done]
-    left = sum(int(windows.lengths[shards[n]].sum()) for n in missing)
-    bar = tqdm(
-        desc="activations", unit=" tokens", unit_scale=True, disable=not progress,
-        total=windows.n_tokens, initial=windows.n_tokens - left,
-    )  # fmt: skip
-    with bar:
-        for n in missing:
-            of_shard = shards[n]
-            by_length = of_shard[windows.lengths[of_shard].argsort(stable=True)]
-            parts: list[tuple[Tensor, Tensor]] = []
-            for rows in torch.split(by_length, WINDOWS_PER_RUN):
-                parts.append(kept_activations(model, windows, rows, hook_name, rule))
-                bar.update(int(windows.lengths[rows].sum()))
-            position, x = torch.cat([p for p, _ in parts]), torch.cat([x for _, x in parts])
-            order = position.argsort()
-            write_shard(path, n, x[order], position[order], manifest)
-    if not any(shard["n_tokens"] for shard in manifest["shards"]):
-        raise nothing_kept(windows, rule)
-
-
-def open_activations(path: str | Path, *, verify: bool = True) -> ActivationCache:
-    """The activations that `cache_activations` wrote into the folder `path`.
-
-    `verify=False` skips the checksums (a second or so for a gigabyte) but not the sizes. Raises FileError when the
-    cache is missing, not finished, or a file of it was altered or cut short.
-
-    >>> cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
-    >>> sk.open_activations(tmp_path).n_tokens == cache.n_tokens
-    True
-    """
-    path = Path(path).expanduser()
-    manifest = read_manifest(path)
-    if len(manifest["shards"]) < manifest["n_shards"]:
-        raise FileError(
-            f"the activations in {path} are not finished",
-            got=f"{len(manifest['shards'])} of {manifest['n_shards']} shards",
-            fix="call cache_activations with the same arguments to go on",
-        )
-    for shard in manifest["shards"]:
-        check_shard(path, shard, verify)
-    cache = ActivationCache(path, manifest)
-    if verify and cache.windows.digest != manifest["text"]:
-        raise FileError(f"the windows in {path} were altered", fix="delete the folder and write it again")
-    return cache

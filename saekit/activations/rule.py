@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..corpus import Windows
 from ..errors import ConfigError, DataError
-from ..models import LanguageModel
+from ..models import HookPoint, LanguageModel, hook_names
 from ..sae import TokenRule
 
 WINDOWS_PER_RUN = 32
@@ -23,12 +23,13 @@ WINDOWS_PER_RUN = 32
 
 
 def find_token_rule(
-    model: LanguageModel, windows: Windows, hook_name: str, n_windows: int = 64, multiple: float = 4.0
+    model: LanguageModel, windows: Windows, hook_name: HookPoint, n_windows: int = 64, multiple: float = 4.0
 ) -> TokenRule:
     """The rule that leaves out special tokens and tokens whose norm is above `multiple` medians.
 
     The median is over the tokens, special ones apart, of up to `n_windows` windows taken evenly from `windows`; the
-    same each time. It is stored as a norm, so that the rule can be applied to one token at a time.
+    same each time. It is stored as a norm, so that the rule can be applied to one token at a time. Of several hook
+    points each has its own, and a token must pass them all.
 
     >>> rule = sk.find_token_rule(model, sk.tokenize(corpus, model, length=16), HOOK)
     >>> rule.max_norm > 0 and model.bos_id in rule.special_ids
@@ -41,23 +42,32 @@ def find_token_rule(
     special = TokenRule(special_ids=tuple(sorted(model.special_ids)))
     sample = torch.linspace(0, len(windows) - 1, min(n_windows, len(windows))).long()
     sample = sample[windows.lengths[sample].argsort(stable=True)]
+    widths = [model.hook_width(name) for name in hook_names(hook_name)]
     norms = [
-        kept_activations(model, windows, rows, hook_name, special)[1].norm(dim=-1)
+        torch.stack([part.norm(dim=-1) for part in x.split(widths, dim=-1)])
         for rows in torch.split(sample, WINDOWS_PER_RUN)
+        for _, x in [kept_activations(model, windows, rows, hook_name, special)]
     ]
-    norm = torch.cat(norms)
-    if not len(norm):
+    norm = torch.cat(norms, dim=1)
+    if not norm.shape[1]:
         raise nothing_kept(windows, special)
-    return TokenRule(special_ids=special.special_ids, max_norm=multiple * float(norm.median()))
+    rules = [TokenRule(special_ids=special.special_ids, max_norm=multiple * float(n.median())) for n in norm]
+    return TokenRule.joined(rules, widths)
 
 
 def kept_activations(
-    model: LanguageModel, windows: Windows, rows: Int64[Tensor, " batch"], hook_name: str, rule: TokenRule
+    model: LanguageModel,
+    windows: Windows,
+    rows: Int64[Tensor, " batch"],
+    hook_name: HookPoint,
+    rule: TokenRule,
+    into: Float[Tensor, "room d_in"] | None = None,
 ) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]:
     """(position, x) of the tokens of some windows that `rule` keeps, after one run of the model.
 
-    `position` is row * windows.length + place in the window, in the order of `rows`; `x` is float32 on the CPU. Raises
-    DataError with the window, document and position when an activation is NaN or infinite.
+    `position` is row * windows.length + place in the window, in the order of `rows`; `x` is float32 on the CPU, and
+    lies in the first rows of `into` where that is given. Raises DataError with the window, document and position when
+    an activation is NaN or infinite.
 
     >>> windows = sk.tokenize(corpus, model, length=16)
     >>> position, x = sk.activations.kept_activations(model, windows, torch.tensor([2]), HOOK, sk.TokenRule())
@@ -69,19 +79,37 @@ def kept_activations(
     real = mask.bool().to(x.device)
     finite = x.isfinite().all(-1) | ~real
     if not finite.all():
-        row, place = (~finite).nonzero()[0].tolist()
-        window = int(rows[row])
-        numbers = windows.documents[window]
-        document = int(next((n for n in numbers[place:] if n >= 0), numbers.max()))  # a BOS counts with what follows
-        raise DataError(
-            f"the activations at {hook_name} are not finite in window {window}, document {document}, position {place}",
-            got=x[row, place].max().item(),
-            accepted="finite numbers",
-            fix="look at that text and at the model's weights; a wider dtype helps when they overflow",
-        )
+        raise _not_finite(model, windows, rows, hook_name, x, finite)
     keep = rule.keep(tokens.to(x.device), x) & real
     position = rows[:, None] * windows.length + torch.arange(tokens.shape[1])
-    return position[keep.cpu()], x[keep].cpu()
+    chosen = keep.flatten().nonzero()[:, 0]
+    flat = x.flatten(0, 1)
+    if into is None:
+        kept = flat[chosen].cpu()
+    elif x.device == into.device:
+        kept = torch.index_select(flat, 0, chosen, out=into[: len(chosen)])
+    else:
+        kept = into[: len(chosen)].copy_(flat[chosen])
+    return position[keep.cpu()], kept
+
+
+def _not_finite(
+    model: LanguageModel, windows: Windows, rows: Tensor, hook_name: HookPoint, x: Tensor, finite: Tensor
+) -> DataError:
+    """The error for activations x that are not finite: at which hook point, and in what text."""
+    row, place = (~finite).nonzero()[0].tolist()
+    column, names = int((~x[row, place].isfinite()).nonzero()[0]), hook_names(hook_name)
+    ends = torch.tensor([model.hook_width(name) for name in names]).cumsum(0)
+    window = int(rows[row])
+    numbers = windows.documents[window]
+    document = int(next((n for n in numbers[place:] if n >= 0), numbers.max()))  # a BOS counts with what follows
+    return DataError(
+        f"the activations at {names[int((ends <= column).sum())]} are not finite in window {window}, document "
+        f"{document}, position {place}",
+        got=x[row, place].max().item(),
+        accepted="finite numbers",
+        fix="look at that text and at the model's weights; a wider dtype helps when they overflow",
+    )
 
 
 def nothing_kept(windows: Windows, rule: TokenRule) -> DataError:

@@ -6,7 +6,6 @@ from .base import SAEOutput as SAEOutput
 from .config import ACTIVATIONS as ACTIVATIONS
 from .config import HookPoint as HookPoint
 from .config import SAEConfig as SAEConfig
-from .config import TokenRule as TokenRule
 from .files import list_saes as list_saes
 from .files import load_sae as load_sae
 from .folding import Normalisation as Normalisation
@@ -14,3 +13,4 @@ from .folding import fold_decoder_norms as fold_decoder_norms
 from .folding import fold_normalisation as fold_normalisation
 from .kernels import SparseActs as SparseActs
 from .rule import TrainingForward as TrainingForward
+from .token_rule import TokenRule as TokenRule

@@ -10,10 +10,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from ..errors import ConfigError, unknown_name
+from .token_rule import TokenRule
 
 Activation = Literal["relu", "kl", "topk", "batchtopk", "jumprelu", "gated"]
 ACTIVATIONS: tuple[str, ...] = ("relu", "kl", "topk", "batchtopk", "jumprelu", "gated")
@@ -23,59 +22,6 @@ HookPoint = str | tuple[str, ...]
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenRule:
-    """Which tokens count: not special tokens, and not attention sinks, which betray themselves by their norm.
-
-    >>> rule = sk.TokenRule(special_ids=(0,), max_norm=10.0)
-    >>> x = torch.tensor([[3.0, 0.0], [50.0, 0.0], [1.0, 1.0]])
-    >>> rule.keep(torch.tensor([0, 5, 6]), x).tolist()
-    [False, False, True]
-    """
-
-    special_ids: tuple[int, ...] = ()
-    """Token ids that never count (BOS, EOS, padding)."""
-    max_norm: float | None = None
-    """A token whose activation is longer than this is a sink, in the model's units. Absolute, so that one token can
-    be judged alone; usually four times the median norm."""
-
-    def __post_init__(self) -> None:
-        if self.max_norm is not None and not self.max_norm > 0:
-            raise ConfigError("max_norm is not positive", got=self.max_norm, accepted="a positive number or None")
-
-    def keep(self, tokens: Int[Tensor, "*batch pos"], x: Float[Tensor, "*batch pos d"]) -> Bool[Tensor, "*batch pos"]:
-        """True where a token counts."""
-        keep = torch.ones(tokens.shape, dtype=torch.bool, device=x.device)
-        if self.special_ids:
-            special = torch.tensor(self.special_ids, device=tokens.device, dtype=tokens.dtype)
-            keep &= ~torch.isin(tokens, special).to(x.device)
-        if self.max_norm is not None:
-            keep &= x.float().norm(dim=-1) <= self.max_norm
-        return keep
-
-    def describe(self) -> str:
-        """One sentence for cards and reprs.
-
-        >>> sk.TokenRule(special_ids=(0, 1), max_norm=560.0).describe()
-        'tokens excluded: 2 special ids; norm above 560'
-        """
-        parts = []
-        if self.special_ids:
-            parts.append(f"{len(self.special_ids)} special ids")
-        if self.max_norm is not None:
-            parts.append(f"norm above {self.max_norm:g}")
-        return "tokens excluded: " + ("; ".join(parts) or "none")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The rule as JSON values."""
-        return {"special_ids": list(self.special_ids), "max_norm": self.max_norm}
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> TokenRule:
-        """The rule that `to_dict` wrote."""
-        return cls(special_ids=tuple(int(i) for i in value["special_ids"]), max_norm=value["max_norm"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,133 @@
+"""Activations written to disk: run the model once, train on them as often as you like.
+
+A folder with the windows themselves, shards of activations in corpus order (safetensors, memory-mapped) and a manifest
+that says which model, hook point, text and rule they are of and what each shard's SHA-256 is. A shard is written whole
+or not at all and entered in the manifest afterwards, so a run that was killed goes on where it was. Knows nothing of
+autoencoders.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..corpus import Corpus, Windows, tokenize
+from ..errors import ConfigError, FileError, MismatchError
+from ..models import HookPoint, LanguageModel, hook_names
+from ..sae import TokenRule
+from .cache import ActivationCache
+from .rule import WINDOWS_PER_RUN, find_token_rule, kept_activations, nothing_kept
+from .shards import DTYPES, begin, check_shard, read_manifest, shard_name, write_shard
+
+
+def cache_activations(
+    model: LanguageModel,
+    corpus: Corpus | Windows,
+    hook_name: HookPoint,
+    path: str | Path,
+    *,
+    rule: TokenRule | None = None,
+    length: int = 128,
+    dtype: str = "float32",
+    progress: bool = True,
+) -> ActivationCache:
+    """Activations of the whole text at a hook point, on disk in the folder `path`, with the windows they belong to.
+
+    Several hook points, a tuple of names, are read in one run of the model and stand side by side. The same call goes
+    on with what an interrupted one has left, and reads what a finished one has. `rule` None finds one with
+    `find_token_rule`; left out tokens are not stored. A token takes d_in * 4 bytes, half of it as "float16" or
+    "bfloat16".
+
+    Raises MismatchError when `path` holds activations of another model, hook point, text, rule or dtype; FileError for
+    a shard that was altered or cut short; DiskFullError, with all finished shards kept; DataError for activations that
+    are not finite.
+
+    >>> sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False).hook_name == HOOK
+    True
+    """
+    path = Path(path).expanduser()
+    if dtype not in DTYPES:
+        raise ConfigError("unknown dtype for activations on disk", got=dtype, accepted=", ".join(DTYPES))
+    model.check_hook(hook_name)
+    windows = corpus if isinstance(corpus, Windows) else tokenize(corpus, model, length=length, progress=progress)
+    widths = [model.hook_width(name) for name in hook_names(hook_name)]
+    if rule is not None:
+        rule = TokenRule.joined(rule.split(widths), widths)
+    identity = {
+        "model_name": model.name,
+        "model_fingerprint": model.fingerprint,
+        "weight_processing": model.weight_processing,
+        "hook_name": hook_name if isinstance(hook_name, str) else list(hook_name),
+        "d_in": sum(widths),
+        **({} if isinstance(hook_name, str) else {"widths": widths}),
+        "dtype": dtype,
+        "text": windows.digest,
+        "length": windows.length,
+    }
+    manifest = begin(path, windows, identity, lambda: rule or find_token_rule(model, windows, hook_name))
+    if rule is not None and rule != TokenRule.from_dict(manifest["rule"]):
+        raise MismatchError(
+            f"{path} holds activations chosen by another rule",
+            got=rule.describe(),
+            accepted=TokenRule.from_dict(manifest["rule"]).describe(),
+            fix="pass that rule or None, or another folder",
+        )
+    _fill(model, windows, path, manifest, progress)
+    return ActivationCache(path, manifest)
+
+
+def _fill(model: LanguageModel, windows: Windows, path: Path, manifest: dict[str, Any], progress: bool) -> None:
+    """Runs the model for every shard that is not there yet."""
+    rule, hook = TokenRule.from_dict(manifest["rule"]), manifest["hook_name"]
+    hook_name = hook if isinstance(hook, str) else tuple(hook)
+    done = {shard["file"] for shard in manifest["shards"]}
+    shards = torch.split(torch.arange(len(windows)), manifest["windows_per_shard"])
+    missing = [n for n in range(len(shards)) if shard_name(n) not in done]
+    left = sum(int(windows.lengths[shards[n]].sum()) for n in missing)
+    bar = tqdm(
+        desc="activations", unit=" tokens", unit_scale=True, disable=not progress,
+        total=windows.n_tokens, initial=windows.n_tokens - left,
+    )  # fmt: skip
+    with bar:
+        for n in missing:
+            of_shard = shards[n]
+            by_length = of_shard[windows.lengths[of_shard].argsort(stable=True)]
+            parts: list[tuple[Tensor, Tensor]] = []
+            for rows in torch.split(by_length, WINDOWS_PER_RUN):
+                parts.append(kept_activations(model, windows, rows, hook_name, rule))
+                bar.update(int(windows.lengths[rows].sum()))
+            position, x = torch.cat([p for p, _ in parts]), torch.cat([x for _, x in parts])
+            order = position.argsort()
+            write_shard(path, n, x[order], position[order], manifest)
+    if not any(shard["n_tokens"] for shard in manifest["shards"]):
+        raise nothing_kept(windows, rule)
+
+
+def open_activations(path: str | Path, *, verify: bool = True) -> ActivationCache:
+    """The activations that `cache_activations` wrote into the folder `path`.
+
+    `verify=False` skips the checksums (a second or so for a gigabyte) but not the sizes. Raises FileError when the
+    cache is missing, not finished, or a file of it was altered or cut short.
+
+    >>> cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
+    >>> sk.open_activations(tmp_path).n_tokens == cache.n_tokens
+    True
+    """
+    path = Path(path).expanduser()
+    manifest = read_manifest(path)
+    if len(manifest["shards"]) < manifest["n_shards"]:
+        raise FileError(
+            f"the activations in {path} are not finished",
+            got=f"{len(manifest['shards'])} of {manifest['n_shards']} shards",
+            fix="call cache_activations with the same arguments to go on",
+        )
+    for shard in manifest["shards"]:
+        check_shard(path, shard, verify)
+    cache = ActivationCache(path, manifest)
+    if verify and cache.windows.digest != manifest["text"]:
+        raise FileError(f"the windows in {path} were altered", fix="delete the folder and write it again")
+    return cache
