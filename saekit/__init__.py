@@ -7,6 +7,7 @@ beyond the import: no network, no seeds, no threads; widgets are loaded when fir
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import synthetic as synthetic
 from .activations import ActivationBatches as ActivationBatches
 from .activations import ActivationCache as ActivationCache
 from .activations import activation_batches as activation_batches
@@ -29,6 +30,8 @@ from .index import build_index as build_index
 from .index import load_index as load_index
 from .models import LanguageModel as LanguageModel
 from .models import load_model as load_model
+from .recovery import Recovery as Recovery
+from .recovery import recovery as recovery
 from .sae import SAE as SAE
 from .sae import SAEConfig as SAEConfig
 from .sae import SAEOutput as SAEOutput

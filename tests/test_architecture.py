@@ -19,6 +19,8 @@ MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
     "sae": BASE,
+    "synthetic": BASE | {"sae"},
+    "recovery": BASE | {"sae", "synthetic"},
     "default_model": BASE,
     "models": BASE | {"default_model"},
     "corpus": BASE | {"models"},
@@ -113,7 +115,7 @@ def test_the_public_names_of_the_contract_exist():
     names = """load_model load_corpus SAE SAEConfig SAEOutput TrainConfig Trainer StepMetrics train evaluate Evaluation
     build_index load_index FeatureIndex FeatureRecord load_sae list_saes highlight explore steer card Concept
     specificity SpecificityResult rank_features clamp scale ablate add generate Generation dose_response SteeringStudy
-    TokenRule save_page tokenize cache_activations open_activations activation_batches"""
+    synthetic recovery Recovery TokenRule save_page tokenize cache_activations open_activations activation_batches"""
     assert [n for n in names.split() if not hasattr(sk, n)] == []
 
 
