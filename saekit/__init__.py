@@ -30,6 +30,18 @@ from .index import build_index as build_index
 from .index import load_index as load_index
 from .models import LanguageModel as LanguageModel
 from .models import load_model as load_model
+from .probing import AblationSparsity as AblationSparsity
+from .probing import Absorption as Absorption
+from .probing import ComputeShare as ComputeShare
+from .probing import ProbePerturbation as ProbePerturbation
+from .probing import SparseProbing as SparseProbing
+from .probing import SpuriousRemoval as SpuriousRemoval
+from .probing import ablation_sparsity as ablation_sparsity
+from .probing import compute_share as compute_share
+from .probing import feature_absorption as feature_absorption
+from .probing import sparse_probing as sparse_probing
+from .probing import spurious_correlation_removal as spurious_correlation_removal
+from .probing import targeted_probe_perturbation as targeted_probe_perturbation
 from .recovery import Recovery as Recovery
 from .recovery import recovery as recovery
 from .sae import SAE as SAE
@@ -63,6 +75,7 @@ if TYPE_CHECKING:
     from .widgets import FeatureCard as FeatureCard
     from .widgets import SteeringPanel as SteeringPanel
     from .widgets import TokenHighlight as TokenHighlight
+    from .widgets import TrainingMonitor as TrainingMonitor
     from .widgets import card as card
     from .widgets import explore as explore
     from .widgets import highlight as highlight
@@ -72,7 +85,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WIDGETS = {"FeatureBrowser", "FeatureCard", "SteeringPanel", "TokenHighlight", "card", "explore", "highlight"}
-_WIDGETS |= {"save_page", "steer"}
+_WIDGETS |= {"TrainingMonitor", "save_page", "steer"}
 
 
 def __getattr__(name: str) -> Any:
