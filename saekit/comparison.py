@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from .sae import SAEConfig
 
 NAMED = {
-    "hook_name": "{}", "hook_out": "to {}", "d_sae": "{} features", "k": "k {}", "target_l0": "L0 {}",
-    "sparsity_coefficient": "coefficient {}", "l1_coefficient": "coefficient {}", "seed": "seed {}",
+    "hook_name": "{}", "hook_out": "to {}", "d_sae": "{} features", "k": "k {}", "target_l0": "L0 {}", "matryoshka": "nested {}",
+    "sparsity_coefficient": "coefficient {}", "seed": "seed {}",
 }  # fmt: skip
 """Fields that names are made of, in this order, and how each reads."""
 
@@ -30,7 +30,7 @@ def labels(configs: Sequence[SAEConfig]) -> list[str]:
     ]  # fmt: skip
     names: list[str] = []
     for d in dicts:
-        parts = [words.format(_short(d[name])) for name, words in differ if d.get(name) is not None]
+        parts = [words.format(_short(d[name])) for name, words in differ if d.get(name) not in (None, (), [])]
         names.append(", ".join([d["activation"], *parts]))
     seen: dict[str, int] = {}
     for i, name in enumerate(names):
@@ -41,4 +41,6 @@ def labels(configs: Sequence[SAEConfig]) -> list[str]:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, (tuple, list)):
+        return " + ".join(_short(v) for v in value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

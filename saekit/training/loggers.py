@@ -66,7 +66,7 @@ class Logger(Protocol):
     def start(self, run: RunInfo) -> None:
         """The run is about to begin, or to go on."""
 
-    def log(self, rows: Sequence[Row], densities: Densities) -> None:
+    def record(self, rows: Sequence[Row], densities: Densities) -> None:
         """Every `log_every` steps and at the last: one row of StepMetrics per SAE, with "sae" (its number) and
         "tokens_per_second". `densities()` gives for each SAE the share of tokens each feature fired on, or None while
         nothing was counted; call it only when it is used."""
@@ -81,7 +81,7 @@ def checked(loggers: Iterable[Logger]) -> list[Logger]:
     for logger in found:
         if isinstance(logger, type) or not isinstance(logger, Logger):
             raise ConfigError(
-                "not a logger", got=logger, accepted="objects with start, log and finish",
+                "not a logger", got=logger, accepted="objects with start, record and finish",
                 fix="pass loggers=[sk.TrainingMonitor()], say",
             )  # fmt: skip
     return found
@@ -96,7 +96,7 @@ class Watch:
 
     def log(self, rows: Sequence[Row]) -> None:
         """Tells every logger of rows of metrics."""
-        self.each(lambda logger: logger.log([dict(row) for row in rows], self._densities))
+        self.each(lambda logger: logger.record([dict(row) for row in rows], self._densities))
 
     def each(self, tell: Callable[[Logger], None]) -> None:
         """Calls every logger; one that raises is dropped with a warning."""
@@ -111,7 +111,7 @@ class Watch:
                 )  # fmt: skip
 
     def _densities(self) -> list[Float[np.ndarray, " d_sae"] | None]:
-        shares = [trainer._silence.density() for trainer in self.trainers]
+        shares = [trainer.density for trainer in self.trainers]
         return [None if share is None else share.cpu().numpy() for share in shares]
 
 

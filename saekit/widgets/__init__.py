@@ -13,3 +13,4 @@ from .steering_panel import SteeringRequest as SteeringRequest
 from .steering_panel import steer as steer
 from .token_highlight import TokenHighlight as TokenHighlight
 from .token_highlight import highlight as highlight
+from .training_monitor import TrainingMonitor as TrainingMonitor

@@ -7,6 +7,7 @@ import featureCard from "./feature_card";
 import { HostModel, decode } from "./shared/host";
 import steeringPanel from "./steering_panel";
 import tokenHighlight from "./token_highlight";
+import trainingMonitor from "./training_monitor";
 
 interface Figure {
   data: unknown[];
@@ -25,6 +26,7 @@ const WIDGETS = {
   feature_card: featureCard,
   steering_panel: steeringPanel,
   token_highlight: tokenHighlight,
+  training_monitor: trainingMonitor,
 } as unknown as Record<string, { render: Render }>;
 
 const stateOf = (el: HTMLElement): unknown => JSON.parse(document.getElementById(el.dataset.state ?? "")?.textContent ?? "null");

@@ -9,6 +9,7 @@ function bytes(value: Binary | null | undefined): ArrayBuffer {
 }
 
 export const f32 = (value: Binary | null | undefined): Float32Array => new Float32Array(bytes(value));
+export const f64 = (value: Binary | null | undefined): Float64Array => new Float64Array(bytes(value));
 export const i32 = (value: Binary | null | undefined): Int32Array => new Int32Array(bytes(value));
 
 /** Strings sent as one UTF-8 block, separated by U+001F (which Python has removed from the strings themselves). */
