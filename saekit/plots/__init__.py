@@ -1,8 +1,8 @@
 """Plotly figures from result objects: plain `go.Figure`s, small, and readable on a light and on a dark page.
 
 `style` holds the template and the colours, `features` draws what is known of features, `runs` what training, evaluation
-and steering measured, `known_features` what was recovered of a synthetic truth. A figure only draws numbers that its
-result object already holds.
+and steering measured, `known_features` what was recovered of a synthetic truth, `probing` what features are good for. A
+figure only draws numbers that its result object already holds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,12 @@ from .features import activation_histogram as activation_histogram
 from .features import density_histogram as density_histogram
 from .features import specificity as specificity
 from .known_features import recovery as recovery
+from .probing import ablation_sparsity as ablation_sparsity
+from .probing import absorption as absorption
+from .probing import compute_share as compute_share
+from .probing import probe_perturbation as probe_perturbation
+from .probing import sparse_probing as sparse_probing
+from .probing import spurious_removal as spurious_removal
 from .runs import dose_response as dose_response
 from .runs import evaluation as evaluation
 from .runs import training_curves as training_curves

@@ -37,7 +37,7 @@ from ..errors import ConfigError, DataError
 from ..models import LanguageModel
 from ..sae import SAE
 from .letters import TEMPLATE, read_words, vocabulary_words
-from .pooled import common_rule, decoder, hook_point, several, writes_where_it_reads
+from .pooled import common_rule, decoder, one_hook_point, several, writes_where_it_reads
 from .probes import Matrix, columns, draws, fit_probe, interval, mean_difference, split_rows
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ class Absorption:
 
     def plot(self) -> go.Figure:
         """The rate of absorption by letter, and the F1 of the letters' probes, as a plotly figure."""
-        from ..plots import probing
+        from .. import plots
 
-        return probing.absorption(self)
+        return plots.absorption(self)
 
     def __repr__(self) -> str:
         shown = self.table.drop(columns=["absorbing_features", "main_features", "fraction_low", "fraction_high"])
@@ -269,7 +269,7 @@ def feature_absorption(
     """
     saes = several(sae)
     writes_where_it_reads(saes, "feature absorption")
-    hook_name = hook_point(model, saes, hook_name)
+    hook_name = one_hook_point(model, saes, hook_name)
     if not 0 <= min_f1 <= 1:
         raise ConfigError("min_f1 is not an F1", got=min_f1, accepted="0 to 1")
     chosen = vocabulary_words(model, n_words, seed) if words is None else list(words)

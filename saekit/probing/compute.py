@@ -69,15 +69,15 @@ class ComputeShare:
         """The reference's loss at some compute."""
         if self.parameters:
             p = self.parameters
-            return np.asarray(p["E"] + p["A"] * compute ** -p["b"])
+            return np.asarray(p["E"] + p["A"] * compute ** -p["b"], dtype=np.float64)
         c, loss = (self.reference[name].to_numpy() for name in ("compute", "loss"))
-        return np.interp(np.log(compute), np.log(c), loss)
+        return np.asarray(np.interp(np.log(compute), np.log(c), loss))
 
     def plot(self) -> go.Figure:
         """The reference's curve with both losses marked, as a plotly figure."""
-        from ..plots import probing
+        from .. import plots
 
-        return probing.compute_share(self)
+        return plots.compute_share(self)
 
     def __repr__(self) -> str:
         bounds = "" if np.isnan(self.low) else f" [{self.low:.1%}, {self.high:.1%}]"
@@ -179,7 +179,7 @@ def _fit(c: Doubles, loss: Doubles) -> tuple[float, float, float]:
     log_c = np.log(c / middle)
 
     def residual(p: Doubles) -> Doubles:
-        return np.log(np.clip(p[0] + np.exp(p[1] - p[2] * log_c), 1e-12, None)) - np.log(loss)
+        return np.asarray(np.log(np.clip(p[0] + np.exp(p[1] - p[2] * log_c), 1e-12, None)) - np.log(loss))
 
     best = None
     for share in (0.0, 0.5, 0.9):

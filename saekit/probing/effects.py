@@ -30,7 +30,7 @@ from ..corpus import Corpus, tokenize
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
 from ..sae import SAE
-from .pooled import common_rule, hook_point, several, writes_where_it_reads
+from .pooled import common_rule, one_hook_point, several, writes_where_it_reads
 from .probes import interval
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class AblationSparsity:
 
     def plot(self) -> go.Figure:
         """The distribution over ablations of features and of random directions, as a plotly figure."""
-        from ..plots import probing
+        from .. import plots
 
-        return probing.ablation_sparsity(self)
+        return plots.ablation_sparsity(self)
 
     def __repr__(self) -> str:
         n = len(self.table[["document", "position"]].drop_duplicates())
@@ -116,7 +116,7 @@ def ablation_sparsity(
     """
     saes = several(sae)
     writes_where_it_reads(saes, "ablation sparsity")
-    hook_name = hook_point(model, saes, hook_name)
+    hook_name = one_hook_point(model, saes, hook_name)
     for name, value in (("n_tokens", n_tokens), ("n_features", n_features), ("n_following", n_following)):
         if value < 1:
             raise ConfigError(f"{name} is not positive", got=value, accepted="an integer of at least 1")

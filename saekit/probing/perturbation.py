@@ -55,7 +55,7 @@ class Perturbed:
     @property
     def drop(self) -> Float[np.ndarray, "ns classes classes draws"]:
         """Accuracy lost, by number of features, ablated class and probe."""
-        return self.clean[None, None] - self.ablated
+        return np.asarray(self.clean[None, None] - self.ablated)
 
     def scores(self) -> tuple[Any, Any, Any, Any]:
         """(score, own drop, others' drop, relative score), each [ns, draws]."""
@@ -94,9 +94,9 @@ class ProbePerturbation:
 
     def plot(self) -> go.Figure:
         """The score by number of features, beside a random SAE, and what was lost by class, as a plotly figure."""
-        from ..plots import probing
+        from .. import plots
 
-        return probing.probe_perturbation(self)
+        return plots.probe_perturbation(self)
 
     def __repr__(self) -> str:
         accuracy = np.mean(list(self.clean.values()))
@@ -195,11 +195,11 @@ def targeted_probe_perturbation(
     """
     saes, ns = several(sae), check_counts("ns", ns)
     writes_where_it_reads(saes, "targeted probe perturbation")
-    hook_name = hook_point(model, saes, hook_name)
+    where = hook_point(model, saes, hook_name)
     wanted, notes = choose_classes(corpus, label, classes, min_each)
     number = {value: n for n, value in enumerate(wanted)}
     documents, keys = choose_documents(corpus, lambda labels: number.get(labels.get(label)), n_each, seed)
-    pooled = pool(model, saes, documents, hook_name=hook_name, length=length, seed=seed, progress=progress)
+    pooled = pool(model, saes, documents, hook_name=where, length=length, seed=seed, progress=progress)
     y = np.array(keys, dtype=np.int64)[pooled.document]
     split = split_rows(y, fraction_held_out, seed)
     out = []

@@ -22,7 +22,7 @@ from ..activations import find_token_rule
 from ..activations.rule import WINDOWS_PER_RUN, kept_activations
 from ..corpus import Corpus, Document, tokenize
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
-from ..models import LanguageModel
+from ..models import HookPoint, LanguageModel
 from ..sae import SAE, SAEConfig, SparseActs, TokenRule
 from .probes import Matrix
 
@@ -51,8 +51,8 @@ def several(sae: SAE | Sequence[SAE]) -> list[SAE]:
     return saes
 
 
-def hook_point(model: LanguageModel, saes: Sequence[SAE], hook_name: str | None) -> str:
-    """The one hook point of all SAEs; MismatchError when they differ or belong to another model."""
+def hook_point(model: LanguageModel, saes: Sequence[SAE], hook_name: str | None) -> HookPoint:
+    """What all SAEs read; MismatchError when it differs between them or they belong to another model."""
     names = {hook_name or s.config.hook_name for s in saes}
     if len(names) > 1:
         raise MismatchError(
@@ -62,31 +62,43 @@ def hook_point(model: LanguageModel, saes: Sequence[SAE], hook_name: str | None)
     name = names.pop()
     if name is None:
         raise ConfigError("the SAE does not say at which hook point it reads", fix="pass hook_name=...")
+    for s in saes:
+        s.check(model, hook_name)
+    return name
+
+
+def one_hook_point(model: LanguageModel, saes: Sequence[SAE], hook_name: str | None) -> str:
+    """The same, and ConfigError for a crosscoder."""
+    name = hook_point(model, saes, hook_name)
     if not isinstance(name, str):
         raise ConfigError(
             "this SAE reads several hook points at once", got=name, accepted="an SAE of one hook point",
-            fix="evaluate crosscoders with sk.evaluate and sk.build_index",
+            fix="use sk.sparse_probing or sk.targeted_probe_perturbation, which read all of them",
         )  # fmt: skip
-    for s in saes:
-        s.check(model, name)
     return name
 
 
 def writes_where_it_reads(saes: Sequence[SAE], what: str) -> None:
     """ConfigError for SAEs that write elsewhere than they read, where ablation in x means nothing."""
     for s in saes:
-        out = getattr(s.config, "hook_out", None)
-        if s.W_dec.shape[1] != s.config.d_in or (out is not None and out != s.config.hook_name):
+        if s.config.is_transcoder:
             raise ConfigError(
                 f"{what} takes features out of the activations an SAE reads, and this one writes elsewhere",
-                got=f"reads {s.config.hook_name}, writes {out or 'another width'}",
+                got=f"reads {s.config.hook_name}, writes {s.config.hook_out}",
                 accepted="an SAE that reconstructs what it reads", fix="use sk.sparse_probing for transcoders",
             )  # fmt: skip
 
 
 def common_rule(saes: Sequence[SAE], find: Callable[[], TokenRule]) -> TokenRule:
     """The rule that keeps a token when the rule of every SAE does; one that has none counts with the default rule."""
-    rules = [s.config.token_rule or find() for s in saes]
+    rules = list(dict.fromkeys(s.config.token_rule or find() for s in saes))
+    if len(rules) == 1:
+        return rules[0]
+    if any(r.blocks for r in rules):
+        raise MismatchError(
+            "the SAEs leave out different tokens of several hook points", got=[r.describe() for r in rules],
+            accepted="one token rule", fix="call once for each SAE",
+        )  # fmt: skip
     bounds = [r.max_norm for r in rules if r.max_norm is not None]
     special = sorted({i for r in rules for i in r.special_ids})
     return TokenRule(special_ids=tuple(special), max_norm=min(bounds, default=None))
@@ -138,7 +150,7 @@ def label_values(corpus: Corpus, label: str) -> list[Any]:
 
 @torch.no_grad()
 def pool(
-    model: LanguageModel, saes: Sequence[SAE], documents: Sequence[Document], *, hook_name: str, length: int,
+    model: LanguageModel, saes: Sequence[SAE], documents: Sequence[Document], *, hook_name: HookPoint, length: int,
     batch_size: int = WINDOWS_PER_RUN, seed: int = 0, progress: bool = True,
 ) -> Pooled:  # fmt: skip
     """The mean of x and of every feature over the kept tokens of the first `length` tokens of each document.

@@ -42,6 +42,8 @@ SAE_PROBE, RANDOM_PROBE, DIMENSIONS, ALL, MAJORITY = (
     "SAE features", "random SAE's features", "dimensions of x", "all of x", "majority class",
 )  # fmt: skip
 """What is probed, in the order of tables."""
+Part = tuple[str, int | None, Any, list[tuple[int, ...]]]
+"""What was probed, with how many columns, the metrics [class, metric, draw], and the columns of each class."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,9 +86,9 @@ class SparseProbing:
 
     def plot(self) -> go.Figure:
         """Balanced accuracy and AUROC by k, beside the baselines, as a plotly figure."""
-        from ..plots import probing
+        from .. import plots
 
-        return probing.sparse_probing(self)
+        return plots.sparse_probing(self)
 
     def __repr__(self) -> str:
         rows = []
@@ -165,7 +167,7 @@ def sparse_probing(
     ('other', 'bridge')
     """
     saes, ks = several(sae), check_counts("ks", ks)
-    hook_name = hook_point(model, saes, hook_name)
+    where = hook_point(model, saes, hook_name)
     widest = min(s.config.d_sae for s in saes)
     if ks[-1] > min(widest, saes[0].config.d_in):
         limit = f"at most {min(widest, saes[0].config.d_in)}: the smaller of d_sae and d_in"
@@ -173,7 +175,7 @@ def sparse_probing(
     wanted, notes = choose_classes(corpus, label, classes, min_each)
     number = {value: n for n, value in enumerate(wanted)}
     documents, keys = choose_documents(corpus, lambda labels: number.get(labels.get(label)), n_each, seed)
-    pooled = pool(model, saes, documents, hook_name=hook_name, length=length, seed=seed, progress=progress)
+    pooled = pool(model, saes, documents, hook_name=where, length=length, seed=seed, progress=progress)
     y = np.array(keys, dtype=np.int64)[pooled.document]
     split = split_rows(y, fraction_held_out, seed)
     weights = draws(y[split[1]], n_bootstrap, seed)
@@ -181,12 +183,14 @@ def sparse_probing(
     def probed(values: Matrix, k: int | None) -> tuple[Any, list[tuple[int, ...]]]:
         return probe_classes(values, y, len(wanted), split, weights, k)
 
-    shared = [(DIMENSIONS, k, *probed(pooled.x, k)) for k in ks]
+    shared: list[Part] = [(DIMENSIONS, k, *probed(pooled.x, k)) for k in ks]
     shared.append((ALL, None, *probed(pooled.x, None)))
     shared.append((MAJORITY, None, _majority(y, len(wanted), split, weights), [()] * len(wanted)))
     out = []
     for s, acts, random in zip(saes, pooled.feature_acts, pooled.random_acts, strict=True):
-        parts = [(SAE_PROBE, k, *probed(acts, k)) for k in ks] + [(RANDOM_PROBE, k, *probed(random, k)) for k in ks]
+        parts: list[Part] = [(SAE_PROBE, k, *probed(acts, k)) for k in ks] + [
+            (RANDOM_PROBE, k, *probed(random, k)) for k in ks
+        ]
         summary, by_class = _tables([*parts, *shared], wanted, y[split[1]])
         out.append(SparseProbing(
             label=label, classes=tuple(wanted), ks=ks, sae=repr(s).split("\n")[0], summary=summary, by_class=by_class,
@@ -221,9 +225,7 @@ def choose_classes(
     return wanted, notes
 
 
-def _tables(
-    parts: Sequence[tuple[str, int | None, Any, list[tuple[int, ...]]]], classes: Sequence[Any], y_test: Any
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(parts: Sequence[Part], classes: Sequence[Any], y_test: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     summary, by_class = [], []
     for probe, k, found, used in parts:
         summary.append({"probe": probe, "k": k, **_cells(found.mean(0))})

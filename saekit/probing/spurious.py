@@ -91,9 +91,9 @@ class SpuriousRemoval:
 
     def plot(self) -> go.Figure:
         """Accuracy by number of features between the biased probe and the oracle, as a plotly figure."""
-        from ..plots import probing
+        from .. import plots
 
-        return probing.spurious_removal(self)
+        return plots.spurious_removal(self)
 
     def __repr__(self) -> str:
         return "\n".join([
@@ -186,7 +186,7 @@ def spurious_correlation_removal(
     """
     saes, ns = several(sae), check_counts("ns", ns)
     writes_where_it_reads(saes, "spurious correlation removal")
-    hook_name = hook_point(model, saes, hook_name)
+    where = hook_point(model, saes, hook_name)
     sides = [_sides(corpus, label) for label in (wanted, spurious)]
 
     def key(labels: Mapping[str, Any]) -> tuple[bool, bool] | None:
@@ -194,7 +194,7 @@ def spurious_correlation_removal(
         return None if None in found else (bool(found[0]), bool(found[1]))
 
     documents, keys = choose_documents(corpus, key, n_each, seed)
-    pooled = pool(model, saes, documents, hook_name=hook_name, length=length, seed=seed, progress=progress)
+    pooled = pool(model, saes, documents, hook_name=where, length=length, seed=seed, progress=progress)
     is_wanted, is_spurious = np.array(keys, dtype=bool)[pooled.document].T
     out = []
     for s, acts, random, W_random in zip(
