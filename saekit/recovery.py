@@ -9,7 +9,8 @@ the tokens that the pairs are then scored on. True features that no SAE feature 
 
 Sources: Sharkey et al. 2022, "Taking features out of superposition with sparse autoencoders" (mean maximum cosine);
 SynthSAEBench (Chanin et al. 2026) for firing metrics, uniqueness and the ratio of norms, which there are taken over
-the SAE's features and here over the true ones, except uniqueness; Chanin et al. 2024, arXiv:2409.14507 (absorption).
+the SAE's features and here over the true ones, except uniqueness; Chanin et al. 2024, arXiv:2409.14507 (absorption);
+Rajamanoharan et al. 2024, arXiv:2404.16014, section 4 (reconstruction bias).
 """
 
 from __future__ import annotations
@@ -76,12 +77,15 @@ class Recovery:
     """Number of SAE features that are some true feature's nearest by cosine, divided by the number of true features."""
     shrinkage: float
     """Mean over pairs of (sum of the SAE's activations times its decoder row's norm) / (sum of true magnitudes) over
-    the tokens on which both fire. 1: none."""
+    the tokens on which both fire. 1: none. Noise that lifts an activation over its threshold lifts this ratio too: in
+    superposition the true dictionary itself is above 1. `reconstruction_bias` does not choose tokens."""
     shrinkage_slope: float
     """Slope through the origin of the least squares fit of activation times norm on true magnitude, all pairs
     together, over the tokens on which both fire."""
+    reconstruction_bias: float
+    """sum ||x_hat||^2 / sum x . x_hat: 1 / the factor by which x_hat would best be multiplied. Below 1: shrunken."""
     norm_ratio: float
-    """Mean of ||x_hat|| / ||x||: SynthSAEBench's shrinkage."""
+    """Mean of ||x_hat|| / ||x|| over tokens with ||x|| > 1e-6: SynthSAEBench's shrinkage."""
     dead: int
     """SAE features that never fire on these tokens."""
     l0: float
@@ -260,7 +264,8 @@ class _Sums:
         self.by = {name: torch.zeros(n, dtype=torch.float64) for name in names}
         self.fired = torch.zeros(len(norms), dtype=torch.long)
         self.n, self.n_true, self.n_found = 0, 0, 0
-        self.error, self.square, self.ratio, self.slope = 0.0, 0.0, 0.0, np.zeros(2)
+        self.error, self.square = 0.0, 0.0
+        self.slope, self.bias, self.ratio = np.zeros((3, 2))  # numerator and denominator
         self.x = torch.zeros(truth.d_in, dtype=torch.float64)
         self.firings: list[pd.DataFrame] = []
 
@@ -273,7 +278,9 @@ class _Sums:
         self.error += float((x - x_hat).square().sum())
         self.square += float(about.square().sum())
         self.x += about.sum(0)
-        self.ratio += float((x_hat.norm(dim=1) / x.norm(dim=1).clamp(min=1e-12)).sum())
+        self.bias += [float(x_hat.square().sum()), float((x * x_hat).sum())]
+        norm, norm_hat = x.norm(dim=1), x_hat.norm(dim=1)
+        self.ratio += [float((norm_hat / norm)[norm > 1e-6].sum()), float((norm > 1e-6).sum())]
         self.fired += torch.bincount(found.feature, minlength=len(self.fired))
 
         kept = self.true_of[found.feature] >= 0
@@ -346,7 +353,7 @@ class _Sums:
             micro_f1=float(_ratio(2 * both, total.sum())),
             uniqueness=len(torch.unique(cosine.argmax(dim=0))) / cosine.shape[1],
             distinct=len(torch.unique(best.indices)) / cosine.shape[0],
-            shrinkage_slope=float(_ratio(*self.slope)), norm_ratio=self.ratio / self.n,
+            shrinkage_slope=float(_ratio(*self.slope)), reconstruction_bias=float(_ratio(*self.bias)), norm_ratio=float(_ratio(*self.ratio)),
             dead=int((self.fired == 0).sum()), l0=self.n_found / self.n, true_l0=self.n_true / self.n,
             explained_variance=1 - self.error / variance,
             absorption=float(_ratio(s["with_child_silent"].sum(), s["with_child"].sum())),

@@ -180,10 +180,11 @@ class GroundTruth:
             yield self.sample(batch_size, generator).x
 
     def sae(self, *, threshold: float | None = None, seed: int = 0) -> SAE:
-        """The SAE that knows the directions: encoder and decoder are the truth, a feature fires above a threshold.
+        """The SAE that knows the directions: decoder rows and encoder columns are the truth.
 
-        What no dictionary can be better than under a one-layer encoder of this form; perfect where directions are
-        orthogonal. Threshold None: at which as many features fire as truly do, on 8,192 tokens drawn with `seed`.
+        A mark to compare trained SAEs with: perfect where directions are orthogonal, and where they are not, what the
+        interference of the other features leaves of it. Biases take out its mean; a feature fires above one threshold
+        for all. None: that at which as many fire as truly do, on 8,192 tokens drawn with `seed`.
 
         >>> truth = sk.synthetic.independent(d_model=32, n_features=32, n_active=3, directions="orthogonal")
         >>> sk.recovery(truth.sae(), truth, n_tokens=2000).f1
@@ -195,6 +196,7 @@ class GroundTruth:
             sae.W_dec.copy_(self.directions)
             sae.W_enc.copy_(self.directions.T)
             sae.b_dec.copy_(self.bias)
+            sae.b_enc.copy_(self.firing_rate - self.directions @ (self.mean - self.bias))
             if threshold is None:
                 kept = batch.acts.value.numel()
                 around = sae.pre_acts(batch.x).flatten().topk(kept + 1).values[-2:]
