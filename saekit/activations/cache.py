@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..corpus import Windows
 from ..errors import ConfigError, DataError, MismatchError
-from ..models import HookPoint, LanguageModel, hook_text
+from ..models import HookPoint, LanguageModel, hook_names, hook_text
 from ..sae import TokenRule
 from .batches import ActivationBatches, mixed_seed
 from .columns import Columns
@@ -204,7 +204,7 @@ class _CacheColumns(ActivationCache):
         self._whole, self._columns = whole, whole.columns(hook_name)
         self.rule = whole.rule_at(hook_name)
         self.hook_name = hook_name
-        self.widths = tuple(whole._width(name) for name in whole._here(hook_name))
+        self.widths = tuple(whole.width(name) for name in hook_names(hook_name))
         self.digest = hashlib.sha256(f"{whole.digest} {hook_text(hook_name)}".encode()).hexdigest()[:16]
 
     @property

@@ -44,7 +44,12 @@ class Columns:
         True
         """
         names = self._here(hook_point)
-        return TokenRule.joined([self.rules[n] for n in names], [self._width(n) for n in names])
+        return TokenRule.joined([self.rules[n] for n in names], [self.width(n) for n in names])
+
+    def width(self, hook_point: HookPoint) -> int:
+        """The width of the activations of a hook point that is here, of several the sum."""
+        known = dict(zip(hook_names(self.hook_name), self.widths, strict=True))
+        return sum(known[name] for name in self._here(hook_point))
 
     def columns(self, hook_point: HookPoint) -> slice | Int64[Tensor, " d"]:
         """Where the activations of a hook point stand: a slice where they stand together, else column numbers.
@@ -71,6 +76,3 @@ class Columns:
                 accepted=hook_text(self.hook_name), fix="pass one or several of these, or read the model there",
             )  # fmt: skip
         return names
-
-    def _width(self, name: str) -> int:
-        return self.widths[hook_names(self.hook_name).index(name)]

@@ -44,7 +44,7 @@ def find_token_rule(
     sample = sample[windows.lengths[sample].argsort(stable=True)]
     widths = [model.hook_width(name) for name in hook_names(hook_name)]
     norms = [
-        torch.stack([part.norm(dim=-1) for part in x.split(widths, dim=-1)])
+        torch.stack([part.norm(dim=-1) for part in torch.split(x, widths, dim=-1)])
         for rows in torch.split(sample, WINDOWS_PER_RUN)
         for _, x in [kept_activations(model, windows, rows, hook_name, special)]
     ]

@@ -1,6 +1,7 @@
 """The training loop: activations in, a finished SAE out, with progress, metrics, checkpoints and a safe interrupt.
 
-Several SAEs can be trained on the same batches at once. Knows nothing of activation rules: a Trainer takes each step.
+Several SAEs can be trained at once, at several hook points: the model runs once and feeds them all. Knows nothing of
+activation rules: a Trainer takes each step. What is trained where is the business of `plan`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Any, overload
 from ..activations import ActivationBatches, ActivationCache, activation_batches
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, MismatchError
-from ..models import LanguageModel
+from ..models import HookPoint, LanguageModel
 from ..sae import SAE, SAEConfig
 from .config import TrainConfig
 from .loggers import Logger, RunInfo, TrainedSAEs, Watch, checked, watched
 from .metrics import StepMetrics
+from .plan import Cutter, Fed, HookPoints, all_hooks, check_widths, placed, rule_of
 from .run_folder import RunFolder
 from .trainer import Trainer
 
@@ -28,29 +30,43 @@ from .trainer import Trainer
 @overload
 def train(
     model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: SAEConfig, config: TrainConfig,
-    hook_name: str | None = None, out: str | Path | None = None, resume: bool = True, progress: bool = True,
+    hook_name: HookPoint | None = None, out: str | Path | None = None, resume: bool = True, progress: bool = True,
     activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
 ) -> SAE: ...  # fmt: skip
 
 
 @overload
 def train(
+    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: SAEConfig, config: TrainConfig,
+    hook_name: list[str] | list[tuple[str, ...]] | list[HookPoint], out: str | Path | None = None, resume: bool = True,
+    progress: bool = True, activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
+) -> TrainedSAEs: ...  # fmt: skip
+
+
+@overload
+def train(
     model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: Sequence[SAEConfig],
-    config: TrainConfig, hook_name: str | None = None, out: str | Path | None = None, resume: bool = True,
+    config: TrainConfig, hook_name: HookPoints | None = None, out: str | Path | None = None, resume: bool = True,
     progress: bool = True, activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
 ) -> TrainedSAEs: ...  # fmt: skip
 
 
 def train(
     model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: SAEConfig | Sequence[SAEConfig],
-    config: TrainConfig, hook_name: str | None = None, out: str | Path | None = None, resume: bool = True,
+    config: TrainConfig, hook_name: HookPoints | None = None, out: str | Path | None = None, resume: bool = True,
     progress: bool = True, activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
 ) -> SAE | TrainedSAEs:  # fmt: skip
     """A trained SAE, in the model's units, with where it came from in its config and its metrics in `.history`.
 
     `corpus` is text, token windows or cached activations (also as `activations`; the model may then be None, and
-    hook_name is the cache's). A list of configurations gives a list of SAEs trained on the same batches. `loggers`
-    (sk.TrainingMonitor() is one) are told of the start, every `log_every` steps and the end.
+    hook_name is the cache's unless it is given: one or several of those in it). `loggers` (sk.TrainingMonitor() is one)
+    are told of the start, every `log_every` steps and the end.
+
+    A list of configurations, of hook points or of both gives a list of SAEs trained on the same batches by one run of
+    the model: every configuration at the first hook point, then every one at the second, and so on. A configuration
+    with a hook_name of its own is trained there only. A hook point that is a tuple of names makes a crosscoder, which
+    reads them side by side; a configuration with a hook_out makes a transcoder. A token counts where the rule of every
+    hook point of the run keeps it.
 
     With `out` the folder receives metrics.jsonl, checkpoints/ while the run lasts, and the SAE (one folder each for a
     list). The same call again goes on from the newest whole checkpoint, bit for bit on a CPU, and returns the SAE if
@@ -67,18 +83,19 @@ def train(
     """
     source = corpus if activations is None else activations
     loggers = checked(loggers)
-    batches = _batches(model, source, hook_name, config)
-    single = isinstance(sae, SAEConfig)
-    asked = [sae] if isinstance(sae, SAEConfig) else list(sae)
+    if hook_name is None and isinstance(source, ActivationCache):
+        hook_name = source.hook_name
+    asked = placed(sae, hook_name)
+    batches = _batches(model, source, asked, config)
     configs = [_with_provenance(c, model, source, corpus, batches, config) for c in asked]
-    if not configs:
-        raise ConfigError("no SAE to train", got=sae, accepted="an SAEConfig or a list of them")
+    single = isinstance(sae, SAEConfig) and not isinstance(hook_name, list)
     folder = RunFolder(out, configs, single)
     if resume and (done := folder.finished(config)) is not None:
         with watched(loggers, RunInfo.of(configs, config, folder.rows, config.n_steps, folder.path)) as watch:
             watch.status = "finished"
         return done[0] if single else TrainedSAEs(done)
-    trainers = [Trainer(SAE(c), config) for c in configs]
+    fed = [Fed.of(c, config, batches) for c in configs]
+    trainers = [f.trainer for f in fed]
     state = folder.resume() if resume else None
     if state is not None:
         if len(state["trainers"]) != len(trainers):
@@ -93,16 +110,17 @@ def train(
     del state
     run = RunInfo.of(configs, config, folder.rows, trainers[0].n_steps_done, folder.path)
     with watched(loggers, run, trainers) as watch:
-        saes = _run(trainers, batches, folder, config, progress, watch)
+        saes = _run(fed, batches, folder, config, progress, watch)
     return saes[0] if single else TrainedSAEs(saes)
 
 
 def _run(
-    trainers: list[Trainer], batches: ActivationBatches, folder: RunFolder, config: TrainConfig, progress: bool,
+    fed: list[Fed], batches: ActivationBatches, folder: RunFolder, config: TrainConfig, progress: bool,
     watch: Watch,
 ) -> list[SAE]:  # fmt: skip
     from tqdm.auto import tqdm
 
+    trainers, cutter = [f.trainer for f in fed], Cutter(fed, batches)
     n_steps, every, first = config.n_steps, config.steps_between_checkpoints, trainers[0]
     metrics: list[StepMetrics] = []
     began, steps_before = time.perf_counter(), first.n_steps_done
@@ -115,7 +133,8 @@ def _run(
     with bar, _interrupts() as asked_to_stop:
         try:
             while x is not None:
-                metrics = [trainer.step(x) for trainer in trainers]
+                parts = cutter.cut(x)
+                metrics = [f.trainer.step(*(parts[end] for end in f.ends)) for f in fed]
                 step = first.n_steps_done
                 bar.update(len(x))
                 if step % config.log_every == 0 or step == n_steps:
@@ -149,18 +168,22 @@ def _run(
 
 
 def _batches(
-    model: LanguageModel | None, source: Corpus | Windows | ActivationCache, hook_name: str | None, config: TrainConfig
-) -> ActivationBatches:
-    if isinstance(source, ActivationCache):
-        if model is not None:
-            source.check(model, hook_name or source.hook_name)
-        return source.batches(config.batch_size, seed=config.seed)
-    if model is None or hook_name is None:
+    model: LanguageModel | None, source: Corpus | Windows | ActivationCache, saes: Sequence[SAEConfig],
+    config: TrainConfig,
+) -> ActivationBatches:  # fmt: skip
+    if not isinstance(source, ActivationCache) and (model is None or any(c.hook_name is None for c in saes)):
         raise ConfigError(
-            "training on text needs a model and a hook_name", got=f"model={model}, hook_name={hook_name}",
-            accepted="both, or an ActivationCache in place of the corpus",
+            "training on text needs a model and a hook_name",
+            got=f"model={model}, hook_name={saes[0].hook_name}", accepted="both, or an ActivationCache instead of text",
             fix='pass hook_name="blocks.15.hook_resid_post"',
         )  # fmt: skip
+    hook_name = all_hooks(saes)
+    if isinstance(source, ActivationCache):
+        source = source.at(hook_name)
+        if model is not None:
+            source.check(model)
+        return source.batches(config.batch_size, seed=config.seed)
+    assert model is not None
     return activation_batches(
         model, source, hook_name, batch_size=config.batch_size, length=config.context_size, seed=config.seed,
         buffer_tokens=max(config.buffer_tokens, config.batch_size),
@@ -171,14 +194,10 @@ def _with_provenance(
     sae: SAEConfig, model: LanguageModel | None, source: Corpus | Windows | ActivationCache,
     corpus: Corpus | Windows | ActivationCache, batches: ActivationBatches, config: TrainConfig,
 ) -> SAEConfig:  # fmt: skip
-    if sae.d_in != batches.d_in:
-        raise MismatchError(
-            f"activations at {batches.hook_name} are of another width than the SAE", got=batches.d_in,
-            accepted=sae.d_in, fix=f"pass SAEConfig(d_in={batches.d_in}, ...)",
-        )  # fmt: skip
+    check_widths(sae, batches)
     origin: Any = source if isinstance(source, ActivationCache) else model
     return sae.replace(
-        hook_name=batches.hook_name, token_rule=batches.rule, weight_processing=origin.weight_processing,
+        token_rule=rule_of(sae, batches), weight_processing=origin.weight_processing,
         model_name=origin.model_name if isinstance(origin, ActivationCache) else origin.name,
         model_fingerprint=origin.model_fingerprint if isinstance(origin, ActivationCache) else origin.fingerprint,
         context_size=origin.windows.length if isinstance(origin, ActivationCache) else config.context_size,

@@ -6,6 +6,7 @@ Knows nothing of how a step is made; `train` tells it what happened.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError, disk_errors
 from ..files import atomic_write
+from ..models import HookPoint, hook_names
 from ..sae import SAE, SAEConfig, load_sae
 from .checkpoints import load_checkpoint, save_checkpoint
 from .config import TrainConfig, difference
@@ -28,7 +30,7 @@ class RunFolder:
     def __init__(self, path: str | Path | None, configs: Sequence[SAEConfig], single: bool) -> None:
         self.path = None if path is None else Path(path)
         self.configs = list(configs)
-        self.names = [""] if single else [f"{i}-{c.activation}-{c.d_sae}" for i, c in enumerate(configs)]
+        self.names = [""] if single else folder_names(configs)
         self.rows: list[dict[str, Any]] = []
 
     def finished(self, config: TrainConfig) -> list[SAE] | None:
@@ -118,3 +120,24 @@ class RunFolder:
                 raise FileError(f"{path} is damaged at line {number + 1}", got=line[:80], fix="remove the file") from e
             if last_step is None or row["step"] <= last_step:
                 self.rows.append(row)
+
+
+def folder_names(configs: Sequence[SAEConfig]) -> list[str]:
+    """A folder for each SAE: its number, rule and size and, where they are not all of one hook point, where it lies.
+
+    >>> from saekit.training.run_folder import folder_names
+    >>> sae = sk.SAEConfig(d_in=8, d_sae=32, k=4, hook_name="blocks.3.hook_resid_post")
+    >>> folder_names([sae, sae.replace(hook_name="blocks.4.mlp.hook_in", hook_out="blocks.4.mlp.hook_out")])
+    ['0-batchtopk-32-3.resid_post', '1-batchtopk-32-4.mlp.in-to-4.mlp.out']
+    """
+    several = len({(c.hook_name, c.hook_out) for c in configs}) > 1
+    names = []
+    for i, c in enumerate(configs):
+        where = _place(c.hook_name) + (f"-to-{_place(c.hook_out)}" if c.hook_out else "") if several else ""
+        names.append(f"{i}-{c.activation}-{c.d_sae}" + (f"-{where[:80]}" if where else ""))
+    return names
+
+
+def _place(hook_point: HookPoint | None) -> str:
+    short = "+".join(name.removeprefix("blocks.") for name in hook_names(hook_point)) if hook_point else ""
+    return re.sub(r"[^A-Za-z0-9.+_-]", "_", short.replace("hook_", ""))
