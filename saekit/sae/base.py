@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, DataError, MismatchError
 from . import kernels
 from .batchtopk import BatchTopK
-from .config import SAEConfig
+from .config import HookPoint, SAEConfig
 from .gated import Gated
 from .jumprelu import JumpReLU
 from .kernels import SparseActs
@@ -232,10 +232,11 @@ class SAE(nn.Module):
 
         return save_sae(self, folder)
 
-    def check(self, model: Any, hook_name: str | None = None) -> None:
+    def check(self, model: Any, hook_name: HookPoint | None = None) -> None:
         """Raises MismatchError unless this SAE was trained on `model` at `hook_name` (None: its own hook point).
 
-        What the SAE does not say of itself (files from elsewhere) is not held against it; the width always is.
+        A crosscoder's is a tuple of names, a transcoder's the one it reads. What the SAE does not say of itself (files
+        from elsewhere) is not held against it; the widths always are.
 
         >>> sae.check(model)
         >>> sae.check(model, "blocks.1.hook_resid_post")
@@ -260,15 +261,16 @@ class SAE(nn.Module):
             )  # fmt: skip
         if hook_name is not None and c.hook_name is not None and hook_name != c.hook_name:
             raise MismatchError(
-                "this SAE belongs to another hook point", got=hook_name, accepted=c.hook_name,
+                "this SAE belongs to another hook point", got=_text(hook_name), accepted=_text(c.hook_name),
                 fix=f"pass hook_name={c.hook_name!r}, or load the SAE of that hook point",
             )  # fmt: skip
-        where = hook_name or c.hook_name
-        if where is not None and (width := model.hook_width(where)) != c.d_in:
-            raise MismatchError(
-                f"activations at {where} are of another width than this SAE reads", got=width, accepted=c.d_in,
-                fix="use the SAE at the hook point and on the model it was trained for",
-            )  # fmt: skip
+        ends = ((hook_name or c.hook_name, c.d_in, "reads"), (c.hook_out, c.width_out, "writes"))
+        for where, mine, does in ends:
+            if where is not None and (width := model.hook_width(where)) != mine:
+                raise MismatchError(
+                    f"activations at {_text(where)} are of another width than this SAE {does}", got=width,
+                    accepted=mine, fix="use the SAE at the hook point and on the model it was trained for",
+                )  # fmt: skip
         if c.model_fingerprint is not None and not same_weights:
             raise MismatchError(
                 f"{model.name} has other weights than the model of that name this SAE was trained on",
@@ -294,6 +296,10 @@ def _random_rows(n: int, width: int, norm: float, generator: torch.Generator) ->
     rows = torch.randn(n, width, generator=generator)
     rows *= norm / rows.norm(dim=1, keepdim=True)
     return rows
+
+
+def _text(hook_point: HookPoint) -> str:
+    return hook_point if isinstance(hook_point, str) else ", ".join(hook_point)
 
 
 def _base_name(name: str) -> str:
