@@ -116,7 +116,7 @@ class Recovery:
 
     def plot(self) -> go.Figure:
         """Best cosine by firing rate, and activation against true magnitude, as a plotly figure."""
-        from . import plots
+        from .. import plots
 
         return plots.recovery(self)
 
