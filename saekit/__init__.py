@@ -14,6 +14,8 @@ from .activations import activation_batches as activation_batches
 from .activations import cache_activations as cache_activations
 from .activations import find_token_rule as find_token_rule
 from .activations import open_activations as open_activations
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
 from .concepts import Concept as Concept
 from .corpus import Corpus as Corpus
 from .corpus import Document as Document
@@ -66,8 +68,11 @@ from .steering import output_scores as output_scores
 from .steering import scale as scale
 from .steering import stream as stream
 from .training import StepMetrics as StepMetrics
+from .training import TensorBoardLogger as TensorBoardLogger
 from .training import TrainConfig as TrainConfig
+from .training import TrainedSAEs as TrainedSAEs
 from .training import Trainer as Trainer
+from .training import WandbLogger as WandbLogger
 from .training import train as train
 
 if TYPE_CHECKING:

@@ -19,4 +19,5 @@ from .probing import sparse_probing as sparse_probing
 from .probing import spurious_removal as spurious_removal
 from .runs import dose_response as dose_response
 from .runs import evaluation as evaluation
+from .runs import pareto as pareto
 from .runs import training_curves as training_curves

@@ -1,20 +1,22 @@
-"""Figures of what was run: training curves, an evaluation, a steering study."""
+"""Figures of what was run: training curves, several SAEs compared, an evaluation, a steering study."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ..comparison import HELD_OUT, MEASURES, TRAINING, check_measure, pareto_optimal
 from ..errors import DataError
 from .features import add_density
-from .style import BLUE, GREY, ORANGE, band, faded, figure
+from .style import BLUE, GREY, ORANGE, band, faded, figure, note
 
 if TYPE_CHECKING:
+    from ..comparison import Comparison
     from ..evaluation import Evaluation
     from ..steering import SteeringStudy
 
@@ -26,6 +28,9 @@ PANELS = {
 }
 """What training curves show, of the columns that are there, and how it reads."""
 DASHES = ("solid", "dash", "dot", "dashdot")
+RULE_COLOURS = (ORANGE, BLUE, GREY, "#C2479B", "#0B8F6A", "#7B61D6")
+"""One for each rule, contrast at least 3.3 to white and 4.0 to #111; SYMBOLS say the same without colour."""
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 UNITS = {"raw": "raw activation", "max": "× the feature's maximum", "norm": "× the residual norm"}
 
 
@@ -80,6 +85,75 @@ def _last(runs: Mapping[str, pd.DataFrame]) -> str:
     last = frame.iloc[-1]
     parts = [f"{PANELS[c]} {last[c]:.3g}" for c in ("explained_variance", "l0", "dead_features") if c in frame]
     return f"at the end: {', '.join(parts)}"
+
+
+def pareto(comparison: Comparison, y: str | None = None) -> go.Figure:
+    """How faithful each SAE is by how sparse it is. See Comparison.plot.
+
+    >>> from saekit import plots
+    >>> evaluation = sk.evaluate(model, sae, corpus.take(4), length=32, progress=False)
+    >>> plots.pareto(sk.compare([sae], [evaluation])).layout.yaxis.title.text
+    'cross-entropy loss recovered (held-out text)'
+    """
+    y = check_measure(comparison, y)
+    frame = comparison.frame.assign(hook=comparison.frame["hook"].fillna("")).rename_axis("sae").reset_index()
+    shown = frame[(frame["l0"] > 0) & frame[y].notna()].reset_index(drop=True)
+    kinds = [kind for kind in (HELD_OUT, TRAINING) if (shown["measured_on"] == kind).any()]
+    hooks, rules = list(dict.fromkeys(shown["hook"])), list(dict.fromkeys(frame["rule"]))
+    fig = figure(f"{MEASURES[y].capitalize()} by sparsity", comparison.note, height=460)
+    fig.update_layout(margin={"t": 112})
+    fig.update_yaxes(title_text=f"{MEASURES[y]} ({kinds[0] if len(kinds) == 1 else 'see the legend'})")
+    fig.update_xaxes(title_text="active features per token, L0 (log scale)", type="log")
+    if not len(shown):
+        note(fig, f"No SAE has a positive L0 and {MEASURES[y]}.")
+        return fig
+    for rule in rules:
+        for hook in hooks:
+            for kind in kinds:
+                here = shown[(shown["rule"] == rule) & (shown["hook"] == hook) & (shown["measured_on"] == kind)]
+                if len(here):
+                    colour, symbol = RULE_COLOURS[rules.index(rule) % 6], SYMBOLS[rules.index(rule) % 6]
+                    open_ = "-open" if len(kinds) > 1 and kind == TRAINING else ""
+                    parts = [rule, *([hook] if len(hooks) > 1 else []), *([kind] if len(kinds) > 1 else [])]
+                    dash = DASHES[hooks.index(hook) % len(DASHES)]
+                    _frontier(fig, here, y, ", ".join(parts), {"color": colour, "symbol": symbol + open_}, dash)
+    if len(hooks) > 1 or len(kinds) > 1:  # long names: below the picture
+        n = sum(bool(trace.showlegend is not False) for trace in fig.data)
+        fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"t": 80}, height=460 + 24 * n)
+        fig.update_layout(margin={"b": 80 + 24 * n}, legend={"orientation": "v"})
+    low, high = float(shown["l0"].min()) / 1.4, float(shown["l0"].max()) * 1.4
+    ticks = [m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    fig.update_xaxes(tickvals=ticks, ticktext=[f"{t:,g}" for t in ticks])
+    left_out = len(frame) - len(shown)
+    if left_out:
+        fig.update_layout(
+            title={"subtitle": {"text": f"{escape(comparison.note)}; {left_out} without a place left out"}}
+        )
+    return fig
+
+
+def _frontier(fig: go.Figure, here: pd.DataFrame, y: str, name: str, marker: dict[str, Any], dash: str) -> None:
+    """The SAEs of one rule, and a line through those that no other of them beats."""
+    best = here[pareto_optimal(here, ["rule"], y)].sort_values("l0")
+    colour = marker["color"]
+    if len(best) > 1:
+        fig.add_scatter(
+            x=best["l0"], y=best[y], mode="lines", line={"color": colour, "width": 2, "dash": dash}, hoverinfo="skip",
+            name=name, legendgroup=name, showlegend=False,
+        )  # fmt: skip
+    errors = {}
+    for axis, column in (("error_x", "l0"), ("error_y", y)):
+        if f"{column}_low" in here and here[f"{column}_low"].notna().any():
+            errors[axis] = {
+                "type": "data", "array": here[f"{column}_high"] - here[column], "color": colour, "thickness": 1.3,
+                "arrayminus": here[column] - here[f"{column}_low"], "width": 3,
+            }  # fmt: skip
+    fig.add_scatter(
+        x=here["l0"], y=here[y], mode="markers", marker={**marker, "size": 10}, name=name, legendgroup=name,
+        customdata=[[escape(str(sae)), f"{d:,}"] for sae, d in zip(here["sae"], here["d_sae"], strict=True)], **errors,
+        hovertemplate=f"%{{customdata[0]}}<br>L0 %{{x:.4~g}}, {MEASURES[y]} %{{y:.4f}}<br>"
+        f"%{{customdata[1]}} features, {here['measured_on'].iloc[0]}<extra></extra>",
+    )  # fmt: skip
 
 
 def evaluation(evaluation: Evaluation) -> go.Figure:
