@@ -204,7 +204,7 @@ def absorption_by_letter(
             table.append({**row, "reason": f"fewer than {MIN_WORDS} words"})
             continue
         if name not in probes:
-            probes[name] = fit_probe(x[train], y[train], balanced=False)
+            probes[name] = fit_probe(x[train], y[train])
         right = probes[name].scores(x[test]) > 0
         row["probe_f1"] = float(f1_score(y[test], right, zero_division=0))
         if row["probe_f1"] < min_f1:
@@ -252,7 +252,7 @@ def feature_absorption(
     hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ..., progress: bool = ...,
 ) -> list[Absorption]: ...  # fmt: skip
 def feature_absorption(
-    model: LanguageModel, sae: SAE | Sequence[SAE], *, words: Sequence[str] | None = None, n_words: int = 3000,
+    model: LanguageModel, sae: SAE | Sequence[SAE], *, words: Sequence[str] | None = None, n_words: int = 2000,
     template: str = TEMPLATE, min_f1: float = MIN_F1, centred: bool = False, fraction_held_out: float = 0.3,
     hook_name: str | None = None, n_bootstrap: int = 1000, seed: int = 0, progress: bool = True,
 ) -> Absorption | list[Absorption]:  # fmt: skip

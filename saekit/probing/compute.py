@@ -171,25 +171,28 @@ def _table(reference: Any, fewest: int) -> tuple[pd.DataFrame, str]:
     return table.reset_index(drop=True), "FLOP" if both else UNITS[given[0]]
 
 
-def _fit(c: Doubles, loss: Doubles) -> tuple[float, float, float]:
-    """E, A and b of E + A C^-b, least squares on log loss; E is at least 0."""
-    from scipy.optimize import least_squares
+def _fit(c: Doubles, loss: Doubles, starts: Sequence[float] = (0.02, 0.5, 0.9)) -> tuple[float, float, float]:
+    """E, A and b of E + A C^-b, least squares on log loss; E lies between 0 and the smallest loss, b above 0.
 
-    middle = float(np.exp(np.log(c).mean()))
+    `starts` are the shares of the smallest loss at which E begins; the best end is taken.
+    """
+    from scipy.optimize import least_squares
+    from scipy.special import expit, logit
+
+    middle, floor, log_loss = float(np.exp(np.log(c).mean())), float(loss.min()), np.log(loss)
     log_c = np.log(c / middle)
 
     def residual(p: Doubles) -> Doubles:
-        return np.asarray(np.log(np.clip(p[0] + np.exp(p[1] - p[2] * log_c), 1e-12, None)) - np.log(loss))
+        return np.asarray(np.log(floor * expit(p[0]) + np.exp(p[1] - np.exp(p[2]) * log_c)) - log_loss)
 
     best = None
-    for share in (0.0, 0.5, 0.9):
-        E = share * float(loss.min())
-        slope, level = np.polyfit(log_c, np.log(loss - E), 1)
-        start = [E, level, max(-slope, 1e-3)]
-        found = least_squares(residual, start, bounds=([0, -np.inf, 1e-6], [float(loss.min()), np.inf, 10.0]))
+    for share in starts:
+        slope, level = np.polyfit(log_c, np.log(loss - share * floor), 1)
+        start = [logit(share), level, np.log(max(-slope, 1e-3))]
+        found = least_squares(residual, start, method="lm", max_nfev=400)
         best = found if best is None or found.cost < best.cost else best
     assert best is not None
-    E, level, b = (float(v) for v in best.x)
+    E, level, b = floor * float(expit(best.x[0])), float(best.x[1]), float(np.exp(best.x[2]))
     return E, float(np.exp(level) * middle**b), b
 
 
@@ -212,7 +215,8 @@ def _resampled(
     rng = np.random.default_rng(seed)
     out = []
     for _ in range(n):
-        E_, A_, b_ = _fit(c, np.exp(curve + rng.choice(residual, len(c))))
+        drawn = np.exp(curve + rng.choice(residual, len(c)))
+        E_, A_, b_ = _fit(c, drawn, starts=(float(np.clip(E / drawn.min(), 0.02, 0.98)),))
         if min(clean, spliced) > E_:
             out.append(_inverse(spliced, E_, A_, b_) / _inverse(clean, E_, A_, b_))
     return np.array(out)

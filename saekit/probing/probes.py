@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ Doubles = npt.NDArray[np.float64]
 Matrix = Any
 """Rows of numbers: a numpy array, or a scipy sparse array [rows, columns]."""
 
+Choice = Literal["difference", "separation"]
+"""How k columns are chosen."""
 METRICS = ("accuracy", "balanced_accuracy", "auroc")
 """What a probe is judged by, in the order of tables."""
 
@@ -41,7 +43,7 @@ class Probe:
         return np.asarray(x @ self.weight + self.bias, dtype=np.float64)
 
 
-def fit_probe(x: Float[np.ndarray, "n d"], y: Bool[np.ndarray, " n"], *, balanced: bool = True) -> Probe:
+def fit_probe(x: Float[np.ndarray, "n d"], y: Bool[np.ndarray, " n"]) -> Probe:
     """A logistic regression of `y` on the rows of `x`; DataError unless both answers occur.
 
     >>> import numpy as np
@@ -60,16 +62,35 @@ def fit_probe(x: Float[np.ndarray, "n d"], y: Bool[np.ndarray, " n"], *, balance
     x = np.asarray(x, dtype=np.float64)
     centre, scale = x.mean(0), x.std(0)
     scale = np.where(scale > 1e-12, scale, 1.0)
-    model = LogisticRegression(class_weight="balanced" if balanced else None, max_iter=1000)
+    model = LogisticRegression(class_weight="balanced", max_iter=1000)
     model.fit((x - centre) / scale, y)
     weight = model.coef_[0] / scale
     return Probe(weight, float(model.intercept_[0] - weight @ centre))
 
 
-def strongest(values: Matrix, y: Bool[np.ndarray, " n"], k: int) -> Int[np.ndarray, " k"]:
-    """The k columns with the largest absolute difference of class means, largest first; ties to the lower number."""
-    order = np.argsort(-np.abs(mean_difference(values, y)), kind="stable")
-    return order[:k]
+def strongest(
+    values: Matrix, y: Bool[np.ndarray, " n"], k: int, choose: Choice = "difference"
+) -> Int[np.ndarray, " k"]:
+    """The k columns that differ most between the classes, largest first; ties to the lower number.
+
+    "difference" is the absolute difference of class means, "separation" that over the standard deviation within
+    classes.
+    """
+    size = np.abs(mean_difference(values, y))
+    if choose == "separation":
+        size = size / _spread(values, y)
+    return np.argsort(-size, kind="stable")[:k]
+
+
+def _spread(values: Matrix, y: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " d"]:
+    """Standard deviation within the two classes, pooled; never 0."""
+    square = values.multiply(values) if hasattr(values, "multiply") else values**2
+    total, variance = np.asarray(square.mean(axis=0)).reshape(-1), 0.0
+    for side in (y, ~y):
+        weight = side / side.sum()
+        mean = np.asarray(values.T @ weight)
+        variance = variance + side.mean() * (np.asarray(square.T @ weight) - mean**2)
+    return np.asarray(np.sqrt(np.maximum(variance, 1e-9 * total + 1e-30)))
 
 
 def mean_difference(values: Matrix, y: Bool[np.ndarray, " n"]) -> Float[np.ndarray, " d"]:

@@ -12,6 +12,7 @@ What SAEBench does (Karvonen et al. 2025, arXiv:2503.09532, its sparse-probing p
   negatives, classes are weighted alike, and balanced accuracy and AUROC stand beside accuracy;
 - SAEBench trains the probe on all of x with Adam; here it is the same regression as the others, on standardised
   columns;
+- `choose` can pick features by separation instead (see `sparse_probing`);
 - intervals, the random SAE and attention sinks (left out by the SAE's token rule) are added here.
 
 Knows nothing of how activations are made: `probe_classes` is a function of arrays.
@@ -30,7 +31,19 @@ from jaxtyping import Float, Int
 from ..errors import ConfigError, DataError, unknown_name
 from ..sae import SAE
 from .pooled import choose_documents, hook_point, label_values, pool, several
-from .probes import METRICS, Matrix, check_counts, columns, draws, fit_probe, interval, measures, split_rows, strongest
+from .probes import (
+    METRICS,
+    Choice,
+    Matrix,
+    check_counts,
+    columns,
+    draws,
+    fit_probe,
+    interval,
+    measures,
+    split_rows,
+    strongest,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -55,6 +68,8 @@ class SparseProbing:
     classes: tuple[Any, ...]
     """Its values, each told from all others."""
     ks: tuple[int, ...]
+    choose: str
+    """How the k columns were chosen: "difference" of class means, or that over the spread ("separation")."""
     sae: str
     """Which SAE."""
     summary: pd.DataFrame
@@ -107,7 +122,7 @@ class SparseProbing:
 
 def probe_classes(
     values: Matrix, y: Int[np.ndarray, " n"], n_classes: int, split: tuple[Any, Any],
-    weights: Float[np.ndarray, "draws test"], k: int | None,
+    weights: Float[np.ndarray, "draws test"], k: int | None, choose: Choice = "difference",
 ) -> tuple[Float[np.ndarray, "classes 3 draws"], list[tuple[int, ...]]]:  # fmt: skip
     """Metrics of one-against-the-rest probes on k columns of `values` (None: all), and those columns.
 
@@ -118,7 +133,7 @@ def probe_classes(
     found, used = [], []
     for c in range(n_classes):
         truth = y[train] == c
-        chosen = np.arange(values.shape[1]) if k is None else strongest(inside, truth, k)
+        chosen = np.arange(values.shape[1]) if k is None else strongest(inside, truth, k, choose)
         probe = fit_probe(columns(inside, chosen), truth)
         found.append(measures(probe.scores(columns(outside, chosen)), y[test] == c, weights))
         used.append(() if k is None else tuple(int(i) for i in chosen))
@@ -137,24 +152,28 @@ def _majority(
 @overload
 def sparse_probing(
     model: LanguageModel, sae: SAE, corpus: Corpus, *, label: str, classes: Sequence[Any] | None = ...,
-    ks: Sequence[int] = ..., n_each: int | None = ..., min_each: int = ..., length: int = ...,
+    ks: Sequence[int] = ..., choose: Choice = ..., n_each: int | None = ..., min_each: int = ..., length: int = ...,
     fraction_held_out: float = ..., hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ...,
     progress: bool = ...,
 ) -> SparseProbing: ...  # fmt: skip
 @overload
 def sparse_probing(
     model: LanguageModel, sae: Sequence[SAE], corpus: Corpus, *, label: str, classes: Sequence[Any] | None = ...,
-    ks: Sequence[int] = ..., n_each: int | None = ..., min_each: int = ..., length: int = ...,
+    ks: Sequence[int] = ..., choose: Choice = ..., n_each: int | None = ..., min_each: int = ..., length: int = ...,
     fraction_held_out: float = ..., hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ...,
     progress: bool = ...,
 ) -> list[SparseProbing]: ...  # fmt: skip
 def sparse_probing(
     model: LanguageModel, sae: SAE | Sequence[SAE], corpus: Corpus, *, label: str,
-    classes: Sequence[Any] | None = None, ks: Sequence[int] = (1, 2, 5), n_each: int | None = 100, min_each: int = 10,
-    length: int = 128, fraction_held_out: float = 0.4, hook_name: str | None = None, n_bootstrap: int = 1000,
-    seed: int = 0, progress: bool = True,
+    classes: Sequence[Any] | None = None, ks: Sequence[int] = (1, 2, 5), choose: Choice = "difference",
+    n_each: int | None = 100, min_each: int = 10, length: int = 128, fraction_held_out: float = 0.4,
+    hook_name: str | None = None, n_bootstrap: int = 1000, seed: int = 0, progress: bool = True,
 ) -> SparseProbing | list[SparseProbing]:  # fmt: skip
     """How well the values of `label` can be told from each other by k features of the SAE; a list for a list of SAEs.
+
+    `choose` says how the k features, and the k of each baseline, are picked on the training documents: by "difference"
+    of class means, as published, or by "separation", that over the standard deviation within classes, which does not
+    prefer loud features; at k = 1 the two can disagree on whether an SAE beats random directions.
 
     `classes` None takes every value with at least `min_each` documents; `n_each` documents of a class are drawn at
     most, each read as its first `length` tokens. `fraction_held_out` of each class is held out. The model is run once
@@ -167,6 +186,8 @@ def sparse_probing(
     ('other', 'bridge')
     """
     saes, ks = several(sae), check_counts("ks", ks)
+    if choose not in ("difference", "separation"):
+        raise unknown_name("way to choose features", choose, ("difference", "separation"))
     where = hook_point(model, saes, hook_name)
     widest = min(s.config.d_sae for s in saes)
     if ks[-1] > min(widest, saes[0].config.d_in):
@@ -181,7 +202,7 @@ def sparse_probing(
     weights = draws(y[split[1]], n_bootstrap, seed)
 
     def probed(values: Matrix, k: int | None) -> tuple[Any, list[tuple[int, ...]]]:
-        return probe_classes(values, y, len(wanted), split, weights, k)
+        return probe_classes(values, y, len(wanted), split, weights, k, choose)
 
     shared: list[Part] = [(DIMENSIONS, k, *probed(pooled.x, k)) for k in ks]
     shared.append((ALL, None, *probed(pooled.x, None)))
@@ -193,8 +214,9 @@ def sparse_probing(
         ]
         summary, by_class = _tables([*parts, *shared], wanted, y[split[1]])
         out.append(SparseProbing(
-            label=label, classes=tuple(wanted), ks=ks, sae=repr(s).split("\n")[0], summary=summary, by_class=by_class,
-            n_train=len(split[0]), n_test=len(split[1]), n_tokens=int(pooled.n_tokens.sum()), notes=tuple(notes),
+            label=label, classes=tuple(wanted), ks=ks, choose=choose, sae=repr(s).split("\n")[0], summary=summary,
+            by_class=by_class, n_train=len(split[0]), n_test=len(split[1]), n_tokens=int(pooled.n_tokens.sum()),
+            notes=tuple(notes),
         ))  # fmt: skip
     return out[0] if isinstance(sae, SAE) else out
 
