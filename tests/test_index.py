@@ -8,7 +8,7 @@ import torch
 
 import saekit as sk
 from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
-from saekit.index.build import writes_to_residual
+from saekit.index.directions import writes_to_residual
 
 LENGTH = 32
 HOOK = "blocks.0.hook_resid_post"

@@ -19,6 +19,7 @@ import pandas as pd
 from ..activations import ActivationCache, find_token_rule
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, DataError, FileError, MismatchError, disk_errors
+from ..models import HookPoint
 from . import directions, store
 from .parts import Encoder, Source, claim, encode_all, join_parts, progress_bar, refuse_other
 from .query import FeatureIndex
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 N_EFFECTS = 10
 N_NEIGHBOURS = 10
-_NOT_RESIDUAL = ("hook_q", "hook_k", "hook_v", "hook_z", ".q.", ".k.", ".v.", ".o.hook_in", "hook_result", "rot_")
 
 
 def build_index(
@@ -40,7 +40,7 @@ def build_index(
     corpus: Corpus | Windows | ActivationCache,
     *,
     out: str | Path,
-    hook_name: str | None = None,
+    hook_name: HookPoint | None = None,
     length: int = 128,
     n_top: int = 20,
     n_per_interval: int = 5,
@@ -55,7 +55,8 @@ def build_index(
     decides which tokens count; an SAE without one gets the default rule, found on the first windows. Stored for each
     feature: statistics, histogram, the `n_top` strongest contexts (at most one a window, and one of those that end in
     the same tokens), `n_per_interval` contexts drawn with `seed` from each tenth of its range, logit effects,
-    neighbours; and all activations.
+    neighbours; and all activations. A transcoder's features lie where it reads, and its logit effects are those of what
+    it writes; a crosscoder's are those of what it writes at the last of its hook points.
 
     A build that was stopped goes on where it was when it is called again; an `out` that holds the finished index of the
     same build is opened, not built again. resume=False begins anew. `hook_name` is needed only for an SAE that does not
@@ -71,10 +72,12 @@ def build_index(
     """
     out = Path(out)
     hook_name = _check(model, sae, corpus, hook_name, n_top, n_per_interval)
+    if isinstance(corpus, ActivationCache):
+        corpus = _checked_cache(corpus.at(hook_name), model, sae)
     windows = corpus.windows if isinstance(corpus, ActivationCache) else corpus
     source = Source(corpus, model, windows.length if isinstance(windows, Windows) else length)
     plan = {
-        "sae": sae.fingerprint, "model": model.fingerprint, "hook": hook_name, "corpus": source.name,
+        "sae": sae.fingerprint, "model": model.fingerprint, "hook": _stored(hook_name), "corpus": source.name,
         "window_length": source.length, "parameters": {"n_top": n_top, "n_per_interval": n_per_interval, "seed": seed},
     }  # fmt: skip
     parts = out / "parts"
@@ -109,7 +112,9 @@ def build_index(
     return FeatureIndex(store.Store(out), model=model, sae=sae)
 
 
-def _check(model: LanguageModel, sae: SAE, corpus: Any, hook_name: str | None, n_top: int, n_per_interval: int) -> str:
+def _check(
+    model: LanguageModel, sae: SAE, corpus: Any, hook_name: HookPoint | None, n_top: int, n_per_interval: int
+) -> HookPoint:
     """The hook's name, after everything that can be known to be wrong before the pass."""
     if not isinstance(corpus, (Corpus, Windows, ActivationCache)):
         raise ConfigError(
@@ -123,26 +128,42 @@ def _check(model: LanguageModel, sae: SAE, corpus: Any, hook_name: str | None, n
     if hook_name is None:
         raise ConfigError("the SAE does not say at which hook point it reads", fix="pass hook_name=...")
     sae.check(model, hook_name)
-    if isinstance(corpus, ActivationCache):
-        corpus.check(model, hook_name)
-        if sae.config.token_rule is not None and sae.config.token_rule != corpus.rule:
-            raise MismatchError(
-                "the activation cache left out other tokens than the SAE does", got=corpus.rule.describe(),
-                accepted=sae.config.token_rule.describe(),
-                fix="cache_activations(..., rule=sae.config.token_rule), or pass the corpus itself",
-            )  # fmt: skip
     return hook_name
 
 
-def _rule(sae: SAE, source: Source, hook_name: str) -> TokenRule:
+def _checked_cache(cache: ActivationCache, model: LanguageModel, sae: SAE) -> ActivationCache:
+    cache.check(model)
+    rule = _own_rule(sae)
+    if rule is not None and rule != cache.rule:
+        raise MismatchError(
+            "the activation cache left out other tokens than the SAE does", got=cache.rule.describe(),
+            accepted=rule.describe(), fix="cache_activations(..., rule=that rule), or pass the corpus itself",
+        )  # fmt: skip
+    return cache
+
+
+def _own_rule(sae: SAE) -> TokenRule | None:
+    """The SAE's token rule for what it reads; what a transcoder writes is not looked at."""
+    rule = sae.config.token_rule
+    if rule is None or not rule.blocks or not sae.config.is_transcoder:
+        return rule
+    return rule.split([width for width, _ in rule.blocks])[0]
+
+
+def _rule(sae: SAE, source: Source, hook_name: HookPoint) -> TokenRule:
     if isinstance(source.data, ActivationCache):
         return source.data.rule
-    if sae.config.token_rule is not None:
-        return sae.config.token_rule
+    if (rule := _own_rule(sae)) is not None:
+        return rule
     first = next(islice(source.chunks(), 1), None)
     if first is None:
         raise DataError("there is nothing to index", got="no windows", accepted="at least one window of tokens")
     return find_token_rule(source.model, first, hook_name)
+
+
+def _stored(hook_name: HookPoint) -> str | list[str]:
+    """A hook point as JSON gives it back."""
+    return hook_name if isinstance(hook_name, str) else list(hook_name)
 
 
 def _same_corpus(found: store.Store, source: Source) -> store.Store:
@@ -187,7 +208,7 @@ def _write(out: Path, plan: dict[str, Any], encoder: Encoder, windows: Windows, 
         "windows": windows.digest,
         "sae": {"fingerprint": sae.fingerprint, "config": sae.config.to_dict()},
         "model": {"name": model.name, "fingerprint": model.fingerprint, "weight_processing": model.weight_processing},
-        "hook_name": encoder.hook_name,
+        "hook_name": _stored(encoder.hook_name),
         "corpus": plan["corpus"],
         "token_rule": encoder.rule.to_dict(),
         "counts": {
@@ -199,30 +220,21 @@ def _write(out: Path, plan: dict[str, Any], encoder: Encoder, windows: Windows, 
     })  # fmt: skip
 
 
-def _features(summary: Summary, sae: SAE, model: LanguageModel, hook_name: str) -> pd.DataFrame:
+def _features(summary: Summary, sae: SAE, model: LanguageModel, hook_name: HookPoint) -> pd.DataFrame:
     table = summary.stats.copy()
     table.index.name = "feature"
     table["histogram"] = list(summary.histogram)
     near = directions.neighbours(sae.W_dec, N_NEIGHBOURS)
     table["neighbours"], table["cosines"] = list(near.column.numpy().astype(np.int32)), list(near.value.numpy())
-    if writes_to_residual(hook_name) and sae.config.d_in == model.d_model:
-        ranked = directions.logit_effects(sae.W_dec, model.unembedding(), N_EFFECTS)
+    written = directions.written_to_residual(sae, model, hook_name)
+    if written is not None:
+        ranked = directions.logit_effects(written, model.unembedding(), N_EFFECTS)
         columns = [(r.column.numpy().astype(np.int32), r.value.numpy()) for r in ranked]
     else:
         columns = [(np.zeros((len(table), 0), np.int32), np.zeros((len(table), 0), np.float32))] * 2
     for name, (ids, effects) in zip(("promoted", "suppressed"), columns, strict=True):
         table[name], table[f"{name}_effect"] = list(ids), list(effects)
     return table
-
-
-def writes_to_residual(hook_name: str) -> bool:
-    """Whether what is at this hook point lies in the residual stream's own basis, so that it has logit effects.
-
-    >>> from saekit.index.build import writes_to_residual
-    >>> writes_to_residual("blocks.0.hook_resid_post"), writes_to_residual("blocks.0.attn.hook_z")
-    (True, False)
-    """
-    return not any(part in hook_name for part in _NOT_RESIDUAL)
 
 
 def _contexts(table: pd.DataFrame, windows: Windows) -> pd.DataFrame:

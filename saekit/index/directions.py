@@ -7,11 +7,19 @@ which features fire.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from ..models import HookPoint, hook_names
+
+if TYPE_CHECKING:
+    from ..models import LanguageModel
+    from ..sae import SAE
+
+_NOT_RESIDUAL = ("hook_q", "hook_k", "hook_v", "hook_z", ".q.", ".k.", ".v.", ".o.hook_in", "hook_result", "rot_")
 
 
 class Ranked(NamedTuple):
@@ -19,6 +27,31 @@ class Ranked(NamedTuple):
 
     column: Int[Tensor, "rows n"]
     value: Float[Tensor, "rows n"]
+
+
+def writes_to_residual(hook_name: str) -> bool:
+    """Whether what is at this hook point lies in the residual stream's own basis, so that it has logit effects.
+
+    >>> from saekit.index.directions import writes_to_residual
+    >>> writes_to_residual("blocks.0.hook_resid_post"), writes_to_residual("blocks.0.attn.hook_z")
+    (True, False)
+    """
+    return not any(part in hook_name for part in _NOT_RESIDUAL)
+
+
+def written_to_residual(sae: SAE, model: LanguageModel, hook_name: HookPoint) -> Float[Tensor, "d_sae d_model"] | None:
+    """What each feature adds to the residual stream; None where the SAE writes elsewhere.
+
+    A transcoder writes at its hook_out, a crosscoder at the last of its hook points (its other blocks go through layers
+    that no product with the unembedding knows of).
+
+    >>> sk.index.directions.written_to_residual(sae, model, HOOK).shape == sae.W_dec.shape
+    True
+    """
+    where = sae.config.hook_out or hook_names(hook_name)[-1]
+    if not writes_to_residual(where) or model.hook_width(where) != model.d_model:
+        return None
+    return sae.W_dec[:, -model.d_model :]
 
 
 @torch.inference_mode()

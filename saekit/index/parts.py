@@ -28,7 +28,7 @@ from .statistics import Sparse
 from .store import save_tensors
 
 if TYPE_CHECKING:
-    from ..models import LanguageModel
+    from ..models import HookPoint, LanguageModel
     from ..sae import SAE, TokenRule
 
 CHUNK_WINDOWS = 256
@@ -74,7 +74,7 @@ class Encoder(NamedTuple):
 
     model: LanguageModel
     sae: SAE
-    hook_name: str
+    hook_name: HookPoint
     rule: TokenRule
     batch_size: int
 

@@ -19,6 +19,7 @@ from scipy import sparse
 
 from ..corpus import Windows
 from ..errors import ConfigError, DataError, UnknownNameError
+from ..models import HookPoint, hook_text
 from . import search
 from .records import N_INTERVALS, Active, Context, FeatureRecord, Firings, Histogram, Interval
 from .statistics import Sparse
@@ -63,11 +64,9 @@ class FeatureIndex:
         self.manifest: dict[str, Any] = m
         self.path = store.folder
         self.sae_fingerprint, self.model_fingerprint = str(m["sae"]["fingerprint"]), str(m["model"]["fingerprint"])
-        self.model_name, self.hook_name, self.corpus_name = (
-            str(m["model"]["name"]),
-            str(m["hook_name"]),
-            str(m["corpus"]),
-        )
+        self.model_name, self.corpus_name = str(m["model"]["name"]), str(m["corpus"])
+        hook = m["hook_name"]
+        self.hook_name: HookPoint = hook if isinstance(hook, str) else tuple(hook)
         counts = m["counts"]
         self.n_tokens, self.n_documents = int(counts["n_tokens"]), int(counts["n_documents"])
         self.d_sae, self.length, self.n_windows = int(counts["d_sae"]), int(counts["length"]), int(counts["n_windows"])
@@ -75,7 +74,8 @@ class FeatureIndex:
 
     def __repr__(self) -> str:
         return (
-            f"FeatureIndex of {self.d_sae:,} features ({self.n_dead:,} dead) at {self.hook_name} of {self.model_name}\n"
+            f"FeatureIndex of {self.d_sae:,} features ({self.n_dead:,} dead) at {hook_text(self.hook_name)} of "
+            f"{self.model_name}\n"
             f"  corpus {self.corpus_name!r}: {self.n_tokens:,} tokens of {self.n_documents:,} documents "
             f"in {self.n_windows:,} windows of {self.length}\n"
             f"  {self.n_firings / max(self.n_tokens, 1):.1f} features active per token\n"

@@ -15,6 +15,8 @@ import pandas as pd
 import torch
 
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
+from ..models import HookPoint, hook_text
+from .directions import written_to_residual
 from .text import tokens_of_matches
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class Runner(NamedTuple):
 
     model: LanguageModel
     sae: SAE
-    hook_name: str
+    hook_name: HookPoint
     rule: Any
 
     @classmethod
@@ -72,7 +74,7 @@ class Runner(NamedTuple):
         x = self.model.activations([ids], self.hook_name)
         if not bool(torch.isfinite(x).all()):
             raise DataError(
-                f"the activations at {self.hook_name} are not finite on this prompt", got=prompt[:200],
+                f"the activations at {hook_text(self.hook_name)} are not finite on this prompt", got=prompt[:200],
                 fix="load the model in float32, and check its weights",
             )  # fmt: skip
         keep = self.rule.keep(torch.tensor([ids], device=x.device), x)[0]
@@ -175,7 +177,10 @@ def _effects(index: FeatureIndex, runner: Runner, ids: Sequence[int], n: int) ->
     if not len(next(index.promoted_ids())[1]):  # what lies here has no effect on logits of its own
         return _promoting(index, [])
     U = runner.model.unembedding().float()
-    W_dec, mean = runner.sae.W_dec.detach().to(U.device, torch.float32), U.mean(1, keepdim=True)
+    written = written_to_residual(runner.sae, runner.model, runner.hook_name)
+    if written is None:  # the index knows what this SAE has forgotten: where it writes
+        return _promoting(index, ids)
+    W_dec, mean = written.detach().to(U.device, torch.float32), U.mean(1, keepdim=True)
     best = (W_dec @ (U[:, list(ids)] - mean)).amax(1).topk(min(n, len(W_dec))).indices
     effects = W_dec[best] @ (U - mean)
     effect, which = effects[:, list(ids)].max(1)

@@ -79,6 +79,14 @@ class Edit:
                 'unit "max" needs the features\' maxima, and only that unit', got=f"unit {self.unit!r}",
                 fix="pass index=, the feature index of this SAE",
             )  # fmt: skip
+        c = self.sae.config
+        if c.is_transcoder or c.is_crosscoder:
+            raise MismatchError(
+                f"a {'transcoder' if c.is_transcoder else 'crosscoder'} cannot be edited with",
+                got=f"reads {c.hook_name}" + (f", writes {c.hook_out}" if c.hook_out else ""),
+                accepted="an SAE that reads and writes one and the same hook point",
+                fix="train a plain SAE at the hook point that is to be edited",
+            )  # fmt: skip
         if self.sae.config.hook_name is None:
             raise ConfigError(
                 "the SAE does not say which hook point it reads", got="sae.config.hook_name = None",
