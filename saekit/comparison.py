@@ -220,6 +220,8 @@ def _last_figures(sae: SAE) -> Mapping[str, Any]:
 def _short(value: object) -> str:
     if isinstance(value, tuple | list):
         return " + ".join(_short(v) for v in value)
+    if isinstance(value, float):
+        return f"{value:g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -116,7 +116,7 @@ def pareto(comparison: Comparison, y: str | None = None) -> go.Figure:
                     open_ = "-open" if len(kinds) > 1 and kind == TRAINING else ""
                     parts = [rule, *([hook] if len(hooks) > 1 else []), *([kind] if len(kinds) > 1 else [])]
                     dash = DASHES[hooks.index(hook) % len(DASHES)]
-                    _frontier(fig, here, y, ", ".join(parts), {"color": colour, "symbol": symbol + open_}, dash)
+                    _frontier(fig, here, y, escape(", ".join(parts)), {"color": colour, "symbol": symbol + open_}, dash)
     if len(hooks) > 1 or len(kinds) > 1:  # long names: below the picture
         n = sum(bool(trace.showlegend is not False) for trace in fig.data)
         fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"t": 80}, height=460 + 24 * n)
