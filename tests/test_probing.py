@@ -233,14 +233,18 @@ def test_mistakes_are_named(model, corpus, sae):
 
 
 @pytest.mark.real
-def test_the_packaged_sae_beats_random_directions_at_five_features(default_model):
-    """At k = 1 it does not when features are chosen by difference of means, which prefers loud ones: see `choose`."""
+def test_the_packaged_sae_beats_random_directions(default_model):
+    """By separation, at k = 1: on this text the difference of class means prefers features that fire loudly everywhere,
+    and the best of 4,096 random directions then does as well as an SAE's."""
     sae, corpus = sk.load_sae("smollm2-135m-instruct/4k"), sk.load_corpus("demo")
-    classes = ("thing", "bridge", "place", "technology")
+    topics = ("golden_gate_bridge", "tower_bridge", "rope_bridge", "california", "cable_cars", "alcatraz", "pyramids",
+              "internet")  # fmt: skip
     r = sk.sparse_probing(
-        default_model, sae, corpus, label="group", classes=classes, ks=(1, 5), n_each=30, length=64, progress=False
-    )
-    assert r.n_train + r.n_test == 120
+        default_model, sae, corpus, label="topic", classes=topics, ks=(1,), choose="separation", n_each=15, length=64,
+        progress=False,
+    )  # fmt: skip
+    assert r.n_train + r.n_test == 118
     for metric in ("balanced_accuracy", "auroc"):
-        assert r.score(5, metric) > r.score(5, metric, "random SAE's features") + 0.02
-    assert r.score(5) > 0.75 and r.score(5, "auroc") > 0.85
+        for baseline in ("random SAE's features", "dimensions of x", "majority class"):
+            assert r.score(1, metric) > r.score(1, metric, baseline), str(r)
+    assert r.score(1) > 0.8

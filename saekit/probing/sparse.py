@@ -12,7 +12,9 @@ What SAEBench does (Karvonen et al. 2025, arXiv:2503.09532, its sparse-probing p
   negatives, classes are weighted alike, and balanced accuracy and AUROC stand beside accuracy;
 - SAEBench trains the probe on all of x with Adam; here it is the same regression as the others, on standardised
   columns;
-- `choose` can pick features by separation instead (see `sparse_probing`);
+- `choose="separation"` divides the difference by the spread within classes. Measured on the packaged SAE (150 documents
+  of ten topics, mean over eight splits, k = 1): balanced accuracy 0.73 by difference, where a random SAE has 0.80, and
+  0.92 by separation, where it has 0.85. The difference alone prefers features that are loud everywhere;
 - intervals, the random SAE and attention sinks (left out by the SAE's token rule) are added here.
 
 Knows nothing of how activations are made: `probe_classes` is a function of arrays.
