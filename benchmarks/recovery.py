@@ -62,7 +62,7 @@ SETS = {
 
 COLUMNS = {
     "mean_max_cosine": "MMCS", "matched_correlation": "corr", "f1": "F1", "precision": "prec", "recall": "recall",
-    "uniqueness": "unique", "shrinkage": "shrink", "reconstruction_bias": "bias", "dead": "dead", "l0": "l0",
+    "uniqueness": "unique", "shrinkage": "shrink", "magnitude_ratio": "magn.", "dead": "dead", "l0": "l0",
     "l0_off": "off", "explained_variance": "EV",
 }  # fmt: skip
 PARTS = {

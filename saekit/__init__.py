@@ -44,8 +44,8 @@ from .probing import feature_absorption as feature_absorption
 from .probing import sparse_probing as sparse_probing
 from .probing import spurious_correlation_removal as spurious_correlation_removal
 from .probing import targeted_probe_perturbation as targeted_probe_perturbation
-from .recovery import Recovery as Recovery
-from .recovery import recovery as recovery
+from .matching import Recovery as Recovery
+from .matching import recovery as recovery
 from .sae import SAE as SAE
 from .sae import SAEConfig as SAEConfig
 from .sae import SAEOutput as SAEOutput

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "sae": BASE,
     "synthetic": BASE | {"sae"},
-    "recovery": BASE | {"sae", "synthetic"},
+    "matching": BASE | {"sae", "synthetic"},
     "default_model": BASE,
     "models": BASE | {"default_model"},
     "corpus": BASE | {"models"},

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from .style import BLUE, GREY, ORANGE, faded, figure, note
 
 if TYPE_CHECKING:
-    from ..recovery import Recovery
+    from ..matching import Recovery
 
 
 def recovery(recovery: Recovery) -> go.Figure:
@@ -50,7 +50,7 @@ def recovery(recovery: Recovery) -> go.Figure:
 
 
 def _strength(fig: go.Figure, r: Recovery) -> None:
-    """Activation of the paired feature against the true magnitude, with the line of no shrinkage."""
+    """Activation of the paired feature against the true magnitude, with the line where they are equal."""
     where = {"row": 1, "col": 2}
     points = r.firings
     fig.update_xaxes(title_text="true magnitude", rangemode="tozero", **where)
@@ -61,7 +61,7 @@ def _strength(fig: go.Figure, r: Recovery) -> None:
     silent = float((points["activation"] == 0).mean())
     end = float(points["magnitude"].max())
     fig.add_scatter(
-        x=[0.0, end], y=[0.0, end], mode="lines", name="no shrinkage", showlegend=False, hoverinfo="skip",
+        x=[0.0, end], y=[0.0, end], mode="lines", name="equal", showlegend=False, hoverinfo="skip",
         line={"color": GREY, "width": 1.6, "dash": "dot"}, **where,
     )  # fmt: skip
     fig.add_scatter(

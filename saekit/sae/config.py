@@ -56,7 +56,7 @@ class SAEConfig:
     firing_rate: float | None = None
     """kl: mean bounded activation that every feature is drawn to. None: 0.05, or what target_l0 asks for."""
     aux_coefficient: float = 1 / 32
-    """topk, batchtopk: weight of the auxiliary loss on dead features (Gao et al. 2024, appendix A.2)."""
+    """topk, batchtopk, jumprelu: weight of the auxiliary loss on dead features (Gao et al. 2024, appendix A.2)."""
     apply_b_dec_to_input: bool | None = None
     """Whether b_dec is subtracted before encoding. None: yes, but not for a transcoder, where it is of the output."""
     d_out: int | None = None

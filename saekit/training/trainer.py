@@ -5,7 +5,7 @@ with the normalisation folded into its weights. It knows nothing of models, text
 
 Choices: rules that choose a number of features minimise the unexplained share of the batch's variance, plus the
 auxiliary loss of Gao et al. 2024; rules with a penalty minimise the squared error per token plus the penalty, as their
-papers do. Where decoder rows are held at unit norm, the part of the gradient along the row is taken out before Adam
+papers do, and jumprelu has the auxiliary loss too. Where decoder rows are held at unit norm, the part of the gradient along the row is taken out before Adam
 sees it. Adam's epsilon is the 6.25e-10 of Gao et al.: gradients of rare features are small.
 """
 
@@ -109,15 +109,16 @@ class Trainer:
         squared = float(error.square().sum())
         variance = float((goal - goal.mean(0)).square().sum())
         dead = self._silence.dead(self.config.dead_after)
-        coefficient, aux = 0.0, None
+        coefficient = self._sparsity.at(self.n_steps_done)
+        share = 1.0 / max(variance, torch.finfo(x.dtype).tiny)
+        unit = share if out.penalty is None else 1.0 / len(x)  # of one squared error in the loss
+        loss = out.squared_error * unit
         if out.penalty is not None:
-            coefficient = self._sparsity.at(self.n_steps_done)
-            loss = out.squared_error / len(x) + coefficient * out.penalty
-        else:
-            loss = out.squared_error / max(variance, torch.finfo(x.dtype).tiny)
-            if dead.numel() and self._sae.config.aux_coefficient:
-                aux = auxiliary_loss(self._sae, x, error, dead, self._k_aux)
-                loss = loss + self._sae.config.aux_coefficient * aux
+            loss = loss + coefficient * out.penalty
+        aux: Tensor | None = None
+        if self._sae.rule.auxiliary and dead.numel() and self._sae.config.aux_coefficient:
+            aux = auxiliary_loss(self._sae, x, error, dead, self._k_aux)
+            loss = loss + self._sae.config.aux_coefficient * unit / share * aux
         loss_value = float(loss.detach())
         if not torch.isfinite(loss.detach()):
             raise DataError(

@@ -12,7 +12,7 @@ from scipy import integrate, stats
 
 import saekit as sk
 from saekit.errors import ConfigError, MismatchError, UnknownNameError
-from saekit.recovery.score import BLOCK_TOKENS
+from saekit.matching.score import BLOCK_TOKENS
 from saekit.synthetic import GroundTruth
 from saekit.synthetic.truth import stream
 
@@ -58,8 +58,8 @@ def test_the_truth_is_recovered(orthogonal: GroundTruth, match: str) -> None:
     order = torch.randperm(32, generator=torch.Generator().manual_seed(1))
     found = sk.recovery(chosen(orthogonal.sae(), order), orthogonal, n_tokens=5000, match=match)
     ones = ["mean_max_cosine", "mean_max_cosine_weighted", "matched_cosine", "matched_correlation", "precision",
-            "recall", "f1", "micro_precision", "micro_recall", "micro_f1", "uniqueness", "distinct", "shrinkage",
-            "shrinkage_slope", "reconstruction_bias", "norm_ratio", "explained_variance"]  # fmt: skip
+            "recall", "f1", "micro_precision", "micro_recall", "micro_f1", "uniqueness", "distinct", "magnitude_ratio",
+            "magnitude_slope", "shrinkage", "norm_ratio", "explained_variance"]  # fmt: skip
     assert found.to_frame()[ones].iloc[0].tolist() == pytest.approx([1.0] * len(ones), abs=1e-6)
     assert found.dead == 0 and found.l0 == found.true_l0 and math.isnan(found.absorption)
     assert order[found.features.sae_feature.to_list()].tolist() == list(range(32))
@@ -107,7 +107,7 @@ def test_every_figure_against_a_slow_reference(match: str) -> None:
             other[[i, j]] = other[[j, i]]
             assert sum(score[a, s] for a, s in enumerate(other) if s >= 0) <= total + 1e-5
     lists: dict[str, list[float]] = {name: [] for name in ("cosine", "correlation", "precision", "recall", "f1")}
-    shrinkage, with_child, silent, alone, alone_silent, product, square = [], 0, 0, 0, 0, 0.0, 0.0
+    ratio, with_child, silent, alone, alone_silent, product, square = [], 0, 0, 0, 0, 0.0, 0.0
     for i, s in enumerate(table.sae_feature):
         t, a = true[:, i], acts[:, s] if s >= 0 else np.zeros(n)
         both = (t > 0) & (a > 0)
@@ -116,7 +116,7 @@ def test_every_figure_against_a_slow_reference(match: str) -> None:
         lists["precision"].append(both.sum() / (a > 0).sum() if a.any() else 0.0)
         lists["recall"].append(both.sum() / (t > 0).sum())
         lists["f1"].append(2 * both.sum() / ((a > 0).sum() + (t > 0).sum()))
-        shrinkage.append(a[both].sum() / t[both].sum() if both.any() else np.nan)
+        ratio.append(a[both].sum() / t[both].sum() if both.any() else np.nan)
         product, square = product + (a * t)[both].sum(), square + (t * t)[both].sum()
         if (truth.parent == i).any():
             child = (true[:, (truth.parent == i).numpy()] > 0).any(1)
@@ -125,14 +125,14 @@ def test_every_figure_against_a_slow_reference(match: str) -> None:
     assert (true > 0).any(0).all()
     for name, values in lists.items():
         assert table[name].to_numpy() == pytest.approx(values, abs=1e-5), name
-    assert table.shrinkage.to_numpy() == pytest.approx(shrinkage, abs=1e-6, nan_ok=True)
-    assert found.shrinkage == pytest.approx(np.nanmean(shrinkage)) and found.f1 == pytest.approx(np.mean(lists["f1"]))
-    assert found.shrinkage_slope == pytest.approx(product / square)
+    assert table.magnitude_ratio.to_numpy() == pytest.approx(ratio, abs=1e-6, nan_ok=True)
+    assert found.magnitude_ratio == pytest.approx(np.nanmean(ratio)) and found.f1 == pytest.approx(np.mean(lists["f1"]))
+    assert found.magnitude_slope == pytest.approx(product / square)
     assert (found.absorption, found.missed_alone) == pytest.approx((silent / with_child, alone_silent / alone))
     assert 0.02 < found.absorption < 0.98
     expected = 1 - ((x - x_hat) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
     assert found.explained_variance == pytest.approx(expected, abs=1e-6)
-    assert found.reconstruction_bias == pytest.approx((x_hat**2).sum() / (x * x_hat).sum())
+    assert found.shrinkage == pytest.approx((x_hat**2).sum() / (x * x_hat).sum())
     assert found.norm_ratio == pytest.approx((np.linalg.norm(x_hat, axis=1) / np.linalg.norm(x, axis=1)).mean())
     assert (found.l0, found.true_l0) == ((acts > 0).sum() / n, (true > 0).sum() / n)
     assert found.dead == (acts == 0).all(0).sum()
@@ -156,16 +156,16 @@ def test_features_without_a_pair_count_as_nothing(orthogonal: GroundTruth) -> No
     assert (found.features.sae_feature == -1).sum() == 24 and found.uniqueness == 1.0
     means = (found.matched_cosine, found.matched_correlation, found.precision, found.recall, found.f1)
     assert means == pytest.approx((0.25,) * 5, abs=1e-6)
-    assert found.shrinkage == pytest.approx(1)  # only where both fire
+    assert found.magnitude_ratio == pytest.approx(1)  # only where both fire
 
 
 def test_shrinkage_is_in_units_of_x(orthogonal: GroundTruth) -> None:
     sae = orthogonal.sae()
     same = sk.recovery(changed(sae, W_dec=4 * sae.W_dec, W_enc=sae.W_enc / 4, threshold=sae.threshold / 4), orthogonal,
                        n_tokens=2000)  # fmt: skip
-    assert (same.shrinkage, same.shrinkage_slope, same.reconstruction_bias) == pytest.approx((1, 1, 1))
+    assert (same.magnitude_ratio, same.magnitude_slope, same.shrinkage) == pytest.approx((1, 1, 1))
     less = sk.recovery(changed(sae, W_dec=0.75 * sae.W_dec), orthogonal, n_tokens=2000)
-    shrunken = (less.shrinkage, less.shrinkage_slope, less.reconstruction_bias, less.norm_ratio)
+    shrunken = (less.magnitude_ratio, less.magnitude_slope, less.shrinkage, less.norm_ratio)
     assert shrunken == pytest.approx((0.75,) * 4) and less.f1 == 1 and less.explained_variance < 1
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Interval = tuple[float, float]
 MEANS = {
     "mean_max_cosine": "best_cosine", "matched_cosine": "cosine", "matched_correlation": "correlation",
-    "precision": "precision", "recall": "recall", "f1": "f1", "shrinkage": "shrinkage",
+    "precision": "precision", "recall": "recall", "f1": "f1", "magnitude_ratio": "magnitude_ratio",
 }  # fmt: skip
 """Figures that are means of a column of `features` over true features, where the column is defined."""
 
@@ -55,15 +55,16 @@ class Recovery:
     where SAE features repeat each other, and always below 1 for more SAE features than true ones."""
     distinct: float
     """Number of SAE features that are some true feature's nearest by cosine, divided by the number of true features."""
-    shrinkage: float
+    magnitude_ratio: float
     """Mean over pairs of (sum of the SAE's activations times its decoder row's norm) / (sum of true magnitudes) over
-    the tokens on which both fire. 1: none. Noise that lifts an activation over its threshold lifts this ratio too: in
-    superposition the true dictionary itself is above 1. `reconstruction_bias` does not choose tokens."""
-    shrinkage_slope: float
+    the tokens on which both fire. Noise that lifts an activation over its threshold lifts this ratio too: in
+    superposition the true dictionary itself is above 1. `shrinkage` does not choose tokens."""
+    magnitude_slope: float
     """Slope through the origin of the least squares fit of activation times norm on true magnitude, all pairs
     together, over the tokens on which both fire."""
-    reconstruction_bias: float
-    """sum ||x_hat||^2 / sum x . x_hat: 1 / the factor by which x_hat would best be multiplied. Below 1: shrunken."""
+    shrinkage: float
+    """sum ||x_hat||^2 / sum x . x_hat, the relative reconstruction bias of Rajamanoharan et al. 2024 (Gated SAEs,
+    arXiv:2404.16014): 1 / the factor by which x_hat would best be multiplied. 1: none; below 1: shrunken."""
     norm_ratio: float
     """Mean of ||x_hat|| / ||x|| over tokens with ||x|| > 1e-6: SynthSAEBench's shrinkage."""
     dead: int
@@ -82,7 +83,7 @@ class Recovery:
     """The same share where a feature that has children fires without them: what absorption is to be compared with."""
     features: pd.DataFrame
     """One row per true feature: firing_rate, n_fired, best_cosine, best_feature, sae_feature (the pair; -1: none),
-    cosine, correlation, precision, recall, f1, shrinkage, parent, depth, absorption, missed_alone."""
+    cosine, correlation, precision, recall, f1, magnitude_ratio, parent, depth, absorption, missed_alone."""
     firings: pd.DataFrame
     """Some firings of true features drawn at random: true_feature, magnitude, activation (of the pair, times its
     decoder norm; 0 where it is silent)."""
@@ -127,7 +128,8 @@ class Recovery:
             f"paired by {self.match}"
         ]
         for name in ("mean_max_cosine", "mean_max_cosine_weighted", "matched_cosine", "matched_correlation", "f1",
-                     "precision", "recall", "uniqueness", "distinct", "shrinkage", "explained_variance"):  # fmt: skip
+                     "precision", "recall", "uniqueness", "distinct", "shrinkage",
+                     "magnitude_ratio", "explained_variance"):  # fmt: skip
             lines.append(f"  {name:<25} {getattr(self, name):.3f}{bounds.get(name, '')}")
         lines.append(f"  {'l0':<25} {self.l0:.2f} of {self.true_l0:.2f} true")
         lines.append(f"  {'dead':<25} {self.dead:,} of {self.d_sae:,}")

@@ -105,7 +105,7 @@ class Sums:
             "best_cosine": best.values.numpy(), "best_feature": best.indices.numpy(), "sae_feature": self.pair.numpy(),
             "cosine": np.where(paired, cosine[torch.arange(len(cosine)), self.pair].numpy(), 0.0),
             "correlation": np.where(fired, correlation, np.nan), "precision": precision, "recall": recall, "f1": f1,
-            "shrinkage": _ratio(s["both_found"], s["both_true"]), "parent": truth.parent.numpy(),
+            "magnitude_ratio": _ratio(s["both_found"], s["both_true"]), "parent": truth.parent.numpy(),
             "depth": truth.depth.numpy(), "absorption": _ratio(s["with_child_silent"], s["with_child"]),
             "missed_alone": np.where(is_parent, _ratio(alone_silent, alone), np.nan),
         }).rename_axis("feature")  # fmt: skip
@@ -122,7 +122,7 @@ class Sums:
             micro_f1=float(_ratio(2 * both, total.sum())),
             uniqueness=len(torch.unique(cosine.argmax(dim=0))) / cosine.shape[1],
             distinct=len(torch.unique(best.indices)) / cosine.shape[0],
-            shrinkage_slope=float(_ratio(*self.slope)), reconstruction_bias=float(_ratio(*self.bias)),
+            magnitude_slope=float(_ratio(*self.slope)), shrinkage=float(_ratio(*self.bias)),
             norm_ratio=float(_ratio(*self.ratio)),
             dead=int((self.fired == 0).sum()), l0=self.n_found / self.n, true_l0=self.n_true / self.n,
             explained_variance=1 - self.error / variance,
