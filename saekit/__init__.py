@@ -30,6 +30,8 @@ from .index import FeatureIndex as FeatureIndex
 from .index import FeatureRecord as FeatureRecord
 from .index import build_index as build_index
 from .index import load_index as load_index
+from .matching import Recovery as Recovery
+from .matching import recovery as recovery
 from .models import LanguageModel as LanguageModel
 from .models import load_model as load_model
 from .probing import AblationSparsity as AblationSparsity
@@ -44,8 +46,6 @@ from .probing import feature_absorption as feature_absorption
 from .probing import sparse_probing as sparse_probing
 from .probing import spurious_correlation_removal as spurious_correlation_removal
 from .probing import targeted_probe_perturbation as targeted_probe_perturbation
-from .matching import Recovery as Recovery
-from .matching import recovery as recovery
 from .sae import SAE as SAE
 from .sae import SAEConfig as SAEConfig
 from .sae import SAEOutput as SAEOutput

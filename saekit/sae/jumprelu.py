@@ -12,9 +12,9 @@ pre-activation lies within a window of width epsilon around theta (kernel K, a r
 
 The window is on pre-activations: those just below theta count as much as those just above. theta starts at its paper's
 0.001 and epsilon is as wide, in units of the root mean square of ||x - mean||. A negative theta acts as zero, as in
-SAELens. Dead features are revived by the auxiliary loss of topk, which the paper does without: on 256 known features it
-is the difference between 35 dead ones and none. Source: Rajamanoharan et al. 2024, "Jumping ahead", arXiv:2407.14435, sections 3 and 4, appendix on the
-quadratic penalty.
+SAELens. Dead features are revived by the auxiliary loss of topk, which the paper does without: on 256 known features in
+64 dimensions it is the difference between 35 dead ones and none. Source: Rajamanoharan et al. 2024, "Jumping ahead",
+arXiv:2407.14435, sections 3 and 4, appendix on the quadratic penalty.
 """
 
 from __future__ import annotations

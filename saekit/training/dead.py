@@ -1,7 +1,7 @@
 """Dead features: counting how long each has been silent, and two ways to bring them back.
 
-The auxiliary loss, for topk, batchtopk and jumprelu: Gao et al. 2024, arXiv:2406.04093, appendix A.2. Resampling, for rules with
-a penalty, on request: Bricken et al. 2023, "Towards Monosemanticity", appendix "Neuron resampling".
+The auxiliary loss, for topk, batchtopk and jumprelu: Gao et al. 2024, arXiv:2406.04093, appendix A.2. Resampling, for
+rules with a penalty, on request: Bricken et al. 2023, "Towards Monosemanticity", appendix "Neuron resampling".
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 A Trainer works on a copy of the SAE it is given, in normalised units; `trainer.sae` is that copy as anyone may have it,
 with the normalisation folded into its weights. It knows nothing of models, text or files.
 
-Choices: rules that choose a number of features minimise the unexplained share of the batch's variance, plus the
-auxiliary loss of Gao et al. 2024; rules with a penalty minimise the squared error per token plus the penalty, as their
-papers do, and jumprelu has the auxiliary loss too. Where decoder rows are held at unit norm, the part of the gradient along the row is taken out before Adam
-sees it. Adam's epsilon is the 6.25e-10 of Gao et al.: gradients of rare features are small.
+Choices: rules that choose a number of features minimise the unexplained share of the batch's variance; rules with a
+penalty minimise the squared error per token plus the penalty, as their papers do. topk, batchtopk and jumprelu add the
+auxiliary loss of Gao et al. 2024. Where decoder rows are held at unit norm, the part of the gradient along the row is
+taken out before Adam sees it. Adam's epsilon is the 6.25e-10 of Gao et al.: gradients of rare features are small.
 """
 
 from __future__ import annotations
