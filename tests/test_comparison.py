@@ -99,7 +99,8 @@ def test_an_sae_that_was_not_measured_has_no_figures():
 
 def test_the_frame_is_a_copy(trained):
     comparison = sk.compare(trained)
-    comparison.to_frame().loc[:, "l0"] = 0
+    mine = comparison.to_frame()
+    mine.loc[:, "l0"] = 0.0
     assert (comparison.to_frame()["l0"] > 0).all()
 
 
