@@ -287,8 +287,16 @@ class LanguageModel:
         if mask is not None:
             kwargs["attention_mask"] = mask.to(self.device, torch.long)
         wrapped = [(name, lambda x, hook, f=f: f(x)) for name, f in hooks]
-        with self.bridge.hooks(fwd_hooks=wrapped):
-            return self.bridge(tokens, **kwargs)
+        try:
+            with self.bridge.hooks(fwd_hooks=wrapped):
+                return self.bridge(tokens, **kwargs)
+        except ValueError as e:
+            if not str(e).startswith("Cannot add hook"):
+                raise
+            raise MismatchError(
+                "this hook point is switched off", got=str(e), accepted="a hook point that is on, as most are",
+                fix="switch it on (model.bridge.set_use_...), or use its neighbour, e.g. mlp.hook_in for hook_mlp_in",
+            ) from e  # fmt: skip
 
     def _tokens(self, tokens: Any, n_past: int = 0) -> Tensor:
         if not isinstance(tokens, Tensor):
