@@ -93,7 +93,7 @@ class ComputeShare:
 
 
 def compute_share(
-    evaluation: Evaluation | tuple[float, float], reference: pd.DataFrame | Mapping[str, Sequence[float]], *,
+    evaluation: Evaluation | tuple[float, float], reference: pd.DataFrame | Mapping[str, Any], *,
     method: Method = "fit", extrapolate: bool = False, n_bootstrap: int = 200, seed: int = 0,
 ) -> ComputeShare:  # fmt: skip
     """The share of pre-training compute that is left when the model lives on the SAE.
