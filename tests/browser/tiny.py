@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import saekit as sk
 from saekit.widgets import FeatureBrowser, SteeringPanel, TokenHighlight, explore, steer
 from saekit.widgets.token_highlight import pack_rows
 
@@ -27,15 +28,19 @@ def highlighted() -> TokenHighlight:
 
 
 @cache
-def trio() -> tuple[Any, Any, Any]:
-    """The tiny model, a random SAE of 64 features for it, and its index over 40 documents, one of them hostile."""
-    import saekit as sk
-
-    # The builders of the repository's own conftest.py, whose name another conftest.py may have taken.
+def builders() -> Any:
+    """The repository's own conftest.py, whose name another conftest.py may have taken."""
     spec = importlib.util.spec_from_file_location("builders", Path(__file__).resolve().parents[2] / "conftest.py")
     assert spec is not None and spec.loader is not None
     conftest = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(conftest)
+    return conftest
+
+
+@cache
+def trio() -> tuple[Any, Any, Any]:
+    """The tiny model, a random SAE of 64 features for it, and its index over 40 documents, one of them hostile."""
+    conftest = builders()
     model = conftest.tiny_model()
     sae = conftest.tiny_sae(model)
     texts = [*conftest.tiny_texts(), {"text": HOSTILE, "topic": HOSTILE, "style": "note"}]
@@ -81,3 +86,30 @@ def written(panel: SteeringPanel, steered: bool) -> str:
         model, panel.prompt, edits=[edit] if steered else [], max_new_tokens=panel.max_new_tokens,
         temperature=panel.temperature, seed=panel.seed, chat=panel.chat,
     ).text  # fmt: skip
+
+
+def train(loggers: list[Any], ks: tuple[int, ...] = (2, 4), pause: float = 0.0) -> sk.TrainedSAEs:
+    """A run of 100 steps on the tiny model, logged every five; `pause` seconds pass at each batch."""
+    model, _, _ = trio()
+    corpus = sk.load_corpus(builders().tiny_texts(), name="tiny")
+    config = sk.TrainConfig(n_tokens=6400, batch_size=64, context_size=16, buffer_tokens=256, lr=1e-3, log_every=5)
+    saes = [sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=k) for k in ks]
+    plain = sk.Trainer.step
+
+    def slowly(self: sk.Trainer, *args: Any) -> sk.StepMetrics:
+        time.sleep(pause / len(ks))
+        return plain(self, *args)
+
+    sk.Trainer.step = slowly  # type: ignore[method-assign]
+    try:
+        return sk.train(
+            model,
+            corpus,
+            hook_name="blocks.0.hook_resid_post",
+            sae=saes,
+            config=config,
+            progress=False,
+            loggers=loggers,
+        )
+    finally:
+        sk.Trainer.step = plain  # type: ignore[method-assign]
