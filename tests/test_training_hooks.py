@@ -199,6 +199,26 @@ def test_a_transcoder_may_write_another_width(model, corpus):
     assert sae.W_dec.shape == (64, 64) and sae.W_enc.shape == (32, 64) and sae.b_dec.shape == (64,)
 
 
+@pytest.mark.parametrize(
+    ("config", "blocks"), [(TRANSCODER, None), (CROSSCODER, (32, 32))], ids=["transcoder", "cross"]
+)
+def test_the_loop_does_what_its_parts_do(model, corpus, config, blocks):
+    hooks = (MLP_IN, MLP_OUT) if blocks is None else (A, B)
+    whole = run(model, corpus, config, steps=10)
+
+    def by_hand(blocks):
+        batches = sk.activation_batches(model, corpus, hooks, batch_size=64, length=16, buffer_tokens=256)
+        trainer = sk.Trainer(sk.SAE(whole.config), training(10), blocks=blocks)
+        for _ in range(10):
+            x = next(batches)
+            trainer.step(x) if blocks or config.is_crosscoder else trainer.step(x[:, :32], x[:, 32:])
+        return trainer.finish().fingerprint
+
+    assert by_hand(blocks) == whole.fingerprint
+    if blocks is not None:  # each hook point has a scale of its own
+        assert by_hand(None) != whole.fingerprint
+
+
 # ---- going on -----------------------------------------------------------------------------------------------------
 
 KILLED_RUN = """
