@@ -6,7 +6,7 @@ import { type Binary, f32, f64, i32 } from "./shared/arrays";
 import { type Chart, type Drawing, chart, style } from "./shared/chart";
 import { h, svg } from "./shared/dom";
 import { listen } from "./shared/model";
-import { type ScaleOptions, between, compact, duration, scale, short } from "./shared/scale";
+import { type ScaleOptions, between, compact, duration, exponent, scale, short } from "./shared/scale";
 import { column, count, number, share } from "./shared/text";
 import "./training_monitor.css";
 
@@ -38,7 +38,7 @@ export const CURVES: { name: string; title: string; head: string; write: (v: num
   { name: "l0", title: "Active features per token (L0)", head: "L0", write: number, axis: { log: true, zero: true } },
   { name: "dead_share", title: "Dead features", head: "Dead", write: share, axis: { zero: true, percent: true } },
   { name: "tokens_per_second", title: "Tokens per second", head: "Tokens/s", write: number, axis: { zero: true } },
-  { name: "lr", title: "Learning rate", head: "Learning rate", write: rateWords, axis: { zero: true } },
+  { name: "lr", title: "Learning rate", head: "Learning rate", write: exponent, axis: { zero: true } },
 ];
 
 /** A value in words, with what is not a number said as such. */
@@ -207,7 +207,7 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
       return { look, values: [...new Array<number>(n - counts.length).fill(0), ...counts] };
     });
     const never = shown.map(({ d }) => count(d.never ?? 0));
-    const notes = shown.every(({ d }) => !d.never) ? [] : [`${never.join(" / ")} never fired`];
+    const notes = ["number of features", ...(shown.every(({ d }) => !d.never) ? [] : [`${never.join(" / ")} never fired`])];
     const every = Math.ceil(-low / 6);
     const decades = Array.from({ length: -low + 1 }, (_, i) => low + i).filter((e) => e % every === 0);
     density.draw({
@@ -242,11 +242,6 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
   drawHead();
   drawCurves();
   drawDensity();
-}
-
-/** A learning rate: 4e-4, 2.15e-5. */
-function rateWords(v: number): string {
-  return v === 0 ? "0" : Number(v.toPrecision(3)).toExponential().replace("-", "\u2212");
 }
 
 const features = (n: number): string => `${count(n)} feature${n === 1 ? "" : "s"}`;

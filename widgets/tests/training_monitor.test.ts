@@ -41,6 +41,10 @@ describe("scales", () => {
     expect(scale([0.4, 0.8], { floor: -0.2 }).low).toBeCloseTo(0.376);
     expect(scale([-5, -4], { floor: -0.2 }).high).toBeGreaterThan(-4.1);
   });
+  test("one notation along an axis", () => {
+    const y = scale([0, 1e-3], { zero: true });
+    expect(y.ticks.map(y.label)).toEqual(["0", "2.5e\u22124", "5e\u22124", "7.5e\u22124", "1e\u22123"]);
+  });
   test("numbers are short and in plain units", () => {
     expect([short(0, 1), short(0.25, 0.25), short(4e-4, 1e-4), short(2.5e-5, 5e-6), short(200_000, 1e5), short(2000, 500)]).toEqual(["0", "0.25", "4e\u22124", "2.5e\u22125", "200k", "2000"]);
     expect([short(0.025, 0.005, true), short(-0.2, 0.1)]).toEqual(["2.5 %", "\u22120.2"]);
@@ -92,7 +96,7 @@ describe("TrainingMonitor", () => {
   test("lines are told apart by colour, and what is the same for all is one line", () => {
     const { el } = mount(monitor, state());
     expect(all(plot(el, 0), "path").map((p) => p.getAttribute("style"))).toEqual(["stroke: var(--sk-orange)", "stroke: var(--sk-blue)"]);
-    expect(all(el, ".sk-chart-note").map((n) => n.textContent)).toEqual(["", "", "", "", "all the same", "all the same", "3 / 0 never fired"]);
+    expect(all(el, ".sk-chart-note").map((n) => n.textContent)).toEqual(["", "", "", "", "all the same", "all the same", "number of features, 3 / 0 never fired"]);
     const { el: many } = mount(monitor, state({ names: ["a", "b", "c", "d"], columns: { step: int32(1, 2), n_tokens: float64(1, 2), loss: float32(1, 2, 2, 3, 3, 4, 4, 5) } }));
     expect(all(plot(many, 0), "path").map((p) => p.getAttribute("stroke-dasharray"))).toEqual(["none", "none", "none", "7 3"]);
   });
@@ -161,6 +165,10 @@ describe("TrainingMonitor", () => {
     for (let i = 0; i < 4; i++) press(density, "ArrowRight");
     expect(one(density, ".sk-tip").textContent).toBe("0 features5 features10 % to 17.8 % of tokens");
     expect(one(el, "caption").textContent).toContain("Last values");
+  });
+  test("outlines leave out what is empty", () => {
+    const { el } = mount(monitor, state());
+    expect(plot(el, 6).querySelectorAll("path")[1]?.getAttribute("d")?.match(/M/g)?.length).toBe(2);
   });
   test("one SAE's density is bars; none is no chart", () => {
     const { el, model } = mount(monitor, state({ names: ["a"], densities: [{ low: -1, counts: [1, 0, 2, 3], never: 0 }] }));

@@ -184,9 +184,12 @@ function bars(drawing: Drawing, values: ArrayLike<number>, look: number, px: (x:
   const base = py(0);
   if (drawing.lines.length > 1) {
     let path = "";
+    const empty = (i: number) => !((values[i] ?? 0) > 0);
     for (let i = 0; i < drawing.x.length - 1; i++) {
+      if (empty(i)) continue; // nothing along the axis, where every outline would lie on the others
       const [from, to, y] = [px(drawing.x[i] ?? 0), px(drawing.x[i + 1] ?? 0), py(values[i] ?? 0)];
-      path += `${i === 0 ? `M${from.toFixed(1)} ${base.toFixed(1)}` : ""}V${y.toFixed(1)}H${to.toFixed(1)}${i === drawing.x.length - 2 ? `V${base.toFixed(1)}` : ""}`;
+      const [begin, end] = [empty(i - 1) ? `M${from.toFixed(1)} ${base.toFixed(1)}` : "", empty(i + 1) ? `V${base.toFixed(1)}` : ""];
+      path += `${begin}V${y.toFixed(1)}H${to.toFixed(1)}${end}`;
     }
     return [svg("path", { d: path, class: "sk-line-path", ...paint(look, "stroke") })];
   }

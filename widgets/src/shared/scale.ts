@@ -70,7 +70,9 @@ export function scale(values: Iterable<number>, options: ScaleOptions = {}): Sca
   }
   const ticks = between(low, high, options.n ?? 5);
   const step = (ticks[1] ?? high) - (ticks[0] ?? low);
-  return { low, high, log: false, ticks, at: (v) => (v - low) / (high - low), label: (v) => short(v, step, options.percent) };
+  const tiny = !options.percent && Math.max(Math.abs(low), Math.abs(high)) < 0.01; // one notation along an axis
+  const label = (v: number) => (tiny ? exponent(v) : short(v, step, options.percent));
+  return { low, high, log: false, ticks, at: (v) => (v - low) / (high - low), label };
 }
 
 /** A tick: 0.25, 40, 12k, 3M, 2e-5; as many decimals as `step` needs. */
@@ -79,9 +81,12 @@ export function short(value: number, step: number, percent = false): string {
   const size = Math.abs(value);
   if (value === 0) return "0";
   for (const [unit, letter] of UNITS) if (size >= unit * (unit === 1e3 ? 10 : 1)) return `${trimmed(value / unit, step / unit)}${letter}`;
-  if (size < 1e-3) return minus(Number(value.toPrecision(3)).toExponential());
+  if (size < 1e-3) return exponent(value);
   return trimmed(value, step);
 }
+
+/** 4e-4, 2.15e-5, 0. */
+export const exponent = (value: number): string => (value === 0 ? "0" : minus(Number(value.toPrecision(3)).toExponential()));
 
 const UNITS: [number, string][] = [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]];
 const minus = (text: string): string => text.replace(/-/g, "\u2212");
