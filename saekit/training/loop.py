@@ -80,6 +80,10 @@ def train(
     ...                    sae=sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=4))
     >>> trained.config.hook_name == HOOK, list(trained.history.columns)[:3]
     (True, ['n_tokens', 'loss', 'mse'])
+    >>> two = sk.train(model, corpus, hook_name=[HOOK, "blocks.1.hook_resid_post"], config=config, progress=False,
+    ...                sae=sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=4))
+    >>> [sae.config.hook_name for sae in two]
+    ['blocks.0.hook_resid_post', 'blocks.1.hook_resid_post']
     """
     source = corpus if activations is None else activations
     loggers = checked(loggers)
