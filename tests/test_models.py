@@ -127,9 +127,7 @@ def test_wrong_uses_say_what_to_do(model, tmp_path):
             model.activations([[1]], wrong)
     with pytest.raises(MismatchError, match=r"do not stand side by side[\s\S]*blocks.0.attn.hook_pattern: \(1, 4, 9\)"):
         model.activations([[1, 2, 3]], (HOOK, "blocks.0.attn.hook_pattern"))
-    with pytest.raises(
-        MismatchError, match=r"hook point is switched off[\s\S]*use_hook_mlp_in[\s\S]*mlp.hook_in for"
-    ):
+    with pytest.raises(MismatchError, match=r"hook point is switched off[\s\S]*use_hook_mlp_in[\s\S]*mlp.hook_in for"):
         model.activations([[1]], "blocks.0.hook_mlp_in")
     with pytest.raises(ContextLengthError, match=r"65 tokens[\s\S]*at most 64"):
         model.activations(torch.zeros(1, 65, dtype=torch.long), HOOK)
