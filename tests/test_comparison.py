@@ -80,7 +80,9 @@ def test_a_mixture_is_called_one_and_not_compared(trained, evaluated):
     assert "not to be compared" in mixed.note and "measured_on" in repr(mixed)
     frame = mixed.to_frame()
     assert frame["measured_on"].tolist() == [HELD_OUT, TRAINING, TRAINING, HELD_OUT, HELD_OUT]
-    assert frame["pareto"].tolist()[:3] == [True] * 3
+    poor = replace(evaluated[0], l0=9.0, explained_variance=-1.0)  # beaten by the other, if they were compared
+    assert sk.compare(trained[:2], [poor, None]).to_frame()["pareto"].tolist() == [True, True]
+    assert sk.compare(trained[:2], [poor, evaluated[1]]).to_frame()["pareto"].tolist() == [False, True]
 
 
 def test_saved_saes_compare_as_they_did(trained, tmp_path):

@@ -112,6 +112,33 @@ def test_an_interrupt_a_resumption_and_a_finished_run_are_told_as_such(model, co
     assert list(third.run.rows) == first.rows + second.rows and type(again) is sk.TrainedSAEs
 
 
+def test_an_interrupt_before_the_first_step_is_told_as_one(model, corpus, monkeypatch):
+    notes = Notes()
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    for kind in sk.ActivationBatches.__subclasses__():
+        monkeypatch.setattr(kind, "__next__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, corpus, [notes])
+    assert notes.ends == [("interrupted", "")]
+
+
+def test_a_logger_may_do_what_it_likes_with_its_rows(model, corpus):
+    class Careless(Notes):
+        def record(self, rows, densities):
+            for row in rows:
+                row.clear()
+            for share in densities():
+                share[:] = -1
+
+    notes = Notes()
+    saes = run(model, corpus, [Careless(), notes])
+    assert len(saes[0].history) == 3 and notes.rows[0]["loss"] == saes[0].history["loss"].iloc[0]
+    assert float(saes[0].density.min()) >= 0
+
+
 def test_a_failure_is_told_with_its_reason(model, corpus, monkeypatch):
     plain, notes = sk.Trainer.step, Notes()
 
