@@ -29,6 +29,7 @@ from .schedules import learning_rate
 from .sparsity import Sparsity
 
 THRESHOLD_MEMORY = 100  # steps, or a twentieth of a short run, over which the batchtopk threshold is averaged
+THRESHOLD_PACE = 0.25  # jumprelu: rate of its thresholds, which grow with sqrt(d_in), over lr * sqrt(d_in)
 DENSITY_SHARE = 0.2  # firing frequencies are counted over the last fifth of a run
 
 
@@ -59,7 +60,10 @@ class Trainer:
         self._sae = copy.deepcopy(sae).to(self.device).requires_grad_(True)
         self._normalisation = _identity(self._sae)
         self._weights = [getattr(self._sae, n) for n in sae.weight_names if n in dict(sae.named_parameters())]
-        self._adam = torch.optim.Adam(self._weights, lr=0.0, betas=(0.9, 0.999), eps=6.25e-10, fused=True)
+        learnt = [w for w in self._weights if w is self._sae.threshold]  # jumprelu's
+        groups = [{"params": [w for w in self._weights if w is not self._sae.threshold], "pace": 1.0}]
+        groups += [{"params": learnt, "pace": THRESHOLD_PACE * c.d_in**0.5}] if learnt else []
+        self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.999), eps=6.25e-10, fused=True)
         self._silence = Silence(c.d_sae, self.device)
         self._sparsity = Sparsity(c, config)
         self._peak = peak_lr(c, config)
@@ -187,7 +191,8 @@ class Trainer:
             self.n_steps_done, peak=self._peak, n_steps=self.config.n_steps, warmup_steps=self._warmup,
             decay_share=self.config.decay_share,
         )  # fmt: skip
-        self._adam.param_groups[0]["lr"] = lr
+        for group in self._adam.param_groups:
+            group["lr"] = lr * group["pace"]
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
         if self._sae.rule.unit_decoder:
