@@ -1,8 +1,8 @@
 """Plotly figures from result objects: plain `go.Figure`s, small, and readable on a light and on a dark page.
 
 `style` holds the template and the colours, `features` draws what is known of features, `runs` what training, evaluation
-and steering measured, `known_features` what was recovered of a synthetic truth, `probing` what features are good for. A
-figure only draws numbers that its result object already holds.
+and steering measured, `known_features` what was recovered of a synthetic truth, `probing` what features are good for,
+`images` pictures. A figure only draws numbers that its result object already holds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from .features import activation_histogram as activation_histogram
 from .features import density_histogram as density_histogram
 from .features import specificity as specificity
+from .images import image_grid as image_grid
 from .known_features import recovery as recovery
 from .probing import ablation_sparsity as ablation_sparsity
 from .probing import absorption as absorption
@@ -21,3 +22,6 @@ from .runs import dose_response as dose_response
 from .runs import evaluation as evaluation
 from .runs import pareto as pareto
 from .runs import training_curves as training_curves
+from .scaling import compute_fit as compute_fit
+from .scaling import scaling_fit as scaling_fit
+from .scaling import scaling_study as scaling_study
