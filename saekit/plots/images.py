@@ -24,7 +24,7 @@ WIDTH = 720
 
 
 def image_grid(
-    images: Float[Tensor, "..."] | Float[np.ndarray, "..."],
+    images: Float[Tensor, "*stack"] | Float[np.ndarray, "*stack"],
     title: str,
     subtitle: str = "",
     *,
@@ -33,7 +33,7 @@ def image_grid(
     column_names: Sequence[str] = (),
     limit: float | None = None,
 ) -> go.Figure:
-    """The pictures [n, height, width] row by row: orange where a pixel is positive, blue where it is negative, empty where it is 0.
+    """The pictures [n, height, width] row by row: orange where a pixel is positive, blue negative, empty 0.
 
     One scale for all, so that strengths can be compared: full colour from `limit` on, or at the largest size of any
     pixel. Under the mouse stand a picture's number and the pixel's value. MismatchError for names that are not as many
