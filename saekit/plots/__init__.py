@@ -22,6 +22,3 @@ from .runs import dose_response as dose_response
 from .runs import evaluation as evaluation
 from .runs import pareto as pareto
 from .runs import training_curves as training_curves
-from .scaling import compute_fit as compute_fit
-from .scaling import scaling_fit as scaling_fit
-from .scaling import scaling_study as scaling_study
