@@ -53,6 +53,10 @@ from .sae import SparseActs as SparseActs
 from .sae import TokenRule as TokenRule
 from .sae import list_saes as list_saes
 from .sae import load_sae as load_sae
+from .scaling import ComputeFit as ComputeFit
+from .scaling import ScalingFit as ScalingFit
+from .scaling import ScalingStudy as ScalingStudy
+from .scaling import scaling_study as scaling_study
 from .scoring import SpecificityResult as SpecificityResult
 from .scoring import rank_features as rank_features
 from .scoring import specificity as specificity

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "training": BASE | {"models", "corpus", "sae", "activations", "comparison"},
     "evaluation": BASE | {"models", "corpus", "sae", "activations"},
     "probing": BASE | {"models", "corpus", "sae", "activations"},
+    "scaling": BASE | {"models", "corpus", "sae", "activations", "training"},
     "index": BASE | {"models", "corpus", "sae", "activations"},
     "concepts": BASE | {"index", "models", "corpus"},
     "scoring": BASE | {"concepts", "index", "sae", "models", "corpus"},

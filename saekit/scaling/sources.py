@@ -1,0 +1,164 @@
+"""What a study trains on and what it measures on: activations that share no document, or fresh draws from a function.
+
+Text is run through the model once and kept on disk, because every token budget is a run of its own. A function
+`(batch_size, seed) -> iterator of batches`, such as `truth.batches` of synthetic data, is dressed as an ActivationCache
+without a disk, so that `sk.train` takes it as it takes any other. Knows nothing of grids or fits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..activations import ActivationBatches, ActivationCache, cache_activations
+from ..activations.batches import mixed_seed
+from ..corpus import Corpus, Windows, tokenize
+from ..errors import ConfigError, DataError
+from ..models import HookPoint, LanguageModel
+from ..sae import TokenRule
+
+BatchFunction = Callable[[int, int], Iterator[Tensor]]
+"""(batch_size, seed) -> endless batches [batch_size, d_in], the same for the same seed."""
+CHUNK = 4096
+"""Tokens measured at a time."""
+SPARE = 1.05
+"""Text taken, as a multiple of the tokens needed: some are special tokens or sinks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the batches of every run come from, and the tokens that none of them sees."""
+
+    training: ActivationCache
+    held_out: Callable[[], Iterator[Float[Tensor, "n d_in"]]]
+    """The held-out activations in chunks, the same each time."""
+    n_unique: int | None
+    """Distinct tokens to train on; None: fresh ones without end."""
+    described: str
+    """What was measured, in words."""
+
+
+def open_source(
+    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache | BatchFunction, stack: ExitStack, *,
+    hook_name: HookPoint | None, n_tokens: int, n_held_out: int, length: int, seed: int, out: Path | None,
+    progress: bool,
+) -> Source:  # fmt: skip
+    """The source for runs of up to `n_tokens`; what it holds on disk outside `out` goes when the stack is closed."""
+    if n_held_out < 2:
+        raise ConfigError("n_held_out is too small", got=n_held_out, accepted="at least 2 tokens; thousands are usual")
+    if isinstance(corpus, Corpus | Windows):
+        if model is None or hook_name is None:
+            raise ConfigError(
+                "a study on text needs a model and a hook_name", got=f"model={model}, hook_name={hook_name}",
+                accepted="both, or an ActivationCache instead of text",
+                fix='pass hook_name="blocks.15.hook_resid_post"',
+            )  # fmt: skip
+        if isinstance(corpus, Corpus):
+            corpus = tokenize(corpus, model, length=length, max_tokens=int(SPARE * (n_tokens + n_held_out)))
+        folder = out / "activations" if out else Path(stack.enter_context(TemporaryDirectory(prefix="saekit-")))
+        corpus = cache_activations(model, corpus, hook_name, folder, progress=progress)
+    if isinstance(corpus, ActivationCache):
+        return _of_cache(corpus if hook_name is None else corpus.at(hook_name), n_held_out, seed)
+    if not callable(corpus):
+        raise ConfigError(
+            "not something to train on", got=type(corpus).__name__,
+            accepted="a Corpus, Windows, an ActivationCache, or a function (batch_size, seed) -> batches",
+            fix="pass truth.batches for synthetic data",
+        )  # fmt: skip
+    return _of_function(corpus, n_held_out, seed)
+
+
+def _of_cache(cache: ActivationCache, n_held_out: int, seed: int) -> Source:
+    if n_held_out > cache.n_tokens // 2:
+        raise DataError(
+            "n_held_out leaves too little to train on", got=f"{n_held_out} of {cache.n_tokens} tokens",
+            accepted=f"at most half, {cache.n_tokens // 2}", fix="pass a smaller n_held_out, or more text",
+        )  # fmt: skip
+    training, held_out = cache.split(n_held_out / cache.n_tokens, seed)
+    if held_out.n_tokens < 2 or not training.n_tokens:
+        raise DataError(
+            "no document was left for one side of the split", got=f"{held_out.n_tokens} held-out tokens",
+            accepted="documents on both sides", fix="pass a larger n_held_out, another seed or more documents",
+        )  # fmt: skip
+    n_documents = held_out.windows.n_documents
+    return Source(
+        training=training, held_out=lambda: (x for _, x in held_out.chunks(CHUNK)), n_unique=training.n_tokens,
+        described=f"{held_out.n_tokens:,} held-out tokens of {n_documents:,} documents never trained on",
+    )  # fmt: skip
+
+
+def _of_function(batches: BatchFunction, n_held_out: int, seed: int) -> Source:
+    apart = mixed_seed(seed, 1) % 2**31
+    first, other = next(batches(2, seed)), next(batches(2, apart))
+    if first.shape == other.shape and torch.equal(first, other):
+        raise DataError(
+            "the batches do not depend on the seed, so held-out data would be training data",
+            got=f"the same batch for seeds {seed} and {apart}", accepted="a function (batch_size, seed) -> batches",
+            fix="seed a torch.Generator with the second argument",
+        )  # fmt: skip
+    size = min(n_held_out, CHUNK)
+
+    def held_out() -> Iterator[Tensor]:
+        drawn, left = batches(size, apart), n_held_out
+        while left > 0:
+            yield next(drawn)[:left]
+            left -= size
+
+    return Source(
+        training=_Stream(batches, first), held_out=held_out, n_unique=None,
+        described=f"{n_held_out:,} fresh tokens never trained on",
+    )  # fmt: skip
+
+
+class _Stream(ActivationCache):
+    """Batches of a function in the place of activations on disk. Each token is seen once."""
+
+    def __init__(self, batches: BatchFunction, first: Float[Tensor, "n d_in"]) -> None:
+        self._function = batches
+        self.hook_name, self.widths, self.rule = "stream", (first.shape[1],), TokenRule()
+        self.model_name, self.model_fingerprint, self.weight_processing = "stream", "stream", "none"
+        self.digest = hashlib.sha256(first.numpy().tobytes()).hexdigest()[:16]
+        nothing = torch.empty((0, 1), dtype=torch.int32)  # a window is a token
+        self.windows = Windows(nothing, nothing, torch.empty(0, dtype=torch.int32), pd.DataFrame())
+
+    def batches(self, batch_size: int, seed: int = 0, n_epochs: int | None = None) -> ActivationBatches:
+        return _StreamBatches(self, self._function(batch_size, seed), batch_size, seed)
+
+
+class _StreamBatches(ActivationBatches):
+    def __init__(self, stream: _Stream, batches: Iterator[Tensor], batch_size: int, seed: int) -> None:
+        self.hook_name, self.widths, self.rule, self.batch_size = "stream", stream.widths, TokenRule(), batch_size
+        self._batches, self._n_drawn = batches, 0
+        self._identity = {"kind": "stream", "stream": stream.digest, "batch_size": batch_size, "seed": seed}
+
+    @property
+    def n_tokens_per_epoch(self) -> None:
+        return None
+
+    def __next__(self) -> Float[Tensor, "batch d_in"]:
+        x = next(self._batches, None)
+        if x is None:
+            raise DataError(
+                "the batches came to an end", got=f"{self._n_drawn} batches of {self.batch_size}",
+                accepted="batches without end", fix="pass fewer tokens, or a function that draws fresh ones",
+            )  # fmt: skip
+        self._n_drawn += 1
+        return x
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"identity": self._identity, "n_drawn": self._n_drawn}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._check_state(state, self._identity)
+        while self._n_drawn < state["n_drawn"]:
+            next(self)
