@@ -119,7 +119,7 @@ def test_the_public_names_of_the_contract_exist():
     specificity SpecificityResult rank_features clamp scale ablate add generate Generation dose_response SteeringStudy
     synthetic recovery Recovery TokenRule save_page tokenize cache_activations open_activations activation_batches
     sparse_probing targeted_probe_perturbation spurious_correlation_removal feature_absorption ablation_sparsity
-    compute_share
+    compute_share scaling_study ScalingStudy
     TrainingMonitor TensorBoardLogger WandbLogger TrainedSAEs Comparison compare"""
     assert [n for n in names.split() if not hasattr(sk, n)] == []
 

@@ -2,7 +2,7 @@
 
 `style` holds the template and the colours, `features` draws what is known of features, `runs` what training, evaluation
 and steering measured, `known_features` what was recovered of a synthetic truth, `probing` what features are good for,
-`images` pictures. A figure only draws numbers that its result object already holds.
+`images` pictures, `scaling` laws of a grid of runs. A figure only draws numbers that its result object already holds.
 """
 
 from __future__ import annotations
@@ -22,3 +22,6 @@ from .runs import dose_response as dose_response
 from .runs import evaluation as evaluation
 from .runs import pareto as pareto
 from .runs import training_curves as training_curves
+from .scaling import compute_fit as compute_fit
+from .scaling import scaling_fit as scaling_fit
+from .scaling import scaling_study as scaling_study
