@@ -53,6 +53,11 @@ def sae_config() -> SAEConfig:
     return SAEConfig(d_in=576, d_sae=4096, activation="batchtopk", k=32)
 
 
+def train_config() -> TrainConfig:
+    """What the packaged SAE was trained with: the same run gives the same features."""
+    return TrainConfig(n_tokens=N_TRAINING_TOKENS, lr=1.2e-3, dead_after_tokens=max(32 * 2048, N_TRAINING_TOKENS // 20))
+
+
 def run_demo(out: Path) -> Path:
     """Runs every step, prints a short account and writes `out`/demo.html, whose path comes back."""
     started = time.perf_counter()
@@ -64,7 +69,7 @@ def run_demo(out: Path) -> Path:
         print(cache)
     training, held_out = cache.split(0.1)
     with step("3  A sparse autoencoder"):
-        config = TrainConfig(n_tokens=N_TRAINING_TOKENS)
+        config = train_config()
         sae = train(model, training, hook_name=HOOK, sae=sae_config(), config=config, out=out / "sae")
         print(sae)
     with step("4  How good it is, on documents it has not seen"):
