@@ -24,7 +24,7 @@ import torch
 import saekit as sk
 
 ACTIVE = "the true number of active features"
-PREFIXES = (1 / 16, 1 / 4, 1.0)  # of d_sae
+PREFIXES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of d_sae
 
 RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # name: fields of SAEConfig, fields of TrainConfig where not the rule's own
@@ -56,7 +56,7 @@ SETS = {
     ),
     "hierarchical": Set(
         truth=lambda seed: sk.synthetic.hierarchical(256, 2048, 8, zipf_exponent=1.0, seed=seed),
-        n_steps=5_000, batch_size=2048,
+        n_steps=3_000, batch_size=1024,
     ),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from .config import TrainConfig
 from .schedules import ramp
 
 MEMORY = 20  # steps over which the L0 of single batches is averaged
-INTEGRAL = 8.0  # what an L0 that is off by a factor e all through a run adds to the weight's logarithm
+INTEGRAL = 0.4  # what an L0 that is off by a factor e adds to the weight's logarithm per step, over sqrt(n_steps)
 PROPORTIONAL = 1.0  # what a change of L0 by a factor e adds to it at once: L0 on its way down needs no more weight
 
 
@@ -48,7 +48,7 @@ class Sparsity:
             return
         least = 1e-3 * self.target
         off, moved = math.log(max(self.l0, least) / self.target), math.log(max(self.l0, least) / max(before, least))
-        self.coefficient *= math.exp(INTEGRAL / self._n_steps * max(-1.0, min(1.0, off)) + PROPORTIONAL * moved)
+        self.coefficient *= math.exp(INTEGRAL / self._n_steps**0.5 * max(-1.0, min(1.0, off)) + PROPORTIONAL * moved)
 
     def state_dict(self) -> dict[str, float | None]:
         """All that moves."""
