@@ -240,7 +240,7 @@ def test_the_packaged_sae_beats_random_directions(default_model):
     topics = ("golden_gate_bridge", "tower_bridge", "rope_bridge", "california", "cable_cars", "alcatraz", "pyramids",
               "internet")  # fmt: skip
     r = sk.sparse_probing(
-        default_model, sae, corpus, label="topic", classes=topics, ks=(1,), choose="separation", n_each=15, length=64,
+        default_model, sae, corpus, label="topic", classes=topics, ks=(1,), n_each=15, length=64,
         progress=False,
     )  # fmt: skip
     assert r.n_train + r.n_test == 118
