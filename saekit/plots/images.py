@@ -74,7 +74,7 @@ def image_grid(
         ticktext=[escape(name) for name in row_names], showticklabels=bool(row_names),
     )  # fmt: skip
     fig.update_xaxes(
-        **axes, side="top", constrain="domain", tickvals=_centres(n_columns, wide),
+        **axes, side="top", constrain="domain", constraintoward="left", tickvals=_centres(n_columns, wide),
         ticktext=[escape(name) for name in column_names], showticklabels=bool(column_names), tickangle=0,
     )  # fmt: skip
     return fig
