@@ -9,7 +9,7 @@ import saekit as sk
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.sae import Normalisation, fold_decoder_norms, fold_normalisation
 
-RULES = ["relu", "topk", "batchtopk", "jumprelu"]
+RULES = ["relu", "kl", "topk", "batchtopk", "jumprelu", "gated"]
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +32,9 @@ def random_sae(activation="topk", d_in=16, d_sae=64, k=5, **fields):
         sae.b_dec += torch.randn(d_in, generator=generator)
         if sae.rule.has_threshold:
             sae.threshold += 1.0 + torch.rand(d_sae, generator=generator)
+        if activation == "gated":
+            sae.r_mag += 0.3 * torch.randn(d_sae, generator=generator)
+            sae.b_mag += 0.2 * torch.randn(d_sae, generator=generator)
     return sae.requires_grad_(False)
 
 
@@ -47,6 +50,8 @@ def test_encode_follows_the_definition(activation):
         want = pre.relu() * (pre >= pre.sort(dim=1, descending=True).values[:, 4:5])
     elif activation == "relu":
         want = pre.relu()
+    elif activation == "gated":
+        want = (((x - sae.b_dec) @ sae.W_enc) * sae.r_mag.exp() + sae.b_mag).relu() * (pre > 0)
     else:
         want = pre * (pre > sae.threshold)
     torch.testing.assert_close(sae.encode(x), want, rtol=1e-5, atol=1e-6)

@@ -69,7 +69,10 @@ def fold_normalisation(sae: SAE, normalisation: Normalisation) -> SAE:
     mean_out, scale_out = (v.to(out.b_dec) for v in normalisation.of_output)
     unit = scale_out[0]  # feature activations shrink by this: decoder rows stay as they are where it is the only scale
     if not sae.config.subtracts_b_dec:
-        out.b_enc.sub_((mean * scale) @ out.W_enc)
+        read_at_mean = (mean * scale) @ out.W_enc
+        out.b_enc.sub_(read_at_mean)
+        if "b_mag" in sae.weight_names:
+            out.b_mag.sub_(read_at_mean * out.r_mag.exp())
     out.W_enc.mul_((scale / unit)[:, None])
     out.W_dec.mul_(unit / scale_out)
     for name in OF_ACTIVATIONS:
