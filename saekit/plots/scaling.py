@@ -60,12 +60,12 @@ def compute_fit(fit: ComputeFit) -> go.Figure:
     return fig
 
 
-def scaling_study(study: ScalingStudy) -> go.Figure:
+def scaling_study(study: ScalingStudy, n_bootstrap: int = 300) -> go.Figure:
     """Both laws of a study, as far as it has runs for them, and their residuals. See ScalingStudy.plot."""
     fig = _panels(TITLES, f"Scaling of {study.activation} SAEs", f"{len(study.frame)} runs; on {study.measured_on}")
     fits: list[ScalingFit] = []
     try:
-        fits.append(study.fit_lnk())
+        fits.append(study.fit_lnk(n_bootstrap=n_bootstrap))
         _curves(fig, fits[-1], {"row": 1, "col": 1})
     except DataError as error:
         last = study.frame[study.frame["n_tokens"] == study.frame["n_tokens"].max()]
@@ -74,7 +74,7 @@ def scaling_study(study: ScalingStudy) -> go.Figure:
         _by_width(fig, last, {"row": 1, "col": 1})
         _reason(fig, error, "")
     try:
-        surface = study.fit_compute()
+        surface = study.fit_compute(n_bootstrap=n_bootstrap)
         fits.append(surface)
         _equal_compute(fig, surface, {"row": 2, "col": 1})
         _frontier(fig, surface, {"row": 2, "col": 2})

@@ -76,7 +76,7 @@ class BestChoice:
     __str__ = __repr__
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ComputeFit(ScalingFit):
     """The surface L(n, tokens) at one sparsity, and what follows from it by compute."""
 

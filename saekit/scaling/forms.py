@@ -27,6 +27,9 @@ Doubles = npt.NDArray[np.float64]
 Columns = Mapping[str, Doubles]
 FLOORS = (0.02, 0.35, 0.65, 0.92)
 """Shares of the smallest loss at which the irreducible term begins."""
+ANCHOR = 1e-6
+"""Pull of the logarithm of the irreducible term to that of the smallest loss: where there is no such term its logarithm
+ends near -20, not at minus infinity. Other parameters move by about this much."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,10 +111,16 @@ def solve(form: Form, columns: Columns, log_loss: Doubles, starts: Sequence[Doub
         return total, np.exp(z - total)
 
     def residual(phi: Doubles) -> Doubles:
-        return np.asarray(parts(phi)[0] - log_loss)
+        anchor = ANCHOR * (Q[-1] @ phi[ends[-1] :] - log_loss.min())
+        return np.concatenate([parts(phi)[0] - log_loss, anchor])
+
+    def slopes(phi: Doubles) -> Doubles:
+        return np.concatenate([q * w[:, None] for q, w in zip(Q, parts(phi)[1], strict=True)], axis=1)
 
     def jacobian(phi: Doubles) -> Doubles:
-        return np.concatenate([q * w[:, None] for q, w in zip(Q, parts(phi)[1], strict=True)], axis=1)
+        anchor = np.zeros((len(log_loss), len(phi)))
+        anchor[:, ends[-1] :] = ANCHOR * Q[-1]
+        return np.concatenate([slopes(phi), anchor])
 
     best = None
     for theta in starts:
@@ -120,7 +129,7 @@ def solve(form: Form, columns: Columns, log_loss: Doubles, starts: Sequence[Doub
         best = found if best is None or found.cost < best.cost else best
     assert best is not None
     theta = np.concatenate([np.linalg.solve(r, p) for r, p in zip(R, np.split(best.x, ends), strict=True)])
-    return theta, jacobian(best.x)
+    return theta, slopes(best.x)
 
 
 def first_guesses(form: Form, columns: Columns, log_loss: Doubles) -> Iterator[Doubles]:

@@ -114,14 +114,14 @@ class ScalingStudy:
         """The width and number of steps with the least loss for a budget in FLOP; see ComputeFit.best."""
         return self.fit_compute(sparsity).best(compute, extrapolate=extrapolate)
 
-    def plot(self) -> go.Figure:
+    def plot(self, *, n_bootstrap: int = 300) -> go.Figure:
         """Loss over width by sparsity, residuals, curves of equal compute with their minima, loss over compute.
 
         A law that cannot be fitted is left out, with the reason in its place.
         """
         from .. import plots
 
-        return plots.scaling_study(self)
+        return plots.scaling_study(self, n_bootstrap)
 
     def __repr__(self) -> str:
         f = self.frame
