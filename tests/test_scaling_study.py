@@ -87,6 +87,9 @@ def test_text_is_run_once_and_held_out_documents_are_never_trained_on(model, cor
     training, held_out = cache.split(400 / cache.n_tokens, seed=config.seed)
     assert text.n_unique == training.n_tokens and f"{held_out.n_tokens:,} held-out tokens" in repr(text)
     assert text.to_frame()["n_tokens"].unique().tolist() == [256, 512, 1024]
+    x, sae = held_out.x(slice(None)), sk.load_sae(tmp_path / "1024-tokens" / "1-topk-32")
+    slow = float(((x - sae(x).x_hat.detach()) ** 2).sum() / ((x - x.mean(0)) ** 2).sum())
+    assert text.to_frame()["loss"].iloc[-1] == pytest.approx(slow, rel=1e-4)
     long = sk.scaling_study(None, cache, config=replace(config, n_tokens=4096), **{**options, "budgets": (4096,)})
     assert re.search(r"the longest runs see each \d\.\d times", repr(long))
 
