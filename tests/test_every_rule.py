@@ -99,7 +99,9 @@ def test_it_learns_and_its_l0_is_what_was_asked_for(name, sae, x):
     l0 = float((sae.encode(x) != 0).sum(1).float().mean())
     assert l0 == pytest.approx(L0, rel=0.2)
     untrained = explained(x, sk.SAE(CONFIGS[list(RULES).index(name)])(x).x_hat)
-    assert explained(x, sae(x).x_hat) > max(untrained, 0.5)
+    score = explained(x, sae(x).x_hat)
+    assert score > max(untrained, 0.5)
+    assert sae.history["explained_variance"].iloc[-5:].mean() == pytest.approx(score, abs=0.03)  # and in these units
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(64), rtol=1e-5, atol=1e-5)
 
 
