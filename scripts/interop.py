@@ -1,39 +1,61 @@
 """Checks our SAE files in the real SAELens, and SAELens' files in ours.
 
-    .venv/bin/python scripts/interop.py [--write]
+    .venv/bin/python scripts/interop.py [--write KIND ...]
 
 SAELens 6.54 refuses TransformerLens 4, so it gets an environment of its own, .venv-interop/, made on the first run.
-Both sides write a small SAE of every rule; each reads the other's and encodes the same activations. Features and
-reconstructions must agree to 1e-5. Exits with 1 when they do not. With --write SAELens' files and what it made of the
-activations are kept in tests/interop/, where the ordinary tests read them.
+Both sides write a small SAE of every rule; each reads the other's and encodes the same 2,000 activations. Features and
+reconstructions must agree to 1e-5 of the largest. Exits with 1 when they do not. With --write SAELens' files of these
+kinds and what it made of some activations are kept in tests/interop/, where the ordinary tests read them.
+
+SAELens' batchtopk and matryoshka_batchtopk exist in training only: they are compared as the jumprelu SAEs that its
+save_inference_model writes at the end.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv-interop"
 PINS = ("torch==2.13.0", "sae-lens==6.54.12")
 TOLERANCE = 1e-5
-RULES = ("relu", "topk", "batchtopk", "jumprelu")
-TRANSCODERS = {  # SAELens has them of two rules; a finished batchtopk one is of the jumprelu rule
-    "transcoder": {"activation": "relu"}, "skip_transcoder": {"activation": "relu", "skip": True},
-    "jumprelu_transcoder": {"activation": "jumprelu"}, "batchtopk_transcoder": {"activation": "batchtopk", "k": 6},
-    "jumprelu_skip_transcoder": {"activation": "jumprelu", "skip": True},
+N_TOKENS, N_STEPS, N_KEPT = 2000, 300, 20
+PLAIN = {
+    "relu": {"activation": "relu", "target_l0": 6.0}, "kl": {"activation": "kl", "target_l0": 6.0},
+    "topk": {"activation": "topk", "k": 6},
+    "topk_multi_k": {"activation": "topk", "k": 6, "multi_k_coefficient": 0.125},
+    "topk_matryoshka": {"activation": "topk", "k": 6, "matryoshka": (24, 96)},
+    "batchtopk": {"activation": "batchtopk", "k": 6},
+    "batchtopk_matryoshka": {"activation": "batchtopk", "k": 6, "matryoshka": (24, 96)},
+    "jumprelu": {"activation": "jumprelu", "target_l0": 6.0},
+    "jumprelu_quadratic": {"activation": "jumprelu", "target_l0": 6.0, "l0_penalty": "quadratic"},
+    "gated": {"activation": "gated", "target_l0": 6.0},
+    "gated_without_b_dec": {"activation": "gated", "target_l0": 6.0, "apply_b_dec_to_input": False},
+    "crosscoder": {"activation": "batchtopk", "k": 6, "hook_name": ("a", "b")},
 }  # fmt: skip
-OURS = (*RULES, *TRANSCODERS, "crosscoder")
+TRANSCODERS = {  # SAELens has them of two rules; a finished batchtopk one is of the jumprelu rule
+    "transcoder": {"activation": "relu", "target_l0": 6.0},
+    "skip_transcoder": {"activation": "relu", "target_l0": 6.0, "skip": True},
+    "jumprelu_transcoder": {"activation": "jumprelu", "target_l0": 6.0},
+    "batchtopk_transcoder": {"activation": "batchtopk", "k": 6},
+    "jumprelu_skip_transcoder": {"activation": "jumprelu", "target_l0": 6.0, "skip": True},
+}  # fmt: skip
+OURS = (*PLAIN, *TRANSCODERS)
 THEIRS = (
     "standard", "topk", "topk-rescaled", "jumprelu", "transcoder", "skip_transcoder", "jumprelu_transcoder",
-    "jumprelu_skip_transcoder",
+    "jumprelu_skip_transcoder", "gated", "gated-without-b-dec", "batchtopk", "matryoshka_batchtopk",
 )  # fmt: skip
 
 OTHER_SIDE = """
@@ -43,6 +65,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from sae_lens import SAE
+from sae_lens.saes import batchtopk_sae as bt
+from sae_lens.saes import matryoshka_batchtopk_sae as mb
+from sae_lens.saes.gated_sae import GatedSAE, GatedSAEConfig
 from sae_lens.saes.jumprelu_sae import JumpReLUSAE, JumpReLUSAEConfig
 from sae_lens.saes.standard_sae import StandardSAE, StandardSAEConfig
 from sae_lens.saes import transcoder as tc
@@ -69,7 +94,12 @@ def write(made):
         sae.cfg.metadata.hook_name, sae.cfg.metadata.model_name = "blocks.1.hook_resid_post", "gpt2"
         if "transcoder" in name:
             sae.cfg.metadata.hook_name_out = "blocks.1.hook_mlp_out"
-        sae.save_model(folder / "theirs" / name)
+        if "batchtopk" in name:
+            sae.topk_threshold.fill_(1.25)
+            sae.save_inference_model(folder / "theirs" / name)
+            sae = SAE.load_from_disk(folder / "theirs" / name)
+        else:
+            sae.save_model(folder / "theirs" / name)
         record(sae, f"theirs-{name}")
 
 sizes = dict(d_in=x.shape[1], d_sae=96)
@@ -85,6 +115,15 @@ write({
     "skip_transcoder": tc.SkipTranscoder(tc.SkipTranscoderConfig(**sizes)),
     "jumprelu_transcoder": tc.JumpReLUTranscoder(tc.JumpReLUTranscoderConfig(**sizes)),
     "jumprelu_skip_transcoder": tc.JumpReLUSkipTranscoder(tc.JumpReLUSkipTranscoderConfig(**sizes)),
+})
+sizes = dict(d_in=x.shape[1], d_sae=96)
+write({
+    "gated": GatedSAE(GatedSAEConfig(**sizes)),
+    "gated-without-b-dec": GatedSAE(GatedSAEConfig(**sizes, apply_b_dec_to_input=False)),
+    "batchtopk": bt.BatchTopKTrainingSAE(bt.BatchTopKTrainingSAEConfig(**sizes, k=6)),
+    "matryoshka_batchtopk": mb.MatryoshkaBatchTopKTrainingSAE(
+        mb.MatryoshkaBatchTopKTrainingSAEConfig(**sizes, k=6, matryoshka_widths=[24, 96])
+    ),
 })
 """
 
@@ -105,9 +144,12 @@ def environment() -> Path:
 def main() -> int:
     import saekit as sk
 
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--write", nargs="+", choices=THEIRS, default=(), metavar="KIND", help=", ".join(THEIRS))
+    kinds_to_keep = parser.parse_args().write
     python = environment()
     generator = torch.Generator().manual_seed(0)
-    x = 5 * torch.randn(200, 24, generator=generator) + 1
+    x = 5 * torch.randn(N_TOKENS, 24, generator=generator) + 1
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -122,8 +164,7 @@ def main() -> int:
             rows.append(
                 (f"SAELens, {kind}", *compare(sk, x, folder / "theirs" / kind, folder / f"theirs-{kind}.saelens"))
             )
-        if "--write" in sys.argv[1:]:
-            keep(folder)
+        keep(folder, kinds_to_keep)
     print(f"{'written by':34} {'l0':>6} {'features differ':>16} {'x_hat differs':>14}")
     for label, l0, acts, x_hat in rows:
         print(f"{label:34} {l0:6.1f} {acts:16.1e} {x_hat:14.1e}")
@@ -134,44 +175,32 @@ def main() -> int:
     return 0 if worst <= TOLERANCE else 1
 
 
-def keep(folder: Path) -> None:
-    """Copies what SAELens wrote, and its features of the first 20 tokens, into tests/interop/."""
+def keep(folder: Path, kinds: Sequence[str]) -> None:
+    """Copies what SAELens wrote, and its features of the first few tokens, into tests/interop/."""
     kept = ROOT / "tests" / "interop"
     x = load_file(folder / "x.safetensors")["x"]
-    for kind in THEIRS:
+    for kind in kinds:
         shutil.copytree(folder / "theirs" / kind, kept / kind, dirs_exist_ok=True)
         made = load_file(folder / f"theirs-{kind}.saelens")
-        few = {"x": x[:20], "acts": made["acts"][:20], "x_hat": made["x_hat"][:20]}
+        few = {"x": x[:N_KEPT], "acts": made["acts"][:N_KEPT], "x_hat": made["x_hat"][:N_KEPT]}
         save_file({name: tensor.contiguous() for name, tensor in few.items()}, kept / kind / "expected.safetensors")
 
 
-def trained(sk, rule, x):
-    """A small SAE of the rule that has gone through training, normalisation and all; jumprelu is made by hand."""
-    fields = {"d_in": 24, "d_sae": 96, "activation": rule, "hook_name": "h", "model_name": "gpt2"}
-    fields |= {"k": 6} if rule.endswith("topk") else {}
-    if rule in TRANSCODERS:
-        fields |= {"d_out": 20, "hook_out": "out", **TRANSCODERS[rule]}
-    elif rule == "crosscoder":
-        fields |= {"activation": "batchtopk", "k": 6, "hook_name": ("a", "b")}
-    if fields["activation"] == "relu":
-        fields["sparsity_coefficient"] = 0.5
-    sae = sk.SAE(sk.SAEConfig(**fields))
-    if fields["activation"] == "jumprelu":
-        with torch.no_grad():
-            sae.threshold += torch.rand(96)
-            sae.b_dec += 1.0
-            if sae.config.skip:
-                sae.W_skip += 0.1 * torch.randn(24, 20)
-        return sae
+def trained(sk: Any, rule: str, x: Tensor) -> Any:
+    """A small SAE of the rule that has gone through training, normalisation and all."""
+    fields: dict[str, Any] = {"d_in": 24, "d_sae": 96, "hook_name": "h", "model_name": "gpt2"}
+    fields |= PLAIN[rule] if rule in PLAIN else {"d_out": 20, "hook_out": "out", **TRANSCODERS[rule]}
     blocks = (16, 8) if rule == "crosscoder" else None
-    trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=200 * 50, batch_size=200, lr=3e-3), blocks=blocks)
-    target = ((3 * x[:, :20] - x[:, 4:]).relu(),) if rule in TRANSCODERS else ()
-    for _ in range(50):
-        trainer.step(x, *target)
+    config = sk.TrainConfig(n_tokens=N_STEPS * 200, batch_size=200)
+    trainer = sk.Trainer(sk.SAE(sk.SAEConfig(**fields)), config, blocks=blocks)
+    target = (3 * x[:, :20] - x[:, 4:]).relu()
+    for step in range(N_STEPS):
+        at = slice(200 * (step % 10), 200 * (step % 10 + 1))
+        trainer.step(x[at], *([target[at]] if rule in TRANSCODERS else []))
     return trainer.finish()
 
 
-def compare(sk, x, saved, record):
+def compare(sk: Any, x: Tensor, saved: Path, record: Path) -> tuple[float, float, float]:
     """l0, and the largest differences in units of the largest value."""
     theirs = load_file(record)
     sae = sk.load_sae(saved)

@@ -101,7 +101,7 @@ def test_files_of_others_load(architecture, tmp_path):
     assert sae.config.weight_processing is None
 
 
-@pytest.mark.parametrize("kind", ["standard", "topk", "topk-rescaled", "jumprelu"])
+@pytest.mark.parametrize("kind", ["standard", "topk", "topk-rescaled", "jumprelu", "gated", "matryoshka_batchtopk"])
 def test_files_that_saelens_wrote_give_its_numbers(kind):
     """Written by SAELens 6.54.12 (scripts/interop.py --write, which also checks our files in it)."""
     folder = Path(__file__).parent / "interop" / kind
@@ -178,6 +178,7 @@ def test_altered_configuration_is_refused(tmp_path):
             {"architecture": "temporal"},
             r"does not read this architecture\n.*temporal\n.*standard, topk, jumprelu, gated",
         ),
+        ({"architecture": "matryoshka_batchtopk"}, r"does not read this architecture[\s\S]*save_inference_model"),
         ({"architecture": "gated"}, r"tensors of a gated SAE\n.*missing: b_gate, b_mag, r_mag; unexpected: b_enc"),
         ({"normalize_activations": "layer_norm"}, "normalize_activations is not folded into the weights"),
         ({"reshape_activations": "hook_z"}, "reshape_activations is not folded"),

@@ -182,7 +182,8 @@ def _from_saelens(cfg: Any, path: Path) -> SAEConfig:
     if cfg["architecture"] not in ACTIVATION_OF:
         raise FileError(
             f"{path}: saekit does not read this architecture", got=cfg["architecture"],
-            accepted=", ".join(ACTIVATION_OF), fix="use an SAE of one of these kinds",
+            accepted=", ".join(ACTIVATION_OF),
+            fix="use an SAE of one of these kinds; SAELens' save_inference_model makes one of its training checkpoints",
         )  # fmt: skip
     for key in ("normalize_activations", "reshape_activations"):
         if cfg.get(key, "none") != "none":
