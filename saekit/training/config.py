@@ -42,9 +42,9 @@ class TrainConfig:
     million (Gao et al. 2024, for runs of billions)."""
     grad_clip: float = 1.0
     """Largest norm of the gradient of all weights."""
-    sparsity_warmup_share: float = 0.05
-    """relu, kl, jumprelu, gated: share of the run over which the sparsity penalty rises from 0 (Anthropic, April
-    2024)."""
+    sparsity_warmup_share: float | None = None
+    """relu, kl, jumprelu, gated: share of the run over which the sparsity penalty rises from 0. None: 0.05 (Anthropic,
+    April 2024), and 0.3 for the quadratic L0 penalty, which kills features when it begins at full strength."""
     resample_every: int | None = None
     """relu, kl, jumprelu, gated: steps between two resamplings of dead features (Bricken et al. 2023), the last before
     the learning rate falls. None: never, as in Anthropic's April 2024 recipe. topk and batchtopk have the auxiliary
@@ -78,7 +78,7 @@ class TrainConfig:
             if value is not None and not value > 0:
                 raise ConfigError(f"{name} is not positive", got=value, accepted="a number above 0")
         for name in ("decay_share", "sparsity_warmup_share"):
-            if not 0 <= getattr(self, name) <= 1:
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is not a share", got=getattr(self, name), accepted="a number from 0 to 1")
 
     @property

@@ -33,6 +33,8 @@ class Sparsity:
         self.target = None if sae.l0_penalty == "quadratic" else sae.target_l0
         self.l0: float | None = None
         self._n_steps, self._share = config.n_steps, config.sparsity_warmup_share
+        if self._share is None:
+            self._share = 0.3 if sae.l0_penalty == "quadratic" else 0.05
 
     def at(self, step: int) -> float:
         """The coefficient at a step, counted from 0: it rises from 0 over the warm-up."""
