@@ -32,9 +32,9 @@ class Sparsity:
         self.coefficient = 0.0 if own is None or start is None else float(start)
         self.target = None if sae.l0_penalty == "quadratic" else sae.target_l0
         self.l0: float | None = None
-        self._n_steps, self._share = config.n_steps, config.sparsity_warmup_share
-        if self._share is None:
-            self._share = 0.3 if sae.l0_penalty == "quadratic" else 0.05
+        own_share = 0.3 if sae.l0_penalty == "quadratic" else 0.05
+        self._n_steps = config.n_steps
+        self._share = own_share if config.sparsity_warmup_share is None else config.sparsity_warmup_share
 
     def at(self, step: int) -> float:
         """The coefficient at a step, counted from 0: it rises from 0 over the warm-up."""
