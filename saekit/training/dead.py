@@ -3,9 +3,9 @@
 The auxiliary loss, for topk, batchtopk and jumprelu: Gao et al. 2024, arXiv:2406.04093, appendix A.2. Resampling, for
 rules with a penalty, on request: Bricken et al. 2023, "Towards Monosemanticity", appendix "Neuron resampling".
 
-Rejected: letting a dead feature's JumpReLU threshold sink by 1 % a step, so that what the auxiliary loss teaches it gets
-through. It revives nearly all (12 dead of 2,048 instead of 301), but on features with Zipf firing rates the revived ones
-crowd the true ones out: F1 0.67 instead of 0.75 (benchmarks/recovery.py, hierarchical set).
+Rejected: letting a dead feature's JumpReLU threshold sink by 1 % a step, so that what the auxiliary loss teaches it
+gets through. It revives nearly all (12 dead of 2,048 instead of 301), but on features with Zipf firing rates the
+revived ones crowd the true ones out: F1 0.67 instead of 0.75 (benchmarks/recovery.py, hierarchical set).
 """
 
 from __future__ import annotations
