@@ -132,7 +132,8 @@ class SAEConfig:
     def from_dict(cls, value: Mapping[str, Any]) -> SAEConfig:
         """The configuration that `to_dict` wrote; unknown keys are an UnknownNameError."""
         known = {f.name for f in fields(cls)}
-        value = {("sparsity_coefficient" if n == "l1_coefficient" else n): v for n, v in value.items()}  # of older files
+        older = {"l1_coefficient": "sparsity_coefficient"}  # fields by names they had before
+        value = {older.get(n, n): v for n, v in value.items()}
         for name in value:
             if name not in known:
                 raise unknown_name("SAEConfig field", name, sorted(known))
