@@ -133,6 +133,7 @@ def test_training_from_a_cache_of_more_hook_points(model, corpus, tmp_path):
     assert several[0].fingerprint == one.fingerprint
     assert several[1].config.hook_out == MLP_OUT and several[2].config.hook_name == (A, B)
     assert run(model, cache, TOPK, B, steps=5).fingerprint == one.fingerprint
+    assert run(None, cache, TOPK.replace(hook_name=B), None, steps=5).fingerprint == one.fingerprint
     with pytest.raises(MismatchError, match=rf"of another hook point\n.*{C}"):
         run(None, cache, TOPK.replace(d_in=64), C, steps=5)
     with pytest.raises(MismatchError, match=r"of another width than the SAE\n.*128\n.*32"):

@@ -122,7 +122,9 @@ def pareto(comparison: Comparison, y: str | None = None) -> go.Figure:
         fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"t": 80}, height=460 + 24 * n)
         fig.update_layout(margin={"b": 80 + 24 * n}, legend={"orientation": "v"})
     low, high = float(shown["l0"].min()) / 1.4, float(shown["l0"].max()) * 1.4
-    ticks = [m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    few, many = ([m * 10.0**e for e in range(-3, 7) for m in steps if low <= m * 10.0**e <= high]
+                 for steps in ((1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)))  # fmt: skip
+    ticks = few if len(few) > 2 else many
     fig.update_xaxes(tickvals=ticks, ticktext=[f"{t:,g}" for t in ticks])
     left_out = len(frame) - len(shown)
     if left_out:

@@ -87,7 +87,8 @@ def train(
     """
     source = corpus if activations is None else activations
     loggers = checked(loggers)
-    if hook_name is None and isinstance(source, ActivationCache):
+    free = any(c.hook_name is None for c in ([sae] if isinstance(sae, SAEConfig) else sae))
+    if hook_name is None and free and isinstance(source, ActivationCache):
         hook_name = source.hook_name
     asked = placed(sae, hook_name)
     batches = _batches(model, source, asked, config)
