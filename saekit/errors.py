@@ -78,10 +78,12 @@ def unknown_name(kind: str, seen: object, accepted: Iterable[object], *, fix: st
     unknown label 'topik'; did you mean 'topic'?
       seen:     topik
       accepted: style, topic
+      to do:    pass 'topic'
     """
     names = [str(a) for a in accepted]
     near = difflib.get_close_matches(str(seen), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
+    fix = fix or (f"pass {near[0]!r}" if near else "pass one of these names" if names else None)
     listed = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
     return UnknownNameError(f"unknown {kind} {str(seen)!r}{hint}", got=seen, accepted=listed or "none", fix=fix)
 
