@@ -10,11 +10,16 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
 from .errors import SaekitError
+from .sae.config import ACTIVATIONS, WITH_K
+
+if TYPE_CHECKING:
+    from .models import HookPoint
+    from .training.loggers import Logger
 
 app = typer.Typer(
     name="saekit",
@@ -27,9 +32,13 @@ app = typer.Typer(
 Command = TypeVar("Command", bound=Callable[..., Any])
 Model = Annotated[str, typer.Option(help="A model's name, a local folder or a .gguf file.")]
 Text = Annotated[str, typer.Option(help="demo, a file, folder or glob, or a Hugging Face dataset.")]
-Hook = Annotated[str, typer.Option(help="A TransformerLens hook point.")]
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_HOOK = "blocks.15.hook_resid_post"
+HOOKS_HELP = (
+    "A TransformerLens hook point. Given several times: an SAE at each, from one run of the model. A+B: a crosscoder, "
+    "which reads both."
+)
+MATRYOSHKA_HELP = "topk, batchtopk: sizes of nested prefixes, rising to --d-sae, like 256,1024,4096."
 
 
 def command(function: Command) -> Command:
@@ -64,42 +73,89 @@ def demo(
     run_demo(out)
 
 
+def sizes(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    return tuple(int(n) for n in text.split(","))
+
+
+def option(panel: str, help: str, *names: str, **more: Any) -> Any:
+    """An option in one part of `train`'s help."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+WHERE, RULE, RUN, WATCH = "Where it reads and writes", "Features and their sparsity", "The run", "Watching"
+
+
 @command
 def train(
-    out: Annotated[Path, typer.Option(help="Folder for the SAE, its metrics and checkpoints.")],
+    out: Annotated[Path, typer.Option(help="Folder for the SAE, or for a folder of each, and for metrics.")],
     model: Model = DEFAULT_MODEL,
     corpus: Text = "demo",
-    hook: Hook = DEFAULT_HOOK,
-    d_sae: Annotated[int, typer.Option(help="Number of features.")] = 4096,
-    activation: Annotated[str, typer.Option(help="relu, topk or batchtopk.")] = "batchtopk",
-    k: Annotated[int, typer.Option(help="Active features per token (topk, batchtopk).")] = 32,
-    n_tokens: Annotated[int, typer.Option(help="Training tokens, counting repetitions.")] = 1_000_000,
-    batch_size: Annotated[int, typer.Option(help="Tokens per step.")] = 2048,
-    seed: int = 0,
-) -> None:
-    """Train an SAE; run the same command again to resume."""
+    hook: Annotated[list[str], option(WHERE, HOOKS_HELP)] = [DEFAULT_HOOK],  # noqa: B006 (never changed)
+    hook_out: Annotated[str | None, option(WHERE, "Makes a transcoder: the hook point it reconstructs.")] = None,
+    skip: Annotated[bool, option(WHERE, "Transcoder: a linear path beside the features.", "--skip")] = False,
+    activation: Annotated[str, option(RULE, f"The rule: {', '.join(ACTIVATIONS)}.")] = "batchtopk",
+    d_sae: Annotated[int, option(RULE, "Number of features.")] = 4096,
+    k: Annotated[int | None, option(RULE, "topk, batchtopk: active features per token.", show_default="32")] = None,
+    target_l0: Annotated[float | None, option(RULE, "The others: active features per token to steer to.")] = None,
+    sparsity_coefficient: Annotated[float | None, option(RULE, "The others: weight of the penalty.")] = None,
+    l0_penalty: Annotated[str, option(RULE, "jumprelu: linear, or quadratic around --target-l0.")] = "linear",
+    matryoshka: Annotated[Any, option(RULE, MATRYOSHKA_HELP, parser=sizes, metavar="N,N,...")] = None,
+    multi_k_coefficient: Annotated[float, option(RULE, "topk: weight of a second loss, with 4 k features.")] = 0.0,
+    n_tokens: Annotated[int, option(RUN, "Training tokens, counting repetitions.")] = 1_000_000,
+    batch_size: Annotated[int, option(RUN, "Tokens per step.")] = 2048,
+    context_size: Annotated[int, option(RUN, "Length of the token windows, in tokens.")] = 128,
+    lr: Annotated[float | None, option(RUN, "Peak learning rate.", show_default="the rule's own")] = None,
+    resample_every: Annotated[int | None, option(RUN, "Rules with a penalty: steps between resamplings.")] = None,
+    seed: Annotated[int, option(RUN, "Seed of the initial weights and of the order of tokens.")] = 0,
+    device: Annotated[str, option(RUN, "auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, option(RUN, "Go on with the run in --out, or begin anew.")] = True,
+    tensorboard: Annotated[Path | None, option(WATCH, "Folder for TensorBoard's files.")] = None,
+    wandb: Annotated[str | None, option(WATCH, "Project at Weights & Biases.")] = None,
+) -> None:  # fmt: skip
+    """Train an SAE, or one at each of several hook points; run the same command again to resume."""
     import saekit as sk
 
     lm = sk.load_model(model)
-    config = sk.SAEConfig(
-        d_in=lm.hook_width(hook), d_sae=d_sae, activation=activation, k=None if activation == "relu" else k
-    )
-    training = sk.TrainConfig(n_tokens=n_tokens, batch_size=batch_size, seed=seed)
-    sae = sk.train(lm, sk.load_corpus(corpus), hook_name=hook, sae=config, config=training, out=out)
-    print(sae, out, sep="\n")
+    points: list[HookPoint] = [tuple(h.split("+")) if "+" in h else h for h in hook]
+    width_out = None if hook_out is None else lm.hook_width(hook_out)
+    configs = [
+        sk.SAEConfig(
+            d_in=(d_in := lm.hook_width(point)), d_sae=d_sae, activation=activation,
+            k=32 if k is None and activation in WITH_K else k, target_l0=target_l0,
+            sparsity_coefficient=sparsity_coefficient, l0_penalty=l0_penalty, matryoshka=matryoshka or (),
+            multi_k_coefficient=multi_k_coefficient, hook_name=point, hook_out=hook_out,
+            d_out=None if width_out == d_in else width_out, skip=skip, seed=seed,
+        )
+        for point in points
+    ]  # fmt: skip
+    training = sk.TrainConfig(
+        n_tokens=n_tokens, batch_size=batch_size, context_size=context_size, lr=lr, resample_every=resample_every,
+        seed=seed, device=device,
+    )  # fmt: skip
+    loggers: list[Logger] = [] if tensorboard is None else [sk.TensorBoardLogger(tensorboard)]
+    loggers += [] if wandb is None else [sk.WandbLogger(wandb)]
+    several = len(points) > 1
+    saes: Any = sk.train(
+        lm, sk.load_corpus(corpus), hook_name=points if several else points[0], sae=configs if several else configs[0],
+        config=training, out=out, resume=resume, loggers=loggers,
+    )  # fmt: skip
+    print(saes, out, sep="\n")
 
 
 @command
 def evaluate(
-    sae: Annotated[str, typer.Argument(help="An SAE's folder or name.")],
+    saes: Annotated[list[str], typer.Argument(metavar="SAE", help="Folder or name of an SAE, or of several.")],
     model: Model = DEFAULT_MODEL,
     corpus: Text = "demo",
-    n_tokens: int = 20_000,
+    n_tokens: Annotated[int, typer.Option(help="Tokens to evaluate on.")] = 20_000,
 ) -> None:
-    """Fidelity of an SAE on a text: l0, explained variance, cross-entropy loss recovered, KL."""
+    """Fidelity on a text: l0, explained variance, cross-entropy loss recovered, KL; of several SAEs side by side."""
     import saekit as sk
 
-    print(sk.evaluate(sk.load_model(model), sk.load_sae(sae), sk.load_corpus(corpus), n_tokens=n_tokens))
+    loaded = [sk.load_sae(name) for name in saes]
+    evaluations = sk.evaluate(sk.load_model(model), loaded, sk.load_corpus(corpus), n_tokens=n_tokens)
+    print(evaluations[0] if len(loaded) == 1 else sk.compare(loaded, evaluations))
 
 
 @command

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
 
+import saekit as sk
 from conftest import HOOK, tiny_texts, tiny_tokenizer
 from saekit.cli import app
 
@@ -47,6 +49,114 @@ def test_from_text_to_a_steered_answer(shell):
     steered = run("generate", "a cat", *model, "--max-new-tokens", 8, "--sae", shell / "sae", "--feature", 3,
                   "--strength", 3)  # fmt: skip
     assert plain.exit_code == steered.exit_code == 0 and plain.output != steered.output
+
+
+SHORT = ("--n-tokens", 640, "--batch-size", 64, "--context-size", 16, "--d-sae", 64)
+OTHER, MLP_IN, MLP_OUT = "blocks.1.hook_resid_post", "blocks.1.mlp.hook_in", "blocks.1.mlp.hook_out"
+
+
+def train(shell, out, *words):
+    text = ("--model", shell / "model", "--corpus", shell / "text.jsonl")
+    return run("train", *text, "--out", out, *SHORT, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        (["--activation", "relu", "--target-l0", 6], {"activation": "relu", "target_l0": 6.0, "k": None}),
+        (["--activation", "kl", "--sparsity-coefficient", 2], {"activation": "kl", "sparsity_coefficient": 2.0}),
+        (["--activation", "topk", "--multi-k-coefficient", 0.125],
+         {"activation": "topk", "multi_k_coefficient": 0.125, "k": 32}),
+        (["--matryoshka", "16,64", "--k", 5], {"activation": "batchtopk", "matryoshka": (16, 64), "k": 5}),
+        (["--activation", "jumprelu", "--l0-penalty", "quadratic", "--target-l0", 6],
+         {"activation": "jumprelu", "l0_penalty": "quadratic", "target_l0": 6.0}),
+        (["--activation", "gated", "--seed", 3], {"activation": "gated", "seed": 3}),
+        (["--hook", MLP_IN, "--hook-out", MLP_OUT, "--skip"],
+         {"hook_name": MLP_IN, "hook_out": MLP_OUT, "skip": True, "d_out": None}),
+        (["--hook", MLP_IN, "--hook-out", "blocks.1.mlp.hook_post"], {"hook_name": MLP_IN, "d_out": 64}),
+        (["--hook", f"{HOOK}+{OTHER}"], {"hook_name": (HOOK, OTHER), "d_in": 64}),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else " ".join(map(str, value)),
+)  # fmt: skip
+def test_options_mean_what_the_same_words_mean_in_a_configuration(words, fields, shell, tmp_path):
+    hook = [] if "--hook" in words else ["--hook", HOOK]
+    done = train(shell, tmp_path, *hook, *words, "--lr", 0.002, "--resample-every", 7, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    sae = sk.load_sae(tmp_path)
+    assert {name: getattr(sae.config, name) for name in fields} == fields
+    said = sae.training_summary["config"]
+    assert (said["lr"], said["resample_every"], said["context_size"], said["seed"]) == (
+        0.002, 7, 16, fields.get("seed", 0),
+    )  # fmt: skip
+    assert str(tmp_path) in done.output
+
+
+def test_several_hook_points_are_trained_in_one_run_and_evaluated_side_by_side(shell, tmp_path):
+    hooks = ("--hook", HOOK, "--hook", "blocks.1.mlp.hook_post", "--hook", f"{HOOK}+{OTHER}")
+    board = tmp_path / "board"
+    done = train(shell, tmp_path / "run", *hooks, "--k", 4, "--tensorboard", board)
+    assert done.exit_code == 0 and "TrainedSAEs: 3 SAEs" in done.output, done.output
+    folders = sorted(p.parent for p in (tmp_path / "run").glob("*/cfg.json"))
+    assert [sk.load_sae(p).config.d_in for p in folders] == [32, 64, 64]  # each of its own hook point's width
+    assert len(list(board.glob("*/events.out.*"))) == 3
+    again = train(shell, tmp_path / "run", *hooks, "--k", 4)
+    assert again.exit_code == 0 and "TrainedSAEs: 3 SAEs" in again.output
+    other = train(shell, tmp_path / "run", *hooks, "--k", 5)
+    assert other.exit_code == 1 and "a run with another k lies here" in other.output
+    anew = train(shell, tmp_path / "run", *hooks, "--k", 5, "--no-resume")
+    assert anew.exit_code == 0 and sk.load_sae(folders[0]).config.k == 5
+    text = ("--model", shell / "model", "--corpus", shell / "text.jsonl", "--n-tokens", 300)
+    evaluated = run("evaluate", *folders, *text)
+    assert evaluated.exit_code == 0 and "Comparison of 3 SAEs" in evaluated.output
+    assert "held-out text" in evaluated.output and "ce_loss_recovered" in evaluated.output
+
+
+def test_weights_and_biases_is_given_the_project(shell, tmp_path, monkeypatch):
+    made = []
+
+    class Logger(sk.WandbLogger):
+        def __init__(self, project):
+            made.append(project)
+            super().__init__(project, mode="disabled")
+
+    monkeypatch.setattr(sk, "WandbLogger", Logger)
+    assert train(shell, tmp_path, "--hook", HOOK, "--wandb", "bridges").exit_code == 0
+    assert made == ["bridges"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["--activation", "relu", "--k", 4], 1, "the relu rule has no k"),
+        (["--activation", "topk", "--target-l0", 4], 1, "the topk rule has no target_l0"),
+        (["--activation", "topkk"], 1, "unknown activation rule 'topkk'; did you mean 'topk'"),
+        (["--activation", "jumprelu", "--l0-penalty", "quadratic"], 1, "the quadratic L0 penalty needs its target"),
+        (["--matryoshka", "16,32"], 1, "matryoshka is not a list of nested prefix sizes"),
+        (["--matryoshka", "16,all"], 2, "--matryoshka"),
+        (["--k", 65], 1, "k does not fit the batchtopk rule"),
+        (["--skip"], 1, "a transcoder reconstructs another hook point than it reads"),
+        (["--hook-out", HOOK], 1, "a transcoder reconstructs another hook point than it reads"),
+        (["--hook", HOOK], 1, "the hook points to train at are not distinct"),
+        (["--hook", "blocks.1.hook_resid_pots"], 1, "did you mean 'blocks.1.hook_resid_post'"),
+        (["--hook", f"{HOOK}+{HOOK}"], 1, "a hook point is named twice"),
+        (["--hook", f"{HOOK}+"], 1, "unknown hook point"),
+        (["--hook", f"{HOOK}+{OTHER}", "--hook-out", MLP_OUT], 1, "a transcoder or a crosscoder, not both"),
+        (["--n-tokens", 10], 1, "n_tokens is less than one batch"),
+        (["--device", "cdua"], 1, "no such device here"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_training_is_one_clear_message_and_writes_nothing(words, status, says, shell, tmp_path):
+    done = train(shell, tmp_path / "run", "--hook", HOOK, *words)
+    assert done.exit_code == status and says in done.output and "Traceback" not in done.output, done.output
+    assert status == 2 or {"seen:", "accepted:", "to do:"} <= set(re.findall(r"\w[\w ]*:", done.output))
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_names_every_rule_and_says_how_to_make_each_kind():
+    text = " ".join(run("train", "--help").output.replace("│", " ").split())
+    for words in ("relu, kl, topk, batchtopk, jumprelu, gated", "A+B: a crosscoder", "Makes a transcoder", "256,1024"):
+        assert words in text, words
 
 
 @pytest.mark.parametrize(
