@@ -24,7 +24,7 @@ def dense_reference(sae, x, mask):
     """The five obvious lines."""
     pre = (x - sae.b_dec * sae.config.apply_b_dec_to_input) @ sae.W_enc + sae.b_enc
     acts = pre.relu() * mask
-    return acts @ sae.W_dec + sae.b_dec, acts.sum(0)
+    return x - acts @ sae.W_dec - sae.b_dec, (acts.sum(0) * sae.W_dec.norm(dim=1)).sum() / len(x)
 
 
 def training_mask(sae, x):
@@ -41,7 +41,7 @@ def training_mask(sae, x):
 @pytest.mark.parametrize("apply_b_dec", [True, False])
 @pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
 def test_training_forward_matches_dense_in_values_and_every_gradient(activation, apply_b_dec, dtype, monkeypatch):
-    monkeypatch.setattr("saekit.sae.base.SPARSE_BELOW", 1.1)  # relu by the sparse path too
+    monkeypatch.setattr("saekit.sae.pairs.SPARSE_BELOW", 1.1)  # relu by the sparse path too
     generator = torch.Generator().manual_seed(1)
     config = sk.SAEConfig(
         d_in=12, d_sae=40, activation=activation, k=None if activation == "relu" else 5,
@@ -54,13 +54,18 @@ def test_training_forward_matches_dense_in_values_and_every_gradient(activation,
             sae.b_enc += 0.3 * torch.randn(40, generator=noise, dtype=dtype)
             sae.b_dec += torch.randn(12, generator=noise, dtype=dtype)
     x = torch.randn(30, 12, generator=generator, dtype=dtype)
-    a, b = torch.randn(30, 12, generator=generator, dtype=dtype), torch.randn(40, generator=generator, dtype=dtype)
+    a = torch.randn(30, 12, generator=generator, dtype=dtype)
     out = fast.training_forward(x)
-    x_hat, total = dense_reference(slow, x, training_mask(slow, x))
-    for got, want in ((out.x_hat, x_hat), (out.total, total)):
-        torch.testing.assert_close(got, want, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
-    ((out.x_hat - x).pow(2) * a + out.x_hat * a).sum().add((out.total * b).sum()).backward()
-    ((x_hat - x).pow(2) * a + x_hat * a).sum().add((total * b).sum()).backward()
+    mask = training_mask(slow, x)
+    error, l1 = dense_reference(slow, x, mask)
+    torch.testing.assert_close(out.error, error, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    assert torch.equal(out.counts, mask.sum(0))
+    loss, want = (out.error.pow(2) * a + out.error * a).sum(), (error.pow(2) * a + error * a).sum()
+    if activation == "relu":
+        torch.testing.assert_close(out.penalty, l1, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+        loss, want = loss + 3.0 * out.penalty, want + 3.0 * l1
+    loss.backward()
+    want.backward()
     for name, weight in fast.named_parameters():
         want = dict(slow.named_parameters())[name].grad
         scale = want.abs().max()
@@ -71,10 +76,10 @@ def test_dense_and_sparse_paths_of_relu_agree(monkeypatch):
     x = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
     grads = []
     for limit in (0.0, 1.1):
-        monkeypatch.setattr("saekit.sae.base.SPARSE_BELOW", limit)
+        monkeypatch.setattr("saekit.sae.pairs.SPARSE_BELOW", limit)
         sae = sk.SAE(sk.SAEConfig(d_in=16, d_sae=64, activation="relu"))
         out = sae.training_forward(x)
-        ((out.x_hat - x).square().sum() + out.total.sum()).backward()
+        (out.squared_error + 50 * out.penalty).backward()
         grads.append([p.grad for p in sae.parameters()] + [out.counts.float()])
     for dense, sparse in zip(*grads, strict=True):
         torch.testing.assert_close(dense, sparse, rtol=1e-5, atol=1e-5)
