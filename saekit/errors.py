@@ -85,7 +85,7 @@ def unknown_name(kind: str, seen: object, accepted: Iterable[object], *, fix: st
     hint = f"; did you mean {near[0]!r}?" if near else ""
     fix = fix or (f"pass {near[0]!r}" if near else "pass one of these names" if names else None)
     listed = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
-    return UnknownNameError(f"unknown {kind} {str(seen)!r}{hint}", got=seen, accepted=listed or "none", fix=fix)
+    return UnknownNameError(f"unknown {kind} {str(seen)!r}{hint}", got=str(seen), accepted=listed or "none", fix=fix)
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def test_weights_and_biases_is_given_the_project(shell, tmp_path, monkeypatch):
         (["--activation", "topk", "--target-l0", 4], 1, "the topk rule has no target_l0"),
         (["--activation", "topkk"], 1, "unknown activation rule 'topkk'; did you mean 'topk'"),
         (["--activation", "jumprelu", "--l0-penalty", "quadratic"], 1, "the quadratic L0 penalty needs its target"),
-        (["--matryoshka", "16,32"], 1, "matryoshka is not a list of nested prefix sizes"),
+        (["--matryoshka", "16,32"], 1, "matryoshka is not a tuple of nested prefix sizes"),
         (["--matryoshka", "16,all"], 2, "--matryoshka"),
         (["--k", 65], 1, "k does not fit the batchtopk rule"),
         (["--skip"], 1, "a transcoder reconstructs another hook point than it reads"),

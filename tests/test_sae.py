@@ -175,7 +175,7 @@ def test_check_accepts_its_model_and_refuses_others():
         ({"activation": "relu", "k": 4}, ConfigError, "the relu rule has no k"),
         ({"activation": "relu", "d_in": 0}, ConfigError, "d_in is not a positive integer"),
         ({"activation": "relu", "d_sae": 1.5}, ConfigError, "d_sae is not a positive integer"),
-        ({"activation": "relu", "sparsity_coefficient": -1.0}, ConfigError, "sparsity_coefficient is negative"),
+        ({"activation": "relu", "sparsity_coefficient": -1.0}, ConfigError, "sparsity_coefficient is out of range"),
         ({"activation": "relu", "dtype": "float8"}, UnknownNameError, "unknown dtype 'float8'"),
     ],
 )

@@ -9,7 +9,7 @@ points in one run. SAEs that are evaluated together share the clean run, and tho
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 import torch
@@ -65,9 +65,12 @@ def evaluate(
     """
     if n_tokens is not None and n_tokens < 2:
         raise ConfigError("n_tokens is too small", got=n_tokens, accepted="at least 2, or None for all")
-    saes = [sae] if isinstance(sae, SAE) else list(sae)
-    if not saes:
-        raise ConfigError("no SAE to evaluate", got=sae, accepted="an SAE or a list of them")
+    saes = list(sae) if isinstance(sae, Iterable) else [sae]
+    if not saes or not all(isinstance(one, SAE) for one in saes):
+        raise ConfigError(
+            "not an SAE" if saes else "no SAE to evaluate", got=", ".join(type(s).__name__ for s in saes) or "none",
+            accepted="an SAE or a list of them", fix="pass sk.load_sae(folder)",
+        )  # fmt: skip
     reads = [_checked(model, one, hook_name) for one in saes]
     started = time.perf_counter()
     windows = _sample(corpus, model, length, n_tokens, seed)

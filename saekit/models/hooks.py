@@ -22,7 +22,7 @@ def hook_names(hook_point: HookPoint) -> tuple[str, ...]:
     names = (hook_point,) if isinstance(hook_point, str) else hook_point
     if not isinstance(names, tuple) or not names or not all(isinstance(n, str) for n in names):
         raise ConfigError(
-            "not a hook point", got=hook_point, accepted="a name, or a tuple of names to read side by side",
+            "not a hook point", got=repr(hook_point), accepted="a name, or a tuple of names to read side by side",
             fix='pass "blocks.0.hook_resid_post", or ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")',
         )  # fmt: skip
     if len(set(names)) < len(names):

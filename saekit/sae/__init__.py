@@ -8,6 +8,7 @@ from .config import HookPoint as HookPoint
 from .config import SAEConfig as SAEConfig
 from .files import list_saes as list_saes
 from .files import load_sae as load_sae
+from .files import saved_config as saved_config
 from .folding import Normalisation as Normalisation
 from .folding import fold_decoder_norms as fold_decoder_norms
 from .folding import fold_normalisation as fold_normalisation

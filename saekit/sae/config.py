@@ -89,7 +89,10 @@ class SAEConfig:
         for name in ("d_in", "d_sae"):
             value = getattr(self, name)
             if not _is_count(value):
-                raise ConfigError(f"{name} is not a positive integer", got=value, accepted="an integer of at least 1")
+                raise ConfigError(
+                    f"{name} is not a positive integer", got=repr(value), accepted="an integer of at least 1",
+                    fix="pass the width of the hook point (model.hook_width)" if name == "d_in" else "pass 4096, say",
+                )  # fmt: skip
         if self.activation not in ACTIVATIONS:
             raise unknown_name("activation rule", self.activation, ACTIVATIONS)
         self._check_sparsity()
@@ -152,7 +155,7 @@ class SAEConfig:
         if rule in WITH_K:
             if not _is_count(self.k) or self.k > self.d_sae:  # type: ignore[operator]
                 raise ConfigError(
-                    f"k does not fit the {rule} rule", got=self.k,
+                    f"k does not fit the {rule} rule", got=f"k = {self.k!r}",
                     accepted=f"an integer from 1 to d_sae = {self.d_sae}", fix="pass k=32, say",
                 )  # fmt: skip
         elif self.k is not None:
@@ -169,12 +172,23 @@ class SAEConfig:
                 )  # fmt: skip
         for name in ("sparsity_coefficient", "aux_coefficient", "multi_k_coefficient"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ConfigError(f"{name} is negative", got=value, accepted="a number of at least 0")
+            if value is not None and not (_is_number(value) and 0 <= value < float("inf")):
+                raise ConfigError(
+                    f"{name} is out of range", got=repr(value), accepted="a number of at least 0",
+                    fix=f"leave {name} out, or pass a number",
+                )  # fmt: skip
         for name, most in (("target_l0", self.d_sae), ("bandwidth", float("inf")), ("firing_rate", 1.0)):
             value = getattr(self, name)
-            if value is not None and not 0 < value < most:
-                raise ConfigError(f"{name} is out of range", got=value, accepted=f"a number between 0 and {most:g}")
+            if value is not None and not (_is_number(value) and 0 < value < most):
+                raise ConfigError(
+                    f"{name} is out of range", got=repr(value), accepted=f"a number between 0 and {most:g}",
+                    fix=f"leave {name} out, or pass a number",
+                )  # fmt: skip
+        if self.sparsity_coefficient == 0 and self.target_l0 is not None and self.l0_penalty == "linear":
+            raise ConfigError(
+                "the penalty cannot be steered from 0", got="sparsity_coefficient = 0 with a target_l0",
+                accepted="a coefficient above 0, where steering begins", fix="leave sparsity_coefficient out",
+            )  # fmt: skip
         if self.l0_penalty not in ("linear", "quadratic"):
             raise unknown_name("l0_penalty", self.l0_penalty, ("linear", "quadratic"))
         if self.l0_penalty == "quadratic" and self.target_l0 is None:
@@ -183,18 +197,22 @@ class SAEConfig:
                 fix="pass target_l0=32, say",
             )  # fmt: skip
         sizes = self.matryoshka
-        if sizes and not (
-            all(_is_count(n) for n in sizes) and list(sizes) == sorted(set(sizes)) and sizes[-1] == self.d_sae
-        ):
+        if sizes != () and not (
+            isinstance(sizes, tuple) and all(_is_count(n) for n in sizes)
+            and list(sizes) == sorted(set(sizes)) and sizes[-1] == self.d_sae
+        ):  # fmt: skip
             raise ConfigError(
-                "matryoshka is not a list of nested prefix sizes", got=sizes,
-                accepted=f"rising positive integers that end with d_sae = {self.d_sae}",
+                "matryoshka is not a tuple of nested prefix sizes", got=repr(sizes),
+                accepted=f"a tuple of rising positive integers that ends with d_sae = {self.d_sae}",
                 fix=f"pass matryoshka=({self.d_sae // 4}, {self.d_sae // 2}, {self.d_sae}), say",
             )  # fmt: skip
 
     def _check_ends(self) -> None:
         if self.d_out is not None and not _is_count(self.d_out):
-            raise ConfigError("d_out is not a positive integer", got=self.d_out, accepted="None, or at least 1")
+            raise ConfigError(
+                "d_out is not a positive integer", got=repr(self.d_out), accepted="None, or an integer of at least 1",
+                fix="pass the width of hook_out (model.hook_width), or leave d_out out where it is d_in",
+            )  # fmt: skip
         if self.is_transcoder and self.apply_b_dec_to_input:
             raise ConfigError(
                 "a transcoder's b_dec belongs to its output and cannot be subtracted from its input",
@@ -217,6 +235,10 @@ _OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "bandwidth": (None, ("jumprelu",)),
     "firing_rate": (None, ("kl",)),
 }  # what each option is when it is left out, and the rules that have it
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_count(value: object) -> bool:

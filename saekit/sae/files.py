@@ -67,6 +67,11 @@ def load_sae(path_or_name: str | Path) -> SAE:
     folder = Path(path_or_name).expanduser()
     if not folder.is_dir():
         folder = _named(path_or_name)
+    if not (folder / CONFIG).exists() and (inside := sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}"))):
+        raise FileError(
+            f"{folder} holds several SAEs, a folder each", got=", ".join(inside), accepted="the folder of one",
+            fix=f'sk.load_sae("{folder / inside[0]}"), say',
+        )  # fmt: skip
     cfg = read_json(folder / CONFIG)
     config = _from_saelens(cfg, folder / CONFIG)
     own = (cfg.get("metadata") or {}).get("saekit") or {}
@@ -88,6 +93,11 @@ def load_sae(path_or_name: str | Path) -> SAE:
         sparsity = _read_weights(folder / SPARSITY, None).get("sparsity")
         sae.density = None if sparsity is None else 10.0 ** sparsity.float()
     return sae
+
+
+def saved_config(folder: Path) -> SAEConfig:
+    """The configuration in a folder that saekit wrote, as it was saved: half precision is said to be that."""
+    return SAEConfig.from_dict(read_json(folder / CONFIG)["metadata"]["saekit"]["config"])
 
 
 def list_saes() -> pd.DataFrame:
@@ -205,7 +215,10 @@ def _from_saelens(cfg: Any, path: Path) -> SAEConfig:
             )  # fmt: skip
     except (SaekitError, KeyError, TypeError) as e:
         raise FileError(
-            f"{path} holds a value that is not accepted: {e}", fix="restore the file, or save it again"
+            f"{path} holds a value that is not accepted: {getattr(e, 'what', e)}",
+            got=getattr(e, "got", None),
+            accepted=getattr(e, "accepted", None),
+            fix="restore the file, or save it again",
         ) from e
     seen = (cfg["architecture"], cfg["d_in"], cfg["d_sae"], cfg.get("d_out", cfg["d_in"]))
     if seen != (said := (_architecture(config), config.d_in, config.d_sae, config.width_out)):

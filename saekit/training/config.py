@@ -75,11 +75,16 @@ class TrainConfig:
             )  # fmt: skip
         for name in ("lr", "grad_clip"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} is not positive", got=value, accepted="a number above 0")
+            if not (_is_number(value) and value > 0) and not (name == "lr" and value is None):
+                raise ConfigError(
+                    f"{name} is not positive", got=repr(value), accepted="a number above 0", fix=f"leave {name} out"
+                )
         for name in ("decay_share", "sparsity_warmup_share"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is not a share", got=getattr(self, name), accepted="a number from 0 to 1")
+            value = getattr(self, name)
+            if not (_is_number(value) and 0 <= value <= 1) and not (name != "decay_share" and value is None):
+                raise ConfigError(
+                    f"{name} is not a share", got=repr(value), accepted="a number from 0 to 1", fix=f"leave {name} out"
+                )
 
     @property
     def n_steps(self) -> int:
@@ -150,4 +155,11 @@ def peak_lr(sae: SAEConfig, config: TrainConfig) -> float:
 def _at_least(config: TrainConfig, name: str, least: int) -> None:
     value = getattr(config, name)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{name} is out of range", got=value, accepted=f"an integer of at least {least}")
+        raise ConfigError(
+            f"{name} is out of range", got=repr(value), accepted=f"an integer of at least {least}",
+            fix=f"pass {name}={int(value)}" if isinstance(value, float) and value >= least else f"pass another {name}",
+        )  # fmt: skip
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -22,7 +22,7 @@ from ..sae import SAE, SAEConfig
 from .config import TrainConfig
 from .loggers import Logger, RunInfo, TrainedSAEs, Watch, checked, watched
 from .metrics import StepMetrics
-from .plan import Cutter, Fed, HookPoints, all_hooks, check_widths, placed, rule_of
+from .plan import Cutter, Fed, HookPoints, all_hooks, check_widths, listed, placed, rule_of
 from .run_folder import RunFolder
 from .trainer import Trainer
 
@@ -86,8 +86,9 @@ def train(
     ['blocks.0.hook_resid_post', 'blocks.1.hook_resid_post']
     """
     source = corpus if activations is None else activations
+    _check_kinds(model, source, config)
     loggers = checked(loggers)
-    free = any(c.hook_name is None for c in ([sae] if isinstance(sae, SAEConfig) else sae))
+    free = any(c.hook_name is None for c in listed(sae))
     if hook_name is None and free and isinstance(source, ActivationCache):
         hook_name = source.hook_name
     asked = placed(sae, hook_name)
@@ -111,6 +112,8 @@ def train(
         batches.load_state_dict(state["batches"])  # first: other text is named as such, not by the token rule it gives
         for trainer, saved in zip(trainers, state["trainers"], strict=True):
             trainer.load_state_dict(saved)
+    elif resume:
+        folder.check_free()
     folder.start(anew=state is None)
     del state
     run = RunInfo.of(configs, config, folder.rows, trainers[0].n_steps_done, folder.path)
@@ -170,6 +173,20 @@ def _run(
         where = f"; saved in {folder.path}, and the same call goes on" if folder.path else ""
         bar.write(f"interrupted at step {first.n_steps_done} of {n_steps}: this is the SAE so far{where}")
     return saes
+
+
+def _check_kinds(model: object, source: object, config: object) -> None:
+    """ConfigError for arguments of another kind, which would be misread or fail far from here."""
+    for what, value, kinds, fix in (
+        ("a model", model, (LanguageModel, type(None)), "sk.load_model(name)"),
+        ("a corpus", source, (Corpus, Windows, ActivationCache), "sk.load_corpus(text)"),
+        ("a TrainConfig", config, (TrainConfig,), "sk.TrainConfig(n_tokens=...)"),
+    ):
+        if not isinstance(value, kinds):
+            raise ConfigError(
+                f"not {what}", got=type(value).__name__,
+                accepted=", ".join(k.__name__.removesuffix("Type") for k in kinds), fix=f"make one with {fix}",
+            )  # fmt: skip
 
 
 def _batches(

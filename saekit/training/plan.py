@@ -5,7 +5,7 @@ Knows names, widths and rules; nothing of how activations are read or how a step
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -22,6 +22,22 @@ HookPoints = HookPoint | list[str] | list[tuple[str, ...]] | list[HookPoint]
 """A hook point, or a list of several at each of which every configuration is trained."""
 
 
+def listed(sae: SAEConfig | Sequence[SAEConfig]) -> list[SAEConfig]:
+    """One configuration or several as a list; ConfigError for anything else and for none."""
+    configs = list(sae) if isinstance(sae, Iterable) else [sae]
+    if not configs:
+        raise ConfigError(
+            "no SAE to train", got=sae, accepted="an SAEConfig or a list of them", fix="pass sae=sk.SAEConfig(...)"
+        )
+    for c in configs:
+        if not isinstance(c, SAEConfig):
+            raise ConfigError(
+                "not an SAE's configuration", got=type(c).__name__, accepted="an SAEConfig or a list of them",
+                fix="pass sae=sk.SAEConfig(...); sk.Trainer goes on with an SAE that is there",
+            )  # fmt: skip
+    return configs
+
+
 def placed(sae: SAEConfig | Sequence[SAEConfig], where: HookPoints | None) -> list[SAEConfig]:
     """One configuration for each SAE to train, each with its hook point.
 
@@ -33,9 +49,7 @@ def placed(sae: SAEConfig | Sequence[SAEConfig], where: HookPoints | None) -> li
     >>> [(c.hook_name, c.d_sae) for c in placed([free, own], ["a", "b"])]
     [('a', 32), ('b', 32), ('b', 64)]
     """
-    configs = [sae] if isinstance(sae, SAEConfig) else list(sae)
-    if not configs:
-        raise ConfigError("no SAE to train", got=sae, accepted="an SAEConfig or a list of them")
+    configs = listed(sae)
     asked: list[HookPoint] = [] if where is None else list(where) if isinstance(where, list) else [where]
     if where is not None and len({hook_names(hook) for hook in asked}) < max(len(asked), 1):
         raise ConfigError(

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FileError, disk_errors
+from ..errors import FileError, MismatchError, disk_errors
 from ..files import atomic_write
 from ..models import HookPoint, hook_names
-from ..sae import SAE, SAEConfig, load_sae
+from ..sae import SAE, SAEConfig, load_sae, saved_config
 from .checkpoints import load_checkpoint, save_checkpoint
 from .config import TrainConfig, difference
 from .trainer import configuration_differs
@@ -40,10 +40,11 @@ class RunFolder:
         saes = [load_sae(self.path / n) for n in self.names]
         if not all(s.training_summary.get("finished") for s in saes):
             return None
-        for sae, wanted in zip(saes, self.configs, strict=True):
+        for name, sae, wanted in zip(self.names, saes, self.configs, strict=True):
+            dtype = saved_config(self.path / name).dtype  # half precision is single precision once it is loaded
             for saved, now in (
                 (sae.training_summary["config"], config.to_dict()),
-                (sae.config.to_dict(), wanted.to_dict()),
+                (sae.config.replace(dtype=dtype).to_dict(), wanted.to_dict()),
             ):
                 if differs := difference(saved, now):
                     raise configuration_differs(*differs)
@@ -60,6 +61,19 @@ class RunFolder:
         if state is not None:
             self._read_rows(last_step=state["step"])
         return state
+
+    def check_free(self) -> None:
+        """MismatchError when SAEs lie here already: they would be written over."""
+        if self.path is None:
+            return
+        found = [p.parent.name for p in sorted(self.path.glob("[0-9]*-*/cfg.json"))]
+        found += ["cfg.json"] if (self.path / "cfg.json").is_file() else []
+        if found:
+            raise MismatchError(
+                f"other SAEs lie here and would be written over, in {self.path}", got=", ".join(found),
+                accepted="a folder without SAEs, or the configurations of the run that lies here",
+                fix="pass another out=, or resume=False to write over them",
+            )  # fmt: skip
 
     def start(self, anew: bool) -> None:
         """Makes the folder ready for the next step: metrics after it go, and, anew, old checkpoints too."""
