@@ -135,7 +135,10 @@ def _residuals(fig: go.Figure, fits: list[ScalingFit], where: Place) -> None:
         )  # fmt: skip
     if not fits:
         note(fig, "no law was fitted", xref="x2 domain", yref="y2 domain")
-    fig.update_layout(showlegend=len(fits) > 1, legend={"x": 1, "xanchor": "right", "y": 1.03})
+    others = [trace for trace in fig.data if trace.showlegend is None]
+    for trace in others:  # they are named where they are drawn
+        trace.showlegend = False
+    fig.update_layout(showlegend=len(fits) > 1, legend={"x": 1, "xanchor": "right", "y": 1.0})
     fig.add_hline(y=0, line={"color": GREY, "width": 1.2}, **where)
     fig.update_xaxes(title_text="loss by the law", **where)
     fig.update_yaxes(title_text="log(loss / law)", tickformat=".1%", **where)
@@ -206,7 +209,9 @@ def _frontier(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
             yref=f"y{axis} domain",
             y=1,
         )
-    fig.update_xaxes(title_text="compute (FLOP)", type="log", exponentformat="power", dtick=1, **where)
+    fig.update_xaxes(
+        title_text="compute (FLOP)", type="log", exponentformat="power", dtick=1, tickfont={"size": 12}, **where
+    )
     fig.update_yaxes(title_text=LOSS, **where)
 
 
