@@ -179,6 +179,7 @@ def test_minima_of_the_runs_agree_with_the_surface_and_intervals_hold_it():
     assert sum(inside) >= 4
     curves = law.iso_compute(4)
     assert np.allclose(compute_of(curves["width"], curves["n_tokens"], D_IN), curves["compute"])
+    assert "in the law's interval at" in repr(law) and ", and go as C^0.4" in repr(law)
     on_grid = curves.merge(frame.astype(float), on="width")
     on_grid = on_grid[np.isclose(on_grid["n_tokens_x"], on_grid["n_tokens_y"], rtol=1e-6)]
     assert len(on_grid) == len(curves) and np.allclose(on_grid["loss_x"], on_grid["loss_y"], rtol=1e-6)
@@ -246,10 +247,14 @@ def test_the_figure_draws_runs_laws_and_bands():
     (star,) = [t for t in panel["x3"] if t.name == "best width"]
     curves = law.iso_compute()
     best = law.frontier(np.unique(curves["compute"]))["width"]
-    assert list(star.x) == best[best.between(128, 1024)].tolist() and len(star.x) >= 2
-    (line,) = [t for t in panel["x4"] if t.mode == "lines" and t.fill is None]
-    assert line.y[0] > line.y[-1] and fig.layout.xaxis4.type == "log"
-    assert sum(len(law.plot().data) for _ in (0,)) == len(panel["x3"]) + len(panel["x4"])
+    measured = best.between(128, 1024) & (np.unique(curves["compute"]) / compute_of(best, 1, D_IN) <= 65536)
+    assert list(star.x) == best[measured].tolist() and 2 <= len(star.x) <= len(best)
+    (of_runs,) = [t for t in panel["x3"] if t.name == "best of the runs"]
+    assert list(of_runs.x) == law.minima().dropna()["measured"].tolist() and len(of_runs.x) >= 2
+    whole, inside = [t for t in panel["x4"] if t.mode == "lines" and t.fill is None]
+    assert whole.y[0] > whole.y[-1] and (whole.line.dash, inside.line.dash) == ("dot", "solid")
+    assert 0 < np.isfinite(inside.y).sum() < len(inside.y) and fig.layout.xaxis4.type == "log"
+    assert len(law.plot().data) == len(panel["x3"]) + len(panel["x4"])
 
 
 def test_the_residual_panel_stands_beside_the_law():

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..scaling.compute import compute_of
 from .runs import RULE_COLOURS, SYMBOLS
 from .style import BLUE, GREY, ORANGE, band, faded, figure, note
 
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
     from ..scaling import ComputeFit, ScalingFit, ScalingStudy
 
 LOSS = "1 − explained variance"
-TITLES = ("loss by width", "residuals", "equal compute: ★ best width", "loss by compute")
+TITLES = (
+    "loss by width",
+    "residuals",
+    "equal compute: best width ★ law ☆ runs",
+    "loss by compute (dotted: extrapolated)",
+)
 SHADES = ("#C08A2B", ORANGE, "#C2479B", "#7B61D6", BLUE)
 """From the smallest compute to the largest."""
 N_POINTS = 60
@@ -109,8 +115,8 @@ def _curves(fig: go.Figure, fit: ScalingFit, where: Place) -> None:
         fig.add_trace(band(widths, law["low"], law["high"], colour, name), **where)
         fig.add_scatter(
             x=widths, y=law["loss"], mode="lines+text", name=name, line={"color": colour, "width": 2},
-            text=[""] * (N_POINTS - 1) + [name], textposition="top left", textfont={"color": colour},
-            hoverinfo="skip", **where,
+            text=[""] * (N_POINTS - 1) + [f" {name}"], textposition="middle right", textfont={"color": colour},
+            hoverinfo="skip", cliponaxis=False, **where,
         )  # fmt: skip
         _points(fig, here["width"], here["loss"], i, name, where)
     _by_width(fig, runs, where)
@@ -157,8 +163,8 @@ def _equal_compute(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
         law = fit.predict(width=widths, n_tokens=product / widths)
         fig.add_scatter(
             x=widths, y=law["loss"], mode="lines+text", name=name, line={"color": colour, "width": 2}, **where,
-            text=[""] * (N_POINTS - 1) + [f"{C:.1e}"], textposition="top left", textfont={"color": colour, "size": 11},
-            hoverinfo="skip",
+            text=[""] * (N_POINTS - 1) + [f"{C:.1e}"], textposition="top center", textfont={"color": colour},
+            hoverinfo="skip", cliponaxis=False,
         )  # fmt: skip
         fig.add_scatter(
             x=here["width"], y=here["loss"], mode="markers", name=name, marker={"color": colour, "size": 7}, **where,
@@ -167,7 +173,7 @@ def _equal_compute(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
         )  # fmt: skip
     if len(curves) and fit.has_best_path:
         best = fit.frontier(np.unique(curves["compute"]))
-        here = best[best["width"].between(curves["width"].min(), curves["width"].max())]
+        here = best[best["measured"]]
         ends = here[["width_low", "width_high"]].clip(curves["width"].min(), curves["width"].max())
         fig.add_scatter(
             x=here["width"], y=here["loss"], mode="markers", name="best width", **where,
@@ -175,6 +181,13 @@ def _equal_compute(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
             error_x={"type": "data", "array": ends["width_high"] - here["width"], "color": GREY, "thickness": 1.3,
                      "arrayminus": here["width"] - ends["width_low"]},
             hovertemplate="best width %{x:,.0f} [%{customdata[0]:,.0f}, %{customdata[1]:,.0f}]<extra></extra>",
+        )  # fmt: skip
+        runs = fit.minima().dropna()
+        tokens = runs["compute"] / compute_of(runs["measured"].to_numpy(), 1.0, fit.d_in)
+        fig.add_scatter(
+            x=runs["measured"], y=fit.predict(width=runs["measured"], n_tokens=tokens)["loss"],
+            mode="markers", name="best of the runs", marker={"color": GREY, "symbol": "star-open", "size": 13}, **where,
+            hovertemplate="best width of the runs alone, by a parabola: %{x:,.0f}<extra></extra>",
         )  # fmt: skip
     _by_width(fig, fit.runs, where)
 
@@ -194,12 +207,13 @@ def _frontier(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
             law[n].clip(0.5 * fit.runs["loss"].min(), 2 * fit.runs["loss"].max()) for n in ("loss_low", "loss_high")
         )
         fig.add_trace(band(law["compute"], low, high, ORANGE, "best"), **where)
-        fig.add_scatter(
-            x=law["compute"], y=law["loss"], mode="lines", name="best", line={"color": ORANGE, "width": 2},
-            customdata=law[["width", "n_tokens"]], **where,
-            hovertemplate="best for %{x:.2e} FLOP: loss %{y:.4f}<br>width %{customdata[0]:,.0f}, "
-            "%{customdata[1]:.3s} tokens<extra></extra>",
-        )  # fmt: skip
+        for dash, inside in (("dot", law["loss"] > 0), ("solid", law["measured"])):
+            fig.add_scatter(
+                x=law["compute"], y=law["loss"].where(inside), mode="lines", name="best", **where,
+                line={"color": ORANGE, "width": 2, "dash": dash}, customdata=law[["width", "n_tokens"]],
+                hovertemplate="best for %{x:.2e} FLOP: loss %{y:.4f}<br>width %{customdata[0]:,.0f}, "
+                "%{customdata[1]:.3s} tokens<extra></extra>",
+            )  # fmt: skip
     else:
         axis = "2" if where["row"] == 1 else "4"
         note(

@@ -81,7 +81,7 @@ class ScalingFit:
         with np.errstate(over="ignore"):
             log_loss = np.logaddexp.reduce(log_terms(self.form, at, self.parameters["value"].to_numpy()), axis=-2)
             draws = np.logaddexp.reduce(log_terms(self.form, at, self.samples), axis=-2)
-            noise = np.random.default_rng(0).normal(scale=self.scatter.std(ddof=1), size=draws.shape)
+            noise = np.random.default_rng(0).normal(scale=self.scatter.std(ddof=1), size=(len(draws), 1))
             low, high = np.exp(bounds(draws + noise))
         return pd.DataFrame({**at, "loss": np.exp(log_loss), "low": low, "high": high})
 
