@@ -19,9 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .pairs import pairs_where
+from .pairs import Pairs
 from .relu import ReLU
-from .rule import TrainingForward
 
 if TYPE_CHECKING:
     from .base import SAE
@@ -37,16 +36,9 @@ class KL(ReLU):
         """1, where the error is per token and of the order of d_in."""
         return 1.0
 
-    def training_forward(
-        self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
-    ) -> TrainingForward:
-        """The squared error, and the features' summed divergences from the firing rate as the penalty."""
-        pre = sae.pre_acts(x)
-        pairs = pairs_where(pre > 0, pre, sae, x)
-        acts = pairs.pre.relu()
-        error = target - sae.reconstruct(pairs.decode(acts, sae.W_dec), x)
-        penalty = divergence(firing_rate(sae.config), pairs.sum_by_feature(acts.tanh()) / len(x)).sum()
-        return TrainingForward(error, error.square().sum(), pairs.counts(acts), penalty)
+    def penalty(self, sae: SAE, pairs: Pairs, acts: Tensor, n: int) -> Float[Tensor, ""]:
+        """The features' summed divergences from the firing rate."""
+        return divergence(firing_rate(sae.config), pairs.sum_by_feature(acts.tanh()) / n).sum()
 
 
 def firing_rate(config: SAEConfig) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .pairs import pairs_where
+from .pairs import Pairs, pairs_where
 from .rule import ActivationRule, TrainingForward, nonzero
 
 if TYPE_CHECKING:
@@ -48,10 +48,14 @@ class ReLU(ActivationRule):
     def training_forward(
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
     ) -> TrainingForward:
-        """The squared error, and sum_i f_i ||W_dec_i|| per token as the penalty."""
+        """The squared error, and the penalty."""
         pre = sae.pre_acts(x)
         pairs = pairs_where(pre > 0, pre, sae, x)
         acts = pairs.pre.relu()
         error = target - sae.reconstruct(pairs.decode(acts, sae.W_dec), x)
-        penalty = (pairs.sum_by_feature(acts) * sae.W_dec.norm(dim=1)).sum() / len(x)
-        return TrainingForward(error, error.square().sum(), pairs.counts(acts), penalty)
+        return TrainingForward(error, error.square().sum(), pairs.counts(acts), self.penalty(sae, pairs, acts, len(x)))
+
+    def penalty(self, sae: SAE, pairs: Pairs, acts: Tensor, n: int) -> Float[Tensor, ""]:
+        """sum_i f_i ||W_dec_i||, per token."""
+        l1: Tensor = (pairs.sum_by_feature(acts) * sae.W_dec.norm(dim=1)).sum() / n
+        return l1
