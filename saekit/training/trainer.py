@@ -70,6 +70,7 @@ class Trainer:
         n = config.n_steps
         self._warmup = min(1000, n // 20) if config.warmup_steps is None else config.warmup_steps
         self._k_aux = min(512, max(1, c.width_out // 2))
+        self._last: StepMetrics | None = None
 
     @property
     def sae(self) -> SAE:
@@ -94,6 +95,16 @@ class Trainer:
 
         Raises DataError for NaN or infinity and MismatchError for another width; the weights then stay as they were.
         """
+        self.advance(x, target)
+        return self.metrics()
+
+    def metrics(self) -> StepMetrics:
+        """The figures of the last step."""
+        assert self._last is not None, "no step was made yet"
+        return self._last
+
+    def advance(self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None = None) -> None:
+        """What `step` does, without its figures: `metrics` has them. On a GPU the host does not wait for it."""
         x = self._checked(x, self._sae.config.d_in, "reads")
         if self._sae.config.is_transcoder:
             if target is None or len(target) != len(x):
@@ -132,7 +143,7 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         lr, grad_norm = self._update()
         self._after(out, x, dead)
-        return StepMetrics(
+        self._last = StepMetrics(
             step=self.n_steps_done, n_tokens=self.n_tokens_done, loss=loss_value, lr=lr, grad_norm=grad_norm,
             mse=self._in_model_units(error), l0=float(out.counts.sum()) / len(x),
             explained_variance=1.0 - squared / variance if variance > 0 else float("nan"),
