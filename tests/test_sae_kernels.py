@@ -114,23 +114,7 @@ def test_a_token_without_features_decodes_to_nothing_and_an_empty_pattern_works(
     assert not W.grad.any()
 
 
-@pytest.mark.parametrize("count", [1, 500, 20_000, 1_000_000])
-@pytest.mark.parametrize("shape", ["normal", "one hot row", "all equal"])
-def test_largest_matches_a_full_sort(count, shape):
-    x = torch.randn(700, 1024, generator=torch.Generator().manual_seed(0))
-    if shape == "one hot row":  # everything large sits where a strided sample may not look
-        x[5] += 100
-    if shape == "all equal":
-        x.zero_()
-    got = kernels.largest(x, count)
-    assert bool((got[1:] > got[:-1]).all())
-    want = x.flatten().sort(descending=True).values[:count]
-    assert torch.equal(x.flatten()[got].sort(descending=True).values, want)
-
-
-def test_sparse_acts_to_dense_cat_and_repr():
-    a = SparseActs(torch.tensor([0, 1]), torch.tensor([2, 0]), torch.tensor([1.0, 2.0]), n_tokens=2, d_sae=3)
-    b = SparseActs(torch.tensor([1]), torch.tensor([1]), torch.tensor([3.0]), n_tokens=2, d_sae=3)
-    both = SparseActs.cat([a, b])
-    assert both.to_dense().tolist() == [[0, 0, 1], [2, 0, 0], [0, 0, 0], [0, 3, 0]]
-    assert repr(both) == "SparseActs of 4 tokens, 3 features: 3 non-zero, l0 0.8"
+def test_sparse_acts_to_dense_and_repr():
+    acts = SparseActs(torch.tensor([0, 1]), torch.tensor([2, 0]), torch.tensor([1.0, 2.0]), n_tokens=2, d_sae=3)
+    assert acts.to_dense().tolist() == [[0, 0, 1], [2, 0, 0]]
+    assert repr(acts) == "SparseActs of 2 tokens, 3 features: 2 non-zero, l0 1.0"

@@ -109,7 +109,7 @@ def test_the_batchtopk_threshold_is_a_running_mean_of_the_smallest_kept(monkeypa
     forward = trainer._sae.training_forward
 
     def recorded(*batch):
-        smallest.append(forward(*batch).smallest)
+        smallest.append(float(forward(*batch).smallest))
         return forward(*batch)
 
     monkeypatch.setattr(trainer._sae, "training_forward", recorded)

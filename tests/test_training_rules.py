@@ -24,6 +24,7 @@ RULES = {
     "jumprelu quadratic": {"activation": "jumprelu", "target_l0": 3.0, "l0_penalty": "quadratic"},
     "gated": {"activation": "gated", "target_l0": 3.0},
 }
+CPU = torch.device("cpu")
 BATCH = 256
 
 
@@ -134,26 +135,26 @@ def test_a_finished_sae_goes_on_where_it_was(name, trained):
 
 def test_the_coefficient_stays_where_no_target_is_given_and_rises_over_the_warm_up():
     config = sk.SAEConfig(d_in=4, d_sae=8, activation="relu", sparsity_coefficient=3.0)
-    sparsity = Sparsity(config, sk.TrainConfig(n_tokens=1000, batch_size=10, sparsity_warmup_share=0.1))
+    sparsity = Sparsity(config, sk.TrainConfig(n_tokens=1000, batch_size=10, sparsity_warmup_share=0.1), CPU)
     assert [sparsity.at(step) for step in (0, 5, 10, 99)] == [0.0, 1.5, 3.0, 3.0]
-    sparsity.update(50, l0=8.0)
+    sparsity.update(50, torch.tensor(8.0))
     assert sparsity.at(99) == 3.0
 
 
 @pytest.mark.parametrize(("l0", "direction"), [(40.0, 1), (1.0, -1)])
 def test_the_coefficient_grows_with_too_many_features_and_shrinks_with_too_few(l0, direction):
     config = sk.SAEConfig(d_in=4, d_sae=80, activation="gated", target_l0=8.0)
-    sparsity = Sparsity(config, sk.TrainConfig(n_tokens=1000, batch_size=10))
+    sparsity = Sparsity(config, sk.TrainConfig(n_tokens=1000, batch_size=10), CPU)
     for step in range(100):
-        sparsity.update(step, l0)
+        sparsity.update(step, torch.tensor(l0))
     assert sparsity.coefficient > 2.0 if direction > 0 else sparsity.coefficient < 0.5
 
 
 def test_the_quadratic_penalty_is_left_alone():
     config = sk.SAEConfig(d_in=4, d_sae=80, activation="jumprelu", target_l0=8.0, l0_penalty="quadratic")
-    sparsity = Sparsity(config, sk.TrainConfig(n_tokens=1000, batch_size=10))
+    sparsity = Sparsity(config, sk.TrainConfig(n_tokens=1000, batch_size=10), CPU)
     for step in range(100):
-        sparsity.update(step, 40.0)
+        sparsity.update(step, torch.tensor(40.0))
     assert sparsity.coefficient == 8.0  # 2 d_in
 
 
@@ -171,7 +172,9 @@ def test_resampling_points_dead_features_at_large_errors_and_forgets_their_momen
     error = torch.zeros(10, 4)
     error[7] = torch.tensor([0.0, 3.0, 4.0, 0.0])
     dead = torch.tensor([1, 4])
-    resample(sae, adam, torch.randn(10, 4), error, dead, seed=0)
+    moments = {w: {name: m.T if w is sae.W_enc and m.ndim == 2 else m for name, m in adam.state[w].items()}
+               for w in sae.parameters()}  # fmt: skip
+    resample(sae, moments, torch.randn(10, 4), error, dead, seed=0)
     alive = torch.tensor([0, 2, 3, 5])
     rows = before["W_dec"][alive].norm(dim=1).mean() * torch.tensor([0.0, 0.6, 0.8, 0.0])
     torch.testing.assert_close(sae.W_dec[dead].detach(), rows.expand(2, 4))

@@ -26,6 +26,7 @@ from .kernels import SparseActs
 from .kl import KL
 from .relu import ReLU
 from .rule import ActivationRule, TrainingForward
+from .selection import Encoder
 from .topk import TopK
 
 if TYPE_CHECKING:
@@ -117,6 +118,12 @@ class SAE(nn.Module):
         return tuple(dict.fromkeys(("W_enc", "W_dec", "b_enc", "b_dec", *threshold, *self.rule.own_weights, *skip)))
 
     @property
+    def encoder(self) -> Encoder:
+        """What pre-activations are made of, for selecting among them; without gradients."""
+        b_dec = self.b_dec.detach() if self.config.subtracts_b_dec else None
+        return Encoder(self.W_enc.detach().T.contiguous(), self.b_enc.detach(), b_dec)
+
+    @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of the rule and every weight; the same after saving and loading."""
         digest = hashlib.sha256(f"{self.config.activation} {self.config.k} {self.config.subtracts_b_dec}".encode())
@@ -164,12 +171,10 @@ class SAE(nn.Module):
         >>> bool((sae.encode_sparse(x).to_dense() == sae.encode(x)).all())
         True
         """
-        parts = []
+        rows = self._rows(x)
         with torch.no_grad():
-            for chunk in self._chunks(self._rows(x)):
-                token, feature, value = self.rule.select(self.pre_acts(chunk), self)
-                parts.append(SparseActs(token, feature, value, chunk.shape[0], self.config.d_sae))
-        return SparseActs.cat(parts)
+            token, feature, value = self.rule.select(self, rows)
+        return SparseActs(token, feature, value, len(rows), self.config.d_sae)
 
     def decode(
         self, feature_acts: Float[Tensor, "*batch d_sae"] | SparseActs, x: Float[Tensor, "*batch d_in"] | None = None
@@ -210,8 +215,11 @@ class SAE(nn.Module):
     def training_forward(
         self, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"] | None = None
     ) -> TrainingForward:
-        """One batch by the training rule; `target` is what to reconstruct, None for x itself."""
-        if not bool(torch.isfinite(x).all()):
+        """One batch by the training rule; `target` is what to reconstruct, None for x itself.
+
+        Raises DataError for NaN or infinity, on a CPU; on a GPU the loss shows them, without a wait.
+        """
+        if x.device.type == "cpu" and not torch.isfinite(x.sum()) and not bool(torch.isfinite(x).all()):
             bad = int((~torch.isfinite(x).all(dim=1)).sum())
             raise DataError(
                 "activations contain NaN or infinity", got=f"{bad} of {x.shape[0]} tokens in this batch",

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .jumprelu import Thresholded
-from .kernels import largest
 from .nested import reconstruction
 from .pairs import SparsePairs
 from .rule import TrainingForward
+from .selection import largest_of_batch, positive
 
 if TYPE_CHECKING:
     from .base import SAE
@@ -35,15 +34,8 @@ class BatchTopK(Thresholded):
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
     ) -> TrainingForward:
         """The squared error of the batch's k * n largest."""
-        with torch.no_grad():
-            pre = sae.pre_acts(x)
-            position = largest(pre, sae.k * len(x))
-            value = pre.reshape(-1)[position]
-            positive = value > 0
-            if not bool(positive.all()):
-                position, value = position[positive], value[positive]
-            token = torch.div(position, pre.shape[1], rounding_mode="floor")
-        pairs = SparsePairs.of(sae, x, token, position - token * pre.shape[1], value)
+        chosen = positive(*largest_of_batch(sae.encoder, x, sae.k * len(x)))
+        pairs = SparsePairs.of(sae, x, *chosen)
         error, squared = reconstruction(sae, x, target, pairs, pairs.pre)
-        smallest = float(value.min()) if value.numel() else None
+        smallest = chosen[2].min() if len(chosen[2]) else None
         return TrainingForward(error, squared, pairs.pattern.counts, smallest=smallest)

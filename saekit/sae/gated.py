@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .pairs import pairs_where
-from .rule import ActivationRule, TrainingForward, nonzero
+from .rule import ActivationRule, TrainingForward
+from .selection import Chosen, above
 
 if TYPE_CHECKING:
     from .base import SAE
@@ -44,11 +46,12 @@ class Gated(ActivationRule):
         b_gate, r_mag, b_mag = (v if features is None else v[features] for v in (sae.b_enc, sae.r_mag, sae.b_mag))
         return magnitude(pre_acts, b_gate, r_mag, b_mag) * (pre_acts > 0)
 
-    def select(
-        self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE
-    ) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
+    def select(self, sae: SAE, x: Float[Tensor, "n d_in"]) -> Chosen:
         """The same as a list."""
-        return nonzero(self.acts(pre_acts, sae))
+        token, feature, gate = above(sae.encoder, x, torch.zeros_like(sae.b_enc))
+        value = magnitude(gate, *(v.detach()[feature] for v in (sae.b_enc, sae.r_mag, sae.b_mag)))
+        on = value > 0
+        return token[on], feature[on], value[on]
 
     def training_forward(
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]

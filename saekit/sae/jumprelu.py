@@ -27,7 +27,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .pairs import pairs_where
-from .rule import ActivationRule, TrainingForward, nonzero
+from .rule import ActivationRule, TrainingForward
+from .selection import Chosen, above
 
 if TYPE_CHECKING:
     from .base import SAE
@@ -46,11 +47,9 @@ class Thresholded(ActivationRule):
         """Pre-activations above the threshold; the rest 0."""
         return pre_acts.relu() * (pre_acts > (sae.threshold if features is None else sae.threshold[features]))
 
-    def select(
-        self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE
-    ) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
+    def select(self, sae: SAE, x: Float[Tensor, "n d_in"]) -> Chosen:
         """Pre-activations above the threshold as a list."""
-        return nonzero(self.acts(pre_acts, sae))
+        return above(sae.encoder, x, sae.threshold.detach().clamp(min=0.0))
 
 
 class JumpReLU(Thresholded):

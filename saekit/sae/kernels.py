@@ -2,12 +2,14 @@
 
 A batch of n tokens with a few active features each is a list of (token, feature) pairs. Decoding, the gradient of the
 decoder, of the encoder and of the activations are all sums over rows picked by that list: torch's embedding bag does
-each in one call on CPU and CUDA, by token for activations and by feature for weights. No [n, d_sae] matrix is touched.
+each in one call, by token for activations; by feature, for weights, the list is the sparse matrix of a product. No
+[n, d_sae] matrix is touched.
 Knows nothing of activation rules, losses or files. Sources: Gao et al. 2024 (arXiv:2406.04093), appendix D.2.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -69,18 +71,6 @@ class SparseActs:
         out[self.token, self.feature] = self.value
         return out
 
-    @staticmethod
-    def cat(parts: list[SparseActs]) -> SparseActs:
-        """Several blocks of tokens, one after the other."""
-        starts = [sum(p.n_tokens for p in parts[:i]) for i in range(len(parts))]
-        return SparseActs(
-            token=torch.cat([p.token + start for p, start in zip(parts, starts, strict=True)]),
-            feature=torch.cat([p.feature for p in parts]),
-            value=torch.cat([p.value for p in parts]),
-            n_tokens=sum(p.n_tokens for p in parts),
-            d_sae=parts[0].d_sae,
-        )
-
 
 def decode(
     value: Float[Tensor, " nnz"], pattern: Pattern, W_dec: Float[Tensor, "d_sae d_in"]
@@ -107,26 +97,6 @@ def pre_acts(
     return out
 
 
-def largest(values: Float[Tensor, "n d_sae"], count: int) -> Int[Tensor, " count"]:
-    """Flat positions of the `count` largest of all values, ascending; all of them when there are fewer.
-
-    Sorting a whole batch of pre-activations costs more than computing it. A cut taken from a sample leaves a few times
-    `count` candidates, among which the choice is exact; should the cut prove too high, everything is looked at.
-    """
-    flat = values.reshape(-1)
-    if count >= flat.numel():
-        return torch.arange(flat.numel(), device=flat.device)
-    sample = flat[:: max(1, flat.numel() // 2**18)]
-    wanted = int(1.5 * count * sample.numel() / flat.numel()) + 16
-    candidates = None
-    if wanted < sample.numel() // 2:
-        cut = sample.topk(wanted, sorted=False).values.min()
-        candidates = (flat > cut).nonzero().squeeze(1)
-    if candidates is None or candidates.numel() < count:
-        return flat.topk(count, sorted=False).indices.sort().values
-    return candidates[flat[candidates].topk(count, sorted=False).indices].sort().values
-
-
 def bag_sum(
     rows: Float[Tensor, "r d"],
     index: Int[Tensor, " nnz"],
@@ -136,6 +106,35 @@ def bag_sum(
     """Per bag, the sum of weight * rows[index] over the bag's entries."""
     out: Tensor = torch.embedding_bag(rows, index, starts, False, 0, False, weight, True)[0]
     return out
+
+
+def sum_by_feature(
+    value: Float[Tensor, " nnz"], rows: Float[Tensor, "n d"], pattern: Pattern, out: Float[Tensor, "d_sae d"] | None
+) -> Float[Tensor, "d_sae d"]:
+    """Per feature, the sum over its tokens of value * rows[token]: the gradient of a weight. `out` is written to."""
+    order, starts = pattern.by_feature
+    token, value = pattern.token[order], value[order]
+    if rows.device.type != "cpu" or rows.dtype != torch.float32 or not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+        return bag_sum(rows, token, starts, value)
+    if out is None:
+        out = rows.new_empty(pattern.d_sae, rows.shape[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls its sparse rows a beta, once a process
+        sparse = torch.sparse_csr_tensor(
+            starts.int(), token.int(), value, size=(pattern.d_sae, pattern.n_tokens), check_invariants=False
+        )
+        return torch.addmm(out, sparse, rows, beta=0, out=out)
+
+
+def spare(weight: Tensor) -> Tensor | None:
+    """Memory of the weight's last gradient, where its owner has left it as `weight.spare`; taken, so given once.
+
+    A gradient of 40 MB costs as much to allocate anew, page by page, as to compute.
+    """
+    memory: Tensor | None = getattr(weight, "spare", None)
+    if memory is not None:
+        weight.spare = None  # type: ignore[attr-defined]
+    return memory
 
 
 class _Decode(torch.autograd.Function):
@@ -152,12 +151,9 @@ class _Decode(torch.autograd.Function):
         grad = grad.contiguous()
         d_value = d_W_dec = None
         if ctx.needs_input_grad[0]:
-            d_value = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-                grad, W_dec, pattern.feature, pattern.by_token[:-1], pattern.token, 0
-            )
+            d_value = dots(W_dec, grad, pattern)
         if ctx.needs_input_grad[1]:
-            order, starts = pattern.by_feature
-            d_W_dec = bag_sum(grad, pattern.token[order], starts, value[order])
+            d_W_dec = sum_by_feature(value, grad, pattern, spare(W_dec))
         return d_value, d_W_dec, None
 
 
@@ -174,14 +170,23 @@ class _PreActs(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, W_enc, b_dec = ctx.saved_tensors
         pattern: Pattern = ctx.pattern
-        order, starts = pattern.by_feature
         d_b_enc = grad.new_zeros(pattern.d_sae).index_add_(0, pattern.feature, grad)
-        d_W_enc = bag_sum(x, pattern.token[order], starts, grad[order])
-        d_b_dec = None
-        if b_dec is not None:
-            d_W_enc -= torch.outer(d_b_enc, b_dec)
-            d_b_dec = -(W_enc @ d_b_enc)
+        memory = spare(W_enc)
+        z = x if b_dec is None else x - b_dec
+        d_W_enc = sum_by_feature(grad, z, pattern, None if memory is None else memory.T)
+        d_b_dec = None if b_dec is None else -(W_enc @ d_b_enc)
         return None, None, d_W_enc.T, d_b_enc, d_b_dec, None
+
+
+def dots(rows: Float[Tensor, "d_sae d"], of: Float[Tensor, "n d"], pattern: Pattern) -> Float[Tensor, " nnz"]:
+    """For every pair, the dot product of its feature's row and its token's.
+
+    Feature by feature, so that each of the rows is read from memory once.
+    """
+    order, _ = pattern.by_feature
+    token, feature = pattern.token[order], pattern.feature[order]
+    sums: Tensor = torch.ops.aten._embedding_bag_per_sample_weights_backward(rows, of, token, order[:1], feature, 0)
+    return torch.empty_like(sums).index_copy_(0, order, sums)
 
 
 def _starts(counts: Tensor) -> Tensor:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from .pairs import Pairs, pairs_where
-from .rule import ActivationRule, TrainingForward, nonzero
+from .rule import ActivationRule, TrainingForward
+from .selection import Chosen, above
 
 if TYPE_CHECKING:
     from .base import SAE
@@ -39,11 +41,9 @@ class ReLU(ActivationRule):
         """Positive pre-activations."""
         return pre_acts.relu()
 
-    def select(
-        self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE
-    ) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
+    def select(self, sae: SAE, x: Float[Tensor, "n d_in"]) -> Chosen:
         """Positive pre-activations as a list."""
-        return nonzero(pre_acts.relu())
+        return above(sae.encoder, x, torch.zeros_like(sae.b_enc))
 
     def training_forward(
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]

@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from .selection import Chosen
 
 if TYPE_CHECKING:
     from .base import SAE
@@ -30,7 +31,7 @@ class TrainingForward:
     """Number of tokens each feature was active on."""
     penalty: Float[Tensor, ""] | None = None
     """The sparsity penalty per token, before its coefficient; None for rules that choose a number of features."""
-    smallest: float | None = None
+    smallest: Float[Tensor, ""] | None = None
     """The smallest activation that was kept, where the threshold is to follow it."""
 
 
@@ -61,23 +62,11 @@ class ActivationRule(ABC):
         """Feature activations at inference, with their zeros; `features` are the columns given, None for all."""
 
     @abstractmethod
-    def select(
-        self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE
-    ) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
-        """The non-zero numbers of `acts`: token, feature (ascending in both) and value."""
+    def select(self, sae: SAE, x: Float[Tensor, "n d_in"]) -> Chosen:
+        """The non-zero activations of x: token, feature (ascending in both) and value; no matrix of all is held."""
 
     @abstractmethod
     def training_forward(
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
     ) -> TrainingForward:
         """One batch by the training rule: how well `target` (x itself, but for a transcoder) is reconstructed."""
-
-
-def nonzero(
-    acts: Float[Tensor, "n d_sae"],
-) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
-    """Token, feature and value of what is not zero, in order."""
-    flat = acts.reshape(-1)
-    position = flat.nonzero().squeeze(1)
-    token = torch.div(position, acts.shape[1], rounding_mode="floor")
-    return token, position - token * acts.shape[1], flat[position]

@@ -19,6 +19,7 @@ from torch import Tensor
 from .nested import reconstruction
 from .pairs import SparsePairs
 from .rule import ActivationRule, TrainingForward
+from .selection import Chosen, largest_of_tokens, positive
 
 if TYPE_CHECKING:
     from .base import SAE
@@ -41,38 +42,24 @@ class TopK(ActivationRule):
         value, feature = pre_acts.topk(sae.k, dim=1, sorted=False)
         return torch.zeros_like(pre_acts).scatter(1, feature, value.relu())
 
-    def select(
-        self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE
-    ) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
+    def select(self, sae: SAE, x: Float[Tensor, "n d_in"]) -> Chosen:
         """The k largest of each row as a list."""
-        return largest_of_rows(pre_acts, sae.k)
+        return largest(sae, x, sae.k)
 
     def training_forward(
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
     ) -> TrainingForward:
         """The squared error, and with multi_k_coefficient its like from 4 k features."""
-        with torch.no_grad():
-            pre = sae.pre_acts(x)
-            token, feature, value = self.select(pre, sae)
-        pairs = SparsePairs.of(sae, x, token, feature, value)
+        pairs = SparsePairs.of(sae, x, *self.select(sae, x))
         error, squared = reconstruction(sae, x, target, pairs, pairs.pre)
         if c := sae.config.multi_k_coefficient:
-            with torch.no_grad():
-                chosen = largest_of_rows(pre, min(MULTIPLE * sae.k, sae.config.d_sae))
-            more = SparsePairs.of(sae, x, *chosen)
+            more = SparsePairs.of(sae, x, *largest(sae, x, min(MULTIPLE * sae.k, sae.config.d_sae)))
             squared = squared + c * reconstruction(sae, x, target, more, more.pre)[1]
         return TrainingForward(error, squared, pairs.pattern.counts)
 
 
-def largest_of_rows(
-    pre_acts: Float[Tensor, "n d_sae"], k: int
-) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]:
-    """Token, feature and value of the k largest of each row, those of them that are positive."""
-    value, feature = pre_acts.topk(k, dim=1, sorted=False)
-    feature, order = feature.sort(dim=1)
-    value = value.gather(1, order).reshape(-1)
-    token = torch.arange(pre_acts.shape[0], device=value.device).repeat_interleave(k)
-    positive = value > 0
-    if bool(positive.all()):
-        return token, feature.reshape(-1), value
-    return token[positive], feature.reshape(-1)[positive], value[positive]
+def largest(sae: SAE, x: Float[Tensor, "n d_in"], k: int) -> Chosen:
+    """Token, feature and value of the k largest of each token, those of them that are positive."""
+    feature, value = largest_of_tokens(sae.encoder, x, k)
+    token = torch.arange(len(x), device=x.device).repeat_interleave(k)
+    return positive(token, feature.reshape(-1), value.reshape(-1))

@@ -10,6 +10,9 @@ revived ones crowd the true ones out: F1 0.67 instead of 0.75 (benchmarks/recove
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -28,7 +31,7 @@ class Silence:
     def update(self, counts: Int[Tensor, " d_sae"], n_tokens: int) -> None:
         """Takes in one batch: on how many of its tokens each feature fired."""
         self.n_silent += n_tokens
-        self.n_silent[counts > 0] = 0
+        self.n_silent.mul_(counts == 0)
         self.n_fired += counts
         self.n_counted += n_tokens
 
@@ -68,14 +71,15 @@ def auxiliary_loss(
 
 @torch.no_grad()
 def resample(
-    sae: SAE, adam: torch.optim.Optimizer, x: Float[Tensor, "n d_in"], error: Float[Tensor, "n d_out"],
+    sae: SAE, adam: Mapping[Tensor, Any], x: Float[Tensor, "n d_in"], error: Float[Tensor, "n d_out"],
     dead: Int[Tensor, " n_dead"], seed: int,
 ) -> None:  # fmt: skip
     """Points dead features at what the others reconstruct worst, in place; the optimiser forgets them.
 
     A token is drawn for each with a chance that grows with its squared loss, ||error||^4. The decoder row becomes the
     token's error, at the norm the rows of living features have; the encoder row what was read there, at a fifth of the
-    mean norm of living features, so that the newcomer disturbs little. Biases begin at 0.
+    mean norm of living features, so that the newcomer disturbs little. Biases begin at 0. `adam` holds each weight's
+    moments, by feature.
     """
     alive = torch.ones(sae.config.d_sae, dtype=torch.bool, device=x.device)
     alive[dead] = False
@@ -94,6 +98,6 @@ def resample(
     for name in ("b_enc", *sae.rule.own_weights):
         getattr(sae, name)[dead] = 0.0
     for name in ("W_dec", "W_enc", "b_enc", *sae.rule.own_weights):
-        moments = adam.state[getattr(sae, name)]
+        moments = adam[getattr(sae, name)]
         for moment in (moments["exp_avg"], moments["exp_avg_sq"]) if moments else ():
-            (moment.T if name == "W_enc" else moment)[dead] = 0.0
+            moment[dead] = 0.0

@@ -5,7 +5,9 @@ Knows the rule's L0 and nothing else of the SAE.
 
 from __future__ import annotations
 
-import math
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ..sae import SAEConfig
 from ..sae.base import RULES
@@ -26,37 +28,41 @@ class Sparsity:
     holds its own target and is left alone.
     """
 
-    def __init__(self, sae: SAEConfig, config: TrainConfig) -> None:
+    def __init__(self, sae: SAEConfig, config: TrainConfig, device: torch.device) -> None:
         own = RULES[sae.activation].own_coefficient(sae)
         start = own if sae.sparsity_coefficient is None else sae.sparsity_coefficient
-        self.coefficient = 0.0 if own is None or start is None else float(start)
+        start = 0.0 if own is None or start is None else float(start)
+        self.coefficient = torch.tensor(start, dtype=torch.float64, device=device)
         self.target = None if sae.l0_penalty == "quadratic" else sae.target_l0
-        self.l0: float | None = None
+        self.l0: Float[Tensor, ""] | None = None
         own_share = 0.3 if sae.l0_penalty == "quadratic" else 0.05
         self._n_steps = config.n_steps
         self._share = own_share if config.sparsity_warmup_share is None else config.sparsity_warmup_share
 
-    def at(self, step: int) -> float:
+    def at(self, step: int) -> Float[Tensor, ""]:
         """The coefficient at a step, counted from 0: it rises from 0 over the warm-up."""
         return self.coefficient * ramp(step, n_steps=self._n_steps, share=self._share)
 
-    def update(self, step: int, l0: float) -> None:
+    def update(self, step: int, l0: Float[Tensor, ""]) -> None:
         """Takes in the L0 of a batch."""
         if self.target is None:
             return
-        before = self.l0
+        before, l0 = self.l0, l0.double()
         self.l0 = l0 if before is None else before + (l0 - before) / MEMORY
         if step < self._share * self._n_steps or before is None:
             return
         least = 1e-3 * self.target
-        off, moved = math.log(max(self.l0, least) / self.target), math.log(max(self.l0, least) / max(before, least))
-        self.coefficient *= math.exp(INTEGRAL / self._n_steps**0.5 * max(-1.0, min(1.0, off)) + PROPORTIONAL * moved)
+        off = (self.l0.clamp(min=least) / self.target).log()
+        moved = (self.l0.clamp(min=least) / before.clamp(min=least)).log()
+        change = INTEGRAL / self._n_steps**0.5 * off.clamp(-1.0, 1.0) + PROPORTIONAL * moved
+        self.coefficient = self.coefficient * change.exp()
 
-    def state_dict(self) -> dict[str, float | None]:
+    def state_dict(self) -> dict[str, Tensor | None]:
         """All that moves."""
         return {"coefficient": self.coefficient, "l0": self.l0}
 
-    def load_state_dict(self, state: dict[str, float | None]) -> None:
+    def load_state_dict(self, state: dict[str, Tensor | None]) -> None:
         """Goes on from a saved state."""
-        assert state["coefficient"] is not None
-        self.coefficient, self.l0 = state["coefficient"], state["l0"]
+        kept = {name: None if v is None else v.to(self.coefficient.device) for name, v in state.items()}
+        assert kept["coefficient"] is not None
+        self.coefficient, self.l0 = kept["coefficient"], kept["l0"]

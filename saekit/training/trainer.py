@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import DataError, MismatchError
+from ..errors import ConfigError, DataError, MismatchError
 from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation
 from ..sae.jumprelu import bandwidth
 from .config import TrainConfig, difference, peak_lr
@@ -60,17 +60,17 @@ class Trainer:
         self._sae = copy.deepcopy(sae).to(self.device).requires_grad_(True)
         self._normalisation = _identity(self._sae)
         self._weights = [getattr(self._sae, n) for n in sae.weight_names if n in dict(sae.named_parameters())]
-        learnt = [w for w in self._weights if w is self._sae.threshold]  # jumprelu's
-        groups = [{"params": [w for w in self._weights if w is not self._sae.threshold], "pace": 1.0}]
-        groups += [{"params": learnt, "pace": THRESHOLD_PACE * c.d_in**0.5}] if learnt else []
-        self._adam = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.999), eps=6.25e-10, fused=True)
+        self._adam = self._optimiser()
         self._silence = Silence(c.d_sae, self.device)
-        self._sparsity = Sparsity(c, config)
+        self._dead = self._silence.dead(config.dead_after)
+        self._sparsity = Sparsity(c, config, self.device)
         self._peak = peak_lr(c, config)
         n = config.n_steps
         self._warmup = min(1000, n // 20) if config.warmup_steps is None else config.warmup_steps
         self._k_aux = min(512, max(1, c.width_out // 2))
-        self._last: StepMetrics | None = None
+        self._waits = self.device.type == "cpu"  # a GPU runs ahead of the host, which reads nothing back in a step
+        self._figures: dict[str, Tensor | float] = {}
+        self._trouble = torch.zeros((), dtype=torch.int64, device=self.device)  # first step that was not finite
 
     @property
     def sae(self) -> SAE:
@@ -98,81 +98,112 @@ class Trainer:
         self.advance(x, target)
         return self.metrics()
 
-    def metrics(self) -> StepMetrics:
-        """The figures of the last step."""
-        assert self._last is not None, "no step was made yet"
-        return self._last
-
     def advance(self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None = None) -> None:
-        """What `step` does, without its figures: `metrics` has them. On a GPU the host does not wait for it."""
-        x = self._checked(x, self._sae.config.d_in, "reads")
-        if self._sae.config.is_transcoder:
-            if target is None or len(target) != len(x):
-                raise MismatchError(
-                    "a transcoder learns from pairs", got="no target" if target is None else tuple(target.shape),
-                    accepted="as many activations of its output as of its input", fix="pass step(x, target)",
-                )  # fmt: skip
-            target = self._checked(target, self._sae.config.width_out, "writes")
-        elif target is not None:
-            raise MismatchError("only a transcoder has a target", got=tuple(target.shape), fix="pass step(x)")
+        """What `step` does, without its figures: `metrics` has them.
+
+        On a GPU nothing is waited for: a batch that is not finite leaves the weights alone, and `metrics` raises.
+        """
+        x, target = self._checked(x, target)
         if self.n_steps_done == 0:
             self._begin(x, target)
         x = self._normalisation.apply(x)
         goal = x if target is None else self._normalisation.apply_to_output(target)
         out = self._sae.training_forward(x, goal)
         error = out.error.detach()
-        squared = float(error.square().sum())
-        variance = float((goal - goal.mean(0)).square().sum())
-        dead = self._silence.dead(self.config.dead_after)
+        squared = error.square().sum()
+        variance = (goal - goal.mean(0)).square().sum()
         coefficient = self._sparsity.at(self.n_steps_done)
-        share = 1.0 / max(variance, torch.finfo(x.dtype).tiny)
+        share = 1.0 / variance.clamp(min=torch.finfo(x.dtype).tiny)
         unit = share if out.penalty is None else 1.0 / len(x)  # of one squared error in the loss
         loss = out.squared_error * unit
         if out.penalty is not None:
             loss = loss + coefficient * out.penalty
         aux: Tensor | None = None
-        if self._sae.rule.auxiliary and dead.numel() and self._sae.config.aux_coefficient:
-            aux = auxiliary_loss(self._sae, x, error, dead, self._k_aux)
+        if self._waits or self.n_steps_done % self.config.log_every == 0:
+            self._dead = self._silence.dead(self.config.dead_after)
+        if self._sae.rule.auxiliary and self._dead.numel() and self._sae.config.aux_coefficient:
+            aux = auxiliary_loss(self._sae, x, error, self._dead, self._k_aux)
             loss = loss + self._sae.config.aux_coefficient * unit / share * aux
-        loss_value = float(loss.detach())
-        if not torch.isfinite(loss.detach()):
-            raise DataError(
-                f"the loss is not finite at batch {self.n_steps_done + 1}", got=loss_value, accepted="a finite number",
-                fix="the weights are as before this batch: lower lr, or look for activations of extreme size",
-            )  # fmt: skip
+        finite = torch.isfinite(loss.detach())
+        if self._waits and not finite:
+            raise self._not_finite(float(loss.detach()))
         loss.backward()  # type: ignore[no-untyped-call]
-        lr, grad_norm = self._update()
-        self._after(out, x, dead)
-        self._last = StepMetrics(
-            step=self.n_steps_done, n_tokens=self.n_tokens_done, loss=loss_value, lr=lr, grad_norm=grad_norm,
-            mse=self._in_model_units(error), l0=float(out.counts.sum()) / len(x),
-            explained_variance=1.0 - squared / variance if variance > 0 else float("nan"),
-            dead_features=dead.numel(), aux_loss=0.0 if aux is None else float(aux.detach()),
-            penalty=0.0 if out.penalty is None else float(out.penalty.detach()), coefficient=coefficient,
+        lr, grad_norm = self._update(finite)
+        self._after(out, x, finite)
+        self._figures = {
+            "loss": loss.detach(), "lr": lr, "grad_norm": grad_norm, "l0": out.counts.sum() / len(x),
+            "squared": squared, "variance": variance, "aux_loss": 0.0 if aux is None else aux.detach(),
+            "penalty": 0.0 if out.penalty is None else out.penalty.detach(), "coefficient": coefficient,
+            "mse": (error / self._normalisation.of_output[1]).square().sum() / len(error),
+        }  # fmt: skip
+
+    def metrics(self) -> StepMetrics:
+        """The figures of the last step; on a GPU the host waits for it here.
+
+        Raises DataError there for a batch that was not finite since the figures were last read.
+        """
+        if not self._figures:
+            raise ConfigError("no step was made yet", fix="call step(x), or advance(x) first")
+        if not self._waits and (step := int(self._trouble)):
+            self._trouble.zero_()
+            raise self._not_finite(float("nan"), step)
+        f = {name: float(value) for name, value in self._figures.items()}
+        squared, variance = f.pop("squared"), f.pop("variance")
+        return StepMetrics(
+            step=self.n_steps_done, n_tokens=self.n_tokens_done, dead_features=self._dead.numel(),
+            explained_variance=1.0 - squared / variance if variance > 0 else float("nan"), **f,
         )  # fmt: skip
 
     # ---- parts of a step ----------------------------------------------------------------------------------------
 
-    def _checked(self, x: Tensor, width: int, does: str) -> Tensor:
+    def _checked(self, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        x = self._fitting(x, self._sae.config.d_in, "reads")
+        if self._sae.config.is_transcoder:
+            if target is None or len(target) != len(x):
+                raise MismatchError(
+                    "a transcoder learns from pairs", got="no target" if target is None else tuple(target.shape),
+                    accepted="as many activations of its output as of its input", fix="pass step(x, target)",
+                )  # fmt: skip
+            target = self._fitting(target, self._sae.config.width_out, "writes")
+        elif target is not None:
+            raise MismatchError("only a transcoder has a target", got=tuple(target.shape), fix="pass step(x)")
+        return x, target
+
+    def _fitting(self, x: Tensor, width: int, does: str) -> Tensor:
         if x.ndim != 2 or x.shape[1] != width or not len(x):
             raise MismatchError(
                 "a batch does not fit this SAE", got=tuple(x.shape), accepted=f"[batch, {width}], what it {does}",
                 fix="pass activations of the hook point the SAE is for",
             )  # fmt: skip
         x = x.detach().to(device=self.device, dtype=self._sae.W_enc.dtype)
-        finite = torch.isfinite(x).all(dim=1)
-        if not bool(finite.all()):
+        if self._waits and not torch.isfinite(x.sum()):
+            finite = torch.isfinite(x).all(dim=1)
             bad = (~finite).nonzero().squeeze(1)
-            raise DataError(
-                f"activations contain NaN or infinity in batch {self.n_steps_done + 1}",
-                got=f"{bad.numel()} of {len(x)} tokens, the first at row {int(bad[0])}", accepted="finite numbers",
-                fix="the weights are as before this batch: leave it out, or run the model in float32",
-            )  # fmt: skip
+            if len(bad):
+                raise DataError(
+                    f"activations contain NaN or infinity in batch {self.n_steps_done + 1}",
+                    got=f"{bad.numel()} of {len(x)} tokens, the first at row {int(bad[0])}", accepted="finite numbers",
+                    fix="the weights are as before this batch: leave it out, or run the model in float32",
+                )  # fmt: skip
         return x
 
-    def _in_model_units(self, error: Tensor) -> float:
-        """Mean squared length of an error, in the units the activations came in."""
-        return float((error / self._normalisation.of_output[1]).square().sum()) / len(error)
+    def _not_finite(self, value: float, step: int | None = None) -> DataError:
+        return DataError(
+            f"the loss is not finite at batch {step or self.n_steps_done + 1}",
+            got=value,
+            accepted="a finite number",
+            fix="the weights are as before this batch: lower lr, or look for activations of extreme size",
+        )
+
+    def _optimiser(self) -> torch.optim.Adam:
+        """Adam on the weights as they lie in memory: W_enc's rows are its features (see SAE)."""
+        learnt = [w for w in self._weights if w is self._sae.threshold]  # jumprelu's
+        self._laid_out = [(w, torch.nn.Parameter(_as_stored(w.detach()))) for w in self._weights]
+        groups = [{"params": [p for w, p in self._laid_out if w is not self._sae.threshold], "pace": 1.0}]
+        if learnt:
+            pace = THRESHOLD_PACE * self._sae.config.d_in**0.5
+            groups.append({"params": [p for w, p in self._laid_out if w is self._sae.threshold], "pace": pace})
+        return torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.999), eps=6.25e-10, fused=True)
 
     @torch.no_grad()
     def _begin(self, x: Tensor, target: Tensor | None) -> None:
@@ -192,43 +223,55 @@ class Trainer:
             sae.threshold.fill_(bandwidth(sae))
 
     @torch.no_grad()
-    def _update(self) -> tuple[float, float]:
+    def _update(self, finite: Tensor) -> tuple[float, Tensor]:
         """Adam's step within the constraints; the learning rate and the norm of the gradient."""
         W_dec = self._sae.W_dec
         if self._sae.rule.unit_decoder and W_dec.grad is not None:
-            W_dec.grad.addcmul_(W_dec, (W_dec.grad * W_dec).sum(dim=1, keepdim=True), value=-1.0)
-        grad_norm = float(torch.nn.utils.clip_grad_norm_(self._weights, self.config.grad_clip))
+            along = torch.einsum("fd,fd->f", W_dec.grad, W_dec)
+            W_dec.grad.addcmul_(W_dec, along[:, None], value=-1.0)
+        grad_norm = torch.nn.utils.clip_grad_norm_(self._weights, self.config.grad_clip)
         lr = learning_rate(
             self.n_steps_done, peak=self._peak, n_steps=self.config.n_steps, warmup_steps=self._warmup,
             decay_share=self.config.decay_share,
         )  # fmt: skip
         for group in self._adam.param_groups:
             group["lr"] = lr * group["pace"]
+        for weight, stored in self._laid_out:
+            stored.grad = None if weight.grad is None else _as_stored(weight.grad)
+        if not self._waits:
+            self._adam.grad_scale, self._adam.found_inf = None, (~finite).float()  # type: ignore[attr-defined]
         self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+        for weight, stored in self._laid_out:
+            weight.spare, weight.grad, stored.grad = weight.grad, None, None
         if self._sae.rule.unit_decoder:
             W_dec.div_(W_dec.norm(dim=1, keepdim=True))
         if "threshold" in self._sae.rule.own_weights:
             self._sae.threshold.clamp_(min=0.0)
         return lr, grad_norm
 
-    def _after(self, out: TrainingForward, x: Tensor, dead: Tensor) -> None:
+    @torch.no_grad()
+    def _after(self, out: TrainingForward, x: Tensor, finite: Tensor) -> None:
         """Bookkeeping: threshold, coefficient, dead features, counters."""
         n, n_steps = len(x), self.config.n_steps
         if out.smallest is not None:
             memory = min(THRESHOLD_MEMORY, max(1, n_steps // 20))
             share = 1.0 / min(self.n_steps_done + 1, memory)
-            self._sae.threshold.lerp_(torch.full_like(self._sae.threshold, out.smallest), share)
-        self._sparsity.update(self.n_steps_done, float(out.counts.sum()) / n)
+            threshold = self._sae.threshold
+            threshold.copy_(torch.where(finite, threshold.lerp(out.smallest.expand_as(threshold), share), threshold))
+        self._sparsity.update(self.n_steps_done, out.counts.sum() / n)
         self.n_steps_done += 1
         self.n_tokens_done += n
+        if not self._waits:
+            first = torch.where(self._trouble == 0, self.n_steps_done, self._trouble)
+            self._trouble = torch.where(finite, self._trouble, first)
         if self.n_steps_done == int((1 - DENSITY_SHARE) * n_steps):
             self._silence.restart()
         self._silence.update(out.counts, n)
         every, last = self.config.resample_every, (1 - self.config.decay_share) * n_steps
         if every and out.penalty is not None and self.n_steps_done % every == 0 and self.n_steps_done <= last:
-            resample(self._sae, self._adam, x, out.error.detach(), dead, self.config.seed + self.n_steps_done)
-            self._silence.n_silent[dead] = 0
+            moments = {w: self._adam.state[p] for w, p in self._laid_out}
+            resample(self._sae, moments, x, out.error.detach(), self._dead, self.config.seed + self.n_steps_done)
+            self._silence.n_silent[self._dead] = 0
 
     # ---- state --------------------------------------------------------------------------------------------------
 
@@ -267,6 +310,11 @@ def configuration_differs(name: str, saved: object, now: object) -> MismatchErro
         accepted=f"{name} = {saved}",
         fix="pass the same configuration to go on, or another out= (resume=False starts anew)",
     )  # fmt: skip
+
+
+def _as_stored(weight: Tensor) -> Tensor:
+    """A matrix as it lies in memory; W_enc is the transpose of its storage."""
+    return weight.T if weight.ndim == 2 and not weight.is_contiguous() else weight
 
 
 def _identity(sae: SAE) -> Normalisation:

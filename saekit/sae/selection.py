@@ -1,0 +1,196 @@
+"""Which few pre-activations are the largest, and their values, without a matrix of all of them.
+
+Pre-activations are (x - b_dec) @ W_enc + b_enc. Where the CPU has 8-bit products, upper bounds say which pairs of token
+and feature can matter (screen.py), and those are computed in float32; elsewhere the product is made for a block of
+tokens at a time. What is chosen is the same either way. Knows nothing of rules or losses; no gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from . import screen
+from .kernels import Pattern, dots
+from .screen import Screen
+
+BLOCK_ELEMENTS = 2**24  # of a block of pre-activations
+SAMPLE_TOKENS = 64  # from which the cut of a batch is guessed
+MOST_CANDIDATES = 0.02  # share of pairs above which the float32 product is faster
+Chosen = tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]  # token, feature, value
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """What pre-activations are made of; the rows of W_enc, [d_sae, d_in], are contiguous."""
+
+    rows: Float[Tensor, "d_sae d_in"]
+    b_enc: Float[Tensor, " d_sae"]
+    b_dec: Float[Tensor, " d_in"] | None
+
+    def centred(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
+        """x as the encoder reads it."""
+        return x if self.b_dec is None else x - self.b_dec
+
+    def at(
+        self, z: Float[Tensor, "n d_in"], token: Int[Tensor, " nnz"], feature: Int[Tensor, " nnz"]
+    ) -> Float[Tensor, " nnz"]:
+        """Pre-activations of some pairs."""
+        pattern = Pattern(token, feature, len(z), len(self.rows))
+        return dots(self.rows, z, pattern).add_(self.b_enc[feature])
+
+    def blocks(self, z: Float[Tensor, "n d_in"]) -> Iterator[tuple[slice, Tensor]]:
+        """Slices of the tokens and all their pre-activations, in the same storage each time."""
+        n = max(1, min(len(z), BLOCK_ELEMENTS // len(self.rows)))
+        pre = z.new_empty(n, len(self.rows))
+        for start in range(0, max(1, len(z)), n):  # one empty block of no tokens
+            part = z[start : start + n]
+            yield slice(start, start + len(part)), torch.addmm(self.b_enc, part, self.rows.T, out=pre[: len(part)])
+
+    def screened(self, z: Float[Tensor, "n d_in"], n_kept: int) -> bool:
+        """Whether bounds come first: on CPUs that have the integer product, where the matrix is large enough."""
+        wide = len(self.rows) >= 2048 and len(z) >= 128 and n_kept <= min(384, len(self.rows) // 32)
+        return wide and z.device.type == "cpu" and z.dtype == torch.float32 and screen.supported()
+
+
+@torch.no_grad()
+def largest_of_tokens(
+    encoder: Encoder, x: Float[Tensor, "n d_in"], k: int
+) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
+    """Per token the k features with the largest pre-activations, ascending, and these; they may be negative."""
+    z = encoder.centred(x)
+    if not encoder.screened(z, 3 * k):
+        return _exact(encoder, z, k)
+    cuts, tokens, features = [], [], []
+    for rows, bound in Screen(encoder.rows, encoder.b_enc, z).bounds(z):
+        # 512 maxima of a token's bounds: at least 3 k bounds reach the 3 k-th of them, and hardly more
+        cut = bound.view(len(bound), -1, 512).amax(1).topk(3 * k, dim=1, sorted=False).values.amin(1)
+        token, feature = _reaching(bound, cut[:, None])
+        cuts.append(cut)
+        tokens.append(token + rows.start)
+        features.append(feature)
+    token, feature = torch.cat(tokens), torch.cat(features)
+    feature, value = _largest_of_list(token, feature, encoder.at(z, token, feature), len(z), k)
+    unsure = (torch.cat(cuts) > value.amin(1)).nonzero().squeeze(1)  # one below the cut might be larger
+    if len(unsure):
+        feature[unsure], value[unsure] = _exact(encoder, z[unsure], k)
+    return feature, value
+
+
+@torch.no_grad()
+def above(encoder: Encoder, x: Float[Tensor, "n d_in"], threshold: Float[Tensor, " d_sae"]) -> Chosen:
+    """All pairs whose pre-activation exceeds the feature's threshold; tokens and their features ascending."""
+    z = encoder.centred(x)
+    pairs = None
+    if encoder.screened(z, 1):
+        pairs = _candidates(Screen(encoder.rows, encoder.b_enc, z).bounds(z, threshold), 0.0)
+    if pairs is None:
+        found = []
+        for rows, pre in encoder.blocks(z):
+            token, feature = (pre > threshold).nonzero().unbind(1)
+            found.append((token + rows.start, feature, pre[token, feature]))
+        return _joined(found)
+    token, feature = pairs
+    value = encoder.at(z, token, feature)
+    kept = value > threshold[feature]
+    return token[kept], feature[kept], value[kept]
+
+
+@torch.no_grad()
+def largest_of_batch(encoder: Encoder, x: Float[Tensor, "n d_in"], count: int) -> Chosen:
+    """The `count` largest pre-activations of the whole batch; tokens and their features ascending.
+
+    A cut below which none of them lies is guessed from a sample of the tokens; should fewer than `count` reach it, a
+    lower one is tried.
+    """
+    z = encoder.centred(x)
+    n, d_sae = len(z), len(encoder.rows)
+    count = min(count, n * d_sae)
+    sample = torch.addmm(encoder.b_enc, z[:: -(-n // SAMPLE_TOKENS)], encoder.rows.T).reshape(-1)
+    screen = Screen(encoder.rows, encoder.b_enc, z) if encoder.screened(z, -(-count // n)) else None
+    share = count / (n * d_sae)
+    while True:
+        share *= 1.25
+        cut = _quantile(sample, share)
+        pairs = _candidates(screen.bounds(z), cut) if screen is not None else None
+        if pairs is not None:
+            token, feature = pairs
+            value = encoder.at(z, token, feature)
+        else:
+            found = []
+            for rows, pre in encoder.blocks(z):
+                token, feature = (pre >= cut).nonzero().unbind(1)
+                found.append((token + rows.start, feature, pre[token, feature]))
+            token, feature, value = _joined(found)
+        if cut == -torch.inf or int((value >= cut).sum()) >= count:
+            break
+        share *= 2
+    if len(value) > count:
+        chosen = value.topk(count, sorted=False).indices.sort().values
+        token, feature, value = token[chosen], feature[chosen], value[chosen]
+    return token, feature, value
+
+
+def positive(token: Tensor, feature: Tensor, value: Tensor) -> Chosen:
+    """The pairs whose value is above 0."""
+    on = value > 0
+    if bool(on.all()):
+        return token, feature, value
+    return token[on], feature[on], value[on]
+
+
+def _exact(encoder: Encoder, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    parts = [pre.topk(k, dim=1, sorted=False) for _, pre in encoder.blocks(z)]
+    return _ascending(torch.cat([p.indices for p in parts]), torch.cat([p.values for p in parts]))
+
+
+def _ascending(feature: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    feature, order = feature.sort(dim=1)
+    return feature, value.gather(1, order)
+
+
+def _largest_of_list(token: Tensor, feature: Tensor, value: Tensor, n: int, k: int) -> tuple[Tensor, Tensor]:
+    """Features, ascending, and values of the k largest of each token, of a list with at least k of each."""
+    counts = torch.bincount(token, minlength=n)
+    place = torch.arange(len(token)) - (counts.cumsum(0) - counts)[token]
+    table = value.new_full((n, int(counts.max())), -torch.inf)
+    table[token, place] = value
+    names = torch.zeros(table.shape, dtype=feature.dtype)
+    names[token, place] = feature
+    value, place = table.topk(k, dim=1, sorted=False)
+    return _ascending(names.gather(1, place), value)
+
+
+def _reaching(bound: Float[Tensor, "n width"], cut: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Row and column of all that reach the cut, ascending. Few do: comparisons are looked through eight at a time."""
+    eight = (bound >= cut).view(torch.int64)
+    row, word = eight.nonzero().unbind(1)
+    which, byte = eight[row, word].view(torch.uint8).view(-1, 8).nonzero().unbind(1)
+    return row[which], word[which] * 8 + byte
+
+
+def _candidates(bounds: Iterator[tuple[slice, Tensor]], cut: float) -> tuple[Tensor, Tensor] | None:
+    """Token and feature of all bounds that reach the cut, ascending; None when they are too many to be of use."""
+    tokens, features = [], []
+    for rows, bound in bounds:
+        token, feature = _reaching(bound, cut)
+        if len(token) > MOST_CANDIDATES * bound.numel():
+            return None
+        tokens.append(token + rows.start)
+        features.append(feature)
+    return torch.cat(tokens), torch.cat(features)
+
+
+def _quantile(sample: Float[Tensor, " m"], share: float) -> float:
+    """The value that a share of the sample reaches; -inf for all of it."""
+    wanted = int(share * len(sample)) + 1
+    return -torch.inf if wanted >= len(sample) else float(sample.topk(wanted, sorted=False).values.min())
+
+
+def _joined(parts: list[Chosen]) -> Chosen:
+    token, feature, value = (torch.cat(column) for column in zip(*parts, strict=True))
+    return token, feature, value
