@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from saekit.errors import ContextLengthError, DataError, UnknownNameError
 from saekit.widgets import TokenHighlight, highlight
-from saekit.widgets.token_highlight import pack_rows
+from saekit.widgets.base import shown
+from saekit.widgets.token_highlight import names_of, pack_rows
 
 
 @pytest.fixture
@@ -71,6 +74,14 @@ def test_zero_activations_are_dropped_and_rows_sorted() -> None:
     acts = pack_rows([1, 0, 1], [2, 2, 1], [1.0, 0.0, 3.0], 2)
     assert np.frombuffer(acts["start"], "<i4").tolist() == [0, 0, 2]
     assert np.frombuffer(acts["feature"], "<i4").tolist() == [1, 2]
+
+
+def test_names_equal_those_looked_up_one_by_one() -> None:
+    promoted = [[" Gate", "\n", "a\tb", "left out"], [], ["\x00", " ", "é\u200b"], ["x"], ["\r\n ", " שלום"]]
+    index: Any = SimpleNamespace(features=pd.DataFrame({"promoted": promoted}))
+    slowly = {i: " ".join(shown(token).strip() for token in promoted[i][:3]).strip() for i in (4, 0, 1, 2)}
+    assert names_of(index, [4, 0, 1, 2]) == {str(i): name for i, name in slowly.items()}
+    assert names_of(index, []) == names_of(None, [0]) == {}
 
 
 def test_highlight_shows_what_the_sae_encodes(model: Any, sae: Any) -> None:

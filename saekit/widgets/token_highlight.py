@@ -200,5 +200,6 @@ def names_of(index: FeatureIndex | None, features: list[int]) -> dict[str, str]:
     """Short names of features: the three tokens each promotes most, by the index; nothing without one."""
     if index is None:
         return {}
-    promoted = index.features["promoted"]
-    return {str(i): " ".join(shown(token).strip() for token in promoted[i][:3]).strip() for i in features}
+    promoted = index.features["promoted"].loc[features]
+    firsts = [[t if t.isprintable() else shown(t) for t in tokens[:3]] for tokens in promoted]  # shown is slow
+    return {str(i): " ".join(t.strip() for t in first).strip() for i, first in zip(features, firsts, strict=True)}
