@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .pairs import pairs_where
+from .pairs import pairs_above
 from .rule import ActivationRule, TrainingForward
 from .selection import Chosen, above
 
@@ -57,8 +57,7 @@ class Gated(ActivationRule):
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
     ) -> TrainingForward:
         """The squared errors of the features and of the gate, and sum_i relu(pi_i) per token as the penalty."""
-        pre = sae.pre_acts(x)
-        pairs = pairs_where(pre > 0, pre, sae, x)
+        pairs = pairs_above(sae, x, torch.zeros_like(sae.b_enc))
         gate = pairs.pre.relu()
         open_ = (pairs.pre.detach() > 0).to(gate.dtype)
         acts = open_ * magnitude(

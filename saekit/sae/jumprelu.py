@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .pairs import pairs_where
+from .pairs import pairs_above
 from .rule import ActivationRule, TrainingForward
 from .selection import Chosen, above
 
@@ -68,8 +68,7 @@ class JumpReLU(Thresholded):
     ) -> TrainingForward:
         """The squared error, and L0 per token or its squared distance from target_l0 as the penalty."""
         epsilon = bandwidth(sae)
-        pre = sae.pre_acts(x)
-        pairs = pairs_where(pre > sae.threshold.detach() - epsilon / 2, pre, sae, x)
+        pairs = pairs_above(sae, x, sae.threshold.detach() - epsilon / 2)
         theta = pairs.of_feature(sae.threshold)
         acts = jump(pairs.pre, theta, epsilon)
         error = target - sae.reconstruct(pairs.decode(acts, sae.W_dec), x)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import kernels
 from .kernels import Pattern
+from .selection import SAMPLE_TOKENS, above
 
 if TYPE_CHECKING:
     from .base import SAE
@@ -102,12 +103,18 @@ class DensePairs:
 Pairs = SparsePairs | DensePairs
 
 
-def pairs_where(
-    matter: Bool[Tensor, "n d_sae"], pre_acts: Float[Tensor, "n d_sae"], sae: SAE, x: Float[Tensor, "n d_in"]
-) -> Pairs:
-    """The pairs that matter, in the form that is faster; `pre_acts` carries its gradient."""
-    position = matter.reshape(-1).nonzero().squeeze(1)
-    if position.numel() > SPARSE_BELOW * matter.numel():
-        return DensePairs(pre_acts)
-    token = torch.div(position, matter.shape[1], rounding_mode="floor")
-    return SparsePairs.of(sae, x, token, position - token * matter.shape[1], pre_acts.detach().reshape(-1)[position])
+def pairs_above(sae: SAE, x: Float[Tensor, "n d_in"], threshold: Float[Tensor, " d_sae"]) -> Pairs:
+    """The pairs whose pre-activation exceeds the feature's threshold, or all: the form that is faster.
+
+    Which one it is, a few of the tokens say; on a GPU it is all, which needs no answer from there. In the form of all pairs those below count too, so a rule's equations must
+    give 0 for them.
+    """
+    if x.device.type != "cpu":
+        return DensePairs(sae.pre_acts(x))
+    encoder = sae.encoder
+    with torch.no_grad():
+        few = encoder.centred(x[:: -(-len(x) // SAMPLE_TOKENS)])
+        share = (torch.addmm(encoder.b_enc, few, encoder.rows.T) > threshold).float().mean()
+    if float(share) > SPARSE_BELOW:
+        return DensePairs(sae.pre_acts(x))
+    return SparsePairs.of(sae, x, *above(encoder, x, threshold))

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .pairs import Pairs, pairs_where
+from .pairs import Pairs, pairs_above
 from .rule import ActivationRule, TrainingForward
 from .selection import Chosen, above
 
@@ -49,8 +49,7 @@ class ReLU(ActivationRule):
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
     ) -> TrainingForward:
         """The squared error, and the penalty."""
-        pre = sae.pre_acts(x)
-        pairs = pairs_where(pre > 0, pre, sae, x)
+        pairs = pairs_above(sae, x, torch.zeros_like(sae.b_enc))
         acts = pairs.pre.relu()
         error = target - sae.reconstruct(pairs.decode(acts, sae.W_dec), x)
         return TrainingForward(error, error.square().sum(), pairs.counts(acts), self.penalty(sae, pairs, acts, len(x)))

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-ROWS = 128  # tokens at a time: their bounds stay in the cache
+ELEMENTS = 2**21  # bounds at a time: they stay in the cache
 N_SIGMA = 8.3  # exp(-8.3^2 / 2) = 1.1e-15
 MARGIN = N_SIGMA / 12**0.5
 LARGEST = 126  # of a quantised number before its dither
@@ -95,10 +95,11 @@ class Screen:
         if above is not None:
             b = b.clone()
             b[: self.d_sae] -= above
-        total = torch.empty(ROWS, self.width, dtype=torch.int32)
-        bound = torch.empty(ROWS, self.width)
-        for start in range(0, len(z), ROWS):
-            u = z[start : start + ROWS] / self._c
+        n_rows = max(32, ELEMENTS // self.width)
+        total = torch.empty(n_rows, self.width, dtype=torch.int32)
+        bound = torch.empty(n_rows, self.width)
+        for start in range(0, len(z), n_rows):
+            u = z[start : start + n_rows] / self._c
             s = _step(u)
             length = u.norm(dim=1).div_(s)
             a = u.div_(s[:, None]).add_(self._p).round_()
