@@ -18,7 +18,7 @@ demo: $(STAMPS)/model
 
 test: unit notebooks
 
-unit: $(STAMPS)/model $(STAMPS)/chromium $(STAMPS)/node
+unit: $(STAMPS)/model $(STAMPS)/chromium $(STAMPS)/node $(STAMPS)/triton
 	$(NPM) test
 	OMP_NUM_THREADS=1 $(PYTEST) tests saekit --doctest-modules -n 2 --dist loadfile --durations 10
 
@@ -63,6 +63,11 @@ $(STAMPS)/model: $(STAMPS)/python
 
 $(STAMPS)/chromium: $(STAMPS)/python
 	sh scripts/find_chromium.sh $(BIN)
+	@touch $@
+
+# What torch 2.13's CUDA build pins: the GPU kernels are tested with its interpreter, and compiled, without a GPU.
+$(STAMPS)/triton: $(STAMPS)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps triton==3.7.1
 	@touch $@
 
 $(STAMPS)/node: $(STAMPS)/python widgets/package-lock.json
