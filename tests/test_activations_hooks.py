@@ -10,6 +10,7 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_model, tiny_texts
 from saekit.activations import kept_activations
+from saekit.activations.rule import Run
 from saekit.errors import DataError, MismatchError
 from saekit.models import LanguageModel
 
@@ -63,7 +64,7 @@ def test_activations_go_where_they_are_wanted(model, windows):
     rows, rule = torch.arange(8), strict_rule(model, windows)
     want = kept_activations(model, windows, rows, (A, B, C), rule)
     room = torch.full((200, 128), 7.0)
-    position, x = kept_activations(model, windows, rows, (A, B, C), rule, into=room[10:])
+    position, x = Run(model, windows, rows, (A, B, C), rule).kept(into=room[10:])
     assert torch.equal(x, want[1]) and torch.equal(position, want[0])
     assert x.data_ptr() == room[10:].data_ptr() and bool((room[:10] == 7).all() and (room[10 + len(x) :] == 7).all())
 

@@ -193,11 +193,11 @@ torch.set_num_threads(1)
 import saekit as sk
 from tests.test_every_rule import resumable
 
-plain = sk.Trainer.step
+plain = sk.Trainer.advance
 def slow(self, x):
     time.sleep(0.002)  # so that the kill falls into the run
     return plain(self, x)
-sk.Trainer.step = slow
+sk.Trainer.advance = slow
 resumable({cache!r}, {out!r})
 """
 
@@ -220,9 +220,9 @@ def test_a_killed_run_of_every_rule_goes_on_bit_for_bit(cache, tmp_path):
     assert process.wait() == -signal.SIGKILL
     process.stderr.close()
     begun = []
-    plain = sk.Trainer.step
+    plain = sk.Trainer.advance
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sk.Trainer, "step", lambda self, x: begun.append(self.n_steps_done) or plain(self, x))
+        patch.setattr(sk.Trainer, "advance", lambda self, x: begun.append(self.n_steps_done) or plain(self, x))
         resumed = resumable(cache.path, out)
     assert 30 <= begun[0] < 60  # it did go on, and from a checkpoint
     whole = resumable(cache.path)

@@ -55,19 +55,19 @@ def test_a_study_goes_on_where_it_was(truth, tmp_path, monkeypatch):
     class KilledError(Exception):
         pass
 
-    step = sk.Trainer.step
+    step = sk.Trainer.advance
 
     def dies(self, x, target=None):
         if self.config.n_tokens == 12800 and self.n_steps_done == 70:
             raise KilledError
         return step(self, x, target)
 
-    monkeypatch.setattr(sk.Trainer, "step", dies)
+    monkeypatch.setattr(sk.Trainer, "advance", dies)
     run = replace(RUN, checkpoint_every=20)
     with pytest.raises(KilledError):
         sk.scaling_study(None, truth.batches, config=run, out=tmp_path, **options)
     steps = []
-    monkeypatch.setattr(sk.Trainer, "step", lambda self, x, target=None: steps.append(1) or step(self, x, target))
+    monkeypatch.setattr(sk.Trainer, "advance", lambda self, x, target=None: steps.append(1) or step(self, x, target))
     again = sk.scaling_study(None, truth.batches, config=run, out=tmp_path, **options)
     pd.testing.assert_frame_equal(again.to_frame(), whole.to_frame())
     assert len(steps) == 4 * (100 - 60)  # four SAEs from step 60 on; the first budget was done

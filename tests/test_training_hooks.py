@@ -111,8 +111,10 @@ def test_a_token_counts_where_every_rule_of_the_run_keeps_it(model, corpus, monk
     strict = sk.TokenRule(special_ids=(0, 1, 2), blocks=tuple((32, limit) for limit in limits))
     monkeypatch.setattr("saekit.activations.batches.find_token_rule", lambda *_: strict)
     fed = {A: [], B: []}
-    plain = sk.Trainer.step
-    monkeypatch.setattr(sk.Trainer, "step", lambda self, x: fed[self.sae.config.hook_name].append(x) or plain(self, x))
+    plain = sk.Trainer.advance
+    monkeypatch.setattr(
+        sk.Trainer, "advance", lambda self, x: fed[self.sae.config.hook_name].append(x) or plain(self, x)
+    )
     saes = run(model, corpus, TOPK, [A, B], steps=10)
     assert [s.config.token_rule.max_norm for s in saes] == limits
     for hook, limit in zip((A, B), limits, strict=True):
@@ -231,11 +233,11 @@ import conftest
 import saekit as sk
 from tests.test_training_hooks import mixed
 
-plain = sk.Trainer.step
+plain = sk.Trainer.advance
 def slow(self, *x):
     time.sleep(0.01)  # so that the kill falls into the run
     return plain(self, *x)
-sk.Trainer.step = slow
+sk.Trainer.advance = slow
 mixed(conftest.tiny_model(), sk.load_corpus(conftest.tiny_texts(), name="tiny"), {out!r})
 """
 
@@ -259,9 +261,9 @@ def test_a_killed_run_of_many_goes_on_bit_for_bit(model, corpus, tmp_path):
     assert process.wait() == -signal.SIGKILL
     process.stderr.close()
     begun = []
-    plain = sk.Trainer.step
+    plain = sk.Trainer.advance
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sk.Trainer, "step", lambda self, *x: begun.append(self.n_steps_done) or plain(self, *x))
+        patch.setattr(sk.Trainer, "advance", lambda self, *x: begun.append(self.n_steps_done) or plain(self, *x))
         resumed = mixed(model, corpus, out)
     assert 20 <= begun[0] < 60  # it did go on, and from a checkpoint
     whole = mixed(model, corpus)

@@ -62,7 +62,7 @@ def run(model, corpus, loggers, steps=30, ks=(2, 4), out=None, single=False, **f
 
 
 def interrupt_at(monkeypatch, step):
-    plain, sent = sk.Trainer.step, []
+    plain, sent = sk.Trainer.advance, []
 
     def interrupted(self, x, *rest):
         if self.n_steps_done + 1 == step and not sent:  # once: a second one would cut the step short
@@ -70,8 +70,8 @@ def interrupt_at(monkeypatch, step):
             os.kill(os.getpid(), signal.SIGINT)
         return plain(self, x, *rest)
 
-    monkeypatch.setattr(sk.Trainer, "step", interrupted)
-    return lambda: monkeypatch.setattr(sk.Trainer, "step", plain)
+    monkeypatch.setattr(sk.Trainer, "advance", interrupted)
+    return lambda: monkeypatch.setattr(sk.Trainer, "advance", plain)
 
 
 # ---- the protocol -------------------------------------------------------------------------------------------------
@@ -140,12 +140,12 @@ def test_a_logger_may_do_what_it_likes_with_its_rows(model, corpus):
 
 
 def test_a_failure_is_told_with_its_reason(model, corpus, monkeypatch):
-    plain, notes = sk.Trainer.step, Notes()
+    plain, notes = sk.Trainer.advance, Notes()
 
     def poisoned(self, x, *rest):
         return plain(self, x * float("nan") if self.n_steps_done == 12 else x, *rest)
 
-    monkeypatch.setattr(sk.Trainer, "step", poisoned)
+    monkeypatch.setattr(sk.Trainer, "advance", poisoned)
     with pytest.raises(DataError):
         run(model, corpus, [notes])
     ((status, message),) = notes.ends
@@ -313,7 +313,7 @@ def test_wandb_has_a_run_of_its_own_and_hears_of_a_failure(model, corpus, wandb_
     mine = wandb.init(project="other", mode="offline")
     logger = sk.WandbLogger(project="saes", mode="offline", dir=str(wandb_home / "theirs"))
     (wandb_home / "theirs").mkdir()
-    monkeypatch.setattr(sk.Trainer, "step", lambda self, x, *rest: 1 / 0)
+    monkeypatch.setattr(sk.Trainer, "advance", lambda self, x, *rest: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(model, corpus, [logger])
     assert logger.run is not mine and logger.run.id != mine.id

@@ -46,15 +46,15 @@ def interrupt_at(monkeypatch):
     """Sends this process an interrupt in the middle of a step."""
 
     def arm(step):
-        plain = sk.Trainer.step
+        plain = sk.Trainer.advance
 
         def interrupted(self, x):
             if self.n_steps_done + 1 == step:
                 os.kill(os.getpid(), signal.SIGINT)
             return plain(self, x)
 
-        monkeypatch.setattr(sk.Trainer, "step", interrupted)
-        return lambda: monkeypatch.setattr(sk.Trainer, "step", plain)
+        monkeypatch.setattr(sk.Trainer, "advance", interrupted)
+        return lambda: monkeypatch.setattr(sk.Trainer, "advance", plain)
 
     return arm
 
@@ -90,8 +90,8 @@ def test_no_special_token_and_no_padding_is_trained_on(model, corpus, monkeypatc
         [model.activations(windows.tokens[i : i + 1], HOOK)[0][:1] for i in range(len(windows))]
     )  # the BOS that begins every window
     seen = []
-    plain = sk.Trainer.step
-    monkeypatch.setattr(sk.Trainer, "step", lambda self, x: seen.append(x.clone()) or plain(self, x))
+    plain = sk.Trainer.advance
+    monkeypatch.setattr(sk.Trainer, "advance", lambda self, x: seen.append(x.clone()) or plain(self, x))
     run(model, windows, steps=20)
     assert len(seen) == 20
     assert float(torch.cdist(torch.cat(seen), special).min()) > 1e-3
@@ -143,11 +143,11 @@ import conftest
 import saekit as sk
 from tests.test_training_loop import run
 
-plain = sk.Trainer.step
+plain = sk.Trainer.advance
 def slow(self, x):
     time.sleep(0.03)  # so that the kill falls into the run
     return plain(self, x)
-sk.Trainer.step = slow
+sk.Trainer.advance = slow
 corpus = sk.load_corpus(conftest.tiny_texts(), name="tiny")
 run(conftest.tiny_model(), corpus, {out!r}, activation={activation!r}, steps=60)
 """
@@ -168,14 +168,14 @@ def test_a_killed_run_goes_on_bit_for_bit(activation, model, corpus, tmp_path):
     process.stderr.close()
     assert not (out / "cfg.json").exists()
     steps_left = []
-    plain = sk.Trainer.step
+    plain = sk.Trainer.advance
 
     def counted(self, x):
         steps_left.append(self.n_steps_done)
         return plain(self, x)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sk.Trainer, "step", counted)
+        patch.setattr(sk.Trainer, "advance", counted)
         resumed = run(model, corpus, out, activation=activation, steps=60)
     assert 20 <= steps_left[0] < 60  # it did go on, and from a checkpoint
     whole = run(model, corpus, activation=activation, steps=60)
@@ -187,7 +187,7 @@ def test_a_killed_run_goes_on_bit_for_bit(activation, model, corpus, tmp_path):
 
 def test_a_finished_run_is_returned_and_not_run_again(model, corpus, tmp_path, monkeypatch):
     sae = run(model, corpus, tmp_path, steps=20)
-    monkeypatch.setattr(sk.Trainer, "step", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(sk.Trainer, "advance", lambda *_: pytest.fail("trained again"))
     again = run(model, corpus, tmp_path, steps=20)
     assert again.fingerprint == sae.fingerprint
     assert again.history.equals(sae.history)
@@ -281,14 +281,14 @@ def test_an_interrupt_without_a_folder_returns_the_sae(model, corpus, interrupt_
 
 
 def test_a_hard_interrupt_inside_a_step_still_returns_the_sae(model, corpus, monkeypatch):
-    plain = sk.Trainer.step
+    plain = sk.Trainer.advance
 
     def stop(self, x):
         if self.n_steps_done == 12:
             raise KeyboardInterrupt
         return plain(self, x)
 
-    monkeypatch.setattr(sk.Trainer, "step", stop)
+    monkeypatch.setattr(sk.Trainer, "advance", stop)
     assert run(model, corpus, steps=30).training_summary["step"] == 12
 
 
@@ -310,7 +310,7 @@ def test_bad_requests(model, corpus):
 
 
 def test_nan_activations_stop_the_run_and_keep_what_was_written(model, corpus, tmp_path, monkeypatch):
-    plain = sk.Trainer.step
+    plain = sk.Trainer.advance
 
     def poisoned(self, x):
         if self.n_steps_done == 24:
@@ -318,7 +318,7 @@ def test_nan_activations_stop_the_run_and_keep_what_was_written(model, corpus, t
             x[3, 3] = float("nan")
         return plain(self, x)
 
-    monkeypatch.setattr(sk.Trainer, "step", poisoned)
+    monkeypatch.setattr(sk.Trainer, "advance", poisoned)
     with pytest.raises(DataError, match=r"NaN or infinity in batch 25\n.*row 3"):
         run(model, corpus, tmp_path, steps=40)
     assert load_checkpoint(tmp_path / "checkpoints")["step"] == 20

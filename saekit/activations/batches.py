@@ -4,6 +4,11 @@ The windows of an epoch are put in a random order, run through the model, and th
 is drawn from the pool at random and the model fills the gap. A token so waits in the pool for a random time, and its
 neighbours are spread as a full shuffle of about twice the pool would spread them. The pool runs on from one epoch into
 the next and is emptied at the end of the last. Knows nothing of autoencoders or of how a batch is used.
+
+The pool lies on the device the batches are for; what is drawn is decided on the host, which never waits for a batch. A
+model on a GPU is begun on its next windows before the last ones are dropped into the pool, so that the host waits for
+a run that was begun a run ago. On a CPU a thread that ran the model while the SAE trains was tried and left out: it can
+save at most the SAE's share of the time, {SHARE}
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from itertools import chain, count
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -22,14 +27,15 @@ from ..corpus import Corpus, Windows, iter_windows, tokenize
 from ..errors import ConfigError, DataError, MismatchError
 from ..models import HookPoint, LanguageModel, hook_names
 from ..sae import TokenRule
+from .ahead import checked_device, one_ahead, sent
 from .columns import Columns
-from .rule import WINDOWS_PER_RUN, find_token_rule, kept_activations, nothing_kept
+from .rule import WINDOWS_PER_RUN, Run, find_token_rule, nothing_kept
 
 _RUNS_PER_SORT = 8
 
 
 class ActivationBatches(Columns, ABC, Iterator[Tensor]):
-    """An iterator of batches [batch_size, d_in] of shuffled activations, float32 on the CPU.
+    """An iterator of batches [batch_size, d_in] of shuffled activations, float32 on `device`.
 
     Of several hook points, a tuple of names, the activations stand side by side: see `columns`.
 
@@ -39,6 +45,7 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
     """
 
     batch_size: int
+    device: torch.device
 
     @property
     @abstractmethod
@@ -83,14 +90,15 @@ def activation_batches(
     length: int = 128,
     seed: int = 0,
     n_epochs: int | None = None,
+    device: str | torch.device = "cpu",
 ) -> ActivationBatches:
     """Shuffled batches of activations at a hook point; the model runs as they are asked for.
 
     Several hook points, a tuple of names, are read in one run of the model. `rule` None finds one with
-    `find_token_rule`. `buffer_tokens` tokens are mixed at a time (float32: 4 * d_in bytes each), and the first batch
-    comes once they are filled. `n_epochs` None goes on for ever. To train more than once on the same text use
-    `cache_activations`, which runs the model once. A corpus that is a stream is tokenised as it is read and shuffled
-    within stretches of four buffers.
+    `find_token_rule`. `buffer_tokens` tokens are mixed at a time, on the `device` where the batches are to be used
+    (float32: 4 * d_in bytes each), and the first batch comes once they are filled. `n_epochs` None goes on for ever. To
+    train more than once on the same text use `cache_activations`, which runs the model once. A corpus that is a stream
+    is tokenised as it is read and shuffled within stretches of four buffers.
 
     Raises UnknownNameError for the hook; DataError for activations that are not finite and for text with fewer kept
     tokens than one batch.
@@ -111,7 +119,17 @@ def activation_batches(
         )
     if isinstance(corpus, Corpus) and corpus.in_memory:
         corpus = tokenize(corpus, model, length=length)
-    return _ModelBatches(model, corpus, hook_name, batch_size, rule, buffer_tokens, length, seed, n_epochs)
+    where = checked_device(device)
+    return _ModelBatches(model, corpus, hook_name, batch_size, rule, buffer_tokens, length, seed, n_epochs, where)
+
+
+class _Begun(NamedTuple):
+    """What comes next for the pool: a run of the model, or the end of an epoch."""
+
+    run: Run | None
+    windows: Windows
+    then: tuple[int, int, int]
+    """Epoch, chunk and run to read after this."""
 
 
 class _ModelBatches(ActivationBatches):
@@ -126,8 +144,9 @@ class _ModelBatches(ActivationBatches):
         length: int,
         seed: int,
         n_epochs: int | None,
+        device: torch.device,
     ) -> None:
-        self.hook_name, self.batch_size = hook_name, batch_size
+        self.hook_name, self.batch_size, self.device = hook_name, batch_size, device
         self.widths = tuple(model.hook_width(name) for name in hook_names(hook_name))
         self._model, self._source, self._length = model, source, length
         self._seed, self._n_epochs, self._buffer_tokens = seed, n_epochs, buffer_tokens
@@ -139,7 +158,7 @@ class _ModelBatches(ActivationBatches):
         if isinstance(source, Windows):
             n_pool = max(min(n_pool, source.n_tokens), batch_size)
         self._full = n_pool
-        self._pool = torch.empty(n_pool + WINDOWS_PER_RUN * first.length, self.d_in)
+        self._pool = torch.empty(n_pool + WINDOWS_PER_RUN * first.length, self.d_in, device=device)
         self._n_pool = 0
         self._generator = torch.Generator().manual_seed(seed)
         self._at = (0, 0, 0)  # epoch, chunk and run to read next
@@ -152,25 +171,31 @@ class _ModelBatches(ActivationBatches):
         return self._n_tokens_per_epoch
 
     def __next__(self) -> Float[Tensor, "batch d_in"]:
-        while self._n_pool < self._full:
-            n = next(self._runs, None)
-            if n is None:
-                break
-            self._n_pool += n
+        while self._n_pool < self._full and (run := next(self._runs, None)) is not None:
+            self._take(run)
         if self._n_pool < self.batch_size:
             raise StopIteration
         return self._draw()
+
+    def _take(self, begun: _Begun) -> None:
+        """Drops the tokens of a run of the model into the pool's free rows."""
+        if begun.run is None:
+            self._end_epoch(begun.windows)
+        else:
+            _, x = begun.run.kept(into=self._pool[self._n_pool :])
+            self._n_pool, self._n_read = self._n_pool + len(x), self._n_read + len(x)
+        self._at = begun.then
 
     def _draw(self) -> Tensor:
         """A random batch of the pool; the tokens at its end close the gaps."""
         left = self._n_pool - self.batch_size
         chosen = torch.randperm(self._n_pool, generator=self._generator)[: self.batch_size]
-        batch = self._pool[chosen]
         stays = torch.ones(self.batch_size, dtype=torch.bool)
         stays[chosen[chosen >= left] - left] = False
-        self._pool[chosen[chosen < left]] = self._pool[left : self._n_pool][stays]
+        gaps, movers = chosen[chosen < left], left + stays.nonzero()[:, 0]
         self._n_pool = left
-        return batch
+        rows = sent(torch.cat([chosen, gaps, movers]), self.device)
+        return moved(self._pool, *torch.split(rows, [len(chosen), len(gaps), len(movers)]))
 
     def _open(self) -> Iterator[Windows]:
         if isinstance(self._source, Windows):
@@ -178,22 +203,23 @@ class _ModelBatches(ActivationBatches):
         chunk = max(1024, 4 * self._buffer_tokens // self._length)
         return iter_windows(self._source, self._model, length=self._length, chunk_windows=chunk)
 
-    def _read(self, start: tuple[int, int, int]) -> Iterator[int]:
-        """One run of the model after another, from `start` on, over all epochs: its kept activations are written to
-        the pool's free rows, and their number is what comes back."""
+    def _read(self, start: tuple[int, int, int]) -> Iterator[_Begun]:
+        """One run of the model after another, from `start` on, over all epochs; on a GPU each is begun before the one
+        in front of it is handed out."""
+        begun = self._begin(start)
+        return one_ahead(begun, thread=False) if self._model.device.type == "cuda" else begun
+
+    def _begin(self, start: tuple[int, int, int]) -> Iterator[_Begun]:
         for epoch in count(start[0]) if self._n_epochs is None else range(start[0], self._n_epochs):
             opened, self._opened = self._opened or self._open(), None
             for chunk, windows in enumerate(opened):
                 if (epoch, chunk) < start[:2]:
                     continue
-                for run, rows in enumerate(self._order(windows, epoch, chunk)):
-                    if (epoch, chunk, run) < start:
-                        continue
-                    room = self._pool[self._n_pool :]
-                    _, x = kept_activations(self._model, windows, rows, self.hook_name, self.rule, into=room)
-                    self._at, self._n_read = (epoch, chunk, run + 1), self._n_read + len(x)
-                    yield len(x)
-            self._end_epoch(epoch, windows)
+                for n, rows in enumerate(self._order(windows, epoch, chunk)):
+                    if (epoch, chunk, n) >= start:
+                        run = Run(self._model, windows, rows, self.hook_name, self.rule)
+                        yield _Begun(run, windows, (epoch, chunk, n + 1))
+            yield _Begun(None, windows, (epoch + 1, 0, 0))
 
     def _order(self, windows: Windows, epoch: int, chunk: int) -> Iterator[Tensor]:
         """The windows of each run: in random order, windows of like length together within every eight runs."""
@@ -204,7 +230,7 @@ class _ModelBatches(ActivationBatches):
             for i in torch.randperm(len(runs), generator=generator).tolist():
                 yield runs[i]
 
-    def _end_epoch(self, epoch: int, windows: Windows) -> None:
+    def _end_epoch(self, windows: Windows) -> None:
         if self._n_read == 0:
             raise nothing_kept(windows, self.rule)
         if self._n_read < self.batch_size:
@@ -213,7 +239,7 @@ class _ModelBatches(ActivationBatches):
                 got=f"{self._n_read} kept tokens, batch_size={self.batch_size}",
                 fix=f"pass batch_size={self._n_read} or less, or more text",
             )
-        self._n_tokens_per_epoch, self._n_read, self._at = self._n_read, 0, (epoch + 1, 0, 0)
+        self._n_tokens_per_epoch, self._n_read = self._n_read, 0
 
     def _identity(self) -> dict[str, Any]:
         source = self._source.digest if isinstance(self._source, Windows) else self._source.name
@@ -237,7 +263,7 @@ class _ModelBatches(ActivationBatches):
             "n_read": self._n_read,
             "n_tokens_per_epoch": self._n_tokens_per_epoch,
             "generator": self._generator.get_state(),
-            "pool": self._pool[: self._n_pool].clone(),
+            "pool": self._pool[: self._n_pool].to("cpu", copy=True),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -248,3 +274,10 @@ class _ModelBatches(ActivationBatches):
         self._n_pool = len(state["pool"])
         self._pool[: self._n_pool] = state["pool"]
         self._runs = self._read(self._at)
+
+
+def moved(pool: Tensor, chosen: Tensor, gaps: Tensor, movers: Tensor) -> Tensor:
+    """The chosen rows of the pool, whose gaps the movers then fill. All on one device, without a look at any number."""
+    batch = pool.index_select(0, chosen)
+    pool.index_copy_(0, gaps, pool.index_select(0, movers))
+    return batch

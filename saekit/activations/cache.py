@@ -20,6 +20,7 @@ from ..corpus import Windows
 from ..errors import ConfigError, DataError, MismatchError
 from ..models import HookPoint, LanguageModel, hook_names, hook_text
 from ..sae import TokenRule
+from .ahead import checked_device, one_ahead, sent
 from .batches import ActivationBatches, mixed_seed
 from .columns import Columns
 from .shards import read_shard
@@ -104,14 +105,18 @@ class ActivationCache(Columns):
             part = slice(start, start + n_tokens)
             yield self.position[part], self.x(part)
 
-    def batches(self, batch_size: int, seed: int = 0, n_epochs: int | None = None) -> ActivationBatches:
+    def batches(
+        self, batch_size: int, seed: int = 0, n_epochs: int | None = None, device: str | torch.device = "cpu"
+    ) -> ActivationBatches:
         """Shuffled batches over the whole cache, a full shuffle each epoch; `n_epochs` None goes on for ever.
+
+        They come on `device`. From the second on a thread reads each while the one before it is in use.
 
         >>> cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
         >>> next(cache.batches(32)).shape
         torch.Size([32, 32])
         """
-        return _CachedBatches(self, batch_size, seed, n_epochs)
+        return _CachedBatches(self, batch_size, seed, n_epochs, checked_device(device))
 
     def split(self, fraction_held_out: float = 0.1, seed: int = 0) -> tuple[ActivationCache, ActivationCache]:
         """(training, held-out) parts that share no document, with windows of their own; nothing is copied on disk.
@@ -222,7 +227,9 @@ class _CacheColumns(ActivationCache):
 
 
 class _CachedBatches(ActivationBatches):
-    def __init__(self, cache: ActivationCache, batch_size: int, seed: int, n_epochs: int | None) -> None:
+    def __init__(
+        self, cache: ActivationCache, batch_size: int, seed: int, n_epochs: int | None, device: torch.device
+    ) -> None:
         if batch_size < 1 or (n_epochs is not None and n_epochs < 1):
             raise ConfigError(
                 "no batches", got=f"batch_size={batch_size}, n_epochs={n_epochs}", accepted="both at least 1"
@@ -235,27 +242,36 @@ class _CachedBatches(ActivationBatches):
             )
         self.hook_name, self.widths, self.rule, self.batch_size = cache.hook_name, cache.widths, cache.rule, batch_size
         self._cache, self._seed, self._n_epochs = cache, seed, n_epochs
-        self._n_drawn = 0
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self.device, self._n_drawn, self._batches = device, 0, self._read(0)
 
     @property
     def n_tokens_per_epoch(self) -> int:
         return self._cache.n_tokens
 
     def __next__(self) -> Float[Tensor, "batch d_in"]:
-        n = self._cache.n_tokens
-        if self._n_epochs is not None and self._n_drawn + self.batch_size > n * self._n_epochs:
-            raise StopIteration
-        rows: list[Tensor] = []
-        left = self.batch_size
-        while left:
-            epoch, at = divmod(self._n_drawn, n)
-            if self._order[0] != epoch:
-                generator = torch.Generator().manual_seed(mixed_seed(self._seed, epoch))
-                self._order = epoch, torch.randperm(n, generator=generator)
-            rows.append(self._order[1][at : at + left])
-            self._n_drawn, left = self._n_drawn + len(rows[-1]), left - len(rows[-1])
-        return self._cache.x(torch.cat(rows))
+        x = next(self._batches)
+        self._n_drawn += self.batch_size
+        return x
+
+    def _read(self, n_drawn: int) -> Iterator[Tensor]:
+        """The batches after the first `n_drawn` tokens, read one ahead."""
+
+        def read() -> Iterator[Tensor]:
+            n, at = self._cache.n_tokens, n_drawn
+            shuffled: tuple[int, Tensor] = (-1, torch.empty(0))
+            while self._n_epochs is None or at + self.batch_size <= n * self._n_epochs:
+                rows: list[Tensor] = []
+                end = at + self.batch_size
+                while at < end:
+                    epoch, row = divmod(at, n)
+                    if shuffled[0] != epoch:
+                        generator = torch.Generator().manual_seed(mixed_seed(self._seed, epoch))
+                        shuffled = epoch, torch.randperm(n, generator=generator)
+                    rows.append(shuffled[1][row : row + end - at])
+                    at += len(rows[-1])
+                yield sent(self._cache.x(torch.cat(rows)), self.device)
+
+        return one_ahead(read(), thread=True)
 
     def _identity(self) -> dict[str, Any]:
         return {"kind": "cache", "cache": self._cache.digest, "batch_size": self.batch_size, "seed": self._seed}
@@ -266,3 +282,4 @@ class _CachedBatches(ActivationBatches):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._check_state(state, self._identity())
         self._n_drawn = state["n_drawn"]
+        self._batches = self._read(self._n_drawn)

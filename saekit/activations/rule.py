@@ -9,6 +9,8 @@ found here once and then travels with the autoencoder. Nothing here knows about 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -17,6 +19,7 @@ from ..corpus import Windows
 from ..errors import ConfigError, DataError
 from ..models import HookPoint, LanguageModel, hook_names
 from ..sae import TokenRule
+from .ahead import sent
 
 WINDOWS_PER_RUN = 32
 """Windows in one run of the model: on two CPU cores the most tokens/s at 128 tokens a window."""
@@ -46,9 +49,9 @@ def find_token_rule(
     norms = [
         torch.stack([part.norm(dim=-1) for part in torch.split(x, widths, dim=-1)])
         for rows in torch.split(sample, WINDOWS_PER_RUN)
-        for _, x in [kept_activations(model, windows, rows, hook_name, special)]
+        for _, x in [Run(model, windows, rows, hook_name, special).kept()]
     ]
-    norm = torch.cat(norms, dim=1)
+    norm = torch.cat(norms, dim=1).cpu()
     if not norm.shape[1]:
         raise nothing_kept(windows, special)
     rules = [TokenRule(special_ids=special.special_ids, max_norm=multiple * float(n.median())) for n in norm]
@@ -61,36 +64,65 @@ def kept_activations(
     rows: Int64[Tensor, " batch"],
     hook_name: HookPoint,
     rule: TokenRule,
-    into: Float[Tensor, "room d_in"] | None = None,
 ) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]:
     """(position, x) of the tokens of some windows that `rule` keeps, after one run of the model.
 
-    `position` is row * windows.length + place in the window, in the order of `rows`; `x` is float32 on the CPU, and
-    lies in the first rows of `into` where that is given. Raises DataError with the window, document and position when
-    an activation is NaN or infinite.
+    `position` is row * windows.length + place in the window, in the order of `rows`; `x` is float32 on the CPU. Raises
+    DataError with the window, document and position when an activation is NaN or infinite.
 
     >>> windows = sk.tokenize(corpus, model, length=16)
     >>> position, x = sk.activations.kept_activations(model, windows, torch.tensor([2]), HOOK, sk.TokenRule())
     >>> position[0].item(), x.shape
     (32, torch.Size([16, 32]))
     """
-    tokens, mask = windows.batch(rows)
-    x = model.activations(tokens, hook_name, attention_mask=mask).float()
-    real = mask.bool().to(x.device)
-    finite = x.isfinite().all(-1) | ~real
-    if not finite.all():
-        raise _not_finite(model, windows, rows, hook_name, x, finite)
-    keep = rule.keep(tokens.to(x.device), x) & real
-    position = rows[:, None] * windows.length + torch.arange(tokens.shape[1])
-    chosen = keep.flatten().nonzero()[:, 0]
-    flat = x.flatten(0, 1)
-    if into is None:
-        kept = flat[chosen].cpu()
-    elif x.device == into.device:
-        kept = torch.index_select(flat, 0, chosen, out=into[: len(chosen)])
-    else:
-        kept = into[: len(chosen)].copy_(flat[chosen])
-    return position[keep.cpu()], kept
+    position, x = Run(model, windows, rows, hook_name, rule).kept()
+    return position, x.cpu()
+
+
+class Run:
+    """One run of the model over some windows, begun. On a GPU the host waits for it in `kept` and nowhere else.
+
+    What the GPU finds out about the tokens, whether they are finite and within the rule's norm, comes back in one copy;
+    all counting is done on the host.
+    """
+
+    def __init__(
+        self, model: LanguageModel, windows: Windows, rows: Int64[Tensor, " batch"], hook_name: HookPoint,
+        rule: TokenRule,
+    ) -> None:  # fmt: skip
+        self._model, self._windows, self._rows, self._hook_name = model, windows, rows, hook_name
+        tokens, mask = windows.batch(rows)
+        self._real = mask.bool()
+        self._plain = self._real & ~torch.isin(tokens, torch.tensor(rule.special_ids, dtype=tokens.dtype))
+        tokens, mask = sent(tokens, model.device), sent(mask, model.device)
+        self._x = model.activations(tokens, hook_name, attention_mask=mask).float()
+        within = replace(rule, special_ids=()).keep(tokens, self._x)
+        found = torch.stack([self._x.isfinite().all(-1), within])
+        self._found = found.to("cpu", non_blocking=found.is_cuda)
+        self._arrived = torch.cuda.current_stream(found.device).record_event() if found.is_cuda else None
+
+    def kept(
+        self, into: Float[Tensor, "room d_in"] | None = None
+    ) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]:
+        """(position, x) as `kept_activations` gives them, but x on the model's device, or in the first rows of `into`.
+
+        DataError when an activation is NaN or infinite.
+        """
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        finite, within = self._found[0] | ~self._real, self._found[1]
+        if not finite.all():
+            raise _not_finite(self._model, self._windows, self._rows, self._hook_name, self._x, finite)
+        keep = within & self._plain
+        position = self._rows[:, None] * self._windows.length + torch.arange(keep.shape[1])
+        chosen = sent(keep.flatten().nonzero()[:, 0], self._x.device)
+        flat = self._x.flatten(0, 1)
+        if into is None:
+            return position[keep], flat[chosen]
+        room = into[: len(chosen)]
+        if into.device == flat.device:
+            return position[keep], torch.index_select(flat, 0, chosen, out=room)
+        return position[keep], room.copy_(sent(flat[chosen], into.device))
 
 
 def _not_finite(

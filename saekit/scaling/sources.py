@@ -131,14 +131,18 @@ class _Stream(ActivationCache):
         nothing = torch.empty((0, 1), dtype=torch.int32)  # a window is a token
         self.windows = Windows(nothing, nothing, torch.empty(0, dtype=torch.int32), pd.DataFrame())
 
-    def batches(self, batch_size: int, seed: int = 0, n_epochs: int | None = None) -> ActivationBatches:
-        return _StreamBatches(self, self._function(batch_size, seed), batch_size, seed)
+    def batches(
+        self, batch_size: int, seed: int = 0, n_epochs: int | None = None, device: str | torch.device = "cpu"
+    ) -> ActivationBatches:
+        return _StreamBatches(self, self._function(batch_size, seed), batch_size, seed, torch.device(device))
 
 
 class _StreamBatches(ActivationBatches):
-    def __init__(self, stream: _Stream, batches: Iterator[Tensor], batch_size: int, seed: int) -> None:
+    def __init__(
+        self, stream: _Stream, batches: Iterator[Tensor], batch_size: int, seed: int, device: torch.device
+    ) -> None:
         self.hook_name, self.widths, self.rule, self.batch_size = "stream", stream.widths, TokenRule(), batch_size
-        self._batches, self._n_drawn = batches, 0
+        self.device, self._batches, self._n_drawn = device, batches, 0
         self._identity = {"kind": "stream", "stream": stream.digest, "batch_size": batch_size, "seed": seed}
 
     @property
@@ -153,7 +157,7 @@ class _StreamBatches(ActivationBatches):
                 accepted="batches without end", fix="pass fewer tokens, or a function that draws fresh ones",
             )  # fmt: skip
         self._n_drawn += 1
-        return x
+        return x.to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         return {"identity": self._identity, "n_drawn": self._n_drawn}

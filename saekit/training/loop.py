@@ -1,6 +1,7 @@
 """The training loop: activations in, a finished SAE out, with progress, metrics, checkpoints and a safe interrupt.
 
-Several SAEs can be trained at once, at several hook points: the model runs once and feeds them all. Knows nothing of
+Several SAEs can be trained at once, at several hook points: the model runs once and feeds them all. On a GPU the host
+only launches a step; it waits for the figures where a row is logged, at a checkpoint and at the end. Knows nothing of
 activation rules: a Trainer takes each step. What is trained where is the business of `plan`.
 """
 
@@ -73,7 +74,8 @@ def train(
     the run had ended; another configuration is a MismatchError. resume=False starts anew. An interrupt (the notebook's
     stop button, Ctrl-C) ends the run after the current step and returns the SAE as it is, saved if there is an `out`.
 
-    Raises DataError for activations that are not finite, and DiskFullError with the last checkpoint intact.
+    Raises DataError for activations that are not finite, on a CPU at their step, on a GPU at the next step that is
+    logged or saved, with weights and checkpoints free of them; DiskFullError with the last checkpoint intact.
 
     >>> config = sk.TrainConfig(n_tokens=640, batch_size=64, context_size=16, buffer_tokens=256)
     >>> trained = sk.train(model, corpus, hook_name=HOOK, config=config, progress=False,
@@ -130,7 +132,6 @@ def _run(
 
     trainers, cutter = [f.trainer for f in fed], Cutter(fed, batches)
     n_steps, every, first = config.n_steps, config.steps_between_checkpoints, trainers[0]
-    metrics: list[StepMetrics] = []
     began, steps_before = time.perf_counter(), first.n_steps_done
     interrupted = False
     bar = tqdm(
@@ -142,10 +143,12 @@ def _run(
         try:
             while x is not None:
                 parts = cutter.cut(x)
-                metrics = [f.trainer.step(*(parts[end] for end in f.ends)) for f in fed]
+                for f in fed:
+                    f.trainer.advance(*(parts[end] for end in f.ends))
                 step = first.n_steps_done
                 bar.update(len(x))
                 if step % config.log_every == 0 or step == n_steps:
+                    metrics = [t.metrics() for t in trainers]
                     rate = (step - steps_before) * config.batch_size / (time.perf_counter() - began)
                     extra = {"tokens_per_second": round(rate)}
                     rows = [{"sae": i, **m.to_dict(), **extra} for i, m in enumerate(metrics)]
@@ -153,19 +156,18 @@ def _run(
                     watch.log(rows)
                     bar.set_postfix_str(_postfix(metrics))
                 interrupted = asked_to_stop.is_set() and step < n_steps
-                if interrupted or (step % every == 0 and step < n_steps):
+                if folder.path is not None and (interrupted or (step % every == 0 and step < n_steps)):
+                    saes = [_finish(t, t.metrics(), False) for t in trainers]
                     state = {"trainers": [t.state_dict() for t in trainers], "batches": batches.state_dict()}
-                    folder.checkpoint(
-                        step, state, [_finish(t, m, False) for t, m in zip(trainers, metrics, strict=True)]
-                    )
+                    folder.checkpoint(step, state, saes)
                 x = None if interrupted or step == n_steps else next(batches, None)
         except KeyboardInterrupt:
             interrupted = True
     watch.status = "interrupted" if interrupted else "finished"
-    if not metrics and interrupted:
+    stepped = [t.n_steps_done > steps_before for t in trainers]  # not where a checkpoint lay at the last step
+    if interrupted and not all(stepped):
         raise KeyboardInterrupt
-    last = dict(enumerate(metrics))  # empty when a checkpoint lay at the last step
-    saes = [_finish(t, last.get(i), not interrupted) for i, t in enumerate(trainers)]
+    saes = [_finish(t, t.metrics() if s else None, not interrupted) for t, s in zip(trainers, stepped, strict=True)]
     folder.save(saes, finished=not interrupted)
     for i, sae in enumerate(saes):
         sae.history = folder.history(i)
@@ -204,11 +206,11 @@ def _batches(
         source = source.at(hook_name)
         if model is not None:
             source.check(model)
-        return source.batches(config.batch_size, seed=config.seed)
+        return source.batches(config.batch_size, seed=config.seed, device=config.torch_device)
     assert model is not None
     return activation_batches(
         model, source, hook_name, batch_size=config.batch_size, length=config.context_size, seed=config.seed,
-        buffer_tokens=max(config.buffer_tokens, config.batch_size),
+        buffer_tokens=max(config.buffer_tokens, config.batch_size), device=config.torch_device,
     )  # fmt: skip
 
 

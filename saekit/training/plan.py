@@ -124,7 +124,8 @@ class Cutter:
     """Cuts a batch into what each hook point gives, once for all who read there."""
 
     def __init__(self, fed: Sequence[Fed], batches: ActivationBatches) -> None:
-        self._columns = {end: batches.columns(end) for f in fed for end in f.ends}
+        found = {end: batches.columns(end) for f in fed for end in f.ends}
+        self._columns = {end: at if isinstance(at, slice) else at.to(batches.device) for end, at in found.items()}
         self._whole = slice(0, batches.d_in)
 
     def cut(self, x: Float[Tensor, "batch d"]) -> Mapping[HookPoint, Tensor]:

@@ -94,13 +94,13 @@ def train(loggers: list[Any], ks: tuple[int, ...] = (2, 4), pause: float = 0.0) 
     corpus = sk.load_corpus(builders().tiny_texts(), name="tiny")
     config = sk.TrainConfig(n_tokens=6400, batch_size=64, context_size=16, buffer_tokens=256, lr=1e-3, log_every=5)
     saes = [sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=k) for k in ks]
-    plain = sk.Trainer.step
+    plain = sk.Trainer.advance
 
-    def slowly(self: sk.Trainer, *args: Any) -> sk.StepMetrics:
+    def slowly(self: sk.Trainer, *args: Any) -> None:
         time.sleep(pause / len(ks))
-        return plain(self, *args)
+        plain(self, *args)
 
-    sk.Trainer.step = slowly  # type: ignore[method-assign]
+    sk.Trainer.advance = slowly  # type: ignore[method-assign]
     try:
         return sk.train(
             model,
@@ -112,4 +112,4 @@ def train(loggers: list[Any], ks: tuple[int, ...] = (2, 4), pause: float = 0.0) 
             loggers=loggers,
         )
     finally:
-        sk.Trainer.step = plain  # type: ignore[method-assign]
+        sk.Trainer.advance = plain  # type: ignore[method-assign]
