@@ -26,7 +26,6 @@ import base64
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,12 +35,12 @@ import comm
 import numpy as np
 import torch
 from comm.base_comm import BaseComm
+from train_step import machine
 
 import saekit as sk
 from saekit.widgets import token_highlight
 from saekit.widgets.base import STATIC
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGED, D_SAE, K = "smollm2-135m-instruct/4k", 16_384, 32
 PARTS = ("model", "SAE", "packing", "token strings", "names", "widget", "text form", "rest")
 
@@ -258,7 +257,6 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     comm.create_comm = Recorded
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
     model = sk.load_model()
     packaged = sk.load_sae(PACKAGED)
     c = packaged.config
@@ -276,8 +274,7 @@ def main() -> None:
     watch.around(token_highlight, "names_of", "names")
     watch.around(token_highlight.TokenHighlight, "__init__", "widget")
     watch.around(token_highlight.TokenHighlight, "text", "text form")
-    about = {"tokens": args.tokens, "repeats": args.repeats, "threads": args.threads, "device": str(model.device),
-             "torch": torch.__version__, "commit": commit.strip()}  # fmt: skip
+    about = {"tokens": args.tokens, "repeats": args.repeats, **machine(model.device.type)}
     print("; ".join(f"{name} {value}" for name, value in about.items()))
     rows = []
     index = None if args.index is None else sk.load_index(args.index)

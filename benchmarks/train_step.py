@@ -21,13 +21,15 @@ with the float32 product; operations there are at the rate of a large bfloat16 p
 With --peers the same case runs in SAELens, dictionary_learning and sparsify too (topk, the last of --d-sae), each in an
 environment of its own below --peer-env and a process of its own, all in turn: see peers/worker.py for what is called.
 
-Prints tables and one JSON line.
+Prints tables and one JSON line. `load_before` is the number of processes that wanted a core in the minute before: read
+ratios of a run that began with other work on the machine with care.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -75,25 +77,21 @@ def measure(case: dict[str, Any], n_steps: int) -> dict[str, Any]:
 def measure_on_cuda(case: dict[str, Any], n_rounds: int) -> dict[str, Any]:
     """The row of a GPU: ten steps and one reading in turn with the product, and the roofline."""
     trainer, batches = trainer_of(case), batches_of(case)
-    product, step = [], []
-    for i in range(n_rounds + WARM_UP):
-        W_enc = trainer._sae.W_enc
-        with torch.no_grad():
-            a = events(lambda W_enc=W_enc: batches[0] @ W_enc)
 
-        def ten() -> None:
-            for j in range(PER_READING):
-                trainer.advance(batches[j % len(batches)])
-            trainer.metrics()
+    @torch.no_grad()
+    def multiply() -> None:
+        batches[0] @ trainer._sae.W_enc
 
-        b = events(ten) / PER_READING
-        if i >= WARM_UP:
-            product.append(a)
-            step.append(b)
+    def ten() -> None:
+        for j in range(PER_READING):
+            trainer.advance(batches[j % len(batches)])
+        trainer.metrics()
+
+    times = [(events(multiply), events(ten) / PER_READING) for _ in range(n_rounds + WARM_UP)][WARM_UP:]
+    product, step = ([t[i] for t in times] for i in range(2))
     row = {**case, **summary(product, step), "tokens_per_second": round(case["batch"] / (min(step) / 1e3))}
-    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
-    rate = 2 * 8192**3 / (min(events(lambda: a @ b) for _ in range(10)) / 1e3)
-    return row | floor(case, rate=rate, bandwidth=copy_rate("cuda"))
+    device = case["device"]
+    return row | floor(case, rate=product_rate(device), bandwidth=copy_rate(device))
 
 
 def floor(case: dict[str, Any], *, rate: float, bandwidth: float) -> dict[str, Any]:
@@ -115,6 +113,12 @@ def operations(case: dict[str, Any]) -> int:
 def state_bytes(case: dict[str, Any]) -> int:
     """Weights and Adam's two moments in float32."""
     return int(3 * 4 * (2 * case["d_in"] * case["d_sae"] + case["d_in"] + case["d_sae"]))
+
+
+def product_rate(device: str, n: int = 8192) -> float:
+    """Operations in a second of a large bfloat16 product."""
+    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * n**3 / (min(events(lambda: a @ b) for _ in range(10)) / 1e3)
 
 
 def copy_rate(device: str) -> float:
@@ -170,15 +174,19 @@ def events(act: Any) -> float:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    """What the figures were measured on; a commit with a + had changes on top that were not committed."""
+    commit, changes = (
+        subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        for command in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--", "saekit", "benchmarks/*.py"))
+    )
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
     name = torch.cuda.get_device_name() if device == "cuda" else cpu
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__, "commit": commit}
+    return {
+        "device": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "commit": commit + ("+" if changes else ""), "load_before": round(os.getloadavg()[0], 1),
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -211,7 +219,8 @@ def main() -> None:
         print(floor_line(row))
     peers = []
     if args.peers:
-        for case in [c for c in cases if c["rule"] == "topk"][0 if device == "cuda" else -1 :]:
+        for size in sizes if device == "cuda" else sizes[-1:]:
+            case = {**size, "rule": "topk", "device": device, "threads": args.threads}
             peers.append({**case, "rows": race(case, args.peer_env, args.steps)})
             print_peers(peers[-1])
     print(json.dumps({"benchmark": "train_step", **about, "rows": rows, "peers": peers}))
