@@ -343,3 +343,58 @@ def test_a_full_disk_keeps_the_checkpoint_before(wrapped, model, corpus, tmp_pat
     monkeypatch.undo()
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000010"]
     assert run(model, corpus, tmp_path, steps=40).fingerprint == run(model, corpus, steps=40).fingerprint
+
+
+# ---- figures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """The steps at which the figures were read."""
+    steps, plain = [], sk.Trainer.metrics
+    monkeypatch.setattr(sk.Trainer, "metrics", lambda self: steps.append(self.n_steps_done) or plain(self))
+    monkeypatch.setattr(sk.Trainer, "step", lambda *_: pytest.fail("step reads the figures every time"))
+    return steps
+
+
+def test_figures_are_read_where_a_row_or_a_checkpoint_needs_them_and_nowhere_else(model, corpus, tmp_path, readings):
+    run(model, corpus, steps=40, checkpoint_every=7)
+    assert set(readings) == {10, 20, 30, 40} and len(readings) == 5  # the last for the row and for the SAE
+    readings.clear()
+    run(model, corpus, tmp_path, steps=40, checkpoint_every=14)
+    assert set(readings) == {10, 14, 20, 28, 30, 40}
+
+
+def test_nan_that_is_noticed_late_stops_the_run_at_the_next_reading(model, corpus, tmp_path, monkeypatch):
+    """As on a GPU, where advance does not wait to see whether a batch was finite."""
+    advance, metrics, bad = sk.Trainer.advance, sk.Trainer.metrics, []
+
+    def late(self, x):
+        if self.n_steps_done == 24:
+            bad.append(DataError("activations contain NaN or infinity in batch 25"))
+        advance(self, x)
+
+    def read(self):
+        if bad:
+            raise bad[0]
+        return metrics(self)
+
+    monkeypatch.setattr(sk.Trainer, "advance", late)
+    monkeypatch.setattr(sk.Trainer, "metrics", read)
+    with pytest.raises(DataError, match="infinity in batch 25"):
+        run(model, corpus, tmp_path, steps=40, checkpoint_every=7)
+    assert load_checkpoint(tmp_path / "checkpoints")["step"] == 21
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20]
+    with pytest.raises(DataError, match="infinity in batch 25"):  # also where nothing is read before the end
+        run(model, corpus, steps=40, log_every=1000)
+
+
+def test_an_interrupted_run_on_cached_activations_goes_on_bit_for_bit(model, corpus, tmp_path, interrupt_at):
+    cache = sk.cache_activations(model, corpus, HOOK, tmp_path / "cache", length=16, progress=False)
+    disarm = interrupt_at(15)
+    assert run(model, cache, tmp_path / "run", steps=40).training_summary["step"] == 15
+    disarm()
+    state = load_checkpoint(tmp_path / "run" / "checkpoints")
+    assert state["batches"]["n_drawn"] == 15 * 64  # those trained on, not the one that was read ahead
+    assert run(model, cache, tmp_path / "run", steps=40).fingerprint == run(model, cache, steps=40).fingerprint

@@ -7,8 +7,9 @@ the next and is emptied at the end of the last. Knows nothing of autoencoders or
 
 The pool lies on the device the batches are for; what is drawn is decided on the host, which never waits for a batch. A
 model on a GPU is begun on its next windows before the last ones are dropped into the pool, so that the host waits for
-a run that was begun a run ago. On a CPU a thread that ran the model while the SAE trains was tried and left out: it can
-save at most the SAE's share of the time, {SHARE}
+a run that was begun a run ago. On a CPU nothing is begun ahead: a thread that runs the model while the SAE trains can
+save at most the SAE's share of the time, some 5 % for 4,096 features, and on two cores it gained less than the figures
+scatter.
 """
 
 from __future__ import annotations
