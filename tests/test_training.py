@@ -124,7 +124,7 @@ def test_the_gradient_along_a_decoder_row_is_removed(activation, monkeypatch):
     seen = {}
     trainer, _, batch = trained(activation, steps=3)
     before = trainer._sae.W_dec.detach().clone()
-    monkeypatch.setattr(trainer._adam, "step", lambda: seen.update(grad=trainer._sae.W_dec.grad.clone()))
+    monkeypatch.setattr(trainer._optimiser.adam, "step", lambda: seen.update(grad=trainer._sae.W_dec.grad.clone()))
     trainer.step(batch())
     along = (seen["grad"] * before).sum(1)
     assert float(seen["grad"].norm()) > 1e-6

@@ -68,6 +68,9 @@ class SAE(nn.Module):
     W_skip: Tensor
     """Transcoder with skip: [d_in, d_out]."""
 
+    products: torch.dtype = torch.float32
+    """The type in which a GPU multiplies when it chooses features; sums and weights stay in their own."""
+
     def __init__(self, config: SAEConfig) -> None:
         super().__init__()
         self.config = config
@@ -121,7 +124,7 @@ class SAE(nn.Module):
     def encoder(self) -> Encoder:
         """What pre-activations are made of, for selecting among them; without gradients."""
         b_dec = self.b_dec.detach() if self.config.subtracts_b_dec else None
-        return Encoder(self.W_enc.detach().T.contiguous(), self.b_enc.detach(), b_dec)
+        return Encoder(self.W_enc.detach().T.contiguous(), self.b_enc.detach(), b_dec, self.products)
 
     @property
     def fingerprint(self) -> str:

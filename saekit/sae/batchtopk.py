@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .jumprelu import Thresholded
 from .nested import reconstruction
-from .pairs import SparsePairs
+from .pairs import positive_pairs
 from .rule import TrainingForward
-from .selection import largest_of_batch, positive
+from .selection import largest_of_batch
 
 if TYPE_CHECKING:
     from .base import SAE
@@ -34,8 +35,8 @@ class BatchTopK(Thresholded):
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
     ) -> TrainingForward:
         """The squared error of the batch's k * n largest."""
-        chosen = positive(*largest_of_batch(sae.encoder, x, sae.k * len(x)))
-        pairs = SparsePairs.of(sae, x, *chosen)
-        error, squared = reconstruction(sae, x, target, pairs, pairs.pre)
-        smallest = chosen[2].min() if len(chosen[2]) else None
-        return TrainingForward(error, squared, pairs.pattern.counts, smallest=smallest)
+        pairs, acts = positive_pairs(sae, x, largest_of_batch(sae.encoder, x, sae.k * len(x)))
+        error, squared = reconstruction(sae, x, target, pairs, acts)
+        value = acts.detach()
+        smallest = torch.where(value > 0, value, torch.inf).amin() if len(value) else None
+        return TrainingForward(error, squared, pairs.counts(acts), smallest=smallest)

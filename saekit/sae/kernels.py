@@ -18,6 +18,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from . import fused
+
+
+def on_gpu(tensor: Tensor) -> bool:
+    """Whether the host should not wait for this tensor's device."""
+    return tensor.device.type != "cpu"
+
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
@@ -27,20 +34,33 @@ class Pattern:
     feature: Int[Tensor, " nnz"]
     n_tokens: int
     d_sae: int
+    uniform: bool = False
+    """Whether every token has as many pairs."""
 
     @cached_property
     def by_token(self) -> Int[Tensor, " n_plus_1"]:
         """Where each token's pairs begin, and the end of the last."""
+        if on_gpu(self.token):  # where counting would make the host wait
+            return torch.searchsorted(self.token, torch.arange(self.n_tokens + 1, device=self.token.device))
         return _starts(torch.bincount(self.token, minlength=self.n_tokens))
 
     @cached_property
     def counts(self) -> Int[Tensor, " d_sae"]:
-        """Number of tokens each feature is active on."""
+        """Number of pairs of each feature."""
+        if on_gpu(self.feature):
+            return self.segments.start.diff()
         return torch.bincount(self.feature, minlength=self.d_sae)
+
+    @cached_property
+    def segments(self) -> fused.Segments:
+        """The pairs sorted by feature, for a GPU's kernels."""
+        return fused.segments(self.feature, self.d_sae)
 
     @cached_property
     def by_feature(self) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " d_sae_plus_1"]]:
         """The order that sorts the pairs by feature, and where each feature's pairs begin."""
+        if on_gpu(self.feature):
+            return self.segments.order, self.segments.start
         return torch.sort(self.feature, stable=True).indices, _starts(self.counts)
 
 
@@ -80,6 +100,19 @@ def decode(
     return out
 
 
+def squared_error(
+    value: Float[Tensor, " nnz"], pattern: Pattern, W_dec: Float[Tensor, "d_sae d"], base: Float[Tensor, "*n d"],
+    target: Float[Tensor, "n d"], products: torch.dtype = torch.float32,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, ""]]:  # fmt: skip
+    """The error target - base - decode(value), and its sum of squares; differentiable in all but the target.
+
+    Its own gradient needs no matrix beside the error. On a GPU, where every token has as many pairs, one kernel forms
+    the error and its products with the decoder's rows, in the type `products`.
+    """
+    error, squared = _SquaredError.apply(value, W_dec, base, target, pattern, products)  # type: ignore[no-untyped-call]
+    return error, squared
+
+
 def pre_acts(
     selected: Float[Tensor, " nnz"],
     pattern: Pattern,
@@ -112,6 +145,10 @@ def sum_by_feature(
     value: Float[Tensor, " nnz"], rows: Float[Tensor, "n d"], pattern: Pattern, out: Float[Tensor, "d_sae d"] | None
 ) -> Float[Tensor, "d_sae d"]:
     """Per feature, the sum over its tokens of value * rows[token]: the gradient of a weight. `out` is written to."""
+    if on_gpu(rows) and rows.dtype == torch.float32:
+        return fused.weight_grad(
+            pattern.feature, value, rows, pattern.token, pattern.d_sae, out, sorted_=pattern.segments
+        )
     order, starts = pattern.by_feature
     token, value = pattern.token[order], value[order]
     if rows.device.type != "cpu" or rows.dtype != torch.float32 or not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
@@ -155,6 +192,43 @@ class _Decode(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             d_W_dec = sum_by_feature(value, grad, pattern, spare(W_dec))
         return d_value, d_W_dec, None
+
+
+class _SquaredError(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, value: Tensor, W_dec: Tensor, base: Tensor, target: Tensor, pattern: Pattern, products: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        along = None
+        k = len(pattern.token) // max(1, pattern.n_tokens)
+        if on_gpu(value) and pattern.uniform:
+            b_dec = base if base.ndim == 1 else base.new_zeros(base.shape[-1])
+            error, along = fused.decode_error(
+                pattern.feature.view(-1, k), value.view(-1, k), W_dec, b_dec,
+                target if base.ndim == 1 else target - base, dtype=products,
+            )  # fmt: skip
+        else:
+            error = (target - base).sub_(bag_sum(W_dec, pattern.feature, pattern.by_token, value))
+        ctx.save_for_backward(value, W_dec, error, along)
+        ctx.pattern, ctx.base_ndim = pattern, base.ndim
+        return error, error.square().sum()
+
+    @staticmethod
+    def backward(ctx: Any, d_error: Tensor | None, d_squared: Tensor | None) -> tuple[Tensor | None, ...]:
+        value, W_dec, error, along = ctx.saved_tensors
+        pattern: Pattern = ctx.pattern
+        rows, factor = error, -2.0 * d_squared if d_squared is not None else error.new_zeros(())
+        if d_error is not None:
+            rows, factor, along = factor * error - d_error, error.new_ones(()), None
+        d_value = d_W_dec = d_base = None
+        if ctx.needs_input_grad[0]:
+            d_value = factor * (dots(W_dec, rows, pattern) if along is None else along.reshape(-1))
+        if ctx.needs_input_grad[1]:
+            d_W_dec = sum_by_feature(factor * value, rows, pattern, spare(W_dec))
+        if ctx.needs_input_grad[2]:
+            d_base = factor * (rows.sum(0) if ctx.base_ndim == 1 else rows)
+        return d_value, d_W_dec, d_base, None, None, None
 
 
 class _PreActs(torch.autograd.Function):

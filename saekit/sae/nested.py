@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float
 from torch import Tensor
 
+from . import kernels
 from .pairs import SparsePairs
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def reconstruction(
     """The error of all features, and the squared error to minimise: theirs, or the mean over the prefixes."""
     sizes = sae.config.matryoshka
     if not sizes:
-        error = target - sae.reconstruct(pairs.decode(acts, sae.W_dec), x)
-        return error, error.square().sum()
+        base = sae.reconstruct(sae.b_dec.new_zeros(()), x)
+        return kernels.squared_error(acts, pairs.pattern, sae.W_dec, base, target, sae.products)
     nested = pairs.decode_nested(acts, sae.W_dec, sizes)
     errors = (target - sae.reconstruct(nested.new_zeros(()), x))[:, None] - nested
     return errors[:, -1], errors.square().sum() / len(sizes)

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from . import kernels
-from .kernels import Pattern
-from .selection import SAMPLE_TOKENS, above
+from . import fused, kernels
+from .kernels import Pattern, on_gpu
+from .selection import SAMPLE_TOKENS, Chosen, above, positive
 
 if TYPE_CHECKING:
     from .base import SAE
@@ -39,9 +39,10 @@ class SparsePairs:
         token: Int[Tensor, " nnz"],
         feature: Int[Tensor, " nnz"],
         value: Float[Tensor, " nnz"],
+        uniform: bool = False,
     ) -> SparsePairs:
         """The pairs (token, feature) with their pre-activations `value`, already computed, made differentiable."""
-        pattern = Pattern(token, feature, x.shape[0], sae.config.d_sae)
+        pattern = Pattern(token, feature, x.shape[0], sae.config.d_sae, uniform)
         b_dec = sae.b_dec if sae.config.subtracts_b_dec else None
         return SparsePairs(kernels.pre_acts(value, pattern, x, sae.W_enc, sae.b_enc, b_dec), pattern)
 
@@ -55,12 +56,11 @@ class SparsePairs:
 
     def counts(self, acts: Float[Tensor, " nnz"]) -> Int[Tensor, " d_sae"]:
         """On how many tokens each feature is not zero."""
+        p = self.pattern
+        if on_gpu(acts):
+            return fused.segment_counts(p.feature, acts.detach().abs(), p.d_sae, sorted_=p.segments)
         on = acts.detach() != 0
-        return (
-            self.pattern.counts
-            if bool(on.all())
-            else torch.bincount(self.pattern.feature[on], minlength=self.pattern.d_sae)
-        )
+        return p.counts if bool(on.all()) else torch.bincount(p.feature[on], minlength=p.d_sae)
 
     def decode(self, acts: Float[Tensor, " nnz"], W_dec: Float[Tensor, "d_sae d_out"]) -> Float[Tensor, "n d_out"]:
         """acts @ W_dec."""
@@ -103,13 +103,28 @@ class DensePairs:
 Pairs = SparsePairs | DensePairs
 
 
+def positive_pairs(
+    sae: SAE, x: Float[Tensor, "n d_in"], chosen: Chosen, uniform: bool = False
+) -> tuple[SparsePairs, Tensor]:
+    """The chosen pairs that have a positive pre-activation, and their activations.
+
+    A GPU keeps the others too, with an activation of 0: leaving them out would make the host wait for their number.
+    `uniform` says that every token has as many.
+    """
+    if not on_gpu(x):
+        pairs = SparsePairs.of(sae, x, *positive(*chosen))
+        return pairs, pairs.pre
+    pairs = SparsePairs.of(sae, x, *chosen, uniform=uniform)
+    return pairs, pairs.pre.relu()
+
+
 def pairs_above(sae: SAE, x: Float[Tensor, "n d_in"], threshold: Float[Tensor, " d_sae"]) -> Pairs:
     """The pairs whose pre-activation exceeds the feature's threshold, or all: the form that is faster.
 
-    Which one it is, a few of the tokens say; on a GPU it is all, which needs no answer from there. In the form of all pairs those below count too, so a rule's equations must
-    give 0 for them.
+    Which one it is, a few of the tokens say; on a GPU it is all, which needs no answer from there. In that form those
+    below count too, so a rule's equations must give 0 for them.
     """
-    if x.device.type != "cpu":
+    if on_gpu(x):
         return DensePairs(sae.pre_acts(x))
     encoder = sae.encoder
     with torch.no_grad():

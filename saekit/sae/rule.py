@@ -32,7 +32,7 @@ class TrainingForward:
     penalty: Float[Tensor, ""] | None = None
     """The sparsity penalty per token, before its coefficient; None for rules that choose a number of features."""
     smallest: Float[Tensor, ""] | None = None
-    """The smallest activation that was kept, where the threshold is to follow it."""
+    """The smallest activation that was kept, where the threshold is to follow it; infinity for none."""
 
 
 class ActivationRule(ABC):

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from . import screen
-from .kernels import Pattern, dots
+from . import fused, screen
+from .kernels import Pattern, dots, on_gpu
 from .screen import Screen
 
 BLOCK_ELEMENTS = 2**24  # of a block of pre-activations
+GPU_ELEMENTS = 2**30
 SAMPLE_TOKENS = 64  # from which the cut of a batch is guessed
 MOST_CANDIDATES = 0.02  # share of pairs above which the float32 product is faster
 Chosen = tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]  # token, feature, value
@@ -31,6 +32,8 @@ class Encoder:
     rows: Float[Tensor, "d_sae d_in"]
     b_enc: Float[Tensor, " d_sae"]
     b_dec: Float[Tensor, " d_in"] | None
+    products: torch.dtype = torch.float32
+    """The type in which a GPU multiplies; sums are float32."""
 
     def centred(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
         """x as the encoder reads it."""
@@ -51,10 +54,14 @@ class Encoder:
             part = z[start : start + n]
             yield slice(start, start + len(part)), torch.addmm(self.b_enc, part, self.rows.T, out=pre[: len(part)])
 
+    def fused(self, z: Float[Tensor, "n d_in"]) -> bool:
+        """Whether a GPU's kernels choose."""
+        return on_gpu(z) and z.dtype == torch.float32
+
     def screened(self, z: Float[Tensor, "n d_in"], n_kept: int) -> bool:
         """Whether bounds come first: on CPUs that have the integer product, where the matrix is large enough."""
         wide = len(self.rows) >= 2048 and len(z) >= 128 and n_kept <= min(384, len(self.rows) // 32)
-        return wide and z.device.type == "cpu" and z.dtype == torch.float32 and screen.supported()
+        return wide and not on_gpu(z) and z.dtype == torch.float32 and screen.supported()
 
 
 @torch.no_grad()
@@ -63,6 +70,12 @@ def largest_of_tokens(
 ) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
     """Per token the k features with the largest pre-activations, ascending, and these; they may be negative."""
     z = encoder.centred(x)
+    if encoder.fused(z):
+        parts = [
+            fused.top_k(part, encoder.rows, encoder.b_enc, k, dtype=encoder.products)
+            for part in torch.split(z, max(1, GPU_ELEMENTS // len(encoder.rows)))
+        ]
+        return torch.cat([f for _, f in parts]), torch.cat([v for v, _ in parts])
     if not encoder.screened(z, 3 * k):
         return _exact(encoder, z, k)
     cuts, tokens, features = [], [], []
@@ -110,6 +123,10 @@ def largest_of_batch(encoder: Encoder, x: Float[Tensor, "n d_in"], count: int) -
     z = encoder.centred(x)
     n, d_sae = len(z), len(encoder.rows)
     count = min(count, n * d_sae)
+    if encoder.fused(z):
+        value, position = fused.top_of_batch(z, encoder.rows, encoder.b_enc, count, dtype=encoder.products)
+        token = torch.div(position, d_sae, rounding_mode="floor")
+        return token, position - token * d_sae, value
     sample = torch.addmm(encoder.b_enc, z[:: -(-n // SAMPLE_TOKENS)], encoder.rows.T).reshape(-1)
     screen = Screen(encoder.rows, encoder.b_enc, z) if encoder.screened(z, -(-count // n)) else None
     share = count / (n * d_sae)

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .nested import reconstruction
-from .pairs import SparsePairs
+from .pairs import positive_pairs
 from .rule import ActivationRule, TrainingForward
 from .selection import Chosen, largest_of_tokens, positive
 
@@ -44,22 +44,22 @@ class TopK(ActivationRule):
 
     def select(self, sae: SAE, x: Float[Tensor, "n d_in"]) -> Chosen:
         """The k largest of each row as a list."""
-        return largest(sae, x, sae.k)
+        return positive(*_largest(sae, x, sae.k))
 
     def training_forward(
         self, sae: SAE, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]
     ) -> TrainingForward:
         """The squared error, and with multi_k_coefficient its like from 4 k features."""
-        pairs = SparsePairs.of(sae, x, *self.select(sae, x))
-        error, squared = reconstruction(sae, x, target, pairs, pairs.pre)
+        pairs, acts = positive_pairs(sae, x, _largest(sae, x, sae.k), uniform=True)
+        error, squared = reconstruction(sae, x, target, pairs, acts)
         if c := sae.config.multi_k_coefficient:
-            more = SparsePairs.of(sae, x, *largest(sae, x, min(MULTIPLE * sae.k, sae.config.d_sae)))
-            squared = squared + c * reconstruction(sae, x, target, more, more.pre)[1]
-        return TrainingForward(error, squared, pairs.pattern.counts)
+            more = _largest(sae, x, min(MULTIPLE * sae.k, sae.config.d_sae))
+            squared = squared + c * reconstruction(sae, x, target, *positive_pairs(sae, x, more, uniform=True))[1]
+        return TrainingForward(error, squared, pairs.counts(acts))
 
 
-def largest(sae: SAE, x: Float[Tensor, "n d_in"], k: int) -> Chosen:
-    """Token, feature and value of the k largest of each token, those of them that are positive."""
+def _largest(sae: SAE, x: Float[Tensor, "n d_in"], k: int) -> Chosen:
+    """Token, feature and value of the k largest of each token."""
     feature, value = largest_of_tokens(sae.encoder, x, k)
     token = torch.arange(len(x), device=x.device).repeat_interleave(k)
-    return positive(token, feature.reshape(-1), value.reshape(-1))
+    return token, feature.reshape(-1), value.reshape(-1)

@@ -37,6 +37,9 @@ class TrainConfig:
     """Seed of the order of the tokens. The initial weights follow SAEConfig.seed."""
     device: str = "auto"
     """Where to train: "auto" is CUDA where there is one, else the CPU."""
+    products: str = "auto"
+    """Type in which a GPU multiplies x with W_enc and sums decoder rows: "float32" or "bfloat16", with float32 sums and
+    weights either way. "auto" is bfloat16. A CPU always takes float32."""
     dead_after_tokens: int | None = None
     """A feature silent for so many tokens is dead. None: a fiftieth of the run, at least 20 batches, at most ten
     million (Gao et al. 2024, for runs of billions)."""
@@ -73,6 +76,11 @@ class TrainConfig:
                 accepted=f"at least batch_size = {self.batch_size}",
                 fix="pass more tokens or a smaller batch_size",
             )  # fmt: skip
+        if self.products not in ("auto", "float32", "bfloat16"):
+            raise ConfigError(
+                "unknown type for products", got=repr(self.products), accepted='"auto", "float32" or "bfloat16"',
+                fix="leave products out",
+            )  # fmt: skip
         for name in ("lr", "grad_clip"):
             value = getattr(self, name)
             if not (_is_number(value) and value > 0) and not (name == "lr" and value is None):
@@ -106,6 +114,11 @@ class TrainConfig:
                 fix='pass device="auto"',
             ) from e  # fmt: skip
         return device
+
+    @property
+    def torch_products(self) -> torch.dtype:
+        """The type that `products` means."""
+        return torch.float32 if self.products == "float32" else torch.bfloat16
 
     @property
     def steps_between_checkpoints(self) -> int:

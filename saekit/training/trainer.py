@@ -5,8 +5,7 @@ with the normalisation folded into its weights. It knows nothing of models, text
 
 Choices: rules that choose a number of features minimise the unexplained share of the batch's variance; rules with a
 penalty minimise the squared error per token plus the penalty, as their papers do. topk, batchtopk and jumprelu add the
-auxiliary loss of Gao et al. 2024. Where decoder rows are held at unit norm, the part of the gradient along the row is
-taken out before Adam sees it. Adam's epsilon is the 6.25e-10 of Gao et al.: gradients of rare features are small.
+auxiliary loss of Gao et al. 2024.
 """
 
 from __future__ import annotations
@@ -22,14 +21,15 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, MismatchError
 from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation
 from ..sae.jumprelu import bandwidth
+from ..sae.kernels import on_gpu
 from .config import TrainConfig, difference, peak_lr
 from .dead import Silence, auxiliary_loss, resample
 from .metrics import StepMetrics
+from .optimiser import Optimiser
 from .schedules import learning_rate
 from .sparsity import Sparsity
 
 THRESHOLD_MEMORY = 100  # steps, or a twentieth of a short run, over which the batchtopk threshold is averaged
-THRESHOLD_PACE = 0.25  # jumprelu: rate of its thresholds, which grow with sqrt(d_in), over lr * sqrt(d_in)
 DENSITY_SHARE = 0.2  # firing frequencies are counted over the last fifth of a run
 
 
@@ -59,8 +59,8 @@ class Trainer:
         self._new = not bool(sae.b_enc.any()) and not bool(sae.b_dec.any())
         self._sae = copy.deepcopy(sae).to(self.device).requires_grad_(True)
         self._normalisation = _identity(self._sae)
-        self._weights = [getattr(self._sae, n) for n in sae.weight_names if n in dict(sae.named_parameters())]
-        self._adam = self._optimiser()
+        self._sae.products = config.torch_products
+        self._optimiser = Optimiser(self._sae, config.grad_clip)
         self._silence = Silence(c.d_sae, self.device)
         self._dead = self._silence.dead(config.dead_after)
         self._sparsity = Sparsity(c, config, self.device)
@@ -68,7 +68,7 @@ class Trainer:
         n = config.n_steps
         self._warmup = min(1000, n // 20) if config.warmup_steps is None else config.warmup_steps
         self._k_aux = min(512, max(1, c.width_out // 2))
-        self._waits = self.device.type == "cpu"  # a GPU runs ahead of the host, which reads nothing back in a step
+        self._waits = not on_gpu(self._sae.W_dec)  # a GPU runs ahead of the host, which reads nothing back in a step
         self._figures: dict[str, Tensor | float] = {}
         self._trouble = torch.zeros((), dtype=torch.int64, device=self.device)  # first step that was not finite
 
@@ -128,7 +128,11 @@ class Trainer:
         if self._waits and not finite:
             raise self._not_finite(float(loss.detach()))
         loss.backward()  # type: ignore[no-untyped-call]
-        lr, grad_norm = self._update(finite)
+        lr = learning_rate(
+            self.n_steps_done, peak=self._peak, n_steps=self.config.n_steps, warmup_steps=self._warmup,
+            decay_share=self.config.decay_share,
+        )  # fmt: skip
+        grad_norm = self._optimiser.step(lr, finite)
         self._after(out, x, finite)
         self._figures = {
             "loss": loss.detach(), "lr": lr, "grad_norm": grad_norm, "l0": out.counts.sum() / len(x),
@@ -195,16 +199,6 @@ class Trainer:
             fix="the weights are as before this batch: lower lr, or look for activations of extreme size",
         )
 
-    def _optimiser(self) -> torch.optim.Adam:
-        """Adam on the weights as they lie in memory: W_enc's rows are its features (see SAE)."""
-        learnt = [w for w in self._weights if w is self._sae.threshold]  # jumprelu's
-        self._laid_out = [(w, torch.nn.Parameter(_as_stored(w.detach()))) for w in self._weights]
-        groups = [{"params": [p for w, p in self._laid_out if w is not self._sae.threshold], "pace": 1.0}]
-        if learnt:
-            pace = THRESHOLD_PACE * self._sae.config.d_in**0.5
-            groups.append({"params": [p for w, p in self._laid_out if w is self._sae.threshold], "pace": pace})
-        return torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.999), eps=6.25e-10, fused=True)
-
     @torch.no_grad()
     def _begin(self, x: Tensor, target: Tensor | None) -> None:
         """Takes normalisation and the first b_dec from the first batch."""
@@ -223,41 +217,14 @@ class Trainer:
             sae.threshold.fill_(bandwidth(sae))
 
     @torch.no_grad()
-    def _update(self, finite: Tensor) -> tuple[float, Tensor]:
-        """Adam's step within the constraints; the learning rate and the norm of the gradient."""
-        W_dec = self._sae.W_dec
-        if self._sae.rule.unit_decoder and W_dec.grad is not None:
-            along = torch.einsum("fd,fd->f", W_dec.grad, W_dec)
-            W_dec.grad.addcmul_(W_dec, along[:, None], value=-1.0)
-        grad_norm = torch.nn.utils.clip_grad_norm_(self._weights, self.config.grad_clip)
-        lr = learning_rate(
-            self.n_steps_done, peak=self._peak, n_steps=self.config.n_steps, warmup_steps=self._warmup,
-            decay_share=self.config.decay_share,
-        )  # fmt: skip
-        for group in self._adam.param_groups:
-            group["lr"] = lr * group["pace"]
-        for weight, stored in self._laid_out:
-            stored.grad = None if weight.grad is None else _as_stored(weight.grad)
-        if not self._waits:
-            self._adam.grad_scale, self._adam.found_inf = None, (~finite).float()  # type: ignore[attr-defined]
-        self._adam.step()
-        for weight, stored in self._laid_out:
-            weight.spare, weight.grad, stored.grad = weight.grad, None, None
-        if self._sae.rule.unit_decoder:
-            W_dec.div_(W_dec.norm(dim=1, keepdim=True))
-        if "threshold" in self._sae.rule.own_weights:
-            self._sae.threshold.clamp_(min=0.0)
-        return lr, grad_norm
-
-    @torch.no_grad()
     def _after(self, out: TrainingForward, x: Tensor, finite: Tensor) -> None:
         """Bookkeeping: threshold, coefficient, dead features, counters."""
         n, n_steps = len(x), self.config.n_steps
         if out.smallest is not None:
             memory = min(THRESHOLD_MEMORY, max(1, n_steps // 20))
             share = 1.0 / min(self.n_steps_done + 1, memory)
-            threshold = self._sae.threshold
-            threshold.copy_(torch.where(finite, threshold.lerp(out.smallest.expand_as(threshold), share), threshold))
+            threshold, known = self._sae.threshold, finite & torch.isfinite(out.smallest)
+            threshold.copy_(torch.where(known, threshold.lerp(out.smallest.expand_as(threshold), share), threshold))
         self._sparsity.update(self.n_steps_done, out.counts.sum() / n)
         self.n_steps_done += 1
         self.n_tokens_done += n
@@ -269,8 +236,10 @@ class Trainer:
         self._silence.update(out.counts, n)
         every, last = self.config.resample_every, (1 - self.config.decay_share) * n_steps
         if every and out.penalty is not None and self.n_steps_done % every == 0 and self.n_steps_done <= last:
-            moments = {w: self._adam.state[p] for w, p in self._laid_out}
-            resample(self._sae, moments, x, out.error.detach(), self._dead, self.config.seed + self.n_steps_done)
+            resample(
+                self._sae, self._optimiser.moments(), x, out.error.detach(), self._dead,
+                self.config.seed + self.n_steps_done,
+            )  # fmt: skip
             self._silence.n_silent[self._dead] = 0
 
     # ---- state --------------------------------------------------------------------------------------------------
@@ -280,7 +249,8 @@ class Trainer:
         state = {
             "sae_config": self._sae.config.to_dict(), "train_config": self.config.to_dict(),
             "n_steps_done": self.n_steps_done, "n_tokens_done": self.n_tokens_done, "new": self._new,
-            "sae": self._sae.state_dict(), "adam": self._adam.state_dict(), "sparsity": self._sparsity.state_dict(),
+            "sae": self._sae.state_dict(), "adam": self._optimiser.state_dict(),
+            "sparsity": self._sparsity.state_dict(),
             "normalisation": vars(self._normalisation), "n_silent": self._silence.n_silent,
             "n_fired": self._silence.n_fired, "n_counted": self._silence.n_counted,
         }  # fmt: skip
@@ -294,7 +264,7 @@ class Trainer:
         state = copy.deepcopy(state)
         self.n_steps_done, self.n_tokens_done = state["n_steps_done"], state["n_tokens_done"]
         self._sae.load_state_dict(state["sae"])
-        self._adam.load_state_dict(state["adam"])
+        self._optimiser.load_state_dict(state["adam"])
         self._sparsity.load_state_dict(state["sparsity"])
         kept: dict[str, Any] = {n: None if v is None else v.to(self.device) for n, v in state["normalisation"].items()}
         self._normalisation, self._new = Normalisation(**kept), state["new"]
@@ -310,11 +280,6 @@ def configuration_differs(name: str, saved: object, now: object) -> MismatchErro
         accepted=f"{name} = {saved}",
         fix="pass the same configuration to go on, or another out= (resume=False starts anew)",
     )  # fmt: skip
-
-
-def _as_stored(weight: Tensor) -> Tensor:
-    """A matrix as it lies in memory; W_enc is the transpose of its storage."""
-    return weight.T if weight.ndim == 2 and not weight.is_contiguous() else weight
 
 
 def _identity(sae: SAE) -> Normalisation:

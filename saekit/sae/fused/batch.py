@@ -1,9 +1,13 @@
 """The largest pre-activations of a whole batch, from the candidates of encode.py, without the host ever waiting.
 
-The bound is the `count`-th largest number, found digit by digit: a histogram of the leading 11 bits says which digit
-the bound begins with, one of the next 11 among those that begin so, one of the last 10 the rest. Integer additions
-commute, so the histograms, though made with atomics, are the same in every run. Groups that may hide more are computed
-again and the bound is found anew; then every token knows from prefix sums where its share of the output begins.
+1. The `count`-th largest candidate is a bound, found digit by digit: a histogram of the leading 8 bits says how the
+   bound begins, one of the next 8 among the numbers that begin so how it goes on. Integer additions commute, so the
+   histograms, though made with atomics, are the same in every run.
+2. Groups that may hide a third number above the bound are computed again, and everything above it is listed in order
+   of position: prefix sums over tokens say where each token's share begins.
+3. The list is hardly longer than `count`; the bound is found anew among its numbers, and what falls below it is left
+   out. The list has room for the worst case and its length is known to the device alone.
+
 Needs triton.
 """
 
@@ -19,36 +23,32 @@ from .launch import cdiv, launch
 from .plan import Plan
 from .selection import GROUP, LOWEST, count_at_least, emit, load_keys, load_places, ordered
 
-DIGITS = ((21, 11), (10, 11), (0, 10))  # shift and bits of each, from the top
+DIGITS = (24, 16, 8, 0)  # shifts, from the top
 BLOCK = 4096
 PROGRAMS = 1024  # of a histogram: a few for each multiprocessor
+LISTED = 8  # numbers above the bound, in multiples of count: half as many open groups, and 14 more from each
 
 
 @triton.jit
-def _histogram(
-    values_ptr, n_values_ptr, state_ptr, histogram_ptr,
-    FIRST: tl.constexpr, SHIFT: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+def _histogram(values_ptr, n_values_ptr, state_ptr, histogram_ptr, SHIFT: tl.constexpr, BLOCK: tl.constexpr):
     """Adds how often each digit follows the digits found so far."""
     n_values = tl.load(n_values_ptr)
     found = tl.load(state_ptr).to(tl.uint32)
-    bins: tl.constexpr = 1 << BITS
-    counts = tl.zeros([bins], tl.int32)
+    counts = tl.zeros([256], tl.int32)
     for start in tl.range(tl.program_id(0).to(tl.int64) * BLOCK, n_values, tl.num_programs(0) * BLOCK):
         at = start + tl.arange(0, BLOCK)
         inside = at < n_values
         key = (ordered(tl.load(values_ptr + at, mask=inside, other=0.0)) ^ LOWEST).to(tl.uint32, bitcast=True)
-        if not FIRST:
-            inside = inside & ((key >> (SHIFT + BITS)) == (found >> (SHIFT + BITS)))
-        counts += tl.histogram(((key >> SHIFT) & (bins - 1)).to(tl.int32), bins, mask=inside)
-    digit = tl.arange(0, bins)
-    tl.atomic_add(histogram_ptr + digit, counts, mask=counts > 0)
+        if SHIFT < 24:
+            inside = inside & ((key >> (SHIFT + 8)) == (found >> (SHIFT + 8)))
+        counts += tl.histogram(((key >> SHIFT) & 255).to(tl.int32), 256, mask=inside)
+    tl.atomic_add(histogram_ptr + tl.arange(0, 256), counts, mask=counts > 0)
 
 
 @triton.jit
-def _descend(histogram_ptr, state_ptr, bound_ptr, SHIFT: tl.constexpr, BITS: tl.constexpr):
+def _descend(histogram_ptr, state_ptr, bound_ptr, SHIFT: tl.constexpr):
     """Finds the next digit of the bound; state holds the digits found and how many are wanted among what has them."""
-    digit = tl.arange(0, 1 << BITS)
+    digit = tl.arange(0, 256)
     counts = tl.load(histogram_ptr + digit).to(tl.int64)
     wanted = tl.load(state_ptr + 1)
     above = tl.sum(counts) - tl.cumsum(counts, 0)  # with a larger digit
@@ -57,7 +57,7 @@ def _descend(histogram_ptr, state_ptr, bound_ptr, SHIFT: tl.constexpr, BITS: tl.
     tl.store(state_ptr, found)
     tl.store(state_ptr + 1, wanted - tl.sum(tl.where(here, above, 0)))
     tl.store(bound_ptr, (found - 2147483648).to(tl.int32))
-    tl.store(histogram_ptr + digit, tl.zeros([1 << BITS], tl.int32))
+    tl.store(histogram_ptr + digit, tl.zeros([256], tl.int32))
 
 
 @triton.jit
@@ -81,36 +81,74 @@ def _count(
 
 
 @triton.jit
-def _emit_token(
+def _list(
     first_ptr, second_ptr, index_ptr, bound_ptr, n_ties_ptr, n_open_ptr, row_start_ptr, rows_ptr, row_group_ptr,
-    out_start_ptr, value_ptr, position_ptr, count, d_sae, n_groups, GROUPS: tl.constexpr,
+    out_start_ptr, value_ptr, position_ptr, room, d_sae, n_groups, GROUPS: tl.constexpr,
 ):  # fmt: skip
+    """Writes a token's numbers above the bound, and its share of those that equal it, into the list."""
     token = tl.program_id(0).to(tl.int64)
     group, key_1, key_2 = load_keys(first_ptr, second_ptr, token, n_groups, GROUPS)
     place_1, place_2 = load_places(index_ptr, token, n_groups, GROUPS)
     emit(
-        value_ptr, position_ptr, tl.load(out_start_ptr + token), count, token * d_sae, d_sae - 1, group, key_1, key_2,
+        value_ptr, position_ptr, tl.load(out_start_ptr + token), room, token * d_sae, d_sae - 1, group, key_1, key_2,
         place_1, place_2, tl.load(bound_ptr), tl.load(n_ties_ptr + token), rows_ptr, row_group_ptr,
         tl.load(row_start_ptr + token), tl.load(n_open_ptr + token),
     )  # fmt: skip
 
 
-def bound_of(parts: list[tuple[Tensor, Tensor]], count: int) -> tuple[Tensor, Tensor]:
-    """The `count`-th largest of some arrays, as an integer of `ordered`, and how many that equal it belong to these.
+@triton.jit
+def _count_listed(value_ptr, length_ptr, bound_ptr, above_ptr, equal_ptr, BLOCK: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    key = ordered(tl.load(value_ptr + at, mask=at < tl.load(length_ptr), other=float("-inf")))
+    bound = tl.load(bound_ptr)
+    tl.store(above_ptr + tl.program_id(0), tl.sum((key > bound).to(tl.int32)))
+    tl.store(equal_ptr + tl.program_id(0), tl.sum((key == bound).to(tl.int32)))
 
-    An array comes with its length, a number on the device: what lies beyond is not looked at.
-    """
-    device = parts[0][0].device
+
+@triton.jit
+def _keep(
+    value_ptr, position_ptr, length_ptr, bound_ptr, n_ties_ptr, out_start_ptr, out_value_ptr, out_position_ptr, count,
+    last, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Copies what is above the bound, and a block's share of what equals it; no position is outside the batch."""
+    block = tl.program_id(0).to(tl.int64)
+    length = tl.load(length_ptr)
+    if block * BLOCK >= length:
+        return
+    at = block * BLOCK + tl.arange(0, BLOCK)
+    inside = at < length
+    value = tl.load(value_ptr + at, mask=inside, other=float("-inf"))
+    key, bound = ordered(value), tl.load(bound_ptr)
+    tie = (inside & (key == bound)).to(tl.int32)
+    taken = (inside & (key > bound)) | ((tie > 0) & (tl.cumsum(tie, 0) <= tl.load(n_ties_ptr + block)))
+    slot = tl.load(out_start_ptr + block) + tl.cumsum(taken.to(tl.int32), 0) - 1
+    taken = taken & (slot < count)
+    tl.store(out_value_ptr + slot, value, mask=taken)
+    position = tl.minimum(tl.maximum(tl.load(position_ptr + at, mask=inside, other=0), 0), last)
+    tl.store(out_position_ptr + slot, position, mask=taken)
+
+
+def bound_of(values: Tensor, n_values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count`-th largest of the first n_values, as an integer of `ordered`, and how many equal to it are wanted."""
+    device = values.device
     state = torch.zeros(2, dtype=torch.int64, device=device)
     state[1] = count
-    histogram = torch.zeros(2048, dtype=torch.int32, device=device)
+    histogram = torch.zeros(256, dtype=torch.int32, device=device)
     bound = torch.empty(1, dtype=torch.int32, device=device)
-    for step, (shift, bits) in enumerate(DIGITS):
-        for values, n_values in parts:
-            programs = min(PROGRAMS, cdiv(values.numel(), BLOCK))
-            launch(_histogram, (programs,), values, n_values, state, histogram, step == 0, shift, bits, BLOCK)
-        launch(_descend, (1,), histogram, state, bound, shift, bits)
+    programs = min(PROGRAMS, cdiv(values.numel(), BLOCK))
+    for shift in DIGITS:
+        launch(_histogram, (programs,), values, n_values, state, histogram, shift, BLOCK, num_warps=8)
+        launch(_descend, (1,), histogram, state, bound, shift)
     return bound, state[1]
+
+
+def shares(above: Tensor, equal: Tensor, n_ties: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How many of the first n_ties equals belong to each part, where its output begins, and the length of it all."""
+    equal = equal.long()
+    ties = torch.minimum(equal, (n_ties - (equal.cumsum(0) - equal)).clamp(min=0))
+    taken = above + ties
+    end = taken.cumsum(0)
+    return ties, end - taken, end[-1:]
 
 
 def top_of_batch(x: Tensor, W_rows: Tensor, b_enc: Tensor, count: int, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -120,44 +158,41 @@ def top_of_batch(x: Tensor, W_rows: Tensor, b_enc: Tensor, count: int, plan: Pla
     top, index = candidates(x, W_rows, b_enc, plan)
     n_groups = index.shape[1]
     options = row_options(n_groups)
-    stored = top.reshape(-1), torch.full((1,), top.numel(), dtype=torch.int64, device=x.device)
-    bound, n_ties = bound_of([stored], count)
+    n_candidates = torch.full((1,), top.numel(), dtype=torch.int64, device=x.device)
+    bound, n_ties = bound_of(top.reshape(-1), n_candidates, count)
 
     # Groups above the bound hold two of fewer than count numbers, and of those equal to it the first n_ties are enough.
-    above, equal = torch.empty(2, n, dtype=torch.int32, device=x.device)
-    nothing = torch.zeros(1, dtype=torch.int64, device=x.device)
     rows = torch.empty(count, GROUP.value, dtype=torch.float32, device=x.device)
     row_group = torch.empty(count, dtype=torch.int32, device=x.device)
+    above, equal = torch.empty(2, n, dtype=torch.int32, device=x.device)
+    launch(_count, (n,), top[0], top[1], bound, bound, bound, rows, above, equal, n_groups, OF_GROUPS=True, **options)
+    ties, row_start, _ = shares(above, equal, n_ties)
+    n_open = above + ties
     launch(
-        _count, (n,), top[0], top[1], bound, nothing, nothing, rows, above, equal, n_groups, OF_GROUPS=True,
-        **options,
-    )  # fmt: skip
-    n_ties_here = share(equal, n_ties)
-    n_open = above.long() + n_ties_here
-    row_end = n_open.cumsum(0)
-    row_start = row_end - n_open
-    launch(
-        complete, (n,), x, W_rows, b_enc, top[0], top[1], bound, n_ties_here, n_open, row_start, rows, row_group,
-        d_in, d_sae, n_groups, ONE_BOUND=True, BLOCK_K=inner_block(d_in), **options,
+        complete, (n,), x, W_rows, b_enc, top[0], top[1], bound, ties, n_open, row_start, rows, row_group, d_in, d_sae,
+        n_groups, ONE_BOUND=True, BLOCK_K=inner_block(d_in), **options,
     )  # fmt: skip
 
-    bound, n_ties = bound_of([stored, (rows.reshape(-1), row_end[-1:] * GROUP.value)], count)
     launch(
-        _count, (n,), top[0], top[1], bound, n_open, row_start, rows, above, equal, n_groups, OF_GROUPS=False,
-        **options,
+        _count, (n,), top[0], top[1], bound, n_open, row_start, rows, above, equal, n_groups, OF_GROUPS=False, **options
     )  # fmt: skip
-    n_ties_here = share(equal, n_ties)
-    n_out = above.long() + n_ties_here
-    value = x.new_zeros(count, dtype=torch.float32)
+    ties, out_start, length = shares(above, equal, n_ties)
+    room = min(LISTED * count, n * d_sae)
+    listed = torch.empty(room, dtype=torch.float32, device=x.device)
+    places = torch.empty(room, dtype=torch.int64, device=x.device)
+    launch(
+        _list, (n,), top[0], top[1], index, bound, ties, n_open, row_start, rows, row_group, out_start, listed, places,
+        room, d_sae, n_groups, **options,
+    )  # fmt: skip
+
+    bound, n_ties = bound_of(listed, length, count)
+    blocks = cdiv(room, BLOCK)
+    above, equal = torch.empty(2, blocks, dtype=torch.int32, device=x.device)
+    launch(_count_listed, (blocks,), listed, length, bound, above, equal, BLOCK)
+    ties, out_start, _ = shares(above, equal, n_ties)
+    value = torch.zeros(count, dtype=torch.float32, device=x.device)
     position = torch.zeros(count, dtype=torch.int64, device=x.device)
     launch(
-        _emit_token, (n,), top[0], top[1], index, bound, n_ties_here, n_open, row_start, rows, row_group,
-        n_out.cumsum(0) - n_out, value, position, count, d_sae, n_groups, **options,
+        _keep, (blocks,), listed, places, length, bound, ties, out_start, value, position, count, n * d_sae - 1, BLOCK
     )  # fmt: skip
     return value, position
-
-
-def share(equal: Tensor, n_ties: Tensor) -> Tensor:
-    """How many of the first n_ties of all numbers equal to the bound each token has."""
-    equal = equal.long()
-    return torch.minimum(equal, (n_ties - (equal.cumsum(0) - equal)).clamp(min=0))

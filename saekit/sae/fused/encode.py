@@ -162,9 +162,9 @@ def candidates(x: Tensor, W_rows: Tensor, b_enc: Tensor, plan: Plan) -> tuple[Te
 
 
 def row_options(n_groups: int) -> dict[str, int]:
-    """How a program for one token is laid out: all groups in registers, 16 to a thread or as few as there are."""
+    """How a program for one token is laid out: all groups in registers, eight to a thread where threads suffice."""
     groups = max(16, power_of_two(n_groups))
-    return {"GROUPS": groups, "num_warps": min(8, max(1, groups // 512))}
+    return {"GROUPS": groups, "num_warps": min(16, max(1, groups // 256))}
 
 
 def inner_block(d_in: int) -> int:

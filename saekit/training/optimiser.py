@@ -1,0 +1,99 @@
+"""Adam within the constraints of an SAE: decoder rows of unit norm, thresholds not below 0, a gradient of bounded norm.
+
+Where decoder rows are held at unit norm, the part of the gradient along the row is taken out before Adam sees it. The
+epsilon is the 6.25e-10 of Gao et al. 2024: gradients of rare features are small. A matrix is moved as it lies in memory
+(W_enc is the transpose of its storage) and the memory of its gradient is kept for the next one. On a GPU two kernels do
+all of it (sae/fused); nothing is read back there. Knows nothing of losses or schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..sae import SAE, fused
+from ..sae.kernels import on_gpu
+
+BETAS, EPS = (0.9, 0.999), 6.25e-10
+THRESHOLD_PACE = 0.25  # jumprelu: rate of its thresholds, which grow with sqrt(d_in), over lr * sqrt(d_in)
+
+
+class Optimiser:
+    """Moves the weights of one SAE, in place."""
+
+    def __init__(self, sae: SAE, grad_clip: float) -> None:
+        self._sae, self._grad_clip = sae, grad_clip
+        self._weights = [getattr(sae, n) for n in sae.weight_names if n in dict(sae.named_parameters())]
+        self._stored = {w: torch.nn.Parameter(_as_stored(w.detach())) for w in self._weights}
+        self._pace = {w: THRESHOLD_PACE * sae.config.d_in**0.5 if w is sae.threshold else 1.0 for w in self._weights}
+        groups = [{"params": [self._stored[w]], "pace": self._pace[w]} for w in self._weights]
+        self.adam = torch.optim.Adam(groups, lr=0.0, betas=BETAS, eps=EPS, fused=True)
+
+    @torch.no_grad()
+    def step(self, lr: float, finite: Bool[Tensor, ""]) -> Float[Tensor, ""]:
+        """Takes the gradients into the weights, unless the batch was not finite; their norm before clipping."""
+        sae, stored = self._sae, self._stored
+        for weight, p in stored.items():
+            p.grad = None if weight.grad is None else _as_stored(weight.grad)
+        kernels = on_gpu(sae.W_dec) and fused.available(sae.W_dec.device) and sae.W_dec.dtype == torch.float32
+        norm = self._by_kernels(lr, finite) if kernels else self._by_torch(lr, finite)
+        for weight, p in stored.items():
+            weight.spare, weight.grad, p.grad = weight.grad, None, None
+        if "threshold" in sae.rule.own_weights:
+            sae.threshold.clamp_(min=0.0)
+        return norm
+
+    def _by_torch(self, lr: float, finite: Tensor) -> Tensor:
+        W_dec, p = self._sae.W_dec, self._stored[self._sae.W_dec]
+        unit = self._sae.rule.unit_decoder
+        if unit and p.grad is not None:
+            p.grad.addcmul_(W_dec, torch.einsum("fd,fd->f", p.grad, W_dec)[:, None], value=-1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self._stored.values(), self._grad_clip)
+        for group in self.adam.param_groups:
+            group["lr"] = lr * group["pace"]
+        if on_gpu(W_dec):
+            self.adam.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        self.adam.step()
+        if unit:
+            W_dec.div_(W_dec.norm(dim=1, keepdim=True))
+        return norm
+
+    def _by_kernels(self, lr: float, finite: Tensor) -> Tensor:
+        W_dec, unit = self._sae.W_dec, self._sae.rule.unit_decoder
+        moved = [(w, p, p.grad) for w, p in self._stored.items() if p.grad is not None]
+        squares = [fused.project_(p, g) if unit and w is W_dec else g.square().sum() for w, p, g in moved]
+        norm = torch.stack(squares).sum().sqrt()
+        scale = (self._grad_clip / (norm + 1e-6)).clamp(max=1.0)
+        for weight, p, grad in moved:
+            state = self.adam.state[p]
+            if not state:
+                state["step"] = torch.zeros((), device=p.device)
+                state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
+            state["step"] += finite
+            fused.adam_(
+                p.data, grad, state["exp_avg"], state["exp_avg_sq"], lr=lr * self._pace[weight], beta1=BETAS[0],
+                beta2=BETAS[1], eps=EPS, step=state["step"], scale=scale, skip=~finite,
+                unit_rows=unit and weight is W_dec,
+            )  # fmt: skip
+        return norm
+
+    def moments(self) -> Mapping[Tensor, Mapping[str, Any]]:
+        """Adam's memory of each weight, laid out by feature: exp_avg and exp_avg_sq; empty before the first step."""
+        return {w: self.adam.state[p] for w, p in self._stored.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs to go on."""
+        return self.adam.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a saved state."""
+        self.adam.load_state_dict(state)
+
+
+def _as_stored(weight: Tensor) -> Tensor:
+    """A matrix as it lies in memory."""
+    return weight.T if weight.ndim == 2 and not weight.is_contiguous() else weight
