@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from saekit.index.directions import logit_effects, neighbours
 from saekit.index.records import N_INTERVALS
-from saekit.index.statistics import N_BINS, Sparse, Tokens, endings, summarise
+from saekit.index.statistics import N_BINS, Sparse, Tokens, _scramble, endings, summarise
 from saekit.index.text import join_tokens, token_bytes
 
 N_FEATURES, N_WINDOWS, LENGTH = 23, 40, 16
@@ -124,6 +125,20 @@ def test_sampled_contexts_lie_in_their_interval_one_a_window_and_as_many_as_ther
             assert got["activation"].tolist() == dense[rows, i].tolist()
 
 
+def test_sampled_contexts_are_those_with_the_lowest_draws(case):
+    dense, tokens, (_, _, contexts) = case
+    for i in range(N_FEATURES):
+        row = np.flatnonzero(dense[:, i])
+        draw = _scramble(np.array([i << 32 | int(r) for r in row], np.uint64), seed=3)
+        interval = np.ceil(dense[row, i].astype(np.float64) / dense[:, i].max() * N_INTERVALS).astype(int) - 1
+        for k in range(N_INTERVALS):
+            windows: dict[int, int] = {}
+            for n in sorted(np.flatnonzero(interval == k), key=lambda n: draw[n]):
+                windows.setdefault(int(tokens.position[row[n]]) // LENGTH, int(tokens.position[row[n]]))
+            got = contexts[(contexts["feature"] == i) & (contexts["interval"] == k)]
+            assert got["position"].tolist() == list(windows.values())[:2]
+
+
 def test_block_size_changes_nothing_and_seed_changes_the_sample():
     dense, tokens = random_acts()
     columns = sparse_columns(dense)
@@ -136,6 +151,45 @@ def test_block_size_changes_nothing_and_seed_changes_the_sample():
     assert np.array_equal(one.histogram, other.histogram)
     sampled = one.contexts[one.contexts["interval"] >= 0]["position"].tolist()
     assert sampled != again.contexts[again.contexts["interval"] >= 0]["position"].tolist()
+
+
+def test_contexts_of_bursts_are_found_beyond_the_likely_ones():
+    """Most firings, and the strongest, lie in one long window; contexts come from the others all the same."""
+    length, n = 500, 520
+    value = np.full(n, 2.0, np.float32)
+    value[:400] = 8 + np.arange(400) / 100  # all of window 0's
+    value[500:] = 1 + np.arange(20) / 40  # one token of each of 20 windows, in the lowest bins
+    position = np.concatenate([np.arange(500), length * np.arange(1, 21)])
+    rest = np.random.default_rng(0).permutation(n).astype(np.uint64)
+    tokens = Tokens(position, np.zeros(n, np.int32), rest, length)
+    contexts = summarise(sparse_columns(value[:, None]), tokens, n_top=6, n_per_interval=2).contexts
+    top = contexts[contexts["interval"] == -1]
+    assert top["position"].tolist() == [399, *(length * np.arange(20, 15, -1))]
+    assert (contexts.groupby("interval").size().loc[[1, 9]] == [2, 1]).all()
+    assert set(contexts[contexts["interval"] == 1]["position"] // length) & set(range(1, 21))
+
+
+def test_one_firing_elsewhere_is_sampled_beside_a_burst():
+    length, n = 500, 401
+    position = np.append(np.arange(400), length)
+    tokens = Tokens(position, np.zeros(n, np.int32), np.arange(n, dtype=np.uint64), length)
+    columns = sparse_columns(np.ones((n, 1), np.float32))
+    for seed in range(5):
+        contexts = summarise(columns, tokens, n_top=1, n_per_interval=2, seed=seed).contexts
+        assert set(contexts[contexts["interval"] == 9]["position"] // length) == {0, 1}
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_threads_change_nothing_and_progress_is_reported(case, n_threads):
+    dense, tokens, (stats, histogram, contexts) = case
+    seen: list[int] = []
+    found = summarise(
+        sparse_columns(dense), tokens, n_top=6, n_per_interval=2, seed=3, block_firings=200, n_threads=n_threads,
+        report=seen.append,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(found.stats, stats, check_exact=True)
+    pd.testing.assert_frame_equal(found.contexts, contexts, check_exact=True)
+    assert np.array_equal(found.histogram, histogram) and seen == sorted(seen) and seen[-1] == N_FEATURES
 
 
 def test_every_firing_of_an_interval_is_equally_likely_to_be_sampled():

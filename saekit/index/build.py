@@ -1,20 +1,24 @@
 """Building an index: one pass over a corpus, then everything a feature's card shows, computed from what the pass kept.
 
 The pass (`parts`) keeps the sparse activations and nothing else, so that maxima need not be known while it runs. After
-it, the activations are turned to be by feature, summarised a block of features at a time (`statistics`), joined by what
-the decoder alone says (`directions`), and written (`store`). What is held at once is the sparse activations twice, 16
-bytes for each firing, and one block. Cost and memory: benchmarks/index_build.py.
+it, the activations are turned to be by feature, summarised some blocks of features at a time (`statistics`), joined by
+what the decoder alone says (`directions`), and written (`store`), each file while the next is made. What is held at
+once is the sparse activations twice, 16 bytes for each firing, and the blocks. Cost and memory:
+benchmarks/index_build.py.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from ..activations import ActivationCache, find_token_rule
 from ..corpus import Corpus, Windows
@@ -101,8 +105,7 @@ def build_index(
     try:
         with progress_bar(source, progress) as bar:
             all_windows, files = encode_all(source, encoder, parts, bar)
-            bar.set_postfix_str("summarising")
-            _write(out, plan, encoder, all_windows, files)
+            _write(out, plan, encoder, all_windows, files, bar.set_postfix_str)
     finally:
         sae.train(was_training)
     with disk_errors(out):
@@ -178,31 +181,48 @@ def _same_corpus(found: store.Store, source: Source) -> store.Store:
     return found
 
 
-def _write(out: Path, plan: dict[str, Any], encoder: Encoder, windows: Windows, files: list[Path]) -> None:
-    """Everything that is made of the parts, and the manifest at the end."""
+def _write(
+    out: Path,
+    plan: dict[str, Any],
+    encoder: Encoder,
+    windows: Windows,
+    files: list[Path],
+    say: Callable[[str], object] = lambda phase: None,
+) -> None:
+    """Everything that is made of the parts, and the manifest at the end. `say` is told what is being done."""
     model, sae = encoder.model, encoder.sae
+    say("joining parts")
     position, rows = join_parts(files, windows.length)
     if not len(position):
         raise DataError(
             "no token of the corpus counts under the token rule", got=encoder.rule.describe(),
             accepted="text with tokens that are neither special nor attention sinks", fix="check the corpus",
         )  # fmt: skip
-    document = windows.documents.reshape(-1).numpy()[position]
-    d_sae = int(sae.config.d_sae)
-    columns = rows.transpose(d_sae)
-    ending = endings(windows.tokens.numpy()).reshape(-1)[position]
-    tokens = Tokens(position, document, ending, windows.length)
-    parameters = plan["parameters"]
-    summary = summarise(columns, tokens, **parameters)
+    d_sae, parameters = int(sae.config.d_sae), plan["parameters"]
     (out / store.MANIFEST).unlink(missing_ok=True)
-    windows.save(out)
-    store.save_tensors(out / "by_token.safetensors", {"position": position, **rows._asdict()})
-    store.save_tensors(out / "by_feature.safetensors", columns._asdict())
-    del rows
-    store.save_frame(out / "features.parquet", _features(summary, sae, model, encoder.hook_name))
-    store.save_frame(out / "contexts.parquet", _contexts(summary.contexts, windows))
-    shown = model.token_strings(range(model.d_vocab))
-    store.save_frame(out / "vocabulary.parquet", pd.DataFrame({"token": shown}))
+    with ThreadPoolExecutor(1) as writer:
+        writing = [
+            writer.submit(windows.save, out),
+            writer.submit(store.save_tensors, out / "by_token.safetensors", {"position": position, **rows._asdict()}),
+        ]
+        columns = rows.transpose(d_sae)
+        del rows
+        writing.append(writer.submit(store.save_tensors, out / "by_feature.safetensors", columns._asdict()))
+        document = windows.documents.reshape(-1).numpy()[position]
+        ending = endings(windows.tokens.numpy()).reshape(-1)[position]
+        tokens = Tokens(position, document, ending, windows.length)
+        summary = summarise(
+            columns, tokens, **parameters, n_threads=torch.get_num_threads(),
+            report=lambda n: say(f"statistics {n / d_sae:.0%}"),
+        )  # fmt: skip
+        contexts = _contexts(summary.contexts, windows)
+        writing.append(writer.submit(store.save_frame, out / "contexts.parquet", contexts))
+        store.save_frame(out / "features.parquet", _features(summary, sae, model, encoder.hook_name, say))
+        shown = model.token_strings(range(model.d_vocab))
+        store.save_frame(out / "vocabulary.parquet", pd.DataFrame({"token": shown}))
+        say("finishing files")
+        for file in writing:
+            file.result()
     store.write_manifest(out, {
         "plan": plan,
         "windows": windows.digest,
@@ -220,15 +240,22 @@ def _write(out: Path, plan: dict[str, Any], encoder: Encoder, windows: Windows, 
     })  # fmt: skip
 
 
-def _features(summary: Summary, sae: SAE, model: LanguageModel, hook_name: HookPoint) -> pd.DataFrame:
+def _features(
+    summary: Summary, sae: SAE, model: LanguageModel, hook_name: HookPoint, say: Callable[[str], object]
+) -> pd.DataFrame:
     table = summary.stats.copy()
     table.index.name = "feature"
     table["histogram"] = list(summary.histogram)
-    near = directions.neighbours(sae.W_dec, N_NEIGHBOURS)
+
+    def told(phase: str) -> Callable[[int], object]:
+        return lambda n: say(f"{phase} {n / len(table):.0%}")
+
+    near = directions.neighbours(sae.W_dec, N_NEIGHBOURS, report=told("neighbours"))
     table["neighbours"], table["cosines"] = list(near.column.numpy().astype(np.int32)), list(near.value.numpy())
     written = directions.written_to_residual(sae, model, hook_name)
     if written is not None:
-        ranked = directions.logit_effects(written, model.unembedding(), N_EFFECTS)
+        unembedding = model.unembedding()
+        ranked = directions.logit_effects(written, unembedding, N_EFFECTS, report=told("logit effects"))
         columns = [(r.column.numpy().astype(np.int32), r.value.numpy()) for r in ranked]
     else:
         columns = [(np.zeros((len(table), 0), np.int32), np.zeros((len(table), 0), np.float32))] * 2

@@ -1,32 +1,26 @@
 """What a feature's decoder direction says without any text: its logit effects and its neighbours.
 
-Both are matrix products against something large, done a block of features at a time. Knows nothing of files or of
-which features fire.
+Both are the largest products with something large, found a block of features at a time (`products`). Knows nothing of
+files or of which features fire.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from ..models import HookPoint, hook_names
+from .products import Ranked, largest_products
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..sae import SAE
 
 _NOT_RESIDUAL = ("hook_q", "hook_k", "hook_v", "hook_z", ".q.", ".k.", ".v.", ".o.hook_in", "hook_result", "rot_")
-
-
-class Ranked(NamedTuple):
-    """The best columns of each row, best first."""
-
-    column: Int[Tensor, "rows n"]
-    value: Float[Tensor, "rows n"]
 
 
 def writes_to_residual(hook_name: str) -> bool:
@@ -56,7 +50,11 @@ def written_to_residual(sae: SAE, model: LanguageModel, hook_name: HookPoint) ->
 
 @torch.inference_mode()
 def logit_effects(
-    W_dec: Float[Tensor, "d_sae d_in"], unembedding: Float[Tensor, "d_in d_vocab"], n: int = 10, block: int = 256
+    W_dec: Float[Tensor, "d_sae d_in"],
+    unembedding: Float[Tensor, "d_in d_vocab"],
+    n: int = 10,
+    block: int = 256,
+    report: Callable[[int], object] = lambda n_features: None,
 ) -> tuple[Ranked, Ranked]:
     """The n tokens each feature promotes most and the n it suppresses most, with the effect on their logits.
 
@@ -69,33 +67,24 @@ def logit_effects(
     ([0, 2], [2.0, 4.0])
     """
     n = min(n, unembedding.shape[1])
-    U = unembedding.float() - unembedding.float().mean(1, keepdim=True)
-    up, down = [], []
-    for rows in torch.split(W_dec.detach().to(U.device, torch.float32), block):
-        effect = rows @ U
-        up.append(effect.topk(n, sorted=True))
-        down.append(effect.topk(n, largest=False, sorted=True))
-    return _stack(up), _stack(down)
+    tokens = unembedding.float().T
+    tokens = (tokens - tokens.mean(0)).contiguous()
+    written = W_dec.detach().to(tokens.device, torch.float32)
+    promoted, suppressed = largest_products(written, tokens, n, block=block, signs=(1, -1), report=report)
+    return promoted, suppressed
 
 
 @torch.inference_mode()
-def neighbours(W_dec: Float[Tensor, "d_sae d_in"], n: int = 10, block: int = 1024) -> Ranked:
+def neighbours(
+    W_dec: Float[Tensor, "d_sae d_in"],
+    n: int = 10,
+    block: int = 1024,
+    report: Callable[[int], object] = lambda n_features: None,
+) -> Ranked:
     """The n features whose decoder directions have the highest cosine with each feature's, itself left out.
 
     >>> sk.index.directions.neighbours(torch.tensor([[1.0, 0], [0, 1], [1, 2]]), 1).column.flatten().tolist()
     [2, 2, 1]
     """
     unit = torch.nn.functional.normalize(W_dec.detach().float(), dim=1)
-    n = min(n, len(unit) - 1)
-    found = []
-    for first in range(0, len(unit), block):
-        cosine = unit[first : first + block] @ unit.T
-        rows = torch.arange(len(cosine), device=cosine.device)
-        cosine[rows, rows + first] = -torch.inf
-        found.append(cosine.topk(n, sorted=True))
-    return _stack(found)
-
-
-def _stack(parts: Sequence[tuple[Tensor, Tensor]]) -> Ranked:
-    """topk's (values, indices) of successive rows as one Ranked on the CPU."""
-    return Ranked(torch.cat([i for _, i in parts]).cpu(), torch.cat([v for v, _ in parts]).cpu())
+    return largest_products(unit, unit, min(n, len(unit) - 1), block=block, itself=True, report=report)[0]

@@ -1,15 +1,17 @@
 """The one pass over a corpus: windows in, sparse activations out, kept in parts so that a killed build goes on.
 
 A part is the activations of CHUNK_WINDOWS successive windows in one file, written atomically, and marked with a digest
-of the windows and one of its own contents. A later run of the same build computes only the parts that are missing or
-damaged; because a part depends on nothing outside it, the result is the same as that of a build never interrupted.
-Knows nothing of statistics; what is made of the parts is the business of `build`.
+of the windows and one of its own contents. A thread writes it while the next is computed. A later run of the same build
+computes only the parts that are missing or damaged; because a part depends on nothing outside it, the result is the
+same as that of a build never interrupted. Knows nothing of statistics; what is made of the parts is the business of
+`build`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from ..sae import SAE, TokenRule
 
 CHUNK_WINDOWS = 256
+READ_TOKENS = 8192  # of a cache, at a time
 PLAN = "plan.json"
 
 
@@ -53,11 +56,14 @@ class Source(NamedTuple):
     def name(self) -> str:
         return self.data.name if isinstance(self.data, Corpus) else "windows"
 
-    @property
-    def n_windows(self) -> int | None:
-        """How many windows there are, where that is known before they are read."""
-        data = self.data.windows if isinstance(self.data, ActivationCache) else self.data
-        return len(data) if isinstance(data, Windows) else None
+    def n_tokens(self, seen: int, n_documents: int) -> int | None:
+        """How many tokens there are, where that can be known; a guess when `seen` of them are of the first
+        `n_documents` of a corpus whose length is known. None for one that is read as a stream.
+        """
+        if isinstance(self.data, Corpus):
+            known = self.data.in_memory and n_documents > 0
+            return round(seen / n_documents * len(self.data)) if known else None
+        return (self.data.windows if isinstance(self.data, ActivationCache) else self.data).n_tokens
 
     def chunks(self) -> Iterator[Windows]:
         """The windows, CHUNK_WINDOWS at a time."""
@@ -79,29 +85,32 @@ class Encoder(NamedTuple):
     batch_size: int
 
     @torch.inference_mode()
-    def run(self, windows: Windows, bar: Any = None) -> Part:
-        """The activations of `windows`, from the model."""
+    def run(self, windows: Windows, bar: Any = None) -> list[Part]:
+        """The activations of `windows`, from the model; batches in the order in which they were run."""
         found = []
         for _, mask, rows in windows.batches(self.batch_size):
             position, x = kept_activations(self.model, windows, rows, self.hook_name, self.rule)
             found.append(self._encode(position, x))
             if bar is not None:
                 bar.update(int(mask.sum()))
-        return _merge(found)
+        return found
 
     @torch.inference_mode()
-    def read(self, cache: ActivationCache, first_window: int, windows: Windows, bar: Any = None) -> Part:
+    def read(self, cache: ActivationCache, first_window: int, windows: Windows, bar: Any = None) -> list[Part]:
         """The activations of `windows`, which begin at `first_window` of the cache, from what it holds."""
         offset = first_window * windows.length
         edges = torch.tensor([offset, offset + len(windows) * windows.length])
         begin, end = (int(row) for row in torch.searchsorted(cache.position, edges))
-        found = []
-        for start in range(begin, end, 8192):
-            rows = slice(start, min(start + 8192, end))
+        found, n_tokens, shown = [], windows.n_tokens, 0
+        for start in range(begin, end, READ_TOKENS):
+            rows = slice(start, min(start + READ_TOKENS, end))
             found.append(self._encode(cache.position[rows] - offset, cache.x(rows)))
+            if bar is not None:  # those that the rule leaves out are spread over the rest
+                bar.update(n_tokens * (rows.stop - begin) // (end - begin) - shown)
+                shown = n_tokens * (rows.stop - begin) // (end - begin)
         if bar is not None:
-            bar.update(windows.n_tokens)
-        return _merge(found)
+            bar.update(n_tokens - shown)
+        return found
 
     def _encode(self, position: Tensor, x: Tensor) -> Part:
         weight = self.sae.W_enc
@@ -118,21 +127,27 @@ class Encoder(NamedTuple):
 
 def encode_all(source: Source, encoder: Encoder, folder: Path, bar: Any) -> tuple[Windows, list[Path]]:
     """The corpus' windows and the files of its parts in order; computes those that are not in `folder` yet."""
-    chunks, files, first = [], [], 0
-    for number, chunk in enumerate(source.chunks()):
-        file = folder / f"{number:06d}.safetensors"
-        if not _is_done(file, chunk):
-            if isinstance(source.data, ActivationCache):
-                part = encoder.read(source.data, first, chunk, bar)
+    chunks, files, first, seen = [], [], 0, 0
+    with ThreadPoolExecutor(1) as writer:
+        written: Future[None] | None = None
+        for number, chunk in enumerate(source.chunks()):
+            file = folder / f"{number:06d}.safetensors"
+            if _is_done(file, chunk):
+                bar.update(chunk.n_tokens)
             else:
-                part = encoder.run(chunk, bar)
-            tensors = {"position": part.position, **part.acts._asdict()}
-            save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors)})
-        else:
-            bar.update(chunk.n_tokens)
-        chunks.append(chunk)
-        files.append(file)
-        first += len(chunk)
+                if isinstance(source.data, ActivationCache):
+                    found = encoder.read(source.data, first, chunk, bar)
+                else:
+                    found = encoder.run(chunk, bar)
+                if written is not None:
+                    written.result()  # no more than one part waits, and none is written after one that could not be
+                written = writer.submit(_write_part, file, found, chunk)
+            chunks.append(chunk)
+            files.append(file)
+            first, seen = first + len(chunk), seen + chunk.n_tokens
+            bar.total = source.n_tokens(seen, int(chunk.documents.max()) + 1)
+        if written is not None:
+            written.result()
     if not chunks:
         raise DataError("there is nothing to index", got="no windows", accepted="at least one window of tokens")
     return Windows.concatenate(chunks), files
@@ -140,12 +155,19 @@ def encode_all(source: Source, encoder: Encoder, folder: Path, bar: Any) -> tupl
 
 def join_parts(files: list[Path], length: int) -> Part:
     """All parts as one, positions counted over the whole corpus."""
-    parts = [_load(file) for file in files]
-    position = np.concatenate([p["position"] + n * CHUNK_WINDOWS * length for n, p in enumerate(parts)])
-    counts = np.concatenate([np.diff(p["start"]) for p in parts])
-    start = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    index, value = (np.concatenate([p[key] for p in parts]) for key in ("column", "value"))
-    return Part(position, Sparse(start, index, value))
+    loaded = [_load(file) for file in files]
+    n_tokens, n_firings = (sum(len(p[key]) for p in loaded) for key in ("position", "column"))
+    position, start = np.empty(n_tokens, np.int64), np.zeros(n_tokens + 1, np.int64)
+    column, value = np.empty(n_firings, np.int32), np.empty(n_firings, np.float32)
+    token, firing = 0, 0
+    for n in range(len(files)):
+        part, loaded[n] = loaded[n], {}  # what was read of the file is let go
+        rows, entries = slice(token, token + len(part["position"])), slice(firing, firing + len(part["column"]))
+        position[rows] = part["position"] + n * CHUNK_WINDOWS * length
+        start[rows.start + 1 : rows.stop + 1] = part["start"][1:] + firing
+        column[entries], value[entries] = part["column"], part["value"]
+        token, firing = rows.stop, entries.stop
+    return Part(position, Sparse(start, column, value))
 
 
 def claim(folder: Path, plan: Mapping[str, Any]) -> None:
@@ -170,12 +192,14 @@ def refuse_other(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, An
 
 def progress_bar(source: Source, progress: bool) -> Any:
     """A bar that counts tokens."""
-    total = None
-    if isinstance(source.data, Windows):
-        total = source.data.n_tokens
-    elif isinstance(source.data, ActivationCache):
-        total = source.data.windows.n_tokens
+    total = source.n_tokens(0, 0)
     return tqdm(total=total, desc="indexing", unit=" tokens", unit_scale=True, disable=not progress)
+
+
+def _write_part(file: Path, found: list[Part], chunk: Windows) -> None:
+    part = _merge(found)
+    tensors = {"position": part.position, **part.acts._asdict()}
+    save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors)})
 
 
 def _is_done(file: Path, chunk: Windows) -> bool:
@@ -210,7 +234,8 @@ def _load(file: Path) -> dict[str, np.ndarray]:
 def _digest(tensors: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for key in sorted(tensors):
-        digest.update(key.encode() + np.ascontiguousarray(tensors[key]).tobytes())
+        digest.update(key.encode())
+        digest.update(np.ascontiguousarray(tensors[key]).data)
     return digest.hexdigest()[:16]
 
 

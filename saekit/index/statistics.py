@@ -1,12 +1,15 @@
 """Per-feature statistics, histograms and contexts from sparse activations by feature.
 
-Works on blocks of features, so that what it holds at once is bounded whatever the size of the corpus. Pure numpy:
-knows nothing of models, files or text. A firing is one (feature, token) pair with a non-zero activation.
+Works on blocks of features, so that what it holds at once is bounded whatever the size of the corpus, several blocks at
+a time on as many threads. Of a feature that fires often, only the firings that can be among its contexts are sorted:
+the strongest, and those with the lowest draws. Pure numpy: knows nothing of models, files or text. A firing is one
+(feature, token) pair with a non-zero activation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +20,7 @@ from .records import N_INTERVALS
 
 N_SAME = 8  # tokens: of contexts that end in the same ones, only the strongest is among the top
 N_BINS = 50  # a multiple of N_INTERVALS, so that an interval is a whole number of bins
+_SPARE = 8  # times as many firings are looked at as contexts are wanted, before all are
 
 
 class Sparse(NamedTuple):
@@ -40,7 +44,7 @@ class Sparse(NamedTuple):
         """
         rows = sparse.csr_matrix((self.value, self.column, self.start), shape=(self.n_rows, n_columns))
         m = rows.tocsc()
-        return Sparse(m.indptr.astype(np.int64), m.indices.astype(np.int32), m.data)
+        return Sparse(m.indptr.astype(np.int64), m.indices.astype(np.int32, copy=False), m.data)
 
 
 class Tokens(NamedTuple):
@@ -61,31 +65,47 @@ class Summary(NamedTuple):
 
 
 def summarise(
-    columns: Sparse, tokens: Tokens, *, n_top: int, n_per_interval: int, seed: int = 0, block_firings: int = 2_000_000
+    columns: Sparse,
+    tokens: Tokens,
+    *,
+    n_top: int,
+    n_per_interval: int,
+    seed: int = 0,
+    block_firings: int = 200_000,
+    n_threads: int = 1,
+    report: Callable[[int], object] = lambda n_features: None,
 ) -> Summary:
     """The Summary of every feature of `columns` (sparse activations by feature, their column the token's number).
 
-    The result does not depend on `block_firings`, the number of firings worked on at once.
+    The result depends neither on `block_firings`, the number of firings worked on at once by each of `n_threads`, nor
+    on these. `report` is called with the number of features that are done.
     """
-    n_features = columns.n_rows
-    histogram = np.zeros((n_features, N_BINS), np.int64)
-    stats, contexts = [], []
-    for first, last in _blocks(columns.start, block_firings):
-        block = _Block(columns, tokens, first, last)
-        histogram[first:last] = np.bincount(
-            block.local * N_BINS + block.bin, minlength=(last - first) * N_BINS
-        ).reshape(-1, N_BINS)
-        stats.append(block.stats())
-        contexts += [block.top(n_top), block.sampled(n_per_interval, seed)]
-    table = pd.concat(contexts, ignore_index=True)
-    table = table.sort_values(["feature", "interval", "rank"], kind="stable", ignore_index=True)
-    return Summary(pd.concat(stats, ignore_index=True), histogram, table)
+
+    def work(span: tuple[int, int]) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
+        block = _Block(columns, tokens, *span)
+        contexts = pd.concat([block.top(n_top), block.sampled(n_per_interval, seed)], ignore_index=True)
+        order = contexts["feature"].to_numpy(np.int64) * (N_INTERVALS + 1) + contexts["interval"]
+        return block.stats(), block.histogram, contexts.iloc[np.argsort(order, kind="stable")]
+
+    done = []
+    with ThreadPoolExecutor(n_threads) as pool:
+        spans = list(_blocks(columns.start, block_firings))
+        for (_, last), summary in zip(spans, pool.map(work, spans), strict=True):
+            done.append(summary)
+            report(last)
+    stats, histogram, contexts = zip(*done, strict=True)
+    return Summary(
+        pd.concat(stats, ignore_index=True), np.concatenate(histogram), pd.concat(contexts, ignore_index=True)
+    )
 
 
 def bin_of(value: np.ndarray, maximum: np.ndarray) -> np.ndarray:
     """The histogram bin of each activation: bin b of n holds b / n < value / max <= (b + 1) / n."""
-    ratio = value.astype(np.float64) / maximum.astype(np.float64)
-    return np.clip(np.ceil(ratio * N_BINS).astype(np.int64) - 1, 0, N_BINS - 1)
+    ratio = np.divide(value, maximum, dtype=np.float64)
+    ratio *= N_BINS
+    bins: np.ndarray = np.ceil(ratio, out=ratio).astype(np.int32)
+    bins -= 1
+    return bins.clip(0, N_BINS - 1, out=bins)
 
 
 def endings(tokens: np.ndarray, n: int = N_SAME) -> np.ndarray:
@@ -118,19 +138,17 @@ class _Block:
 
     def __init__(self, columns: Sparse, tokens: Tokens, first: int, last: int) -> None:
         begin, end = int(columns.start[first]), int(columns.start[last])
-        self.first, self.n, self.n_tokens = first, last - first, len(tokens.position)
-        self.row = columns.column[begin:end].astype(np.int64)
+        self.tokens, self.first, self.n = tokens, first, last - first
+        self.row = columns.column[begin:end].astype(np.intp)
         self.value = columns.value[begin:end]
         self.count = np.diff(columns.start[first : last + 1])
         self.live = self.count > 0
         self.begin = (columns.start[first:last] - begin)[self.live]
-        self.local = np.repeat(np.arange(self.n), self.count)
-        self.position = tokens.position[self.row]
-        self.document = tokens.document[self.row].astype(np.int64)
-        self.ending = tokens.ending[self.row]
-        self.window = self.position // tokens.length
+        self.local = np.repeat(np.arange(self.n, dtype=np.int32), self.count)
         self.max = self._per_feature(np.maximum, self.value)
-        self.bin = bin_of(self.value, self.max[self.local])
+        self.bin = bin_of(self.value, np.repeat(self.max, self.count))
+        counts = np.bincount(self.local * N_BINS + self.bin, minlength=self.n * N_BINS)
+        self.histogram = counts.reshape(self.n, N_BINS)
 
     def _per_feature(self, how: np.ufunc, values: np.ndarray) -> np.ndarray:
         out = np.zeros(self.n, values.dtype)
@@ -142,57 +160,94 @@ class _Block:
         value = self.value.astype(np.float64)
         n = np.maximum(self.count, 1)
         mean = self._per_feature(np.add, value) / n
-        variance = self._per_feature(np.add, (value - mean[self.local]) ** 2) / n
+        value -= np.repeat(mean, self.count)
+        value *= value
         return pd.DataFrame(
             {
-                "density": self.count / max(self.n_tokens, 1),
+                "density": self.count / max(len(self.tokens.position), 1),
                 "n_firings": self.count,
                 "n_documents": self._n_documents(),
                 "max": self.max.astype(np.float32),
                 "mean": mean.astype(np.float32),
-                "std": np.sqrt(variance).astype(np.float32),
+                "std": np.sqrt(self._per_feature(np.add, value) / n).astype(np.float32),
                 "dead": ~self.live,
             }
         )
 
     def _n_documents(self) -> np.ndarray:
-        inside = self.document >= 0
-        width = int(self.document.max(initial=0)) + 1
-        pairs = self.local[inside] * width + self.document[inside]
+        document = self.tokens.document[self.row]
+        width = int(document.max(initial=0)) + 1
+        pairs = self.local * np.int64(width) + document
+        if document.min(initial=0) < 0:
+            pairs = pairs[document >= 0]
         if np.any(pairs[1:] < pairs[:-1]):  # documents not in the corpus' order
             pairs = np.sort(pairs)
-        new = np.concatenate([np.ones(min(1, len(pairs)), bool), pairs[1:] != pairs[:-1]])
-        return np.bincount(pairs[new] // width, minlength=self.n)
+        return np.bincount(pairs[_changes(pairs)] // width, minlength=self.n)
 
     def top(self, n: int) -> pd.DataFrame:
         """The strongest firing of each window, the n strongest of those, first come first where they are equal.
 
         Of those that end the same text only the first counts: a sentence that stands in many documents is shown once.
         """
-        starts = _changes(self.local, self.window)
-        peak = np.maximum.reduceat(self.value, starts) if len(starts) else self.value
-        segment = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(self.value)))
-        at_peak = np.flatnonzero(self.value == peak[segment])
-        at_peak = at_peak[_changes(segment[at_peak])]
-        falling = ~self.value[at_peak].view(np.uint32)  # positive floats order as their bits do
-        order = at_peak[_order(self.local[at_peak], falling.astype(np.uint64) << np.uint64(32))]
-        ending = self.ending[order]
-        same = _order(self.local[order], ending)
-        order = order[np.sort(same[_changes(self.local[order][same], ending[same])])]
+        at_or_above = self.histogram[:, ::-1].cumsum(1)[:, ::-1]
+        lowest = np.sum(at_or_above >= _SPARE * n, axis=1, dtype=np.int32) - 1
+        likely = self.bin >= np.repeat(lowest, self.count)
+        order = self._chosen(n, likely, self.local, self.n, self._strongest)
         return self._frame(order, self.local, np.full(self.n, -1), n)
+
+    def _strongest(self, firings: np.ndarray) -> np.ndarray:
+        """Of these, the strongest of each window, without those that end the text of a stronger; best first."""
+        local, value, row = self.local[firings], self.value[firings], self.row[firings]
+        starts = _changes(local, self.tokens.position[row] // self.tokens.length)
+        peak = np.maximum.reduceat(value, starts) if len(starts) else value
+        segment = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(value)))
+        at_peak = np.flatnonzero(value == peak[segment])
+        at_peak = at_peak[_changes(segment[at_peak])]
+        falling = ~value[at_peak].view(np.uint32)  # positive floats order as their bits do
+        order = at_peak[_order(local[at_peak], falling.astype(np.uint64) << np.uint64(32))]
+        ending = self.tokens.ending[row[order]]
+        same = _order(local[order], ending)
+        first: np.ndarray = firings[order[np.sort(same[_changes(local[order][same], ending[same])])]]
+        return first
 
     def sampled(self, n: int, seed: int) -> pd.DataFrame:
         """Up to n firings from each interval, drawn without regard to strength within it, at most one per window."""
-        interval = self.bin // (N_BINS // N_INTERVALS)
-        cell = self.local * N_INTERVALS + interval
-        draw = _scramble(
-            (self.local + self.first).astype(np.uint64) << np.uint64(32) | self.row.astype(np.uint64), seed
-        )
-        group = cell * (int(self.window.max(initial=0)) + 1) + self.window
-        order = _order(group, draw)
-        order = order[_changes(group[order])]
-        order = order[_order(cell[order], draw[order])]
+        per_interval = N_BINS // N_INTERVALS
+        cell = self.local * N_INTERVALS + self.bin // per_interval
+        count = self.histogram.reshape(-1, per_interval).sum(1)
+        key = (self.local.astype(np.uint64) + np.uint64(self.first)) << np.uint64(32)
+        draw = _scramble(key | self.row.astype(np.uint64), seed)
+        below = np.minimum(_SPARE * n / np.maximum(count, 1), 1.0) * (2.0**64 - 2**12)
+        limit = np.where(count > _SPARE * n, below.astype(np.uint64), np.uint64(2**64 - 1))
+
+        def lowest_draws(firings: np.ndarray) -> np.ndarray:
+            mine, drawn = cell[firings], draw[firings]
+            window = self.tokens.position[self.row[firings]] // self.tokens.length
+            group = mine * (int(window.max(initial=0)) + 1) + window
+            order = _order(group, drawn)
+            order = order[_changes(group[order])]
+            drawn_first: np.ndarray = firings[order[_order(mine[order], drawn[order])]]
+            return drawn_first
+
+        order = self._chosen(n, draw <= limit[cell], cell, self.n * N_INTERVALS, lowest_draws)
         return self._frame(order, cell, np.tile(np.arange(N_INTERVALS), self.n), n)
+
+    def _chosen(
+        self, n: int, likely: np.ndarray, cell: np.ndarray, n_cells: int, choose: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """What `choose` makes of all firings, by cell and best first, as far as the first n of each cell.
+
+        `likely` marks firings no worse than any other of their cell. Where n come out of these, the others do not
+        matter; all firings of the other cells are looked at.
+        """
+        firings = np.flatnonzero(likely)
+        order = choose(firings)
+        enough = np.bincount(cell[order], minlength=n_cells) >= n
+        enough |= np.bincount(cell[firings], minlength=n_cells) == np.bincount(cell, minlength=n_cells)
+        if enough.all():
+            return order
+        both = np.concatenate([order[enough[cell[order]]], choose(np.flatnonzero(~enough[cell]))])
+        return both[np.argsort(cell[both], kind="stable")]
 
     def _frame(self, order: np.ndarray, cell: np.ndarray, interval: np.ndarray, n: int) -> pd.DataFrame:
         """The first n of each cell of firings already ordered by cell; `interval` names each cell."""
@@ -204,7 +259,7 @@ class _Block:
                 "feature": (self.local[order] + self.first).astype(np.int32),
                 "interval": interval[cell[order]].astype(np.int8),
                 "rank": rank.astype(np.int16),
-                "position": self.position[order],
+                "position": self.tokens.position[self.row[order]],
                 "activation": self.value[order],
             }
         )
@@ -215,7 +270,9 @@ def _changes(*keys: np.ndarray) -> np.ndarray:
     if not len(keys[0]):
         return np.zeros(0, np.int64)
     new = np.ones(len(keys[0]), bool)
-    new[1:] = np.any([k[1:] != k[:-1] for k in keys], axis=0)
+    new[1:] = keys[0][1:] != keys[0][:-1]
+    for key in keys[1:]:
+        new[1:] |= key[1:] != key[:-1]
     return np.flatnonzero(new)
 
 
