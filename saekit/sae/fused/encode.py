@@ -150,6 +150,10 @@ def candidates(x: Tensor, W_rows: Tensor, b_enc: Tensor, plan: Plan) -> tuple[Te
     """The two largest pre-activations of every 16 features [2, n, groups], and their places packed in a byte."""
     n, d_in = x.shape
     d_sae = len(W_rows)
+    if (
+        x.device.type == "cpu"
+    ):  # triton 3.7's interpreter multiplies the bits of bfloat16; float32 has the same products
+        x, W_rows = x.float(), W_rows.float()
     n_groups = cdiv(d_sae, GROUP.value)
     top = torch.empty(2, n, n_groups, dtype=torch.float32, device=x.device)
     index = torch.empty(n, n_groups, dtype=torch.uint8, device=x.device)
