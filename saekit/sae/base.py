@@ -222,7 +222,7 @@ class SAE(nn.Module):
 
         Raises DataError for NaN or infinity, on a CPU; on a GPU the loss shows them, without a wait.
         """
-        if x.device.type == "cpu" and not torch.isfinite(x.sum()) and not bool(torch.isfinite(x).all()):
+        if not kernels.on_gpu(x) and not torch.isfinite(x.sum()) and not bool(torch.isfinite(x).all()):
             bad = int((~torch.isfinite(x).all(dim=1)).sum())
             raise DataError(
                 "activations contain NaN or infinity", got=f"{bad} of {x.shape[0]} tokens in this batch",

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import fused, kernels
-from .kernels import Pattern, on_gpu
+from .kernels import Pattern
 from .selection import SAMPLE_TOKENS, Chosen, above, positive
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class SparsePairs:
     def counts(self, acts: Float[Tensor, " nnz"]) -> Int[Tensor, " d_sae"]:
         """On how many tokens each feature is not zero."""
         p = self.pattern
-        if on_gpu(acts):
+        if kernels.on_gpu(acts):
             return fused.segment_counts(p.feature, acts.detach().abs(), p.d_sae, sorted_=p.segments)
         on = acts.detach() != 0
         return p.counts if bool(on.all()) else torch.bincount(p.feature[on], minlength=p.d_sae)
@@ -111,7 +111,7 @@ def positive_pairs(
     A GPU keeps the others too, with an activation of 0: leaving them out would make the host wait for their number.
     `uniform` says that every token has as many.
     """
-    if not on_gpu(x):
+    if not kernels.on_gpu(x):
         pairs = SparsePairs.of(sae, x, *positive(*chosen))
         return pairs, pairs.pre
     pairs = SparsePairs.of(sae, x, *chosen, uniform=uniform)
@@ -124,7 +124,7 @@ def pairs_above(sae: SAE, x: Float[Tensor, "n d_in"], threshold: Float[Tensor, "
     Which one it is, a few of the tokens say; on a GPU it is all, which needs no answer from there. In that form those
     below count too, so a rule's equations must give 0 for them.
     """
-    if on_gpu(x):
+    if kernels.on_gpu(x):
         return DensePairs(sae.pre_acts(x))
     encoder = sae.encoder
     with torch.no_grad():

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from . import fused, screen
-from .kernels import Pattern, dots, on_gpu
+from . import fused, kernels, screen
+from .kernels import Pattern, dots
 from .screen import Screen
 
 BLOCK_ELEMENTS = 2**24  # of a block of pre-activations
@@ -56,12 +56,12 @@ class Encoder:
 
     def fused(self, z: Float[Tensor, "n d_in"]) -> bool:
         """Whether a GPU's kernels choose."""
-        return on_gpu(z) and z.dtype == torch.float32
+        return kernels.on_gpu(z) and z.dtype == torch.float32
 
     def screened(self, z: Float[Tensor, "n d_in"], n_kept: int) -> bool:
         """Whether bounds come first: on CPUs that have the integer product, where the matrix is large enough."""
         wide = len(self.rows) >= 2048 and len(z) >= 128 and n_kept <= min(384, len(self.rows) // 32)
-        return wide and not on_gpu(z) and z.dtype == torch.float32 and screen.supported()
+        return wide and not kernels.on_gpu(z) and z.dtype == torch.float32 and screen.supported()
 
 
 @torch.no_grad()

@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..sae import SAE, fused
-from ..sae.kernels import on_gpu
+from ..sae import SAE, fused, kernels
 
 BETAS, EPS = (0.9, 0.999), 6.25e-10
 THRESHOLD_PACE = 0.25  # jumprelu: rate of its thresholds, which grow with sqrt(d_in), over lr * sqrt(d_in)
@@ -39,8 +38,8 @@ class Optimiser:
         sae, stored = self._sae, self._stored
         for weight, p in stored.items():
             p.grad = None if weight.grad is None else _as_stored(weight.grad)
-        kernels = on_gpu(sae.W_dec) and fused.available(sae.W_dec.device) and sae.W_dec.dtype == torch.float32
-        norm = self._by_kernels(lr, finite) if kernels else self._by_torch(lr, finite)
+        on_gpu = kernels.on_gpu(sae.W_dec) and fused.available(sae.W_dec.device) and sae.W_dec.dtype == torch.float32
+        norm = self._by_kernels(lr, finite) if on_gpu else self._by_torch(lr, finite)
         for weight, p in stored.items():
             weight.spare, weight.grad, p.grad = weight.grad, None, None
         if "threshold" in sae.rule.own_weights:
@@ -55,11 +54,11 @@ class Optimiser:
         norm = torch.nn.utils.clip_grad_norm_(self._stored.values(), self._grad_clip)
         for group in self.adam.param_groups:
             group["lr"] = lr * group["pace"]
-        if on_gpu(W_dec):
+        if kernels.on_gpu(W_dec):
             self.adam.found_inf = (~finite).float()  # type: ignore[attr-defined]
         self.adam.step()
         if unit:
-            W_dec.div_(W_dec.norm(dim=1, keepdim=True))
+            W_dec.div_(torch.where(finite, W_dec.norm(dim=1, keepdim=True), 1.0))
         return norm
 
     def _by_kernels(self, lr: float, finite: Tensor) -> Tensor:

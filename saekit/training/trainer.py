@@ -19,9 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, MismatchError
-from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation
+from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation, kernels
 from ..sae.jumprelu import bandwidth
-from ..sae.kernels import on_gpu
 from .config import TrainConfig, difference, peak_lr
 from .dead import Silence, auxiliary_loss, resample
 from .metrics import StepMetrics
@@ -68,7 +67,7 @@ class Trainer:
         n = config.n_steps
         self._warmup = min(1000, n // 20) if config.warmup_steps is None else config.warmup_steps
         self._k_aux = min(512, max(1, c.width_out // 2))
-        self._waits = not on_gpu(self._sae.W_dec)  # a GPU runs ahead of the host, which reads nothing back in a step
+        self._waits = not kernels.on_gpu(self._sae.W_dec)  # a GPU's host reads nothing back in a step
         self._figures: dict[str, Tensor | float] = {}
         self._trouble = torch.zeros((), dtype=torch.int64, device=self.device)  # first step that was not finite
 
