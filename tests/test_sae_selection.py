@@ -101,6 +101,16 @@ def test_what_is_above_its_threshold_is_found(kind, share, bounded):
     assert bool(((token * 2300 + feature).diff() > 0).all())
 
 
+@pytest.mark.parametrize("where", ["token", "weight", "bias"])
+def test_what_is_not_finite_is_not_lost(where, bounded):
+    x, encoder = data("normal")
+    broken = {"token": x[7], "weight": encoder.rows[9], "bias": encoder.b_enc[9:10]}[where]
+    broken[0] = torch.nan
+    _, value = largest_of_tokens(encoder, x, 3)
+    assert bool(value[7].isnan().any())
+    assert bool(value.isnan().any(1).all()) == (where != "token")
+
+
 @pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_pre_activation_exceeds_its_bound(kind):

@@ -59,7 +59,7 @@ class Screen:
         self._g = torch.zeros(self.width, d_in + 2 * self._n_digits, dtype=torch.int8)
         self._r = torch.ones(self.width)
         self._b = torch.full((self.width,), -torch.inf)
-        self._b[: self.d_sae] = b_enc
+        self._b[: self.d_sae] = b_enc.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
         for start in range(0, self.d_sae, 1024):
             self._quantise(rows[start : start + 1024], slice(start, min(start + 1024, self.d_sae)))
 
@@ -68,6 +68,11 @@ class Screen:
         r = _step(v)
         g = v.div_(r[:, None]).add_(self._q).round_()
         correction = g.norm(dim=1).add_(self._norm_q).mul_(MARGIN).sub_(g @ self._p)
+        if not torch.isfinite(r.sum()):  # features that are not finite: let whoever computes them find out
+            bad = ~torch.isfinite(r)
+            r, g = r.masked_fill(bad, 1.0), g.masked_fill(bad[:, None], 0.0)
+            correction = correction.masked_fill(bad, 0.0)
+            self._b[at][bad] = torch.inf
         self._r[at] = r
         self._g[at, : g.shape[1]] = g.to(torch.int8)
         self._g[at, g.shape[1] :] = self._digits(correction, of_features=True)

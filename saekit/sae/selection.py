@@ -61,7 +61,8 @@ class Encoder:
     def screened(self, z: Float[Tensor, "n d_in"], n_kept: int) -> bool:
         """Whether bounds come first: on CPUs that have the integer product, where the matrix is large enough."""
         wide = len(self.rows) >= 2048 and len(z) >= 128 and n_kept <= min(384, len(self.rows) // 32)
-        return wide and not kernels.on_gpu(z) and z.dtype == torch.float32 and screen.supported()
+        usual = wide and not kernels.on_gpu(z) and z.dtype == torch.float32 and screen.supported()
+        return usual and bool(torch.isfinite(z.square().sum()))
 
 
 @torch.no_grad()
