@@ -257,6 +257,18 @@ def test_activations_that_are_not_finite_are_located(corpus: sk.Corpus) -> None:
         sk.find_token_rule(model, windows, HOOK)
 
 
+def test_padding_need_not_be_finite(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = sk.tokenize(sk.load_corpus(["a cat sat on the mat", "fog"]), model, length=32)
+    plain = kept_activations(model, windows, torch.arange(2), HOOK, NO_RULE)
+    real = LanguageModel.activations
+
+    def nan_beside_the_text(*args: object, attention_mask: Tensor) -> Tensor:
+        return real(*args, attention_mask=attention_mask).masked_fill(attention_mask[..., None] == 0, torch.nan)
+
+    monkeypatch.setattr(LanguageModel, "activations", nan_beside_the_text)
+    assert all(map(torch.equal, kept_activations(model, windows, torch.arange(2), HOOK, NO_RULE), plain))
+
+
 def test_bad_arguments(model: LanguageModel, corpus: sk.Corpus) -> None:
     windows = sk.tokenize(corpus, model, length=16)
     with pytest.raises(UnknownNameError, match="did you mean"):
