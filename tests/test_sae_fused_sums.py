@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from saekit.errors import MismatchError
 from saekit.sae import fused
 from saekit.sae.fused import twins
 from saekit.sae.fused.segments import CHUNK
@@ -170,6 +171,19 @@ def test_projection_leaves_what_is_at_right_angles(project_):
     assert torch.equal(squared, project_(param, again))
     assert torch.equal(grad, again)
     assert (grad * param).sum(1).abs().max() < 1e-5
+
+
+def test_what_is_changed_in_place_must_be_contiguous_and_of_one_shape():
+    rows = random(6, 4)
+    with pytest.raises(MismatchError, match=r"(?s)do not match.*strides \(1, 6\).*W_enc.T, not W_enc"):
+        fused.project_(rows, rows.reshape(4, 6).T)
+    with pytest.raises(MismatchError, match="do not match"):
+        fused.weight_grad(*[torch.zeros(0)] * 2, rows, torch.zeros(0), 4, out=rows.T)
+    state = {"lr": 1.0, "step": scalar(1), "scale": scalar(1.0), "skip": scalar(0.0)}
+    with pytest.raises(MismatchError, match="do not match"):
+        fused.adam_(rows, rows, rows, rows[:3], **state)
+    with pytest.raises(MismatchError, match="do not match"):
+        fused.adam_(rows, rows, rows, rows, copy=rows.T, **state)
 
 
 def test_kernels_and_not_their_twins_were_tested(monkeypatch):

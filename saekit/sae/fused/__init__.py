@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ...errors import ConfigError
+from ...errors import ConfigError, MismatchError
 from . import plan as _plan
 from . import twins
 from .launch import available as available
@@ -107,6 +107,7 @@ def weight_grad(
     sorted_ = segments(feature, d_sae) if sorted_ is None else sorted_
     if out is None:
         out = torch.empty(d_sae, rows.shape[1], dtype=torch.float32, device=rows.device)
+    _in_place(out)
     value, token = value.reshape(-1), token.reshape(-1)
     if not available(rows.device):
         return twins.weight_grad(value, rows, token, d_sae, sorted_, out)
@@ -147,6 +148,7 @@ def adam_(
     >>> w
     tensor([[0.5000, 0.5000]])
     """
+    _in_place(param, grad, exp_avg, exp_avg_sq, *(() if copy is None else (copy,)))
     if available(param.device):
         from . import adam
 
@@ -167,6 +169,7 @@ def project_(param: Float[Tensor, "rows d"], grad: Float[Tensor, "rows d"]) -> F
     >>> sk.sae.fused.project_(torch.tensor([[1.0, 0.0]]), torch.tensor([[5.0, 2.0]]))
     tensor(4.)
     """
+    _in_place(param, grad)
     if not available(param.device):
         return twins.project_(param, grad)
     from . import adam
@@ -178,6 +181,16 @@ def _typed(t: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype not in (torch.float32, torch.bfloat16):
         raise ConfigError("products are formed in another type", got=dtype, accepted="torch.float32 or torch.bfloat16")
     return t.to(dtype).contiguous()
+
+
+def _in_place(first: Tensor, *others: Tensor) -> None:
+    """Kernels write through bare pointers: MismatchError for tensors that lie otherwise in memory than they assume."""
+    for t in (first, *others):
+        if not t.is_contiguous() or t.shape != first.shape:
+            raise MismatchError(
+                "tensors that are changed in place do not match", got=f"{tuple(t.shape)}, strides {t.stride()}",
+                accepted=f"contiguous tensors of shape {tuple(first.shape)}", fix="pass rows: W_enc.T, not W_enc",
+            )  # fmt: skip
 
 
 def _planned(plan: Plan | None, x: Tensor, d_sae: int, k: int) -> Plan:
