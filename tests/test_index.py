@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import re
+
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 import saekit as sk
+from saekit.corpus import Corpus
 from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
+from saekit.index import parts
 from saekit.index.directions import writes_to_residual
 
 LENGTH = 32
@@ -303,6 +309,24 @@ def test_matched_features_are_near_in_density_and_maximum(index):
         index.matched_features(7)
     with pytest.raises(ConfigError, match="not that many features"):
         index.matched_features(20, n=64)
+
+
+def test_progress_has_a_rate_a_time_left_and_names_for_what_follows(model, sae, corpus, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(parts, "CHUNK_WINDOWS", 16)
+    monkeypatch.setattr(parts, "tqdm", functools.partial(tqdm, mininterval=0, miniters=1))
+    sk.build_index(model, sae, corpus, out=tmp_path / "index", length=LENGTH)
+    shown = capsys.readouterr().err.split("\r")
+    assert any(re.search(r" [1-9]\d%\|.*\d<\d.*tokens/s", line) for line in shown)
+    for phase in ("joining parts", "statistics 100%", "neighbours 100%", "logit effects 100%", "finishing files"):
+        assert any(phase in line for line in shown), phase
+
+
+def test_how_many_tokens_there_will_be_is_known_or_guessed(model, corpus):
+    windows, stream = sk.tokenize(corpus, model, length=LENGTH), Corpus(lambda: enumerate(corpus), name="stream")
+    of_windows, of_corpus, of_stream = (parts.Source(data, model, LENGTH) for data in (windows, corpus, stream))
+    assert of_windows.n_tokens(0, 0) == windows.n_tokens
+    assert of_corpus.n_tokens(0, 0) is None and of_corpus.n_tokens(500, 10) == 50 * len(corpus)
+    assert of_stream.n_tokens(500, 10) is None
 
 
 @pytest.mark.real

@@ -262,23 +262,29 @@ def test_a_folder_with_other_files_is_not_written_to(model, sae, corpus, tmp_pat
     assert list(contents(tmp_path)) == ["thesis.tex"]
 
 
-def test_a_full_disk_loses_nothing(model, sae, corpus, built, tmp_path, monkeypatch):
-    out, real, written = tmp_path / "index", store.save_file, []
+@pytest.mark.parametrize("which", [5, "last part", "by token", "by feature"])
+def test_a_full_disk_loses_nothing(model, sae, corpus, built, tmp_path, monkeypatch, which):
+    """Once one part cannot be written, no later one is, and the same call goes on where it was."""
+    out, real, calls = tmp_path / "index", store.save_file, []
+    n_parts = -(-len(sk.load_index(built).windows) // CHUNK)
+    n = {"last part": n_parts - 1, "by token": n_parts, "by feature": n_parts + 1}.get(which, which)
 
     def full(tensors, path, metadata=None):
-        if len(written) == 5:
+        calls.append(path)
+        if len(calls) == n + 1:
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-        written.append(path)
         real(tensors, path, metadata)
 
     monkeypatch.setattr(store, "save_file", full)
     with pytest.raises(DiskFullError, match=r"no space left(.*\n)*.*run the same call again"):
         sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
-    assert len(list((out / "parts").iterdir())) == 6  # the plan and five parts; nothing half-written
+    done = min(n, n_parts)
+    assert len(list((out / "parts").iterdir())) == 1 + done  # the plan and these parts; nothing half-written
+    assert not (out / store.MANIFEST).exists()
     monkeypatch.setattr(store, "save_file", real)
     runs = count_runs(monkeypatch)
     sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
-    assert contents(out) == contents(built) and len(runs) == -(-len(sk.load_index(built).windows) // CHUNK) - 5
+    assert contents(out) == contents(built) and len(runs) == n_parts - done
 
 
 def test_a_large_index_opens_in_milliseconds(built, tmp_path):

@@ -217,6 +217,8 @@ def _write(
         )  # fmt: skip
         contexts = _contexts(summary.contexts, windows)
         writing.append(writer.submit(store.save_frame, out / "contexts.parquet", contexts))
+        n_firings = len(columns.column)
+        del columns, contexts
         store.save_frame(out / "features.parquet", _features(summary, sae, model, encoder.hook_name, say))
         shown = model.token_strings(range(model.d_vocab))
         store.save_frame(out / "vocabulary.parquet", pd.DataFrame({"token": shown}))
@@ -233,7 +235,7 @@ def _write(
         "token_rule": encoder.rule.to_dict(),
         "counts": {
             "n_windows": len(windows), "length": windows.length, "n_tokens": len(position), "d_sae": d_sae,
-            "n_documents": windows.n_documents, "n_firings": len(columns.column),
+            "n_documents": windows.n_documents, "n_firings": n_firings,
             "n_dead": int(summary.stats["dead"].sum()),
         },
         "parameters": {**parameters, "n_bins": N_BINS, "n_intervals": N_INTERVALS},

@@ -42,12 +42,14 @@ class _Screen(NamedTuple):
     @classmethod
     def of(cls, directions: Tensor, dtype: torch.dtype) -> _Screen:
         m, d = directions.shape
-        length = directions.norm(dim=1)
+        length, lost = directions.norm(dim=1), 0.0
+        for rows, norms in zip(torch.split(directions, 4096), torch.split(length, 4096), strict=True):
+            shares = (rows - rows.to(dtype).float()).norm(dim=1) / norms.clamp_min(1e-30)
+            lost = max(lost, float(shares.max()))
         order = torch.cat([length.argsort(), torch.zeros(-m % _GROUP, dtype=torch.int64)])
-        lost = (directions - directions.to(dtype).float()).norm(dim=1) / length.clamp_min(1e-30)
         groups = order.view(-1, _GROUP)
-        rounded = directions[groups.T.flatten()].to(dtype)
-        return cls(directions, rounded, order, length[groups].amax(1), float(lost.max()) + d * 2.0**-22)
+        rounded = directions.to(dtype)[groups.T.flatten()]
+        return cls(directions, rounded, order, length[groups].amax(1), lost + d * 2.0**-22)
 
 
 @torch.inference_mode()
