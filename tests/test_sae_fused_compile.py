@@ -66,7 +66,9 @@ def kernels(target, tile):
     yield make(batch._list, 4, **row)
     yield make(batch._count_listed, 4, BLOCK=batch.BLOCK)
     yield make(batch._keep, 4, BLOCK=batch.BLOCK)
-    yield make(decode._decode_error, 2, BLOCK_K=32, BLOCK_D=64)
+    yield make(decode._decode_error, 2, LISTED=False, LONG=False, BLOCK_K=32, BLOCK_D=64)
+    yield make(decode._decode_error, 4, LISTED=True, LONG=True, BLOCK_K=64, BLOCK_D=64)
+    yield make(decode._remaining_products, 4, LISTED=True, BLOCK_K=64, BLOCK_D=64)
     yield make(weight_grads._sum_chunks, 2, CHUNK=256, PAIRS=16, BLOCK_D=128)
     yield make(weight_grads._add_partials, 1, CHUNK=256, BLOCK_D=128)
     yield make(adam._adam, 4, BETA1=0.9, BETA2=0.999, UNIT=True, COPY=True, BLOCK=1024)
@@ -90,7 +92,12 @@ def test_every_kernel_compiles_without_a_gpu_and_fits_its_memory(target, room, t
     kernels = json.loads(done.stdout)
     sources = [Path(module.__file__).read_text() for module in (encode, batch, decode, weight_grads, adam)]
     defined = {name for source in sources for name in re.findall(r"@triton\.jit\ndef (\w+)", source)}
-    assert {k["kernel"] for k in kernels} == defined - {"_moved", "_one_minus_power"}  # parts of _adam
+    assert {k["kernel"] for k in kernels} == defined - {
+        "_moved",
+        "_one_minus_power",
+        "_pairs_of",
+        "_gather",
+    }  # parts of others
     assert all(k["shared"] <= room for k in kernels)
     if target == "hopper":
         product = kernels[0]["ptx"]
@@ -125,6 +132,9 @@ def step(plans):
         assert (value.shape, position.shape, feature.shape) == ((18,), (18,), (6, 3))
     error, d_value = fused.decode_error(feature, value.reshape(6, 3), W, x[0], x, dtype=torch.bfloat16)
     assert (error.shape, d_value.shape) == ((6, 8), (6, 3))
+    start = torch.arange(7) * 3
+    error, d_value = fused.decode_error_of_pairs(start, feature.reshape(-1), value, W, x[0], x)
+    assert (error.shape, d_value.shape) == ((6, 8), (18,))
     sorted_ = fused.segments(feature, 70)
     assert fused.weight_grad(feature, value, error.bfloat16(), token, 70, sorted_=sorted_).shape == (70, 8)
     assert fused.segment_counts(feature, value, 70, sorted_=sorted_).shape == (70,)

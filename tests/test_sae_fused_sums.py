@@ -43,14 +43,41 @@ def test_decode_error_is_the_dense_one(n, k, d_sae, d, dtype):
         torch.testing.assert_close(d_value, products, rtol=1e-5, atol=3e-5)
 
 
-def test_decode_error_falls_back_to_its_twin_for_many_features(monkeypatch):
-    monkeypatch.setattr(decode, "MAX_K", 2)
-    monkeypatch.setattr(decode, "decode_error", None)
-    feature, value = pairs(3, 3, 10)
-    monkeypatch.setattr(twins, "CHUNK_ELEMENTS", 4 * 3 * 6)  # a token at a time
-    error, _ = fused.decode_error(feature, value, random(10, 6), random(6), random(3, 6, seed=5))
-    want = random(3, 6, seed=5) - random(6) - dense(feature, value, 10) @ random(10, 6)
+@pytest.mark.parametrize("most", [16, 256])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tokens_with_many_features_and_with_none(most, dtype, monkeypatch):
+    """One token with all of the features, several blocks of pairs, one with none; and k beyond a block."""
+    monkeypatch.setattr(decode, "MOST_PAIRS", most)
+    acts = random(5, 70, seed=1) * (random(5, 70, seed=2) > 1.0)
+    acts[1], acts[3] = random(70, seed=3), 0.0
+    token, feature = acts.nonzero().unbind(1)
+    start = torch.nn.functional.pad((acts != 0).sum(1).cumsum(0), (1, 0))
+    W, b, target = random(70, 37, seed=4), random(37, seed=5), random(5, 37, seed=6)
+    want = target - b - acts @ W.to(dtype).float()
+    products = want @ W.to(dtype).float().T
+    listed = (start, feature, acts[token, feature])
+    for error, d_value in (
+        fused.decode_error_of_pairs(*listed, W, b, target, dtype=dtype),
+        twins.decode_error_of_pairs(*listed, W.to(dtype), b, target),
+    ):
+        torch.testing.assert_close(error, want, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(d_value, products[token, feature], rtol=1e-5, atol=5e-5)
+    everything = torch.arange(70, device=DEVICE).expand(5, 70)
+    error, d_value = fused.decode_error(everything, acts, W, b, target, dtype=dtype)
     torch.testing.assert_close(error, want, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(d_value, products, rtol=1e-5, atol=5e-5)
+
+
+def test_twins_decode_in_pieces(monkeypatch):
+    feature, value = pairs(3, 3, 10)
+    W, b, target = random(10, 6), random(6), random(3, 6, seed=5)
+    want = target - b - dense(feature, value, 10) @ W
+    monkeypatch.setattr(twins, "CHUNK_ELEMENTS", 4 * 3 * 6)  # a token, or three pairs, at a time
+    start = torch.tensor([0, 3, 6, 9], device=DEVICE)
+    flat = twins.decode_error_of_pairs(start, feature.reshape(-1), value.reshape(-1), W, b, target)
+    for error, d_value in (twins.decode_error(feature, value, W, b, target), flat):
+        torch.testing.assert_close(error, want, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(d_value.reshape(3, 3), (want @ W.T).gather(1, feature), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("n_everywhere", [0, 1])

@@ -14,7 +14,7 @@ nothing of activation rules, losses or optimiser state beyond what it is given.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import ConfigError, MismatchError
@@ -85,9 +85,29 @@ def decode_error(
         return twins.decode_error(feature, value, W_dec, b_dec, target)
     from . import decode
 
-    if feature.shape[1] > decode.MAX_K:
-        return twins.decode_error(feature, value, W_dec, b_dec, target)
-    return decode.decode_error(*(t.contiguous() for t in (feature, value, W_dec, b_dec, target)))
+    return decode.decode_error(None, *(t.contiguous() for t in (feature, value, W_dec, b_dec, target)))
+
+
+def decode_error_of_pairs(
+    start: Int[Tensor, " n_plus_1"], feature: Int[Tensor, " nnz"], value: Float[Tensor, " nnz"],
+    W_dec: Float[Tensor, "d_sae d"], b_dec: Float[Tensor, " d"], target: Float[Tensor, "n d"], *,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, " nnz"]]:  # fmt: skip
+    """`decode_error` for tokens of unequal numbers of features: token i has the pairs from start[i] to start[i + 1].
+
+    Rows are read once where a token has at most about twice the mean number of pairs, and twice beyond.
+
+    >>> start, row = torch.tensor([0, 0, 2]), torch.eye(2)
+    >>> sk.sae.fused.decode_error_of_pairs(start, torch.tensor([0, 1]), torch.ones(2), row, torch.zeros(2), 3 * row)
+    (tensor([[ 3.,  0.],
+            [-1.,  2.]]), tensor([-1.,  2.]))
+    """
+    W_dec = _typed(W_dec, dtype)
+    if not available(W_dec.device):
+        return twins.decode_error_of_pairs(start, feature, value, W_dec, b_dec, target)
+    from . import decode
+
+    return decode.decode_error(*(t.contiguous() for t in (start, feature, value, W_dec, b_dec, target)))
 
 
 def weight_grad(
@@ -133,14 +153,15 @@ def segment_counts(
 def adam_(
     param: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], exp_avg: Float[Tensor, "*shape"],
     exp_avg_sq: Float[Tensor, "*shape"], *, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8,
-    step: Int[Tensor, ""], scale: Float[Tensor, ""], skip: Bool[Tensor, ""], unit_rows: bool = False,
+    step: Tensor, scale: Float[Tensor, ""], skip: Tensor, unit_rows: bool = False,
     copy: Float[Tensor, "*shape"] | None = None,
 ) -> None:  # fmt: skip
     """Moves param and both moments in place by torch.optim.Adam's formula, with scale * grad as the gradient.
 
     `step` is the number of this step, from 1, on the device: the caller has added 1 to it unless the batch is skipped.
-    Where `skip` holds, everything stays. `unit_rows` divides each row by its norm afterwards. `copy` receives the new
-    weights in its own type. All tensors contiguous and of one shape. Bytes 28 a weight, 30 with a bfloat16 copy.
+    Where `skip`, a bool or a number, is not 0, everything stays. `unit_rows` divides each row by its norm afterwards.
+    `copy` receives the new weights in its own type. All tensors contiguous and of one shape. Bytes 28 a weight, 30 with
+    a bfloat16 copy.
 
     >>> w, moments = torch.ones(1, 2), torch.zeros(2, 1, 2)
     >>> one = torch.tensor(1)

@@ -58,6 +58,18 @@ def decode_error(feature: Tensor, value: Tensor, W_dec: Tensor, b_dec: Tensor, t
     return torch.cat(errors), torch.cat(d_values)
 
 
+def decode_error_of_pairs(
+    start: Tensor, feature: Tensor, value: Tensor, W_dec: Tensor, b_dec: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same where token i has the pairs from start[i] to start[i + 1]."""
+    rows = W_dec.to(value.dtype)
+    error = target - b_dec - torch.embedding_bag(rows, feature, start, False, 0, False, value, True)[0]
+    pairs = torch.arange(len(feature), device=feature.device)
+    token = torch.searchsorted(start[1:], pairs, right=True)
+    parts = zip(*(torch.split(t, max(1, CHUNK_ELEMENTS // 4 // rows.shape[1])) for t in (feature, token)), strict=True)
+    return error, torch.cat([torch.einsum("pd,pd->p", rows[f], error[t]) for f, t in parts])
+
+
 def weight_grad(value: Tensor, rows: Tensor, token: Tensor, d_sae: int, sorted_: Segments, out: Tensor) -> Tensor:
     """Per feature, the sum of value * rows[token] over its pairs, into `out`."""
     order = sorted_.order
