@@ -188,11 +188,12 @@ def top_of_batch(x: Tensor, W_rows: Tensor, b_enc: Tensor, count: int, plan: Pla
     bound, n_ties = bound_of(listed, length, count)
     blocks = cdiv(room, BLOCK)
     above, equal = torch.empty(2, blocks, dtype=torch.int32, device=x.device)
-    launch(_count_listed, (blocks,), listed, length, bound, above, equal, BLOCK)
+    launch(_count_listed, (blocks,), listed, length, bound, above, equal, BLOCK, num_warps=8)
     ties, out_start, _ = shares(above, equal, n_ties)
     value = torch.zeros(count, dtype=torch.float32, device=x.device)
     position = torch.zeros(count, dtype=torch.int64, device=x.device)
     launch(
-        _keep, (blocks,), listed, places, length, bound, ties, out_start, value, position, count, n * d_sae - 1, BLOCK
+        _keep, (blocks,), listed, places, length, bound, ties, out_start, value, position, count, n * d_sae - 1, BLOCK,
+        num_warps=8,
     )  # fmt: skip
     return value, position

@@ -22,7 +22,8 @@ pre-activation cost more than writing 4 bytes as soon as d_in is above 370 (at t
     dense, beyond it    1.52 ms                           6.02 ms
 
 These are sums with the rates below, not measurements: memory and product as measured on one H200 with plain copies and
-products, the rest from its data sheet. `plan=` overrides every choice; benchmarks/kernels.py times both.
+products, the rest from its data sheet. They are for top_k; top_of_batch reads the candidates six times more, four of
+them for histograms, and its dense plan is a sort of the whole batch, so the choice between the two is the same. `plan=` overrides every choice; benchmarks/kernels.py times both.
 """
 
 from __future__ import annotations
