@@ -21,9 +21,10 @@ pre-activation cost more than writing 4 bytes as soon as d_in is above 370 (at t
     fused, beyond it    0.45 ms                           1.74 ms
     dense, beyond it    1.52 ms                           6.02 ms
 
-These are sums with the rates below, not measurements: memory and product as measured on one H200 with plain copies and
-products, the rest from its data sheet. They are for top_k; top_of_batch reads the candidates six times more, four of
-them for histograms, and its dense plan is a sort of the whole batch, so the choice between the two is the same. `plan=` overrides every choice; benchmarks/kernels.py times both.
+These are sums with the rates below, not measurements: product and memory as large plain products and copies reached
+them on one H200, the others assumed. They are for top_k. top_of_batch reads the candidates about six times more, four
+of them for histograms; its dense plan makes several passes more over everything too, so the choice is the same.
+`plan=` overrides every choice; benchmarks/kernels.py times both.
 """
 
 from __future__ import annotations
