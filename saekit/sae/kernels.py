@@ -106,8 +106,8 @@ def squared_error(
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, ""]]:  # fmt: skip
     """The error target - base - decode(value), and its sum of squares; differentiable in all but the target.
 
-    Its own gradient needs no matrix beside the error. On a GPU, where every token has as many pairs, one kernel forms
-    the error and its products with the decoder's rows, in the type `products`.
+    Its own gradient needs no matrix beside the error. On a GPU one kernel forms the error and its products with the
+    decoder's rows, in the type `products`.
     """
     error, squared = _SquaredError.apply(value, W_dec, base, target, pattern, products)  # type: ignore[no-untyped-call]
     return error, squared
@@ -201,13 +201,15 @@ class _SquaredError(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         along = None
-        k = len(pattern.token) // max(1, pattern.n_tokens)
-        if on_gpu(value) and pattern.uniform:
-            b_dec = base if base.ndim == 1 else base.new_zeros(base.shape[-1])
-            error, along = fused.decode_error(
-                pattern.feature.view(-1, k), value.view(-1, k), W_dec, b_dec,
-                target if base.ndim == 1 else target - base, dtype=products,
-            )  # fmt: skip
+        if on_gpu(value) and value.dtype == torch.float32:
+            b_dec, goal = (base, target) if base.ndim == 1 else (base.new_zeros(base.shape[-1]), target - base)
+            if pattern.uniform:
+                feature, acts = pattern.feature.view(pattern.n_tokens, -1), value.view(pattern.n_tokens, -1)
+                error, along = fused.decode_error(feature, acts, W_dec, b_dec, goal, dtype=products)
+            else:
+                error, along = fused.decode_error_of_pairs(
+                    pattern.by_token, pattern.feature, value, W_dec, b_dec, goal, dtype=products
+                )
         else:
             error = (target - base).sub_(bag_sum(W_dec, pattern.feature, pattern.by_token, value))
         ctx.save_for_backward(value, W_dec, error, along)
