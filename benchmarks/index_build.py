@@ -82,8 +82,8 @@ def stored(args: argparse.Namespace, model: sk.LanguageModel) -> None:
         cache = sk.open_activations(Path(folder) / "acts", verify=False)
         if args.activation == "batchtopk":
             set_threshold(sae, cache.x(slice(2048)))
-        spent, memory = Phases(), Memory()
-        with memory:
+        spent = Phases()
+        with Memory() as memory:
             start = time.perf_counter()
             index = sk.build_index(model, sae, cache, out=out, progress=False)
             total = time.perf_counter() - start
@@ -98,13 +98,16 @@ def stored(args: argparse.Namespace, model: sk.LanguageModel) -> None:
     print(f"  {'in all':<42}{total:8.2f} s")
     print(f"  {'(writing parts, in its own thread)':<42}{spent.aside['writing parts']:8.2f} s")
     print(f"{cache.n_tokens / total:,.0f} tokens/s, {index.n_firings / total:,.0f} firings/s")
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     print(f"peak memory {memory.peak:.2f} GB, of it {memory.own:.2f} GB not mapped files; {size:.2f} GB on disk")
+    print(f"the whole process, with making the activations: {process:.2f} GB")
     record = {
         "benchmark": "index_build_stored", "d_sae": args.d_sae, "k": args.k, "activation": args.activation,
         "dtype": args.dtype, "n_tokens": cache.n_tokens, "n_firings": index.n_firings, "total_s": round(total, 2),
         "phases_s": {phase: round(seconds, 2) for phase, seconds in phases.items()},
         "tokens_per_s": round(cache.n_tokens / total), "firings_per_s": round(index.n_firings / total),
-        "peak_gb": round(memory.peak, 2), "peak_own_gb": round(memory.own, 2), "disk_gb": round(size, 2),
+        "peak_gb": round(memory.peak, 2), "peak_own_gb": round(memory.own, 2),
+        "process_peak_gb": round(process, 2), "disk_gb": round(size, 2),
         "threads": torch.get_num_threads(),
     }  # fmt: skip
     print(json.dumps(record))
@@ -200,25 +203,25 @@ class Phases:
 
 
 class Memory:
-    """The most memory the process holds in a block, in GB: all of it, and what of it is not mapped from a file."""
+    """The most memory the process holds in a block, in GB, looked at every 20 ms: all of it, with the pages of the
+    stored activations that it has read, and what of it is not mapped from a file. Linux."""
 
-    peak = own = 0.0
-
-    def __enter__(self) -> None:
+    def __enter__(self) -> Memory:
+        self.peak = self.own = 0.0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
+        return self
 
     def __exit__(self, *error: object) -> None:
         self._done.set()
         self._thread.join()
-        self.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
     def _watch(self) -> None:
-        status = Path("/proc/self/status")
-        while status.exists() and not self._done.wait(0.05):
-            line = next(line for line in status.read_text().splitlines() if line.startswith("RssAnon"))
-            self.own = max(self.own, int(line.split()[1]) * 1024 / 1e9)
+        while not self._done.wait(0.02):
+            held = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            self.peak = max(self.peak, int(held["VmRSS"].split()[0]) * 1024 / 1e9)
+            self.own = max(self.own, int(held["RssAnon"].split()[0]) * 1024 / 1e9)
 
 
 # ---- beyond the forward pass --------------------------------------------------------------------------------------

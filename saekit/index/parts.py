@@ -23,6 +23,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..activations import ActivationCache, kept_activations
+from ..activations.ahead import one_ahead
 from ..corpus import Corpus, Windows, iter_windows
 from ..errors import DataError, FileError, MismatchError
 from ..files import read_json, write_json
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from ..sae import SAE, TokenRule
 
 CHUNK_WINDOWS = 256
-READ_TOKENS = 8192  # of a cache, at a time
+READ_TOKENS = 4096  # of a cache, at a time: what comes of encoding them stays in the processor's cache
 PLAN = "plan.json"
 
 
@@ -101,10 +102,10 @@ class Encoder(NamedTuple):
         offset = first_window * windows.length
         edges = torch.tensor([offset, offset + len(windows) * windows.length])
         begin, end = (int(row) for row in torch.searchsorted(cache.position, edges))
+        spans = [slice(start, min(start + READ_TOKENS, end)) for start in range(begin, end, READ_TOKENS)]
         found, n_tokens, shown = [], windows.n_tokens, 0
-        for start in range(begin, end, READ_TOKENS):
-            rows = slice(start, min(start + READ_TOKENS, end))
-            found.append(self._encode(cache.position[rows] - offset, cache.x(rows)))
+        for rows, x in zip(spans, one_ahead(map(cache.x, spans), thread=True), strict=True):
+            found.append(self._encode(cache.position[rows] - offset, x))
             if bar is not None:  # those that the rule leaves out are spread over the rest
                 bar.update(n_tokens * (rows.stop - begin) // (end - begin) - shown)
                 shown = n_tokens * (rows.stop - begin) // (end - begin)
