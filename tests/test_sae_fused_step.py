@@ -35,4 +35,4 @@ def test_three_steps_through_the_kernels_are_three_steps(activation, monkeypatch
     assert [m.loss for m in plain] == pytest.approx([m.loss for m in fused], rel=5e-4)
     assert fused[-1].aux_loss > 0
     for name in sae.weight_names:
-        torch.testing.assert_close(getattr(sae, name), getattr(other, name), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(getattr(sae, name), getattr(other, name), rtol=0, atol=0.02)
