@@ -212,7 +212,7 @@ def main() -> None:
     torch.set_num_threads(case["threads"])
     train = {f.__name__: f for f in (saekit, saelens, dictionary_learning, sparsify)}[case["library"]]
     orders = Orders(case, say)
-    tiny = {**case, "d_sae": 256, "k": 8, "batch": 64}
+    tiny = {**case, "d_sae": 2048, "k": 8, "batch": 128}
     with contextlib.suppress(Enough):
         train(tiny, few(tiny))
     version = importlib.metadata.version(PACKAGES[case["library"]])

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-ELEMENTS = 2**21  # bounds at a time: they stay in the cache
+ELEMENTS = 2**20  # bounds at a time: they stay in the cache
 N_SIGMA = 8.3  # exp(-8.3^2 / 2) = 1.1e-15
 MARGIN = N_SIGMA / 12**0.5
 LARGEST = 126  # of a quantised number before its dither
