@@ -29,6 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 ELEMENTS = 2**20  # bounds at a time: they stay in the cache
+PRODUCT_ROWS = 512  # tokens to an integer product: each reads all weights
 N_SIGMA = 8.3  # exp(-8.3^2 / 2) = 1.1e-15
 MARGIN = N_SIGMA / 12**0.5
 LARGEST = 126  # of a quantised number before its dither
@@ -100,20 +101,23 @@ class Screen:
         if above is not None:
             b = b.clone()
             b[: self.d_sae] -= above
-        n_rows = max(32, ELEMENTS // self.width)
-        total = torch.empty(n_rows, self.width, dtype=torch.int32)
+        n_rows = min(PRODUCT_ROWS, max(128, ELEMENTS // self.width))
+        n_product = min(PRODUCT_ROWS, -(-len(z) // n_rows) * n_rows)
+        total = torch.empty(n_product, self.width, dtype=torch.int32)
         bound = torch.empty(n_rows, self.width)
-        for start in range(0, len(z), n_rows):
-            u = z[start : start + n_rows] / self._c
+        for first in range(0, len(z), n_product):
+            u = z[first : first + n_product] / self._c
             s = _step(u)
             length = u.norm(dim=1).div_(s)
             a = u.div_(s[:, None]).add_(self._p).round_()
             correction = length.mul_(MARGIN).sub_(a @ self._q).add_(self._p_q + ROUNDING)
             a = torch.cat([a.to(torch.int8), self._digits(correction, of_features=False)], dim=1)
-            n = len(a)
-            torch._int_mm(a, self._g.T, out=total[:n])
-            bound[:n].copy_(total[:n]).mul_(s[:, None])
-            yield slice(start, start + n), torch.addcmul(b, bound[:n], self._r, out=bound[:n])
+            torch._int_mm(a, self._g.T, out=total[: len(a)])
+            for start in range(0, len(a), n_rows):
+                part = slice(start, min(start + n_rows, len(a)))
+                here = bound[: part.stop - start].copy_(total[part]).mul_(s[part, None])
+                rows = slice(first + start, first + part.stop)
+                yield rows, torch.addcmul(b, here, self._r, out=here)
 
 
 def _step(matrix: Float[Tensor, "m d_in"]) -> Float[Tensor, " m"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,6 +21,7 @@ from .screen import Screen
 
 BLOCK_ELEMENTS = 2**24  # of a block of pre-activations
 GPU_ELEMENTS = 2**30
+TOKENS = 4096  # whose candidates are held at once
 SAMPLE_TOKENS = 64  # from which the cut of a batch is guessed
 MOST_CANDIDATES = 0.02  # share of pairs above which the float32 product is faster
 Chosen = tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]  # token, feature, value
@@ -62,7 +64,7 @@ class Encoder:
         """Whether bounds come first: on CPUs that have the integer product, where the matrix is large enough."""
         wide = len(self.rows) >= 2048 and len(z) >= 128 and n_kept <= min(384, len(self.rows) // 32)
         usual = wide and not kernels.on_gpu(z) and z.dtype == torch.float32 and screen.supported()
-        return usual and bool(torch.isfinite(z.square().sum()))
+        return usual and bool(torch.isfinite(z.norm()))
 
 
 @torch.no_grad()
@@ -79,10 +81,17 @@ def largest_of_tokens(
         return torch.cat([f for _, f in parts]), torch.cat([v for v, _ in parts])
     if not encoder.screened(z, 3 * k):
         return _exact(encoder, z, k)
+    quantised = Screen(encoder.rows, encoder.b_enc, z)
+    found = [_largest_by_bounds(encoder, quantised, part, k) for part in torch.split(z, TOKENS)]
+    return torch.cat([feature for feature, _ in found]), torch.cat([value for _, value in found])
+
+
+def _largest_by_bounds(encoder: Encoder, quantised: Screen, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
     cuts, tokens, features = [], [], []
-    for rows, bound in Screen(encoder.rows, encoder.b_enc, z).bounds(z):
+    for rows, bound in quantised.bounds(z):
         # 512 maxima of a token's bounds: at least 3 k bounds reach the 3 k-th of them, and hardly more
-        cut = bound.view(len(bound), -1, 512).amax(1).topk(3 * k, dim=1, sorted=False).values.amin(1)
+        maxima = bound.view(len(bound), -1, 512).amax(1).numpy()
+        cut = torch.from_numpy(np.partition(maxima, 512 - 3 * k, axis=1)[:, 512 - 3 * k])
         token, feature = _reaching(bound, cut[:, None])
         cuts.append(cut)
         tokens.append(token + rows.start)
@@ -174,13 +183,11 @@ def _ascending(feature: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
 def _largest_of_list(token: Tensor, feature: Tensor, value: Tensor, n: int, k: int) -> tuple[Tensor, Tensor]:
     """Features, ascending, and values of the k largest of each token, of a list with at least k of each."""
     counts = torch.bincount(token, minlength=n)
-    place = torch.arange(len(token)) - (counts.cumsum(0) - counts)[token]
+    first = counts.cumsum(0) - counts
     table = value.new_full((n, int(counts.max())), -torch.inf)
-    table[token, place] = value
-    names = torch.zeros(table.shape, dtype=feature.dtype)
-    names[token, place] = feature
+    table[token, torch.arange(len(token)) - first[token]] = value
     value, place = table.topk(k, dim=1, sorted=False)
-    return _ascending(names.gather(1, place), value)
+    return _ascending(feature[first[:, None] + place], value)
 
 
 def _reaching(bound: Float[Tensor, "n width"], cut: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -109,8 +109,8 @@ class Trainer:
         goal = x if target is None else self._normalisation.apply_to_output(target)
         out = self._sae.training_forward(x, goal)
         error = out.error.detach()
-        squared = error.square().sum()
-        variance = (goal - goal.mean(0)).square().sum()
+        squared = error.square().sum(0)
+        variance = goal.var(0, correction=0).sum() * len(x)
         coefficient = self._sparsity.at(self.n_steps_done)
         share = 1.0 / variance.clamp(min=torch.finfo(x.dtype).tiny)
         unit = share if out.penalty is None else 1.0 / len(x)  # of one squared error in the loss
@@ -135,9 +135,9 @@ class Trainer:
         self._after(out, x, finite)
         self._figures = {
             "loss": loss.detach(), "lr": lr, "grad_norm": grad_norm, "l0": out.counts.sum() / len(x),
-            "squared": squared, "variance": variance, "aux_loss": 0.0 if aux is None else aux.detach(),
+            "squared": squared.sum(), "variance": variance, "aux_loss": 0.0 if aux is None else aux.detach(),
             "penalty": 0.0 if out.penalty is None else out.penalty.detach(), "coefficient": coefficient,
-            "mse": (error / self._normalisation.of_output[1]).square().sum() / len(error),
+            "mse": (squared / self._normalisation.of_output[1].square()).sum() / len(x),
         }  # fmt: skip
 
     def metrics(self) -> StepMetrics:
