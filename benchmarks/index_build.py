@@ -203,7 +203,7 @@ class Phases:
 
 
 class Memory:
-    """The most memory the process holds in a block, in GB, looked at every 20 ms: all of it, with the pages of the
+    """The most memory the process holds in a block, in GB, looked at four times a second: all of it, with the pages of the
     stored activations that it has read, and what of it is not mapped from a file. Linux."""
 
     def __enter__(self) -> Memory:
@@ -218,7 +218,7 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(0.02):
+        while not self._done.wait(0.25):
             held = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
             self.peak = max(self.peak, int(held["VmRSS"].split()[0]) * 1024 / 1e9)
             self.own = max(self.own, int(held["RssAnon"].split()[0]) * 1024 / 1e9)

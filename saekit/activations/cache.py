@@ -47,7 +47,8 @@ class ActivationCache(Columns):
         self.digest: str = hashlib.sha256("".join(s["sha256"] for s in manifest["shards"]).encode()).hexdigest()[:16]
         """16 hexadecimal digits of all that is stored."""
         self.windows = Windows.load(path)
-        self._shards = [read_shard(path / s["file"]) for s in manifest["shards"]]
+        self._files = [path / s["file"] for s in manifest["shards"]]
+        self._shards = [read_shard(file) for file in self._files]
         self._starts = [0]
         for x, _ in self._shards:
             self._starts.append(self._starts[-1] + len(x))
@@ -93,6 +94,20 @@ class ActivationCache(Columns):
             if a < b:
                 out[order[a:b]] = x[rows[order[a:b]] - first].float()
         return out
+
+    def release(self) -> None:
+        """Lets go of the memory in which what was read of the files is kept; they are read again when they are needed.
+
+        A build that reads a cache once from end to end calls it on its way, so that memory does not grow with the
+        cache. Parts and columns of a cache share its files.
+
+        >>> cache = sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
+        >>> before = cache.x([0, 1])
+        >>> cache.release()
+        >>> bool((cache.x([0, 1]) == before).all())
+        True
+        """
+        self._shards[:] = [read_shard(file) for file in self._files]
 
     def chunks(self, n_tokens: int = 8192) -> Iterator[tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]]:
         """(position, x) of all kept tokens in the text's order, `n_tokens` at a time.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..sae import SAE, TokenRule
 
 CHUNK_WINDOWS = 256
-READ_TOKENS = 4096  # of a cache, at a time: what comes of encoding them stays in the processor's cache
+READ_TOKENS = 16_384  # of a cache, at a time
 PLAN = "plan.json"
 
 
@@ -138,6 +138,7 @@ def encode_all(source: Source, encoder: Encoder, folder: Path, bar: Any) -> tupl
             else:
                 if isinstance(source.data, ActivationCache):
                     found = encoder.read(source.data, first, chunk, bar)
+                    source.data.release()
                 else:
                     found = encoder.run(chunk, bar)
                 if written is not None:

@@ -11,10 +11,11 @@ With u = z / c and v = w * c (c evens out the dimensions), a step s per token an
     a = round(u / s + p)     g = round(v / r + q)     u . v  ~  s r (a - p) . (g - q)
 
 A rounding error is then uniform in half a step either way whatever the data (subtractive dither, Schuchman 1964) and
-independent between dimensions, so the error of the product, e . v^ + u . f, is sub-Gaussian with variances
-s^2 ||v^||^2 / 12 and r^2 ||u||^2 / 12. N_SIGMA standard deviations of each are added, which makes the chance that a
-pair exceeds its bound less than 1.2e-15. Corrections and margins of a feature and of a token are whole multiples of
-s r and ride along as extra columns of the integer product.
+independent between dimensions, so the error of the product, e . v^ + u . f, is sub-Gaussian with the variance
+s^2 r^2 (F^2 + T^2) / 12, where F = ||v^|| / r and T = ||u|| / s. N_SIGMA standard deviations are added, which makes the
+chance that a pair exceeds its bound less than 1.2e-15. Corrections and margins of a feature and of a token are whole
+multiples of s r and ride along as extra columns of the integer product; for that, the root of F^2 + T^2 is replaced by
+its tangent (F^2 + T^2) / 2m + m / 2, which is never less, and equal at the usual m.
 
 Knows nothing of rules. Needs a CPU with 8-bit dot products (VNNI): elsewhere the integer product is slow or saturates.
 """
@@ -33,6 +34,7 @@ PRODUCT_ROWS = 512  # tokens to an integer product: each reads all weights
 N_SIGMA = 8.3  # exp(-8.3^2 / 2) = 1.1e-15
 MARGIN = N_SIGMA / 12**0.5
 LARGEST = 126  # of a quantised number before its dither
+SAMPLE = 512  # tokens and features from which the usual m is taken
 ROUNDING = 4  # steps of s r: the corrections' own rounding, twice over
 
 
@@ -56,7 +58,11 @@ class Screen:
         rms = z.square().mean(0).sqrt_()
         self._c = (rms.clamp_(min=1e-3 * float(rms.max()) + torch.finfo(rms.dtype).tiny)).sqrt_()
         self._q, self._norm_q, self._p_q = q, float(q.norm()), float(self._p @ q)
-        self._n_digits = int(LARGEST * d_in**0.5 * (MARGIN + 1.0)) // 127**2 + 2  # columns that hold a correction
+        some_z, some_rows = z[:: -(-len(z) // SAMPLE)] / self._c, rows[:: -(-self.d_sae // SAMPLE)] * self._c
+        lengths = [float((m.norm(dim=1) / _step(m)).square().mean()) for m in (some_z, some_rows)]
+        self._usual = max(1.0, sum(lengths) ** 0.5)
+        most = LARGEST**2 * d_in * MARGIN / 2 / self._usual + MARGIN * self._usual / 2 + LARGEST * d_in**0.5
+        self._n_digits = int(most) // 127**2 + 2  # columns that hold a correction
         self._g = torch.zeros(self.width, d_in + 2 * self._n_digits, dtype=torch.int8)
         self._r = torch.ones(self.width)
         self._b = torch.full((self.width,), -torch.inf)
@@ -68,7 +74,7 @@ class Screen:
         v = rows * self._c
         r = _step(v)
         g = v.div_(r[:, None]).add_(self._q).round_()
-        correction = g.norm(dim=1).add_(self._norm_q).mul_(MARGIN).sub_(g @ self._p)
+        correction = g.norm(dim=1).add_(self._norm_q).square_().mul_(MARGIN / 2 / self._usual).sub_(g @ self._p)
         if not torch.isfinite(r.sum()):  # features that are not finite: let whoever computes them find out
             bad = ~torch.isfinite(r)
             r, g = r.masked_fill(bad, 1.0), g.masked_fill(bad[:, None], 0.0)
@@ -110,7 +116,8 @@ class Screen:
             s = _step(u)
             length = u.norm(dim=1).div_(s)
             a = u.div_(s[:, None]).add_(self._p).round_()
-            correction = length.mul_(MARGIN).sub_(a @ self._q).add_(self._p_q + ROUNDING)
+            margin = length.square_().div_(2 * self._usual).add_(self._usual / 2).mul_(MARGIN)
+            correction = margin.sub_(a @ self._q).add_(self._p_q + ROUNDING)
             a = torch.cat([a.to(torch.int8), self._digits(correction, of_features=False)], dim=1)
             torch._int_mm(a, self._g.T, out=total[: len(a)])
             for start in range(0, len(a), n_rows):

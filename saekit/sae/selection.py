@@ -79,7 +79,7 @@ def largest_of_tokens(
             for part in torch.split(z, max(1, GPU_ELEMENTS // len(encoder.rows)))
         ]
         return torch.cat([f for _, f in parts]), torch.cat([v for v, _ in parts])
-    if not encoder.screened(z, 3 * k):
+    if not encoder.screened(z, 2 * k):
         return _exact(encoder, z, k)
     quantised = Screen(encoder.rows, encoder.b_enc, z)
     found = [_largest_by_bounds(encoder, quantised, part, k) for part in torch.split(z, TOKENS)]
@@ -89,9 +89,9 @@ def largest_of_tokens(
 def _largest_by_bounds(encoder: Encoder, quantised: Screen, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
     cuts, tokens, features = [], [], []
     for rows, bound in quantised.bounds(z):
-        # 512 maxima of a token's bounds: at least 3 k bounds reach the 3 k-th of them, and hardly more
+        # 512 maxima of a token's bounds: at least 2 k bounds reach the 2 k-th of them, and hardly more
         maxima = bound.view(len(bound), -1, 512).amax(1).numpy()
-        cut = torch.from_numpy(np.partition(maxima, 512 - 3 * k, axis=1)[:, 512 - 3 * k])
+        cut = torch.from_numpy(np.partition(maxima, 512 - 2 * k, axis=1)[:, 512 - 2 * k])
         token, feature = _reaching(bound, cut[:, None])
         cuts.append(cut)
         tokens.append(token + rows.start)
