@@ -203,8 +203,8 @@ class Phases:
 
 
 class Memory:
-    """The most memory the process holds in a block, in GB, looked at four times a second: all of it, with the pages of the
-    stored activations that it has read, and what of it is not mapped from a file. Linux."""
+    """The most memory the process holds in a block, in GB, looked at four times a second: all of it, with the pages of
+    the stored activations that it has read, and what of it is not mapped from a file. Linux."""
 
     def __enter__(self) -> Memory:
         self.peak = self.own = 0.0
