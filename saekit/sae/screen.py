@@ -110,7 +110,6 @@ class Screen:
         n_rows = min(PRODUCT_ROWS, max(128, ELEMENTS // self.width))
         n_product = min(PRODUCT_ROWS, -(-len(z) // n_rows) * n_rows)
         total = torch.empty(n_product, self.width, dtype=torch.int32)
-        bound = torch.empty(n_rows, self.width)
         for first in range(0, len(z), n_product):
             u = z[first : first + n_product] / self._c
             s = _step(u)
@@ -122,7 +121,7 @@ class Screen:
             torch._int_mm(a, self._g.T, out=total[: len(a)])
             for start in range(0, len(a), n_rows):
                 part = slice(start, min(start + n_rows, len(a)))
-                here = bound[: part.stop - start].copy_(total[part]).mul_(s[part, None])
+                here = total[part].view(torch.float32).copy_(total[part]).mul_(s[part, None])  # in the same memory
                 rows = slice(first + start, first + part.stop)
                 yield rows, torch.addcmul(b, here, self._r, out=here)
 
