@@ -111,6 +111,38 @@ def test_what_is_not_finite_is_not_lost(where, bounded):
     assert bool(value.isnan().any(1).all()) == (where != "token")
 
 
+@pytest.mark.parametrize("n_on", [2, 2000])
+def test_features_of_bias_minus_infinity_are_chosen_last(n_on, bounded):
+    x, encoder = data("normal")
+    encoder.b_enc[n_on:] = -torch.inf
+    feature, value = largest_of_tokens(encoder, x, 5)
+    assert bool((feature[value > -torch.inf] < n_on).all())
+    assert int((value > -torch.inf).sum(1).min()) == min(5, n_on)
+
+
+@pytest.mark.usefixtures("products")
+@pytest.mark.parametrize("kind", ["normal", "one direction", "dither p", "dither q"])
+def test_a_bound_is_what_its_equation_says(kind):
+    """In double precision; data along a dither have corrections as large as they come, which need all their columns."""
+    g = torch.Generator().manual_seed(0)
+    p, q = torch.rand(2, 600, generator=g) - 0.5
+    x, encoder = data(kind, n=150, d_in=600)
+    rows, z = encoder.rows, encoder.centred(x)
+    if kind.startswith("dither"):
+        sign = {"dither p": p, "dither q": q}[kind].sign()
+        rows, z = torch.cat([sign, -sign]).view(2, 600).repeat(1150, 1), sign * (1 + torch.rand(150, 1, generator=g))
+    quantised = Screen(rows, encoder.b_enc, z)
+    bound = torch.cat([b.clone() for _, b in quantised.bounds(z)])[:, :2300].double()
+    u, v = z / quantised._c, rows * quantised._c
+    s, r = u.abs().amax(1, keepdim=True) / screen.LARGEST, v.abs().amax(1, keepdim=True) / screen.LARGEST
+    a, c = (u / s + p).round().double() - p, (v / r + q).round().double() - q
+    squares = (c.norm(dim=1) ** 2 + ((u / s).double().norm(dim=1, keepdim=True)) ** 2) / 2
+    want = s * r.T * (a @ c.T + screen.MARGIN * (squares / quantised._usual + quantised._usual / 2)) + encoder.b_enc
+    steps = (bound - want) / (s * r.T)
+    assert float(steps.min()) > -1
+    assert float((steps / (screen.MARGIN * squares / quantised._usual)).max()) < 0.03  # its roundings are upwards
+
+
 @pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_pre_activation_exceeds_its_bound(kind):

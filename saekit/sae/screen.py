@@ -10,12 +10,13 @@ With u = z / c and v = w * c (c evens out the dimensions), a step s per token an
 
     a = round(u / s + p)     g = round(v / r + q)     u . v  ~  s r (a - p) . (g - q)
 
-A rounding error is then uniform in half a step either way whatever the data (subtractive dither, Schuchman 1964) and
+A rounding error is then uniform in half a step either way, whatever the data (subtractive dither, Schuchman 1964), and
 independent between dimensions, so the error of the product, e . v^ + u . f, is sub-Gaussian with the variance
 s^2 r^2 (F^2 + T^2) / 12, where F = ||v^|| / r and T = ||u|| / s. N_SIGMA standard deviations are added, which makes the
-chance that a pair exceeds its bound less than 1.2e-15. Corrections and margins of a feature and of a token are whole
-multiples of s r and ride along as extra columns of the integer product; for that, the root of F^2 + T^2 is replaced by
-its tangent (F^2 + T^2) / 2m + m / 2, which is never less, and equal at the usual m.
+chance that a pair exceeds its bound less than 1.2e-15, for data that were not made with these dithers in mind.
+Corrections and margins of a feature and of a token are whole multiples of s r and ride along as extra columns of the
+integer product; for that, the root of F^2 + T^2 is replaced by its tangent (F^2 + T^2) / 2m + m / 2, which is never
+less, and equal at the usual m.
 
 Knows nothing of rules. Needs a CPU with 8-bit dot products (VNNI): elsewhere the integer product is slow or saturates.
 """
@@ -61,8 +62,10 @@ class Screen:
         some_z, some_rows = z[:: -(-len(z) // SAMPLE)] / self._c, rows[:: -(-self.d_sae // SAMPLE)] * self._c
         lengths = [float((m.norm(dim=1) / _step(m)).square().mean()) for m in (some_z, some_rows)]
         self._usual = max(1.0, sum(lengths) ** 0.5)
-        most = LARGEST**2 * d_in * MARGIN / 2 / self._usual + MARGIN * self._usual / 2 + LARGEST * d_in**0.5
+        longest = (LARGEST + 2) * d_in**0.5  # a row of quantised numbers, whatever the data
+        most = MARGIN / 2 * (longest**2 / self._usual + self._usual) + longest * float(self._p.norm() + q.norm())
         self._n_digits = int(most) // 127**2 + 2  # columns that hold a correction
+        self._rounding = ROUNDING + longest**2 / 2**23  # the last is float32's
         self._g = torch.zeros(self.width, d_in + 2 * self._n_digits, dtype=torch.int8)
         self._r = torch.ones(self.width)
         self._b = torch.full((self.width,), -torch.inf)
@@ -116,7 +119,7 @@ class Screen:
             length = u.norm(dim=1).div_(s)
             a = u.div_(s[:, None]).add_(self._p).round_()
             margin = length.square_().div_(2 * self._usual).add_(self._usual / 2).mul_(MARGIN)
-            correction = margin.sub_(a @ self._q).add_(self._p_q + ROUNDING)
+            correction = margin.sub_(a @ self._q).add_(self._p_q + self._rounding)
             a = torch.cat([a.to(torch.int8), self._digits(correction, of_features=False)], dim=1)
             torch._int_mm(a, self._g.T, out=total[: len(a)])
             for start in range(0, len(a), n_rows):

@@ -92,12 +92,16 @@ def _largest_by_bounds(encoder: Encoder, quantised: Screen, z: Tensor, k: int) -
         # 512 maxima of a token's bounds: at least 2 k bounds reach the 2 k-th of them, and hardly more
         maxima = bound.view(len(bound), -1, 512).amax(1).numpy()
         cut = torch.from_numpy(np.partition(maxima, 512 - 2 * k, axis=1)[:, 512 - 2 * k])
+        cut.clamp_(min=torch.finfo(cut.dtype).min)  # features of bias -inf are none
         token, feature = _reaching(bound, cut[:, None])
         cuts.append(cut)
         tokens.append(token + rows.start)
         features.append(feature)
     token, feature = torch.cat(tokens), torch.cat(features)
-    feature, value = _largest_of_list(token, feature, encoder.at(z, token, feature), len(z), k)
+    counts = torch.bincount(token, minlength=len(z))
+    if int(counts.min()) < k:
+        return _exact(encoder, z, k)
+    feature, value = _largest_of_list(token, feature, encoder.at(z, token, feature), counts, k)
     unsure = (torch.cat(cuts) > value.amin(1)).nonzero().squeeze(1)  # one below the cut might be larger
     if len(unsure):
         feature[unsure], value[unsure] = _exact(encoder, z[unsure], k)
@@ -180,11 +184,10 @@ def _ascending(feature: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     return feature, value.gather(1, order)
 
 
-def _largest_of_list(token: Tensor, feature: Tensor, value: Tensor, n: int, k: int) -> tuple[Tensor, Tensor]:
-    """Features, ascending, and values of the k largest of each token, of a list with at least k of each."""
-    counts = torch.bincount(token, minlength=n)
+def _largest_of_list(token: Tensor, feature: Tensor, value: Tensor, counts: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Features, ascending, and values of the k largest of each token, of a list with `counts`, at least k, of each."""
     first = counts.cumsum(0) - counts
-    table = value.new_full((n, int(counts.max())), -torch.inf)
+    table = value.new_full((len(counts), int(counts.max())), -torch.inf)
     table[token, torch.arange(len(token)) - first[token]] = value
     value, place = table.topk(k, dim=1, sorted=False)
     return _ascending(feature[first[:, None] + place], value)
