@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import resource
 import statistics
 import tempfile
@@ -79,6 +80,7 @@ def stored(args: argparse.Namespace, model: sk.LanguageModel) -> None:
         out = Path(folder) / "index"
         windows = make_windows(args.stored_tokens, model)
         make_cache(Path(folder) / "acts", windows, sae, model, args.dtype, generator)
+        os.sync()  # what was just written must not be on its way to the disk while the build is timed
         cache = sk.open_activations(Path(folder) / "acts", verify=False)
         if args.activation == "batchtopk":
             set_threshold(sae, cache.x(slice(2048)))
