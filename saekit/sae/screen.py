@@ -35,7 +35,7 @@ PRODUCT_ROWS = 512  # tokens to an integer product: each reads all weights
 N_SIGMA = 8.3  # exp(-8.3^2 / 2) = 1.1e-15
 MARGIN = N_SIGMA / 12**0.5
 LARGEST = 126  # of a quantised number before its dither
-SAMPLE = 512  # tokens and features from which the usual m is taken
+SAMPLE = 512  # tokens and features from which c and the usual m are taken
 ROUNDING = 4  # steps of s r: the corrections' own rounding, twice over
 
 
@@ -56,10 +56,11 @@ class Screen:
         self.width = -(-self.d_sae // 512) * 512
         generator = torch.Generator().manual_seed(0)
         self._p, q = torch.rand(2, d_in, generator=generator).sub_(0.5)
-        rms = z.square().mean(0).sqrt_()
+        some_z = z[:: -(-len(z) // SAMPLE)]
+        rms = some_z.square().mean(0).sqrt_()
         self._c = (rms.clamp_(min=1e-3 * float(rms.max()) + torch.finfo(rms.dtype).tiny)).sqrt_()
         self._q, self._norm_q, self._p_q = q, float(q.norm()), float(self._p @ q)
-        some_z, some_rows = z[:: -(-len(z) // SAMPLE)] / self._c, rows[:: -(-self.d_sae // SAMPLE)] * self._c
+        some_z, some_rows = some_z / self._c, rows[:: -(-self.d_sae // SAMPLE)] * self._c
         lengths = [float((m.norm(dim=1) / _step(m)).square().mean()) for m in (some_z, some_rows)]
         self._usual = max(1.0, sum(lengths) ** 0.5)
         longest = (LARGEST + 2) * d_in**0.5  # a row of quantised numbers, whatever the data
