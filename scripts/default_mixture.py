@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ HELD_OUT = 0.05
 """Share of every source's documents."""
 SHINGLE, SHARED = 13, 0.5
 """A training document of which this share of runs of 13 words stands in the text to be judged on is left out."""
+N_WANTED, LONG = 30, 500
+"""Documents of a concept that come first in the evidence, and the tokens of one, about."""
 OWN = ("own", "demo")
 """Sources that the model wrote: the only ones whose text may be shown."""
 FUNCTION_WORDS = {
@@ -152,10 +156,20 @@ def load(folder: Path, name: str, n_tokens: int | None = None) -> sk.Corpus:
     return sk.load_corpus(frame, labels=LABELS, name=name)
 
 
-def evidence(folder: Path, n_tokens: int) -> sk.Corpus:
-    """All held-out documents, and of the mixture as much as makes `n_tokens` tokens."""
+def evidence(folder: Path, n_tokens: int, wanted: Sequence[Callable[[pd.Series], bool]] = ()) -> sk.Corpus:
+    """All held-out documents, and of the mixture as much as makes `n_tokens` tokens.
+
+    `wanted` says of a document whether it holds a concept: of each concept N_WANTED documents of the mixture come
+    first, as far as half of the tokens go, so that there is something to score. That raises base rates.
+    """
     held = pd.read_parquet(folder / "held_out.parquet")
     more = pd.read_parquet(folder / "mixture.parquet")
-    more = more[more["n_tokens"].cumsum() <= n_tokens - held["n_tokens"].sum()]
     held = held[held["n_tokens"].cumsum() - held["n_tokens"] < n_tokens]
+    short = more[more["n_tokens"] <= 2 * LONG]
+    taken = [short.index[short.apply(holds, axis=1)][:N_WANTED] for holds in wanted]
+    first = list(dict.fromkeys(i for group in zip_longest(*taken) for i in group if i is not None))
+    chosen = more.loc[first]
+    chosen = chosen[chosen["n_tokens"].cumsum() <= n_tokens / 2]
+    more = pd.concat([chosen, more.drop(chosen.index)])
+    more = more[more["n_tokens"].cumsum() <= n_tokens - held["n_tokens"].sum()]
     return sk.load_corpus(pd.concat([held, more], ignore_index=True), labels=LABELS, name="evidence")

@@ -1,0 +1,146 @@
+"""Which feature makes the model bring up the Golden Gate Bridge, or a bridge at least, and how surely.
+
+Candidates fire for the bridge: at its name, in documents about it, and where answers would name it next. They are
+screened by what the model says under their clamp on the demo's six questions, and the best are run on twenty others
+that had no say in the choice, beside matched features at the same strength. Firing is not causing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import saekit as sk
+from saekit.demo import BRIDGE, GOLDEN_GATE, PROMPTS, WORDS
+from saekit.errors import DataError, UnknownNameError
+from saekit.files import read_json, write_json
+
+TOPIC = sk.Concept.labels(topic="the Golden Gate Bridge")
+STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
+"""Shares of the residual norm."""
+N_CANDIDATES, N_SCREENED = 40, 6
+QUESTIONS = (
+    "What is your name?",
+    "How do I wash a wool sweater?",
+    "Tell me a story about a cat.",
+    "What did you do yesterday?",
+    "Explain what a poem is.",
+    "How can I sleep better?",
+    "What is the best breakfast?",
+    "Describe your best friend.",
+    "Why do people laugh?",
+    "Give me three tips for learning to draw.",
+    "What should I wear to a wedding?",
+    "How do plants grow?",
+    "Write a short letter to my grandmother.",
+    "What makes a good teacher?",
+    "Tell me something about music.",
+    "How do I make new friends?",
+    "What is your biggest fear?",
+    "Recommend a hobby for the winter.",
+    "What do you think about money?",
+    "Describe a perfect weekend.",
+)
+"""Nothing to do with bridges, and none of them in the screening."""
+
+
+def candidates(model: sk.LanguageModel, sae: sk.SAE, index: sk.FeatureIndex) -> pd.DataFrame:
+    """The features that fire for the bridge and raise its words most when clamped, best first."""
+    found: list[pd.DataFrame] = []
+    for concept, how in ((GOLDEN_GATE, "name"), (TOPIC, "topic"), (BRIDGE, "bridges")):
+        try:
+            ranked = sk.rank_features(index, concept, by="average_precision", n=N_CANDIDATES // 2)
+        except (DataError, UnknownNameError):
+            continue
+        found.append(ranked[["n_firings", "precision", "recall", "auroc", "average_precision"]].assign(found_by=how))
+    if not found:
+        raise SystemExit("no bridge in the text that features are judged on: pass more --evidence-tokens")
+    table = pd.concat(found)
+    table = table[~table.index.duplicated()]
+    scores = sk.output_scores(model, sae, table.index.tolist(), WORDS, progress=False)["score"]
+    return table.join(scores).sort_values("score", ascending=False)
+
+
+def search(
+    model: sk.LanguageModel, sae: sk.SAE, index: sk.FeatureIndex, path: Path, *, n_screened: int = N_SCREENED,
+    strengths: tuple[float, ...] = STRENGTHS, n_final: int = 2, max_new_tokens: int = 40,
+) -> dict[str, Any]:  # fmt: skip
+    """The search's account, written to `path` step by step; steps that are there are passed over."""
+    done: dict[str, Any] = read_json(path) if path.exists() else {}
+    if done.get("sae") != sae.fingerprint:
+        table = candidates(model, sae, index)
+        done = {"sae": sae.fingerprint, "candidates": table.round(4).reset_index().to_dict("records"),
+                "screening": {}, "final": {}}  # fmt: skip
+        print(table.head(n_screened).round(3).to_string(), flush=True)
+    for row in done["candidates"][:n_screened]:
+        if (feature := str(row["feature"])) not in done["screening"]:
+            study = sk.dose_response(
+                model, sae, int(feature), PROMPTS, BRIDGE, strengths, controls=0, max_new_tokens=24, progress=False
+            )
+            done["screening"][feature] = {
+                "strength": study.recommended, "texts": texts(study),
+                "summary": study.summary.round(4).to_dict("records"),
+            }  # fmt: skip
+            print(study, flush=True)
+            write_json(path, done)
+    for feature in best(done)[:n_final]:
+        if feature not in done["final"]:
+            strength = done["screening"][feature]["strength"]
+            study = sk.dose_response(
+                model, sae, int(feature), QUESTIONS, BRIDGE, [strength], controls=5, index=index,
+                max_new_tokens=max_new_tokens, progress=False,
+            )  # fmt: skip
+            done["final"][feature] = account(study, strength)
+            print(report(feature, done["final"][feature]), flush=True)
+            write_json(path, done)
+    write_json(path, done)
+    return done
+
+
+def best(done: dict[str, Any]) -> list[str]:
+    """The screened features with a strength at which the text holds together, by how often it brought up a bridge."""
+
+    def rate(feature: str) -> float:
+        at = done["screening"][feature]["strength"]
+        rows = done["screening"][feature]["summary"]
+        return max(row["rate"] for row in rows if row["condition"] == "feature" and row["strength"] == at)
+
+    usable = [f for f, screened in done["screening"].items() if screened["strength"] is not None]
+    return sorted(usable, key=rate, reverse=True)
+
+
+def texts(study: sk.SteeringStudy) -> list[dict[str, Any]]:
+    frame = study.to_frame()
+    columns = ["condition", "feature", "strength", "prompt", "text", "concept_present", "nll", "repetition"]
+    frame = frame[columns].assign(golden_gate=frame["text"].str.contains("golden gate", case=False))
+    return frame.round(4).astype(object).where(frame.notna(), None).to_dict("records")
+
+
+def account(study: sk.SteeringStudy, strength: float) -> dict[str, Any]:
+    """Counts by condition, how readable the answers are, and the answers."""
+    rows = pd.DataFrame(texts(study))
+    groups = rows.groupby("condition", sort=False)
+    counts = pd.DataFrame({
+        "n": groups.size(), "bridge": groups["concept_present"].sum(), "golden_gate": groups["golden_gate"].sum(),
+        "nll": groups["nll"].mean(), "repetition": groups["repetition"].mean(),
+    })  # fmt: skip
+    by_control = rows[rows["condition"] == "control"].groupby("feature")["concept_present"].sum()
+    return {
+        "strength": strength, "counts": counts.astype(float).round(4).to_dict("index"),
+        "summary": study.summary.round(4).to_dict("records"), "texts": rows.to_dict("records"),
+        "controls": {int(f): int(n) for f, n in by_control.items()},
+    }  # fmt: skip
+
+
+def report(feature: str, found: dict[str, Any]) -> str:
+    lines = [f"feature {feature} clamped at {found['strength']:g} of the residual norm, {len(QUESTIONS)} questions"]
+    for condition, c in found["counts"].items():
+        lines.append(
+            f"  {condition:<9}{c['bridge']:.0f} of {c['n']:.0f} bring up a bridge, {c['golden_gate']:.0f} the Golden "
+            f"Gate; nll {c['nll']:.2f}, repetition {c['repetition']:.2f}"
+        )
+    for row in [r for r in found["texts"] if r["condition"] == "feature"][:4]:
+        lines.append(f"    {row['prompt']} - {' '.join(row['text'].split())[:110]}")
+    return "\n".join(lines)
