@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..sae import SAE, TokenRule
 
 CHUNK_WINDOWS = 256
-READ_TOKENS = 16_384  # of a cache, at a time
+READ_TOKENS = 12_288  # of a cache, at a time
 PLAN = "plan.json"
 
 

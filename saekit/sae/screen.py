@@ -31,7 +31,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 ELEMENTS = 2**20  # bounds at a time: they stay in the cache
-PRODUCT_ROWS = 512  # tokens to an integer product: each reads all weights
+PRODUCT_ELEMENTS = 7 * 2**20  # of an integer product, 28 MB: from 32 MB the allocator asks the system each time
+PRODUCT_ROWS = 512  # tokens to a product at most: each reads all weights
 N_SIGMA = 8.3  # exp(-8.3^2 / 2) = 1.1e-15
 MARGIN = N_SIGMA / 12**0.5
 LARGEST = 126  # of a quantised number before its dither
@@ -112,7 +113,8 @@ class Screen:
             b = b.clone()
             b[: self.d_sae] -= above
         n_rows = min(PRODUCT_ROWS, max(128, ELEMENTS // self.width))
-        n_product = min(PRODUCT_ROWS, -(-len(z) // n_rows) * n_rows)
+        n_product = max(n_rows, PRODUCT_ELEMENTS // self.width // n_rows * n_rows)
+        n_product = min(n_product, PRODUCT_ROWS, -(-len(z) // n_rows) * n_rows)
         total = torch.empty(n_product, self.width, dtype=torch.int32)
         for first in range(0, len(z), n_product):
             u = z[first : first + n_product] / self._c
