@@ -30,9 +30,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-ELEMENTS = 2**20  # bounds at a time: they stay in the cache
-PRODUCT_ELEMENTS = 7 * 2**20  # of an integer product, 28 MB: from 32 MB the allocator asks the system each time
-PRODUCT_ROWS = 512  # tokens to a product at most: each reads all weights
+GROUPS = 1024  # feature i is in group i % GROUPS: groups are looked at before their members
+ELEMENTS = 2**21  # of an integer product: its 8 MB stay in the cache while bounds are made of them and compared
+TOKENS = 1024  # quantised at once
+ROWS = (128, 512)  # tokens to a product, at least and at most: each reads all weights
 N_SIGMA = 8.3  # exp(-8.3^2 / 2) = 1.1e-15
 MARGIN = N_SIGMA / 12**0.5
 LARGEST = 126  # of a quantised number before its dither
@@ -54,7 +55,7 @@ class Screen:
         self, rows: Float[Tensor, "d_sae d_in"], b_enc: Float[Tensor, " d_sae"], z: Float[Tensor, "n d_in"]
     ) -> None:
         self.d_sae, d_in = rows.shape
-        self.width = -(-self.d_sae // 512) * 512
+        self.width = -(-self.d_sae // GROUPS) * GROUPS
         generator = torch.Generator().manual_seed(0)
         self._p, q = torch.rand(2, d_in, generator=generator).sub_(0.5)
         some_z = z[:: -(-len(z) // SAMPLE)]
@@ -112,24 +113,22 @@ class Screen:
         if above is not None:
             b = b.clone()
             b[: self.d_sae] -= above
-        n_rows = min(PRODUCT_ROWS, max(128, ELEMENTS // self.width))
-        n_product = max(n_rows, PRODUCT_ELEMENTS // self.width // n_rows * n_rows)
-        n_product = min(n_product, PRODUCT_ROWS, -(-len(z) // n_rows) * n_rows)
-        total = torch.empty(n_product, self.width, dtype=torch.int32)
-        for first in range(0, len(z), n_product):
-            u = z[first : first + n_product] / self._c
+        n_rows = min(max(ROWS[0], ELEMENTS // self.width), ROWS[1])
+        total = torch.empty(min(n_rows, len(z)), self.width, dtype=torch.int32)
+        for first in range(0, len(z), TOKENS):
+            some = z[first : first + TOKENS]
+            u = some / self._c
             s = _step(u)
             length = u.norm(dim=1).div_(s)
             a = u.div_(s[:, None]).add_(self._p).round_()
             margin = length.square_().div_(2 * self._usual).add_(self._usual / 2).mul_(MARGIN)
             correction = margin.sub_(a @ self._q).add_(self._p_q + self._rounding)
             a = torch.cat([a.to(torch.int8), self._digits(correction, of_features=False)], dim=1)
-            torch._int_mm(a, self._g.T, out=total[: len(a)])
             for start in range(0, len(a), n_rows):
                 part = slice(start, min(start + n_rows, len(a)))
-                here = total[part].view(torch.float32).copy_(total[part]).mul_(s[part, None])  # in the same memory
-                rows = slice(first + start, first + part.stop)
-                yield rows, torch.addcmul(b, here, self._r, out=here)
+                whole = torch._int_mm(a[part], self._g.T, out=total[: part.stop - start])
+                bound = whole.view(torch.float32).copy_(whole).mul_(s[part, None])  # in the same memory
+                yield slice(first + start, first + part.stop), torch.addcmul(b, bound, self._r, out=bound)
 
 
 def _step(matrix: Float[Tensor, "m d_in"]) -> Float[Tensor, " m"]:

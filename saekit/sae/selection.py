@@ -17,7 +17,7 @@ from torch import Tensor
 
 from . import fused, kernels, screen
 from .kernels import Pattern, dots
-from .screen import Screen
+from .screen import GROUPS, Screen
 
 BLOCK_ELEMENTS = 2**24  # of a block of pre-activations
 GPU_ELEMENTS = 2**30
@@ -89,11 +89,15 @@ def largest_of_tokens(
 def _largest_by_bounds(encoder: Encoder, quantised: Screen, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
     cuts, tokens, features = [], [], []
     for rows, bound in quantised.bounds(z):
-        # 512 maxima of a token's bounds: at least 2 k bounds reach the 2 k-th of them, and hardly more
-        maxima = bound.view(len(bound), -1, 512).amax(1).numpy()
+        members = bound.view(len(bound), -1, GROUPS)
+        largest = members.amax(1)
+        # of 512 maxima: at least 2 k bounds reach the 2 k-th of them, and hardly more
+        maxima = largest.view(len(bound), -1, 512).amax(1).numpy()
         cut = torch.from_numpy(np.partition(maxima, 512 - 2 * k, axis=1)[:, 512 - 2 * k])
         cut.clamp_(min=torch.finfo(cut.dtype).min)  # features of bias -inf are none
-        token, feature = _reaching(bound, cut[:, None])
+        token, group = (largest >= cut[:, None]).nonzero().unbind(1)
+        which, member = (members[token, :, group] >= cut[token, None]).nonzero().unbind(1)
+        token, feature = token[which], member * GROUPS + group[which]  # features in no order
         cuts.append(cut)
         tokens.append(token + rows.start)
         features.append(feature)
