@@ -46,8 +46,8 @@ evidence: {silent} ({silent_share:.2%}).
 ## Data
 
 {n_text:,} tokens of text, of which {n_trained:,} tokens were drawn in training ({epochs:.1f} passes).
-The model wrote `own` (at temperature 1 over several hundred topics, in its chat template and without) and `demo`; the
-rest is carried by Debian packages and Python {python}, was used for training and measuring alone, and is not part of
+The model wrote `own` (over several hundred topics, in its chat template and without) and `demo`, {own_share:.0%} of it;
+the rest is carried by Debian packages and Python {python}, was used for training and measuring alone, and is not part of
 saekit. {doubles} doubles were left out, and {near} documents that mostly stand in the text to be judged on.
 
 {sources}
@@ -89,10 +89,11 @@ Contexts are from text that the model wrote, the firing token in brackets, with 
 
 ## Known limits
 
-One layer of one small model. A third or so of the text is the model's own and most of the rest is English manuals,
+One layer of one small model. {own_share:.0%} of the text is the model's own and most of the rest is English manuals,
 fiction, dictionaries and code of a few packages; text unlike these is reconstructed less well, see "other prose". One
 seed: another gives other features. A feature that fires for a concept need not cause it. Figures of the concepts are of
-this text, where topics of the concepts are well stocked.
+this text, where their topics are well stocked, and up to {n_wanted} documents of each were put into the evidence: among
+any text they are rarer, and precision there is lower. A top interval of few firings says little.
 """
 
 
@@ -236,7 +237,7 @@ def page(card: dict[str, Any], judged: dict[str, Any]) -> str:
         "held-out tokens": shown["held_out_tokens"].map("{:,}".format),
     })  # fmt: skip
     n_evidence = card["evidence"]["n_tokens_chosen"] + card["evidence"]["n_tokens_reported"]
-    far = card["harvest"]["distance"]
+    far = [d["relative_error"] for d in card["harvest"]["distance"] if f".{d['layer']}." in card["hook_name"]]
     dead, rule = int(summary["dead_features"]), card["activation"]
     shown_config = ("n_tokens", "batch_size", "decay_share", "grad_clip", "normalise", "seed")
     dead_after = sk.TrainConfig(**config).dead_after
@@ -252,11 +253,12 @@ def page(card: dict[str, Any], judged: dict[str, Any]) -> str:
         dead_after=dead_after, dead=dead, dead_share=dead / card["d_sae"], n_evidence=n_evidence,
         silent=card["evidence"]["silent"], silent_share=card["evidence"]["silent"] / card["d_sae"], n_text=total,
         n_trained=card["n_tokens"], epochs=card["n_tokens"] / total, python=data["python"],
-        doubles=data["doubles_dropped"], near=data["near_doubles_dropped"], sources=markdown(table),
+        own_share=sources.loc[sources["source"].isin(default_mixture.OWN), "mixture_tokens"].sum() / total,
+        n_wanted=default_mixture.N_WANTED, doubles=data["doubles_dropped"], near=data["near_doubles_dropped"], sources=markdown(table),
         packages=", ".join(f"{name} {version}" for name, version in data["packages"].items()),
         token_rule=sk.TokenRule.from_dict(card["token_rule"]).describe().removeprefix("tokens excluded: "),
         products=card["harvest"]["products"],
-        distance=f" (relative error {far[0]['relative_error']:.4f} against float32)" if far else "",
+        distance=f" (relative error {far[0]:.4f} against float32)" if far else "",
         recipe=json.dumps(recipe, indent=1), commands="\n".join(card["commands"]),
         n_reached=card["evidence"]["n_reached"], n_concepts=len(card["concepts"]), auroc=default_concepts.AUROC,
         precision=default_concepts.PRECISION, n_asked=len(default_concepts.UNRELATED),

@@ -55,7 +55,7 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    cache = sk.open_activations(args.folder / args.cache)
+    cache = sk.open_activations(args.folder / args.cache).at(default_harvest.hook(args.layer))
     configs = [sae_config(args, d_sae) for d_sae in args.widths]
     config = sk.TrainConfig(n_tokens=args.tokens, lr=args.lr, seed=args.seed, dead_after_tokens=args.dead_after)
     out = args.folder / args.out
@@ -97,9 +97,16 @@ def commands(args: argparse.Namespace) -> list[str]:
     options = f"--rule {args.rule} --k {args.k} --tokens {args.tokens} --widths {' '.join(map(str, args.widths))}"
     options += " --nested" * args.nested + (f" --lr {args.lr}" if args.lr else "")
     options += (f" --dead-after {args.dead_after}" if args.dead_after else "") + f" --seed {args.seed}"
+    widest = f"{len(args.widths) - 1}-{args.rule}-{args.widths[-1]}"
     script = "python scripts/train_default_saes.py FOLDER"
-    return ["python scripts/write_default_corpus.py FOLDER/own", f"{script} texts", f"{script} harvest",
-            f"{script} train {options}", f"{script} ship"]  # fmt: skip
+    return [
+        "python scripts/write_default_corpus.py FOLDER/own",
+        f"{script} texts",
+        f"{script} harvest --layers {args.layer}",
+        f"{script} train --layer {args.layer} {options}",
+        f"{script} golden FOLDER/{args.out}/{widest}",
+        f"{script} ship",
+    ]
 
 
 def judged(args: argparse.Namespace) -> tuple[sk.LanguageModel, sk.SAE, sk.ActivationCache, Path]:
@@ -165,6 +172,7 @@ def parser() -> argparse.ArgumentParser:
     judging = [sub]
     sub = command(train, "the three widths, on one stream")
     sub.add_argument("--cache", default="activations")
+    sub.add_argument("--layer", type=int, default=default_compare.MAIN)
     sub.add_argument("--widths", type=int, nargs="+", default=[1024, 4096, 16384])
     sub.add_argument("--rule", choices=["batchtopk", "topk", "jumprelu"], default="batchtopk")
     sub.add_argument("--k", type=int, default=32)
