@@ -47,8 +47,8 @@ evidence: {silent} ({silent_share:.2%}).
 
 {n_text:,} tokens of text, of which {n_trained:,} tokens were drawn in training ({epochs:.1f} passes).
 The model wrote `own` (over several hundred topics, in its chat template and without) and `demo`, {own_share:.0%} of it;
-the rest is carried by Debian packages and Python {python}, was used for training and measuring alone, and is not part of
-saekit. {doubles} doubles were left out, and {near} documents that mostly stand in the text to be judged on.
+the rest is carried by Debian packages and Python {python}, was used for training and measuring alone, and is not part
+of saekit. {doubles} doubles were left out, and {near} documents that mostly stand in the text to be judged on.
 
 {sources}
 
@@ -166,7 +166,7 @@ def ship(
     for name, sae in stored.items():
         print(name, flush=True)
         cache = default_concepts.evidence_cache(folder, sae, n_evidence, products)
-        judging = folder / f"judged-{sae.fingerprint}"
+        judging = default_concepts.judging_folder(folder, sae, cache)
         judged = default_concepts.judge(model, sae, cache, judging, steering=steering)
         golden = read_json(judging / "golden.json") if (judging / "golden.json").exists() else None
         found = described(default_concepts.halves(model, sae, cache, judging), judged, golden)
@@ -254,7 +254,8 @@ def page(card: dict[str, Any], judged: dict[str, Any]) -> str:
         silent=card["evidence"]["silent"], silent_share=card["evidence"]["silent"] / card["d_sae"], n_text=total,
         n_trained=card["n_tokens"], epochs=card["n_tokens"] / total, python=data["python"],
         own_share=sources.loc[sources["source"].isin(default_mixture.OWN), "mixture_tokens"].sum() / total,
-        n_wanted=default_mixture.N_WANTED, doubles=data["doubles_dropped"], near=data["near_doubles_dropped"], sources=markdown(table),
+        n_wanted=default_mixture.N_WANTED, doubles=data["doubles_dropped"], near=data["near_doubles_dropped"],
+        sources=markdown(table),
         packages=", ".join(f"{name} {version}" for name, version in data["packages"].items()),
         token_rule=sk.TokenRule.from_dict(card["token_rule"]).describe().removeprefix("tokens excluded: "),
         products=card["harvest"]["products"],

@@ -133,9 +133,8 @@ def compare(
         for (name, row), sae in zip(rows.items(), saes, strict=True):
             if "concepts" not in row:
                 print(name, flush=True)
-                judged = default_concepts.judge(
-                    model, sae, evidence, out / f"index-{sae.fingerprint}", steering=steering
-                )
+                place = default_concepts.judging_folder(out, sae, evidence)
+                judged = default_concepts.judge(model, sae, evidence, place, steering=steering)
                 row["concepts"] = {k: v for k, v in judged.items() if k != "sae"}
                 write_json(path, done)
         print(table(done), flush=True)

@@ -110,6 +110,11 @@ def as_stored(sae: sk.SAE, folder: Path) -> sk.SAE:
     return sk.load_sae(sae.half().save(folder))
 
 
+def judging_folder(folder: Path, sae: sk.SAE, cache: sk.ActivationCache) -> Path:
+    """Where what is found out about an SAE on this evidence lies."""
+    return folder / f"judged-{sae.fingerprint}-{cache.digest[:6]}"
+
+
 def halves(
     model: sk.LanguageModel, sae: sk.SAE, cache: sk.ActivationCache, out: Path
 ) -> tuple[sk.FeatureIndex, sk.FeatureIndex]:

@@ -113,7 +113,7 @@ def judged(args: argparse.Namespace) -> tuple[sk.LanguageModel, sk.SAE, sk.Activ
     with tempfile.TemporaryDirectory() as place:  # judged as it is packaged
         model, sae = sk.load_model(), default_concepts.as_stored(sk.load_sae(args.sae), Path(place) / "sae")
     cache = default_concepts.evidence_cache(args.folder, sae, args.evidence_tokens, args.products)
-    return model, sae, cache, args.folder / f"judged-{sae.fingerprint}"
+    return model, sae, cache, default_concepts.judging_folder(args.folder, sae, cache)
 
 
 def concepts(args: argparse.Namespace) -> None:
