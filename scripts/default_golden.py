@@ -20,7 +20,7 @@ from saekit.files import read_json, write_json
 TOPIC = sk.Concept.labels(topic="the Golden Gate Bridge")
 STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 """Shares of the residual norm."""
-N_CANDIDATES, N_SCREENED = 40, 6
+N_CANDIDATES, N_SCREENED = 40, 10
 QUESTIONS = (
     "What is your name?",
     "How do I wash a wool sweater?",
@@ -69,9 +69,10 @@ def search(
 ) -> dict[str, Any]:  # fmt: skip
     """The search's account, written to `path` step by step; steps that are there are passed over."""
     done: dict[str, Any] = read_json(path) if path.exists() else {}
-    if done.get("sae") != sae.fingerprint:
+    plan = {"sae": sae.fingerprint, "strengths": list(strengths), "max_new_tokens": max_new_tokens}
+    if done.get("plan") != plan:
         table = candidates(model, sae, index)
-        done = {"sae": sae.fingerprint, "candidates": table.round(4).reset_index().to_dict("records"),
+        done = {"plan": plan, "candidates": table.round(4).reset_index().to_dict("records"),
                 "screening": {}, "final": {}}  # fmt: skip
         print(table.head(n_screened).round(3).to_string(), flush=True)
     for row in done["candidates"][:n_screened]:
