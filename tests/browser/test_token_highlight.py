@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from .conftest import eventually
+
 pytestmark = pytest.mark.browser
 
 SETUP = "import tiny\nw = tiny.highlighted()\nw"
@@ -20,11 +22,11 @@ def test_a_clicked_token_and_chip_reach_python_and_python_recolours(page: Any, n
     expect(tokens).to_have_count(8)
     tokens.nth(3).click()
     expect(tokens.nth(3)).to_have_attribute("aria-pressed", "true")
-    assert nb.printed(1) == "3 ' Gate' None [3, 9]"
+    eventually(lambda: nb.printed(1), "3 ' Gate' None [3, 9]")
 
     page.locator(".saekit-highlight .sk-chip", has_text="3").first.click()
     expect(page.locator(".sk-what")).to_have_text("Activation of feature 3")
-    assert nb.printed(1) == "3 ' Gate' 3 [3, 9]"
+    eventually(lambda: nb.printed(1), "3 ' Gate' 3 [3, 9]")
 
     nb.run(2)
     expect(page.locator(".sk-what")).to_have_text("Activation of feature 9")
@@ -59,7 +61,7 @@ def test_keyboard_moves_and_picks_and_jupyterlab_shortcuts_stay_quiet(page: Any,
     page.keyboard.press("Enter")
     expect(tokens.nth(2)).to_have_attribute("aria-pressed", "true")
     assert nb.n_cells == n
-    assert nb.printed(1) == "2 ' Golden' None [3, 5]"
+    eventually(lambda: nb.printed(1), "2 ' Golden' None [3, 5]")
     tokens.nth(2).focus()
     page.keyboard.press("End")
     expect(tokens.nth(7)).to_be_focused()
