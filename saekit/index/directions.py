@@ -53,7 +53,7 @@ def logit_effects(
     W_dec: Float[Tensor, "d_sae d_in"],
     unembedding: Float[Tensor, "d_in d_vocab"],
     n: int = 10,
-    block: int = 256,
+    block: int = 512,
     report: Callable[[int], object] = lambda n_features: None,
 ) -> tuple[Ranked, Ranked]:
     """The n tokens each feature promotes most and the n it suppresses most, with the effect on their logits.
