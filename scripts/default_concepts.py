@@ -120,8 +120,9 @@ def halves(
 ) -> tuple[sk.FeatureIndex, sk.FeatureIndex]:
     """An index of either half of the documents: one to choose features on, one to report them on."""
     choose, report = cache.split(0.5, seed=5)
-    return tuple(  # type: ignore[return-value]
-        sk.build_index(model, sae, part, out=out / name) for name, part in (("choose", choose), ("report", report))
+    return (
+        sk.build_index(model, sae, choose, out=out / "choose"),
+        sk.build_index(model, sae, report, out=out / "report"),
     )
 
 

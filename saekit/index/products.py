@@ -14,6 +14,7 @@ dithers in mind. Knows nothing of features or tokens.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ class _Products(NamedTuple):
     error: Tensor  # Float32 [rows, n_groups]; by how much a product can be wrong
 
 
-class _Screen:
+class _Screen(ABC):
     """Directions, and what says in little time which of their products can be large.
 
     Groups are of directions of like size: member j of group g is direction order[g * _GROUP + j].
@@ -60,9 +61,9 @@ class _Screen:
         self._rounded = torch.zeros(self.n_groups, _GROUP, width, dtype=dtype)
         self._memory = torch.empty(block, len(self.order), dtype=torch.int32 if dtype == torch.int8 else dtype)
 
+    @abstractmethod
     def products(self, x: Tensor) -> _Products:
         """Those of the rows `x`; `number` is the same storage each time."""
-        raise NotImplementedError
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """Slices of the groups, and their directions, [of the slice, _GROUP, d]."""
