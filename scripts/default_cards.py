@@ -37,9 +37,8 @@ CARD = """# {name}
 
 95 % intervals are bootstraps over documents. "Held-out documents" are {share:.0%} of the documents of every source,
 chosen by a hash of their text; "other prose" is of kinds that the mixture does not have ({other}). "Its own
-text" is the held-out part of the demo corpus, so that anyone can measure it again: the documents of
-`sk.load_corpus("demo")` for which `is_held_out` of scripts/default_mixture.py is true,
-`sk.evaluate(..., n_tokens={n_demo}, length={length})`.
+text" is the held-out part of the demo corpus, so that anyone can measure it again:
+`sk.evaluate(model, sae, sk.load_corpus("demo").where(part="held_out"), n_tokens={n_demo}, length={length})`.
 Dead in training (silent for {dead_after:,} tokens): {dead} ({dead_share:.2%}); never active on {n_evidence:,} tokens of
 evidence: {silent} ({silent_share:.2%}).
 
@@ -182,13 +181,13 @@ def metrics(
     """The figures of the stored SAEs on each text; remembered in FOLDER/metrics.json by fingerprint."""
     path = folder / "metrics.json"
     known: dict[str, Any] = read_json(path) if path.exists() else {}
-    own = [d for d in sk.load_corpus("demo") if default_mixture.is_held_out(d.text)]
+    own = sk.load_corpus("demo").where(part="held_out")
     tasks = {
         "held_out": lambda saes: fidelity(model, saes, folder, "held_out", n_judged),
         "other": lambda saes: fidelity(model, saes, folder, "other", n_judged),
         "demo_held_out": lambda saes: [
             figures(e)
-            for e in sk.evaluate(model, saes, sk.load_corpus(own), n_tokens=N_DEMO_TOKENS, length=LENGTH)
+            for e in sk.evaluate(model, saes, own, n_tokens=N_DEMO_TOKENS, length=LENGTH)
         ],
     }  # fmt: skip
     for text, measure in tasks.items():

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 import saekit as sk
-from saekit.demo import BRIDGE, GOLDEN_GATE, PROMPTS, WORDS
+from saekit.demo import BRIDGE, GOLDEN_GATE, SCREENING, WORDS
 from saekit.errors import DataError, UnknownNameError
 from saekit.files import read_json, write_json
 
@@ -78,7 +78,7 @@ def search(
     for row in done["candidates"][:n_screened]:
         if (feature := str(row["feature"])) not in done["screening"]:
             study = sk.dose_response(
-                model, sae, int(feature), PROMPTS, BRIDGE, strengths, controls=0, max_new_tokens=24, progress=False
+                model, sae, int(feature), SCREENING, BRIDGE, strengths, controls=0, max_new_tokens=24, progress=False
             )
             done["screening"][feature] = {
                 "strength": study.recommended, "texts": texts(study),

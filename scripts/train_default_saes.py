@@ -2,6 +2,7 @@
 
     python scripts/write_default_corpus.py FOLDER/own
     python scripts/train_default_saes.py FOLDER texts
+    python scripts/train_default_saes.py FOLDER layers
     python scripts/train_default_saes.py FOLDER harvest --layers 9 15 21 --tokens 1000000 --out comparison
     python scripts/train_default_saes.py FOLDER compare
     python scripts/train_default_saes.py FOLDER harvest
@@ -26,6 +27,7 @@ import default_compare
 import default_concepts
 import default_golden
 import default_harvest
+import default_layers
 import default_mixture
 
 import saekit as sk
@@ -38,6 +40,10 @@ ROOT = Path(__file__).parents[1]
 def texts(args: argparse.Namespace) -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     default_mixture.build(args.folder, args.own or args.folder / "own", args.packages or args.folder / "packages")
+
+
+def layers(args: argparse.Namespace) -> None:
+    print(default_layers.table(default_layers.measure(args.folder)))
 
 
 def harvest(args: argparse.Namespace) -> None:
@@ -159,6 +165,7 @@ def parser() -> argparse.ArgumentParser:
     sub = command(texts, "gather the text")
     sub.add_argument("--own", type=Path, help="text of write_default_corpus.py, if not FOLDER/own")
     sub.add_argument("--packages", type=Path, help="where packages are fetched, if not FOLDER/packages")
+    command(layers, "where the model can be steered to the bridge, without an SAE")
     sub = command(harvest, "run the model over the mixture once")
     sub.add_argument("--layers", type=int, nargs="+", default=[default_compare.MAIN])
     sub.add_argument("--tokens", type=int, help="of a part in which every source has its share, if not all")

@@ -4,7 +4,8 @@
 
 Every document is the model's own text, under a prompt built from a topic, an aspect and a style; only the chat
 style keeps the prompt, because there it is part of the document. A document is dropped when it is short or when it
-repeats itself (share of repeated 4-grams above 0.2, the model's first sign of strain).
+repeats itself (share of repeated 4-grams above 0.2, the model's first sign of strain). The label `part` says whether
+the packaged SAEs learnt from it (training) or not (held_out).
 Sampling is seeded; the text is the same wherever bf16 products round the same.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from default_mixture import is_held_out
 from demo_topics import ASPECTS, LANGUAGE_PROMPTS, PROMPTS, QUESTIONS, TOPICS
 from sampling import BATCH_SIZE, Sampler, write
 
@@ -69,6 +71,8 @@ def main() -> None:
             f"{len(records)} documents, {n_tokens} tokens, {n_tokens / seconds:.0f} tokens/s, {left / 60:.0f} min left",
             flush=True,
         )
+    for record in records:
+        record["part"] = "held_out" if is_held_out(record["text"]) else "training"
     args.out.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(records), args.out, compression="zstd", compression_level=19)
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")

@@ -1,0 +1,109 @@
+"""After which layer the model can be steered to the bridge at all: a mark for the layer comparison, with no SAE in it.
+
+The direction is the mean activation where the bridge's name has just been read, minus the mean over other text. It is
+added at each layer while the twenty questions of default_golden.py are answered, beside random directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import default_golden
+import default_harvest
+import default_mixture
+import pandas as pd
+import torch
+from default_concepts import NAMED, markdown
+from torch import Tensor
+
+import saekit as sk
+from saekit.demo import BRIDGE
+from saekit.files import read_json, write_json
+from saekit.steering.fluency import wilson_interval
+
+LAYERS = (9, 12, 15, 18, 21)
+STRENGTHS = (0.3, 0.35, 0.4)
+N_NAMED, N_OTHER, N_RANDOM = 60, 120, 1
+"""Documents that name the bridge, other documents, and random directions."""
+N_FIRST = 8
+"""Tokens at the start of a document that are left out: some are sinks of attention, with a norm of their own."""
+
+
+def means(model: sk.LanguageModel, documents: Sequence[str], layers: Sequence[int], named: bool) -> Tensor:
+    """The mean activation after each layer, [layer, d_model]: where the name ends, or everywhere but the start."""
+    hooks = tuple(map(default_harvest.hook, layers))
+    total, count = torch.zeros(len(layers), model.hook_width(hooks[0])), 0
+    for text in documents:
+        ids, offsets = model.tokenize_with_offsets(text)
+        ids, offsets = ids[: default_harvest.LENGTH], offsets[: default_harvest.LENGTH]
+        spans = NAMED[0].meant.spans(text) if named else [(0, len(text))]
+        at = [
+            i for i, (a, b) in enumerate(offsets) if i >= N_FIRST and any(a < end and b > start for start, end in spans)
+        ]
+        if at:
+            acts = model.activations([model.bos_id, *ids], hooks)[0, 1:]
+            total += acts[at].float().sum(0).reshape(total.shape).cpu()
+            count += len(at)
+    return total / count
+
+
+def with_directions(directions: Tensor, hook_name: str, model: sk.LanguageModel) -> sk.SAE:
+    """An SAE whose decoder rows are these directions and which never fires, so that a clamp adds the row."""
+    n, d_in = directions.shape
+    sae = sk.SAE(sk.SAEConfig(d_in=d_in, d_sae=n, activation="relu", hook_name=hook_name, model_name=model.name))
+    with torch.no_grad():
+        sae.W_enc.zero_()
+        sae.b_enc.fill_(-1.0)
+        sae.W_dec.copy_(directions / directions.norm(dim=1, keepdim=True))
+    return sae
+
+
+def measure(folder: Path, layers: Sequence[int] = LAYERS, max_new_tokens: int = 40) -> dict[str, Any]:
+    """The counts at each layer and strength, written to layers.json one layer at a time."""
+    path = folder / "layers.json"
+    done: dict[str, Any] = read_json(path) if path.exists() else {}
+    model = sk.load_model()
+    frame = pd.read_parquet(folder / "mixture.parquet")
+    frame = frame[frame["source"].isin(default_mixture.OWN)]
+    holds = frame["text"].map(NAMED[0].meant.present)
+    named = means(model, frame[holds]["text"].head(N_NAMED).tolist(), layers, named=True)
+    other = means(model, frame[~holds].sample(N_OTHER, random_state=0)["text"].tolist(), layers, named=False)
+    random = torch.randn(N_RANDOM, named.shape[1], generator=torch.Generator().manual_seed(0))
+    for layer, difference in zip(layers, named - other, strict=True):
+        if str(layer) in done:
+            continue
+        sae = with_directions(torch.cat([difference[None], random]), default_harvest.hook(layer), model)
+        study = sk.dose_response(
+            model, sae, 0, default_golden.QUESTIONS, BRIDGE, STRENGTHS, controls=range(1, 1 + N_RANDOM),
+            max_new_tokens=max_new_tokens, progress=False,
+        )  # fmt: skip
+        rows = pd.DataFrame(default_golden.texts(study))
+        groups = rows.groupby(["condition", "strength"], sort=False)
+        counts = pd.DataFrame({
+            "n": groups.size(), "bridge": groups["concept_present"].sum(), "golden_gate": groups["golden_gate"].sum(),
+            "nll": groups["nll"].mean(), "repetition": groups["repetition"].mean(),
+        })  # fmt: skip
+        done[str(layer)] = counts.astype(float).round(4).reset_index().to_dict("records")
+        write_json(path, done)
+        print(table({str(layer): done[str(layer)]}), flush=True)
+    return done
+
+
+def table(done: dict[str, Any]) -> str:
+    """How many answers bring up a bridge by layer and strength, as Markdown."""
+    rows = []
+    for layer, records in done.items():
+        unsteered = next(r for r in records if r["condition"] == "none")
+        row = {"after layer": layer}
+        for r in [r for r in records if r["condition"] == "feature"]:
+            low, high = wilson_interval(int(r["bridge"]), int(r["n"]))
+            row[f"{r['strength']:g}"] = (
+                f"{r['bridge']:.0f} [{low * r['n']:.0f}, {high * r['n']:.0f}], nll +{r['nll'] - unsteered['nll']:.1f}, "
+                f"rep. {r['repetition']:.2f}"
+            )
+        random = [r for r in records if r["condition"] == "control"]
+        row["random, all strengths"] = f"{sum(r['bridge'] for r in random):.0f} of {sum(r['n'] for r in random):.0f}"
+        rows.append(row)
+    return markdown(pd.DataFrame(rows))
