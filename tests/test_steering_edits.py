@@ -14,7 +14,7 @@ from torch import Tensor
 
 import saekit as sk
 from saekit.errors import ConfigError, MismatchError, UnknownNameError
-from saekit.steering.edits import apply_edits
+from saekit.steering.passes import apply_edits
 
 HOOK = "blocks.0.hook_resid_post"
 ACTIVATIONS = ["relu", "topk", "batchtopk", "jumprelu"]
@@ -56,6 +56,8 @@ def reference(x: Tensor, edit: sk.Edit) -> Tensor:
                 changed[i] = value * acts[i]
             elif edit.kind == "ablate":
                 changed[i] = 0
+            elif edit.kind == "cap":
+                changed[i] = min(float(acts[i]), value)
             else:
                 changed[i] = acts[i] + value
         return sae.decode(changed[None])[0] + error
@@ -89,6 +91,8 @@ def edits_of_every_kind(sae: Any, features: list[int]) -> list[sk.Edit]:
         sk.add(sae, {a: 2.0, b: -1.0}),
         sk.add(sae, {b: 0.5}, unit="norm"),
         sk.add(sae, {a: 2.0}, unit="max", index=index),
+        sk.cap(sae, {a: 0.2, b: 0.1}),
+        sk.cap(sae, {a: 0.02}, unit="norm"),
     ]
 
 
@@ -177,10 +181,10 @@ def test_without_a_token_rule_the_callers_rule_decides() -> None:
 def test_positions(positions: str) -> None:
     sae = make_sae("relu")
     x, tokens = activation_and_tokens()
-    generated = torch.zeros_like(tokens, dtype=torch.bool)
-    generated[:, 4:] = True
+    step = (torch.arange(6) - 4).expand_as(tokens)
+    generated = step >= 0
     edit = sk.add(sae, {1: 1.0}, positions=positions)
-    changed = (apply_edits(x, [edit], tokens, generated=generated) != x).any(-1)
+    changed = (apply_edits(x, [edit], tokens, step=step) != x).any(-1)
     wanted = {"all": torch.ones_like(generated), "prompt": ~generated, "generated": generated}[positions]
     assert torch.equal(changed, wanted)
 
@@ -216,7 +220,12 @@ def test_clamping_to_the_present_activation_changes_nothing() -> None:
 
 def test_an_edit_survives_json() -> None:
     sae = make_sae("relu")
-    for edit in edits_of_every_kind(sae, [3, 4]):
+    where = [~sk.Where.fires(sae, 7, above=0.5), sk.Where(pattern="a|b", ids=(4, 5))]
+    schedule = sk.Schedule.linear({0: 0.5, 7: 2.0})
+    for edit in [
+        *edits_of_every_kind(sae, [3, 4]),
+        sk.clamp(sae, {3: 1.0}, where=where, schedule=schedule, positions="prompt"),
+    ]:
         saved = json.loads(json.dumps(edit.to_dict()))
         assert sk.Edit.from_dict(saved, sae) == edit
         with pytest.raises(MismatchError, match="the edit was made for another SAE"):

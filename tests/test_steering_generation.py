@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import saekit as sk
 from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
+from saekit.steering.directions import DirectionEdit
 from saekit.steering.generation import Row, _Pieces
 
 HOOK, LATER = "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"
@@ -38,6 +40,23 @@ def make_sae(model: Any, activation: str, *, hook_name: str = HOOK, d_sae: int =
     return sae.eval()
 
 
+def holds(condition: sk.Where, token: int, x: Tensor) -> bool:
+    if condition.sae is None:
+        held = token in condition.ids
+    else:
+        held = bool(condition.sae.encode(x[None])[0, condition.feature] > condition.above)
+    return held != condition.negated
+
+
+def factor(schedule: sk.Schedule | None, n_new: int) -> float:
+    if schedule is None:
+        return 1.0
+    at, factors = zip(*schedule.points, strict=True)
+    if schedule.between:
+        return float(np.interp(n_new, at, factors))
+    return factors[max([i for i, n in enumerate(at) if n <= n_new], default=0)]
+
+
 def slow_reference(model: Any, prompt: str, edits: list[sk.Edit], n_new: int) -> list[int]:
     """Greedy tokens: the whole text is run again for each, and each token's activation is edited on its own."""
     ids = model.tokenize(prompt)
@@ -49,17 +68,32 @@ def slow_reference(model: Any, prompt: str, edits: list[sk.Edit], n_new: int) ->
             for position, (token, arrived) in enumerate(zip(ids, x[0], strict=True)):
                 row = arrived
                 for edit in edits:
-                    sae, rule = edit.sae, edit.sae.config.token_rule
+                    rule = edit.token_rule
                     wanted = {"all": True, "prompt": position < n_prompt, "generated": position >= n_prompt}
                     if not wanted[edit.positions] or token in rule.special_ids or arrived.norm() > rule.max_norm:
                         continue
+                    if not all(holds(condition, token, arrived) for condition in edit.where):
+                        continue
+                    before, share = row, factor(edit.schedule, max(position - n_prompt, 0))
+                    if isinstance(edit, DirectionEdit):
+                        rows_of = edit.direction.vectors
+                        if edit.kind == "add":
+                            size = edit.value * (arrived.norm() if edit.unit == "norm" else 1)
+                            row = row + size * rows_of[0] / rows_of[0].norm()
+                        else:  # the part in their span, by least squares
+                            weights = torch.linalg.lstsq(rows_of.T, row[:, None]).solution
+                            row = row - (rows_of.T @ weights)[:, 0]
+                        row = before + share * (row - before)
+                        continue
+                    sae = edit.sae
                     acts = sae.encode(row[None])[0]
                     error = row - sae.decode(acts[None])[0]
                     for i, value in zip(edit.features, edit.values, strict=True):
                         target = value * arrived.norm() if edit.unit == "norm" else value
-                        changed = {"clamp": target, "ablate": 0, "add": acts[i] + target, "scale": value * acts[i]}
+                        changed = {"clamp": target, "ablate": 0, "add": acts[i] + target, "scale": value * acts[i],
+                                   "cap": min(acts[i], target)}  # fmt: skip
                         acts[i] = changed[edit.kind]
-                    row = sae.decode(acts[None])[0] + error
+                    row = before + share * (sae.decode(acts[None])[0] + error - before)
                 rows.append(row)
             return torch.stack(rows)[None]
 
@@ -74,6 +108,11 @@ def slow_reference(model: Any, prompt: str, edits: list[sk.Edit], n_new: int) ->
     return ids[n_prompt:]
 
 
+def along(sae: Any, features: Any) -> sk.Direction:
+    rows = 3 * sae.W_dec[list(features)]
+    return sk.Direction(rows, hook_name=sae.config.hook_name, token_rule=sae.config.token_rule)
+
+
 def edit_sets(model: Any, activation: str) -> dict[str, list[sk.Edit]]:
     sae = make_sae(model, activation)
     later = make_sae(model, "relu", hook_name=LATER, seed=3)
@@ -86,6 +125,14 @@ def edit_sets(model: Any, activation: str) -> dict[str, list[sk.Edit]]:
         "scale": [sk.scale(sae, dict.fromkeys(range(20), -8.0))],
         "ablate": [sk.ablate(sae, range(64))],
         "add generated": [sk.add(sae, {5: raw}, positions="generated")],
+        "cap": [sk.cap(sae, dict.fromkeys(range(64), 0.0))],
+        "stops": [sk.clamp(sae, {3: 1.5}, unit="norm", schedule=sk.Schedule.steps({0: 1, 2: 0}))],
+        "rises": [sk.clamp(sae, {3: 2.5}, unit="norm", schedule=sk.Schedule.linear({1: 0, 4: 1}))],
+        "some tokens": [sk.clamp(sae, {3: 1.5}, unit="norm", where=sk.Where.token(model, "[c-m].*"))],
+        "firing": [sk.clamp(sae, {3: 1.5}, unit="norm", where=~sk.Where.fires(sae, 5, above=0.05 * raw))],
+        "direction": [sk.add_direction(along(sae, [3]), 1.5)],
+        "raw direction": [sk.add_direction(along(sae, [3]), raw, unit="raw", positions="generated")],
+        "project out": [sk.project_out(along(sae, range(16)))],
         "several": [
             sk.clamp(later, {2: raw}, positions="generated"),
             sk.clamp(sae, {3: 0.8}, unit="norm"),

@@ -6,8 +6,8 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_sae
 from saekit.errors import DataError, UnknownNameError
-from saekit.steering.edits import apply_edits
 from saekit.steering.outputs import STARTS
+from saekit.steering.passes import apply_edits
 
 
 @pytest.mark.parametrize("activation", ["topk", "batchtopk", "relu"])

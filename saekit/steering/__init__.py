@@ -1,10 +1,16 @@
 """Changing what a model says through features: edits, generation under edits, and steering studies."""
 
+from .conditions import Schedule as Schedule
+from .conditions import Where as Where
+from .constructors import ablate as ablate
+from .constructors import add as add
+from .constructors import add_direction as add_direction
+from .constructors import cap as cap
+from .constructors import clamp as clamp
+from .constructors import project_out as project_out
+from .constructors import scale as scale
+from .directions import Direction as Direction
 from .edits import Edit as Edit
-from .edits import ablate as ablate
-from .edits import add as add
-from .edits import clamp as clamp
-from .edits import scale as scale
 from .generation import Generation as Generation
 from .generation import StreamToken as StreamToken
 from .generation import generate as generate

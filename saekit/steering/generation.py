@@ -21,7 +21,8 @@ from torch import Tensor
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
 from ..sae import TokenRule
-from .edits import Edit, Span
+from .edits import Edit
+from .passes import Span
 
 Turns: TypeAlias = Sequence[Mapping[str, str]]
 Prompt: TypeAlias = "str | Turns"
@@ -174,7 +175,7 @@ def check_edits(model: LanguageModel, edits: Edits) -> tuple[Edit, ...]:
                 "not an edit", got=edit, accepted="what sk.clamp, sk.scale, sk.ablate and sk.add return",
                 fix="edits=[sk.clamp(sae, {feature: value})]",
             )  # fmt: skip
-        edit.sae.check(model, edit.hook_name)
+        edit.check(model)
     return chosen
 
 

@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
 from ..sae import SAE, TokenRule
-from .edits import Span, clamp
+from .constructors import clamp
+from .passes import Span
 
 STARTS = (
     ("Who are you?", "I am"),

@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
 from ..sae import SAE
-from .edits import Edit, Positions, Unit, clamp
+from .constructors import clamp
+from .edits import Edit, Positions, Unit
 from .fluency import bootstrap_mean, negative_log_likelihood, repetition, wilson_interval
 from .generation import Generation, Row, check_edits, check_room, complete, make_rows
 

@@ -1,0 +1,209 @@
+"""When an edit applies: to which tokens by what they are (Where), and how strongly as the text grows (Schedule).
+
+Both are values: they can be compared, written as JSON and read as a sentence. Know nothing of what an edit does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..errors import ConfigError, DataError, MismatchError, UnknownNameError
+from ..sae import SAE
+
+if TYPE_CHECKING:
+    from ..models import LanguageModel
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Where:
+    """Tokens an edit applies to: those that read as a pattern, or on which a feature fires. ~where is all others.
+
+    >>> ~sk.Where.fires(sae, 7, above=0.5)
+    where feature 7 is not above 0.5
+    """
+
+    sae: SAE | None = None
+    feature: int | None = None
+    above: float = 0.0
+    """The feature's activation must be larger, in the SAE's own units, before any edit at this hook point."""
+    pattern: str = ""
+    ids: tuple[int, ...] = field(default=(), repr=False)
+    """The tokens of the model's vocabulary that match `pattern`."""
+    negated: bool = False
+
+    @classmethod
+    def fires(cls, sae: SAE, feature: int, *, above: float = 0.0) -> Where:
+        """Tokens on which the feature's activation is larger than `above`.
+
+        >>> sk.Where.fires(sae, 7)
+        where feature 7 is above 0
+        """
+        if not 0 <= feature < sae.config.d_sae:
+            raise UnknownNameError(
+                f"the SAE has no feature {feature}", got=feature, accepted=f"0 to {sae.config.d_sae - 1}"
+            )
+        return cls(sae=sae, feature=int(feature), above=float(above))
+
+    @classmethod
+    def token(cls, model: LanguageModel, pattern: str, *, ignore_case: bool = True) -> Where:
+        """Tokens whose text matches the regular expression as a whole, a leading space aside.
+
+        Raises ConfigError for a pattern that is none, DataError when no token of the vocabulary matches.
+
+        >>> sk.Where.token(model, "a|b")
+        where the token reads 'a|b'
+        """
+        try:
+            compiled = re.compile(pattern, re.IGNORECASE if ignore_case else 0)
+        except re.error as error:
+            raise ConfigError("not a regular expression", got=pattern, accepted=f"a pattern; {error}") from None
+        n = len(model.tokenizer)
+        strings = model.token_strings(range(n))
+        ids = tuple(i for i, text in enumerate(strings) if compiled.fullmatch(text.removeprefix(" ")))
+        if not ids:
+            raise DataError(
+                "no token of the model reads like this", got=pattern,
+                accepted=f"a pattern that one of {n:,} tokens matches",
+                fix="long words are several tokens: look at model.token_strings(model.tokenize(text))",
+            )  # fmt: skip
+        return cls(pattern=pattern, ids=ids)
+
+    def __invert__(self) -> Where:
+        return replace(self, negated=not self.negated)
+
+    def __repr__(self) -> str:
+        if self.feature is None:
+            return f"where the token {'does not read' if self.negated else 'reads'} {self.pattern!r}"
+        return f"where feature {self.feature} is {'not ' if self.negated else ''}above {self.above:g}"
+
+    def mask(self, tokens: Int[Tensor, "batch pos"], x: Float[Tensor, "batch pos d_in"]) -> Bool[Tensor, "batch pos"]:
+        """True where it holds; x is the activation at the edit's hook point as it arrived."""
+        if self.sae is None or self.feature is None:
+            held = torch.isin(tokens, torch.tensor(self.ids, device=tokens.device, dtype=tokens.dtype)).to(x.device)
+        else:
+            with torch.no_grad():
+                rows = x.reshape(-1, x.shape[-1]).to(self.sae.W_dec.device, self.sae.W_dec.dtype)
+                held = (
+                    (self.sae.encode_features(rows, [self.feature])[:, 0] > self.above)
+                    .reshape(tokens.shape)
+                    .to(x.device)
+                )
+        return ~held if self.negated else held
+
+    def to_dict(self) -> dict[str, Any]:
+        if self.sae is not None:
+            return {"sae_fingerprint": self.sae.fingerprint, "feature": self.feature, "above": self.above,
+                    "negated": self.negated}  # fmt: skip
+        return {"pattern": self.pattern, "ids": list(self.ids), "negated": self.negated}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any], saes: Sequence[SAE]) -> Where:
+        if "feature" in saved:
+            sae = sae_of(saved["sae_fingerprint"], saes)
+            return cls(
+                sae=sae, feature=int(saved["feature"]), above=float(saved["above"]), negated=bool(saved["negated"])
+            )
+        return cls(pattern=saved["pattern"], ids=tuple(saved["ids"]), negated=bool(saved["negated"]))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Schedule:
+    """How much of an edit applies as the model writes: 0 none of it, 1 all, by the number of new tokens before.
+
+    The prompt's tokens get what new token 0 gets. Made by `steps` and `linear`.
+
+    >>> sk.Schedule.linear({0: 1, 8: 0}).factor(torch.tensor([-1, 0, 4, 20])).tolist()
+    [1.0, 1.0, 0.5, 0.0]
+    """
+
+    points: tuple[tuple[int, float], ...]
+    """(new tokens, factor), ascending."""
+    between: bool
+    """Whether factors in between lie on a line; else each holds until the next."""
+
+    def __post_init__(self) -> None:
+        at = [n for n, _ in self.points]
+        if not at or at != sorted(set(at)) or at[0] < 0:
+            raise ConfigError(
+                "a schedule needs numbers of new tokens, ascending from 0 or more", got=dict(self.points),
+                accepted="such as {0: 1.0, 20: 0.0}",
+            )  # fmt: skip
+        if not all(torch.tensor([factor for _, factor in self.points]).isfinite()):
+            raise ConfigError(
+                "a schedule's factors are finite", got=dict(self.points), accepted="such as {0: 1.0, 20: 0.0}"
+            )
+
+    @classmethod
+    def steps(cls, points: Mapping[int, float]) -> Schedule:
+        """Each factor from its token on, until the next.
+
+        >>> sk.Schedule.steps({0: 1, 8: 0})
+        in full, from new token 8 not at all
+        """
+        return cls(points=tuple((int(n), float(f)) for n, f in sorted(points.items())), between=False)
+
+    @classmethod
+    def linear(cls, points: Mapping[int, float]) -> Schedule:
+        """Straight lines between the points; level before the first and after the last.
+
+        >>> sk.Schedule.linear({0: 0, 16: 1})
+        not at all, rising to in full at new token 16
+        """
+        return cls(points=tuple((int(n), float(f)) for n, f in sorted(points.items())), between=True)
+
+    def factor(self, step: Int[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """The factor after `step` new tokens; a negative step is a token of the prompt."""
+        at = torch.tensor([n for n, _ in self.points], device=step.device)
+        factor = torch.tensor([f for _, f in self.points], device=step.device)
+        step = step.clamp_min(0)
+        last = (torch.bucketize(step, at, right=True) - 1).clamp_min(0)
+        if not self.between:
+            return factor[last]
+        following = (last + 1).clamp_max(len(at) - 1)
+        width = (at[following] - at[last]).clamp_min(1)
+        share = ((step - at[last]).clamp_min(0) / width).clamp_max(1.0)
+        return factor[last] + share * (factor[following] - factor[last])
+
+    def __repr__(self) -> str:
+        def words(factor: float) -> str:
+            return {0.0: "not at all", 1.0: "in full"}.get(factor, f"{factor:g} times")
+
+        text, before = words(self.points[0][1]), self.points[0][1]
+        for n, factor in self.points[1:]:
+            if self.between:
+                text += f", {'rising' if factor > before else 'falling'} to {words(factor)} at new token {n}"
+            else:
+                text += f", from new token {n} {words(factor)}"
+            before = factor
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"points": [list(point) for point in self.points], "between": self.between}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Schedule:
+        return cls(points=tuple((int(n), float(f)) for n, f in saved["points"]), between=bool(saved["between"]))
+
+
+def sae_of(fingerprint: str, saes: Sequence[SAE]) -> SAE:
+    """The SAE of that fingerprint; MismatchError when it is not among these."""
+    for sae in saes:
+        if sae.fingerprint == fingerprint:
+            return sae
+    raise MismatchError(
+        "the edit was made for another SAE", got=", ".join(sae.fingerprint for sae in saes) or "no SAE",
+        accepted=fingerprint, fix="load the SAE it was made for and pass it",
+    )  # fmt: skip
+
+
+def digest(x: Tensor) -> str:
+    """A short hash of a tensor's numbers."""
+    return hashlib.sha256(x.detach().cpu().contiguous().float().numpy().tobytes()).hexdigest()[:16]
