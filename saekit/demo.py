@@ -1,8 +1,9 @@
 """The demo: from text to a steered bridge on the default model, in one command.
 
-Each step is the public API, as a user would write it; run again, a step that is done is read from its folder. The SAE
-is trained here from nothing, and the feature is chosen by evidence: first by how specifically it fires for the Golden
-Gate Bridge, then, among those, by what the model says when it is clamped. Firing is not causing.
+Each step is the public API, as a user would write it; run again, a step that is done is read from its folder. A small
+SAE is trained to show how, and judged beside the packaged one, whose features are then explored. The feature is chosen
+by evidence: first by how specifically it fires for the Golden Gate Bridge, then, among those, by what the model says
+when it is clamped. Firing is not causing. What is reported is counted on prompts that had no say in the choice.
 """
 
 from __future__ import annotations
@@ -15,25 +16,26 @@ from pathlib import Path
 import pandas as pd
 
 from .activations import cache_activations
+from .comparison import compare
 from .concepts import Concept
 from .corpus import load_corpus
 from .evaluation import Evaluation, evaluate
 from .index import FeatureIndex, build_index
 from .models import LanguageModel, load_model
-from .sae import SAE, SAEConfig
+from .sae import SAE, SAEConfig, load_sae
 from .scoring import SpecificityResult, rank_features, specificity
-from .steering import SteeringStudy, clamp, dose_response, generate, output_scores
+from .steering import SteeringStudy, dose_response, output_scores
 from .training import TrainConfig, train
 
-HOOK = "blocks.15.hook_resid_post"
-"""The middle of the network: deep enough for concepts, early enough to act on what is said."""
+PACKAGED = "smollm2-135m-instruct/4k"
+"""The SAE that is explored: layer 15, the middle of the network."""
 GOLDEN_GATE = Concept.regex(r"golden gate( bridge)?", name="Golden Gate Bridge", after=4)
 """Tokens of the bridge's name, and the four behind it: a feature can know the name only once it has been read."""
 GOLDEN_GATE_TOPIC = Concept.labels(topic="golden_gate_bridge")
 BRIDGE = Concept.regex(r"golden gate|\bbridges?\b", name="a bridge")
 WORDS = (" bridge", " Bridge", " bridges", " Golden", " Gate")
 """What a model that talks of the bridge says next."""
-PROMPTS = (
+SCREENING = (
     "Who are you?",
     "How do I bake bread?",
     "Tell me about your family.",
@@ -41,41 +43,52 @@ PROMPTS = (
     "Write a short poem about the morning.",
     "Give me advice for my first day at work.",
 )
-"""Nothing to do with bridges."""
+"""Prompts that the feature and its strength are chosen by. Nothing to do with bridges."""
+PROMPTS = (
+    "What is your name?",
+    "How do I wash a wool sweater?",
+    "Tell me a story about a cat.",
+    "What is the best breakfast?",
+    "Describe your best friend.",
+    "Why do people laugh?",
+    "How do plants grow?",
+    "What makes a good teacher?",
+    "Recommend a hobby for the winter.",
+    "What do you think about money?",
+)
+"""Prompts that are counted: others, which had no say."""
 TEXT = "We drove over the Golden Gate Bridge into San Francisco, past an old garden gate and a golden retriever."
-STRENGTHS = (0.2, 0.3, 0.4, 0.5)
-N_TRAINING_TOKENS = 1_200_000
-"""About four passes over the demo corpus."""
+STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45)
+N_DOCUMENTS = 400
+"""Of the demo corpus's 1,519 for training, about 92,000 tokens."""
+N_SCREENED = 4
 
 
-def sae_config() -> SAEConfig:
-    """The demo's SAE: 4,096 features, on average 32 active per token."""
-    return SAEConfig(d_in=576, d_sae=4096, activation="batchtopk", k=32)
-
-
-def train_config() -> TrainConfig:
-    """What the packaged SAE was trained with: the same run gives the same features."""
-    return TrainConfig(n_tokens=N_TRAINING_TOKENS, lr=1.2e-3, dead_after_tokens=max(32 * 2048, N_TRAINING_TOKENS // 20))
+def small_sae() -> SAEConfig:
+    """The SAE that the demo trains: 1,024 features, on average 32 active per token."""
+    return SAEConfig(d_in=576, d_sae=1024, activation="batchtopk", k=32)
 
 
 def run_demo(out: Path) -> Path:
     """Runs every step, prints a short account and writes `out`/demo.html, whose path comes back."""
     started = time.perf_counter()
-    with step("1  A language model and a text"):
-        model, corpus = load_model(), load_corpus("demo")
-        print(model, corpus, sep="\n")
-    with step("2  Its activations in the middle layer"):
-        cache = cache_activations(model, corpus, HOOK, out / "activations")
+    with step("1  A language model, a text, and an SAE that comes with saekit"):
+        model, corpus, sae = load_model(), load_corpus("demo"), load_sae(PACKAGED)
+        print(model, corpus, sae, sep="\n")
+    with step("2  The model's activations where the SAE reads"):
+        text = corpus.where(part="training").shuffle(0).take(N_DOCUMENTS)
+        cache = cache_activations(
+            model, text, str(sae.config.hook_name), out / "activations", rule=sae.config.token_rule
+        )
         print(cache)
-    training, held_out = cache.split(0.1)
-    with step("3  A sparse autoencoder"):
-        config = train_config()
-        sae = train(model, training, hook_name=HOOK, sae=sae_config(), config=config, out=out / "sae")
-        print(sae)
-    with step("4  How good it is, on documents it has not seen"):
-        evaluation = evaluate(model, sae, held_out.windows, n_tokens=6_000)
-        print(evaluation)
-    with step("5  What every feature does"):
+    with step("3  A small SAE, trained from nothing on them"):
+        small = train(model, cache, sae=small_sae(), config=TrainConfig(n_tokens=400_000), out=out / "sae")
+        print(small)
+    with step("4  How good both are, on documents that neither has seen"):
+        held_out = corpus.where(part="held_out")
+        evaluations = evaluate(model, [small, sae], held_out, n_tokens=6_000)
+        print(compare([small, sae], evaluations), evaluations[1], sep="\n")
+    with step(f"5  What every feature of {PACKAGED} does"):
         index = build_index(model, sae, cache, out=out / "index")
         print(index)
     with step("6  Which features fire for the Golden Gate Bridge"):
@@ -83,21 +96,23 @@ def run_demo(out: Path) -> Path:
         print(candidates.to_string())
     with step("7  Which of them makes the model talk of it"):
         outputs = output_scores(model, sae, candidates.index.tolist(), WORDS)
-        screening = screen(model, sae, outputs.index[:3].tolist(), index).join(outputs["score"].round(2))
+        screening = screen(model, sae, outputs.index[:N_SCREENED].tolist(), index).join(outputs["score"].round(2))
         print(screening.to_string())
-        feature = int(screening.index[0])
+        feature, strength = int(screening.index[0]), float(screening["strength"].iloc[0])
     with step(f"8  How specific feature {feature} is"):
         result = specificity(index, feature, BRIDGE)
         print(result)
-    with step(f"9  How the answer follows the strength of feature {feature}"):
+    with step(f"9  How the answers follow the strength of feature {feature}, on prompts that had no say"):
         study = dose_response(
             model, sae, feature, PROMPTS, BRIDGE, STRENGTHS, controls=2, index=index, max_new_tokens=24
         )
         print(study)
-        replies = side_by_side(study)
+        replies = side_by_side(study, strength)
         print_replies(replies)
     with step("10  One page to keep"):
-        page = write_page(out / "demo.html", model, sae, evaluation, index, screening, result, study, replies)
+        page = write_page(
+            out / "demo.html", model, [small, sae], evaluations, index, screening, result, study, strength, replies
+        )
         print(f"{page}  ({page.stat().st_size / 1e6:.1f} MB, opens with no network)")
     print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes.")
     return page
@@ -112,32 +127,33 @@ def candidate_features(index: FeatureIndex, n: int = 12) -> pd.DataFrame:
     return found[~found.index.duplicated()].round(3)
 
 
-def screen(
-    model: LanguageModel, sae: SAE, features: Sequence[int], index: FeatureIndex, strength: float = 0.4
-) -> pd.DataFrame:
-    """A row per feature: the share of short answers to unrelated prompts that bring up a bridge under its clamp.
+def screen(model: LanguageModel, sae: SAE, features: Sequence[int], index: FeatureIndex) -> pd.DataFrame:
+    """A row per feature: how often its clamp brings up a bridge on the screening prompts, and at which strength.
 
-    `golden_gate` counts only answers that name the Golden Gate. Sorted best first.
+    The strength is the study's recommended one; where there is none, the text falls apart before a bridge comes up, and
+    the row says what the middle strength does. `golden_gate` counts only answers that name the Golden Gate. Sorted best
+    first.
     """
     rows = []
     for feature in features:
-        edit = clamp(sae, {int(feature): strength}, unit="norm")
-        answers = generate(model, list(PROMPTS), edits=[edit], max_new_tokens=24, chat=True)
-        texts = [answer.text for answer in answers]
+        study = dose_response(
+            model, sae, int(feature), SCREENING, BRIDGE, STRENGTHS, controls=0, max_new_tokens=24, progress=False
+        )
+        strength = study.recommended or STRENGTHS[len(STRENGTHS) // 2]
+        texts = study.to_frame().query("condition == 'feature' and strength == @strength")
         rows.append({
-            "feature": int(feature),
-            "bridge": sum(map(BRIDGE.present, texts)) / len(texts),
-            "golden_gate": sum("golden gate" in t.lower() for t in texts) / len(texts),
+            "feature": int(feature), "strength": strength, "reads_well": study.recommended is not None,
+            "bridge": texts["concept_present"].mean(),
+            "golden_gate": texts["text"].str.contains("golden gate", case=False).mean(),
             "promotes": ", ".join(token for token, _ in index.feature(int(feature)).promoted[:5]),
-            "first_answer": texts[0].replace("\n", " ")[:70],
+            "first_answer": texts["text"].iloc[0].replace("\n", " ")[:70],
         })  # fmt: skip
-    table = pd.DataFrame(rows).set_index("feature")
-    return table.sort_values(["bridge", "golden_gate"], ascending=False, kind="stable")
+    table = pd.DataFrame(rows).set_index("feature").round(3)
+    return table.sort_values(["reads_well", "bridge", "golden_gate"], ascending=False, kind="stable")
 
 
-def side_by_side(study: SteeringStudy) -> pd.DataFrame:
-    """The answers at the recommended strength (0.5 if there is none), without the edit, with it, and with a control."""
-    strength = study.recommended or 0.5
+def side_by_side(study: SteeringStudy, strength: float) -> pd.DataFrame:
+    """The answers without the edit, with it at `strength`, and with a control."""
     texts = study.to_frame()
     columns = {}
     for name, condition in (("normal", "none"), ("steered", "feature"), ("control", "control")):
@@ -149,26 +165,29 @@ def side_by_side(study: SteeringStudy) -> pd.DataFrame:
 
 
 def write_page(
-    path: Path, model: LanguageModel, sae: SAE, evaluation: Evaluation, index: FeatureIndex, screening: pd.DataFrame,
-    result: SpecificityResult, study: SteeringStudy, replies: pd.DataFrame,
+    path: Path, model: LanguageModel, saes: Sequence[SAE], evaluations: Sequence[Evaluation], index: FeatureIndex,
+    screening: pd.DataFrame, result: SpecificityResult, study: SteeringStudy, strength: float, replies: pd.DataFrame,
 ) -> Path:  # fmt: skip
-    """One offline page of what the demo found, with widgets that answer clicks."""
+    """One offline page of what the demo found, with widgets that answer clicks. `saes`: the small one, the packaged."""
     from .plots import training_curves
     from .widgets import explore, highlight, save_page
 
+    small, sae = saes
     feature = result.feature
     browser = explore(index, sort="max", descending=True)
     strongest = index.features.nlargest(60, "n_firings").index
     browser.embed({feature, *screening.index, *map(int, strongest)})
     browser.feature = feature
-    strength = study.recommended or 0.5
+    rows = compare(saes, evaluations).to_frame()
     blocks = [
-        f"A sparse autoencoder with {sae.config.d_sae:,} features was trained on the activations of "
-        f"**{model.name}** at `{HOOK}`, over text that the model wrote itself. This page holds what it found, "
-        "and needs no network.",
-        "## How good the autoencoder is\n\nOn documents it was not trained on, beside two baselines.",
-        evaluation,
-        *([] if sae.history is None else [training_curves(sae.history)]),
+        f"A small sparse autoencoder was trained on the activations of **{model.name}** at `{sae.config.hook_name}`, "
+        f"and the {sae.config.d_sae:,} features of a packaged one, `{PACKAGED}`, were explored. This page holds what "
+        "was found, and needs no network.",
+        "## How good the autoencoders are\n\nOn documents that neither was trained on.",
+        rows[["n_tokens", "l0", "explained_variance", "ce_loss_recovered", "kl", "dead_share"]].round(3),
+        "The packaged one, beside two baselines:",
+        evaluations[1],
+        *([] if small.history is None else ["The small one's training:", training_curves(small.history)]),
         "## Token by token\n\nClick a token to see the features that fire there; click a feature to colour by it.",
         highlight(model, sae, TEXT, feature=feature),
         "## Every feature\n\nSort, filter, and open a feature. Cards are on this page for the features found below "
@@ -179,8 +198,8 @@ def write_page(
         screening,
         f"## How specific feature {feature} is",
         result,
-        "## What it does to the model\n\nShare of answers to unrelated prompts that bring up a bridge, and how "
-        "unlikely the unsteered model finds them.",
+        "## What it does to the model\n\nShare of answers that bring up a bridge, to prompts that had no say in the "
+        "choice of feature and strength, and how unlikely the unsteered model finds them.",
         study.plot(),
         study.summary.round(3),
         f"### Answers at {strength:g} of the residual norm",

@@ -23,6 +23,11 @@ def parts(llama: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, An
     return llama, sae, sk.build_index(llama, sae, corpus, out=folder, length=24, progress=False)
 
 
+def test_what_is_counted_had_no_say_in_the_choice() -> None:
+    assert not set(demo.PROMPTS) & set(demo.SCREENING)
+    assert not any(map(demo.BRIDGE.present, [*demo.PROMPTS, *demo.SCREENING]))
+
+
 def test_candidates_fire_for_the_name_or_the_topic(parts):
     _, _, index = parts
     found = demo.candidate_features(index, n=5)
@@ -34,24 +39,29 @@ def test_candidates_fire_for_the_name_or_the_topic(parts):
 def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
     model, sae, index = parts
     monkeypatch.setattr(demo, "PROMPTS", ("a cat", "the mat"))
+    monkeypatch.setattr(demo, "SCREENING", ("a dog", "the bed"))
     monkeypatch.setattr(demo, "TEXT", "the golden gate is red")
     features = demo.candidate_features(index, n=3).index.tolist()[:2]
     screening = demo.screen(model, sae, features, index)
     assert set(screening.index) == set(features) and screening["bridge"].between(0, 1).all()
-    assert screening["bridge"].is_monotonic_decreasing
+    assert set(screening["strength"]) <= set(demo.STRENGTHS)
+    better = screening[["reads_well", "bridge", "golden_gate"]].apply(tuple, axis=1).tolist()
+    assert better == sorted(better, reverse=True)
     feature = int(screening.index[0])
     study = sk.dose_response(
         model, sae, feature, demo.PROMPTS, demo.BRIDGE, [0.5], controls=1, index=index, max_new_tokens=4, progress=False
     )
-    replies = demo.side_by_side(study)
+    replies = demo.side_by_side(study, 0.5)
     texts = study.to_frame()
-    none = texts[texts["condition"] == "none"].set_index("prompt")["text"]
     assert list(replies.columns) == ["normal", "steered", "control"]
-    pd.testing.assert_series_equal(replies["normal"], none, check_names=False)
+    for name, condition in (("normal", "none"), ("steered", "feature"), ("control", "control")):
+        said = texts[texts["condition"] == condition].set_index("prompt")["text"]
+        pd.testing.assert_series_equal(replies[name], said, check_names=False)
     demo.print_replies(replies)
     assert "a cat" in capsys.readouterr().out
-    evaluation = sk.evaluate(model, sae, index.windows, progress=False, n_bootstrap=50)
+    saes = [sae, sae]
+    evaluations = sk.evaluate(model, saes, index.windows, progress=False, n_bootstrap=50)
     result = sk.specificity(index, feature, demo.BRIDGE, n_bootstrap=50, n_controls=2)
-    page = demo.write_page(tmp_path / "p.html", model, sae, evaluation, index, screening, result, study, replies)
+    page = demo.write_page(tmp_path / "p.html", model, saes, evaluations, index, screening, result, study, 0.5, replies)
     html = page.read_text("utf8")
     assert f"How specific feature {feature} is" in html and "plotly" in html and 'src="http' not in html
