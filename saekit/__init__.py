@@ -73,6 +73,7 @@ from .steering import cap as cap
 from .steering import clamp as clamp
 from .steering import dose_response as dose_response
 from .steering import generate as generate
+from .steering import mean_difference as mean_difference
 from .steering import output_scores as output_scores
 from .steering import project_out as project_out
 from .steering import scale as scale

@@ -9,6 +9,7 @@ from .constructors import cap as cap
 from .constructors import clamp as clamp
 from .constructors import project_out as project_out
 from .constructors import scale as scale
+from .differences import mean_difference as mean_difference
 from .directions import Direction as Direction
 from .edits import Edit as Edit
 from .generation import Generation as Generation
