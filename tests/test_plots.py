@@ -14,7 +14,7 @@ import pytest
 
 from saekit import plots
 from saekit.concepts import Concept
-from saekit.errors import DataError
+from saekit.errors import DataError, SaekitError
 from saekit.evaluation import Evaluation
 from saekit.index.records import FeatureRecord, Histogram
 from saekit.plots.style import BLUE, GREY, ORANGE, TEXT
@@ -80,8 +80,9 @@ def study() -> SteeringStudy:
                     for p in range(6)
                 ]  # fmt: skip
     return SteeringStudy(
-        model_name="m", hook_name="h", feature=3, controls=(5, 6), concept="bridge", strengths=(0.2, 0.5, 0.9),
-        unit="norm", positions="all", temperature=0.0, max_new_tokens=9, chat=True, generations=pd.DataFrame(rows),
+        model_name="m", hook_name="h", feature=3, weights={3: 1.0}, controls=(5, 6), direction=None,
+        concept="bridge", strengths=(0.2, 0.5, 0.9), unit="norm", positions="all", temperature=0.0, max_new_tokens=9,
+        chat=True, generations=pd.DataFrame(rows),
     )  # fmt: skip
 
 
@@ -193,6 +194,23 @@ def test_dose_response(study: SteeringStudy) -> None:
     assert study.recommended == 0.9 and [s.x0 for s in fig.layout.shapes] == [0.9, 0.9]
     assert "recommended strength 0.9 × the residual norm" in fig.layout.title.subtitle.text
     assert fig.layout.xaxis2.title.text == "strength (× the residual norm)"
+
+
+def test_steering_pareto(study: SteeringStudy) -> None:
+    fig = study.plot("pareto")
+    summary = study.summary.set_index("condition")
+    for name, condition in (("feature 3", "feature"), ("2 control features", "control")):
+        [trace] = traces(fig, name)
+        here = summary.loc[condition]
+        assert list(trace.x) == list(here.nll) and list(trace.y) == list(here.rate)
+        assert list(trace.text) == ["0.2", "0.5", "0.9"]
+        assert list(trace.error_y.array) == list(here.rate_high - here.rate)
+    assert list(traces(fig, "feature 3")[0].marker.line.width) == [0, 0, 3], "the recommended strength is ringed"
+    assert list(traces(fig, "unsteered")[0].y) == [0] and len(traces(fig, "asked in words")) == 1
+    assert fig.layout.shapes[0].x0 == pytest.approx(summary.loc["none", "nll"] + 1.5)
+    assert "ringed: recommended, 0.9 × the residual norm" in fig.layout.title.subtitle.text
+    with pytest.raises(SaekitError, match="unknown plot 'parato'; did you mean 'pareto'"):
+        study.plot("parato")  # type: ignore[arg-type]
 
 
 def test_evaluation(evaluated: Evaluation) -> None:

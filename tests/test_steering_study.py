@@ -176,8 +176,9 @@ def figures(**columns: Any) -> sk.SteeringStudy:
                 "repetition": repeated,
             })  # fmt: skip
     return sk.SteeringStudy(
-        model_name="m", hook_name=HOOK, feature=3, controls=(), concept="c", strengths=(0.25,), unit="norm",
-        positions="all", temperature=0.0, max_new_tokens=8, chat=True, generations=pd.DataFrame(rows),
+        model_name="m", hook_name=HOOK, feature=3, weights={3: 1.0}, controls=(), direction=None, concept="c",
+        strengths=(0.25,), unit="norm", positions="all", temperature=0.0, max_new_tokens=8, chat=True,
+        generations=pd.DataFrame(rows),
     )  # fmt: skip
 
 

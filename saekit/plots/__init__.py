@@ -18,10 +18,11 @@ from .probing import compute_share as compute_share
 from .probing import probe_perturbation as probe_perturbation
 from .probing import sparse_probing as sparse_probing
 from .probing import spurious_removal as spurious_removal
-from .runs import dose_response as dose_response
 from .runs import evaluation as evaluation
 from .runs import pareto as pareto
 from .runs import training_curves as training_curves
 from .scaling import compute_fit as compute_fit
 from .scaling import scaling_fit as scaling_fit
 from .scaling import scaling_study as scaling_study
+from .steering import dose_response as dose_response
+from .steering import steering_pareto as steering_pareto

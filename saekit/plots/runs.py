@@ -1,4 +1,4 @@
-"""Figures of what was run: training curves, several SAEs compared, an evaluation, a steering study."""
+"""Figures of what was run: training curves, several SAEs compared, an evaluation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from plotly.subplots import make_subplots
 from ..comparison import HELD_OUT, MEASURES, TRAINING, check_measure, pareto_optimal
 from ..errors import DataError
 from .features import add_density
-from .style import BLUE, GREY, ORANGE, band, faded, figure, note
+from .style import BLUE, GREY, ORANGE, faded, figure, note
 
 if TYPE_CHECKING:
     from ..comparison import Comparison
     from ..evaluation import Evaluation
-    from ..steering import SteeringStudy
 
 PANELS = {
     "loss": "loss",
@@ -31,7 +30,6 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 RULE_COLOURS = (ORANGE, BLUE, GREY, "#C2479B", "#0B8F6A", "#7B61D6")
 """One for each rule, contrast at least 3.3 to white and 4.0 to #111; SYMBOLS say the same without colour."""
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
-UNITS = {"raw": "raw activation", "max": "× the feature's maximum", "norm": "× the residual norm"}
 
 
 def training_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> go.Figure:
@@ -191,59 +189,4 @@ def evaluation(evaluation: Evaluation) -> go.Figure:
         text=f"{e.l0:.1f} active per token, {e.n_dead:,} of {len(e.density):,} dead", showarrow=False,
         xref="x2 domain", yref="paper", x=0, y=1.01, xanchor="left", yanchor="bottom",
     )  # fmt: skip
-    return fig
-
-
-def dose_response(study: SteeringStudy) -> go.Figure:
-    """How often the concept appears and what it costs in fluency, by strength; feature, controls and unsteered.
-
-    >>> from saekit import plots
-    >>> concept = sk.Concept.keywords(["gate"])
-    >>> study = sk.dose_response(model, sae, 3, ["the cat"], concept, [0.5], controls=1, max_new_tokens=3,
-    ...                          progress=False)
-    >>> plots.dose_response(study).layout.xaxis2.title.text
-    'strength (× the residual norm)'
-    """
-    summary, unit = study.summary, UNITS[study.unit]
-    fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
-    best = study.recommended
-    advice = "no fluent strength beats the unsteered rate" if best is None else f"recommended strength {best:g} {unit}"
-    figure(f"Steering with feature {study.feature} for “{study.concept}”", advice, height=520, fig=fig)
-    fig.update_layout(margin={"t": 112})
-    flat = (("none", "unsteered", GREY, "dot"), ("instruction", "asked in words", BLUE, "dash"))
-    controls = f"{len(study.controls)} control feature{'s' * (len(study.controls) != 1)}"
-    swept = (("control", controls, GREY), ("feature", f"feature {study.feature}", ORANGE))
-    ends = [min(study.strengths), max(study.strengths)]
-    pad = 0.04 * ((ends[1] - ends[0]) or 1)
-    for row, name, form, of in ((1, "rate", ".0%", "of texts"), (2, "nll", ".2f", "nats per token")):
-        what = f"%{{y:{form}}} {of}"
-        for condition, label, colour, dash in flat:
-            here = summary[summary["condition"] == condition]
-            if len(here):
-                value = float(here[name].iloc[0])
-                fig.add_scatter(
-                    x=[ends[0] - pad, ends[1] + pad], y=[value, value], mode="lines", name=label, legendgroup=label,
-                    line={"color": colour, "width": 1.6, "dash": dash}, showlegend=row == 1, row=row, col=1,
-                    hovertemplate=f"{label}: {what}<extra></extra>",
-                )  # fmt: skip
-        for condition, label, colour in swept:
-            here = summary[summary["condition"] == condition].sort_values("strength")
-            if not len(here):
-                continue
-            fig.add_trace(band(here["strength"], here[f"{name}_low"], here[f"{name}_high"], colour, label), row, 1)
-            custom = here[[f"{name}_low", f"{name}_high", "repetition", "n_texts"]].to_numpy()
-            fig.add_scatter(
-                x=here["strength"], y=here[name], mode="lines+markers", name=label, legendgroup=label, row=row, col=1,
-                line={"color": colour, "width": 2.5 if colour == ORANGE else 1.8}, marker={"size": 7},
-                showlegend=row == 1, customdata=custom,
-                hovertemplate=f"{label} at %{{x:g}} {unit}<br>{what} [%{{customdata[0]:{form}}}, "
-                f"%{{customdata[1]:{form}}}]<br>"
-                "repetition %{customdata[2]:.2f}, %{customdata[3]} texts<extra></extra>",
-            )  # fmt: skip
-    if best is not None:
-        fig.add_vline(x=best, line={"color": ORANGE, "width": 1.2, "dash": "dot"})
-    fig.update_yaxes(title_text="texts with the concept", tickformat=".0%", range=[-0.03, 1.05], row=1)
-    fig.update_yaxes(title_text="neg. log-likelihood<br>(nats per token)", row=2)
-    fig.update_xaxes(range=[ends[0] - pad, ends[1] + pad])
-    fig.update_xaxes(title_text=f"strength ({unit})", row=2)
     return fig

@@ -12,10 +12,10 @@ from .constructors import scale as scale
 from .differences import mean_difference as mean_difference
 from .directions import Direction as Direction
 from .edits import Edit as Edit
+from .experiment import dose_response as dose_response
 from .generation import Generation as Generation
 from .generation import StreamToken as StreamToken
 from .generation import generate as generate
 from .generation import stream as stream
 from .outputs import output_scores as output_scores
 from .study import SteeringStudy as SteeringStudy
-from .study import dose_response as dose_response
