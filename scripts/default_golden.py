@@ -20,6 +20,9 @@ from saekit.files import read_json, write_json
 TOPIC = sk.Concept.labels(topic="the Golden Gate Bridge")
 STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 """Shares of the residual norm."""
+READABLE_NLL, READABLE_REPETITION = 1.5, 0.15
+"""A text is called readable up to this much negative log-likelihood above the unsteered text's, in nats a token, and up
+to this share of repeated 4-grams, of which one sentence said twice in forty tokens has more."""
 N_CANDIDATES, N_SCREENED = 40, 10
 QUESTIONS = (
     "What is your name?",
@@ -81,7 +84,7 @@ def search(
                 model, sae, int(feature), SCREENING, BRIDGE, strengths, controls=0, max_new_tokens=24, progress=False
             )
             done["screening"][feature] = {
-                "strength": study.recommended, "texts": texts(study),
+                "strength": readable(study), "recommended": study.recommended, "texts": texts(study),
                 "summary": study.summary.round(4).to_dict("records"),
             }  # fmt: skip
             print(study, flush=True)
@@ -100,8 +103,17 @@ def search(
     return done
 
 
+def readable(study: sk.SteeringStudy) -> float | None:
+    """The strength that brings up a bridge most often while the text is readable; of equal ones the smallest."""
+    rows = study.summary[study.summary["condition"] == "feature"]
+    rows = rows[
+        (rows["nll_increase"] <= READABLE_NLL) & (rows["repetition"] <= READABLE_REPETITION) & (rows["rate"] > 0)
+    ]
+    return float(rows.loc[rows["rate"].idxmax(), "strength"]) if len(rows) else None
+
+
 def best(done: dict[str, Any]) -> list[str]:
-    """The screened features with a strength at which the text holds together, by how often it brought up a bridge."""
+    """The screened features with a strength at which the text is readable, by how often it brought up a bridge."""
 
     def rate(feature: str) -> float:
         at = done["screening"][feature]["strength"]
