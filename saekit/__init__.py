@@ -64,6 +64,7 @@ from .steering import Direction as Direction
 from .steering import Edit as Edit
 from .steering import Generation as Generation
 from .steering import Schedule as Schedule
+from .steering import SteeredModel as SteeredModel
 from .steering import SteeringStudy as SteeringStudy
 from .steering import Where as Where
 from .steering import ablate as ablate
@@ -73,10 +74,12 @@ from .steering import cap as cap
 from .steering import clamp as clamp
 from .steering import dose_response as dose_response
 from .steering import generate as generate
+from .steering import load_steered as load_steered
 from .steering import mean_difference as mean_difference
 from .steering import output_scores as output_scores
 from .steering import project_out as project_out
 from .steering import scale as scale
+from .steering import steered as steered
 from .steering import stream as stream
 from .training import StepMetrics as StepMetrics
 from .training import TensorBoardLogger as TensorBoardLogger

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +34,9 @@ class LanguageModel:
     >>> model.d_model, model.n_layers
     (32, 2)
     """
+
+    edits: tuple[Any, ...] = ()
+    """What every pass is edited by; a steered model has some."""
 
     def __init__(self, bridge: Any, name: str) -> None:
         self.bridge = bridge
@@ -77,6 +80,21 @@ class LanguageModel:
             sample = flat[:: max(1, flat.numel() // 64)].bfloat16().float().cpu()
             digest.update(key.rsplit("_original_component.", 1)[-1].encode() + sample.numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def weights_fingerprint(self) -> str:
+        """The fingerprint of the weights alone: a steered model's is that of the model below it."""
+        return self.fingerprint
+
+    @property
+    def base(self) -> LanguageModel:
+        """The model without its edits: itself, unless it is steered."""
+        return self
+
+    @contextlib.contextmanager
+    def unedited(self) -> Iterator[None]:
+        """Passes in here are not edited, also where the model is steered."""
+        yield
 
     # ---- tokens -------------------------------------------------------------------------------------------------
 

@@ -18,4 +18,7 @@ from .generation import StreamToken as StreamToken
 from .generation import generate as generate
 from .generation import stream as stream
 from .outputs import output_scores as output_scores
+from .steered import SteeredModel as SteeredModel
+from .steered import load_steered as load_steered
+from .steered import steered as steered
 from .study import SteeringStudy as SteeringStudy

@@ -43,7 +43,8 @@ class Direction:
     """Which tokens are left unedited: special ones and sinks, whose norm is thousands of times the others'."""
 
     def __post_init__(self) -> None:
-        rows = torch.as_tensor(self.vectors).detach().float().cpu()
+        with torch.inference_mode(False):
+            rows = torch.as_tensor(self.vectors).detach().clone().float().cpu()
         rows = rows[None] if rows.ndim == 1 else rows
         if rows.ndim != 2 or not rows.isfinite().all() or not (rows.norm(dim=1) > 0).all():
             raise ConfigError(
@@ -63,12 +64,13 @@ class Direction:
     @cached_property
     def basis(self) -> Float[Tensor, "rank d_in"]:
         """Orthogonal vectors of length 1 with the same span; of one direction, itself at length 1."""
-        unit: Tensor = torch.nn.functional.normalize(self.vectors, dim=1)
-        if len(unit) == 1:
-            return unit
-        _, size, rows = torch.linalg.svd(unit, full_matrices=False)
-        independent: Tensor = rows[size > 1e-5 * size[0]]
-        return independent
+        with torch.inference_mode(False), torch.no_grad():  # it is kept, and used where gradients are taken too
+            unit: Tensor = torch.nn.functional.normalize(self.vectors, dim=1)
+            if len(unit) == 1:
+                return unit
+            _, size, rows = torch.linalg.svd(unit, full_matrices=False)
+            independent: Tensor = rows[size > 1e-5 * size[0]]
+            return independent
 
     @property
     def _key(self) -> tuple[Any, ...]:

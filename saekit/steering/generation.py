@@ -270,7 +270,7 @@ class _Loop:
             self._padded = bool(n_pad.any())
             self._span = Span(torch.tensor(padded, device=model.device), attended)
             rule = TokenRule(special_ids=tuple(sorted(model.special_ids)))
-            self._hooks = self._span.hooks([row.edits for row in rows], rule)
+            self._hooks = self._span.hooks([(*model.edits, *row.edits) for row in rows], rule)
 
     @property
     def finished(self) -> bool:
@@ -282,9 +282,10 @@ class _Loop:
         span = self._span
         shown = span.tokens if self._past is None else span.tokens[:, -1:]
         mask = span.attended if self._padded else None
-        logits, self._past = self.model.forward(
-            shown, hooks=self._hooks, attention_mask=mask, past=self._past, use_cache=self.use_cache
-        )
+        with self.model.unedited():  # a steered model's edits are among the hooks, which know what was generated
+            logits, self._past = self.model.forward(
+                shown, hooks=self._hooks, attention_mask=mask, past=self._past, use_cache=self.use_cache
+            )
         chosen = self._choose(logits[:, -1].float())
         out: list[int | None] = []
         for i, token in enumerate(chosen.tolist()):
