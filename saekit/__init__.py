@@ -80,6 +80,7 @@ from .steering import output_scores as output_scores
 from .steering import project_out as project_out
 from .steering import scale as scale
 from .steering import steered as steered
+from .steering import steering_features as steering_features
 from .steering import stream as stream
 from .training import StepMetrics as StepMetrics
 from .training import TensorBoardLogger as TensorBoardLogger

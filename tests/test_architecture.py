@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "index": BASE | {"models", "corpus", "sae", "activations"},
     "concepts": BASE | {"index", "models", "corpus"},
     "scoring": BASE | {"concepts", "index", "sae", "models", "corpus"},
-    "steering": BASE | {"concepts", "index", "sae", "models", "corpus", "activations"},
+    "steering": BASE | {"scoring", "concepts", "index", "sae", "models", "corpus", "activations"},
     "plots": None,
     "widgets": None,
     "demo": None,

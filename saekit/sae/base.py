@@ -258,7 +258,7 @@ class SAE(nn.Module):
           to do:    pass hook_name='blocks.0.hook_resid_post', or load the SAE of that hook point
         """
         c = self.config
-        prints = (model.fingerprint, model.weights_fingerprint)  # they differ for a steered model
+        prints = (model.fingerprint, getattr(model, "weights_fingerprint", None))  # a steered model's differ
         same_weights = c.model_fingerprint is not None and c.model_fingerprint in prints
         if c.model_name and not same_weights and _base_name(c.model_name) != _base_name(model.name):
             raise MismatchError(

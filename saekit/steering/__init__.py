@@ -1,5 +1,6 @@
 """Changing what a model says through features: edits, generation under edits, and steering studies."""
 
+from .candidates import steering_features as steering_features
 from .conditions import Schedule as Schedule
 from .conditions import Where as Where
 from .constructors import ablate as ablate

@@ -1,0 +1,88 @@
+"""The search for features to steer with: which fire for a concept, which write its words, and which cause it.
+
+Firing for a concept is not causing it: features are found by what they fire on and by what they write, and ranked by
+what the model would say under their clamp. Source: Arad, Mueller & Belinkov 2025, SAEs are good for steering, if you
+select the right features (input and output scores).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+
+from ..concepts import Concept
+from ..errors import ConfigError, MismatchError
+from ..index import FeatureIndex
+from ..index.directions import written_to_residual
+from ..models import LanguageModel
+from ..sae import SAE
+from ..scoring import rank_features
+from .outputs import STARTS, output_scores
+
+INPUT = ["n_firings", "precision", "recall", "auroc", "average_precision"]
+
+
+def steering_features(
+    model: LanguageModel,
+    sae: SAE,
+    index: FeatureIndex,
+    concept: Concept,
+    words: Sequence[str],
+    *,
+    n: int = 20,
+    strength: float = 0.4,
+    starts: Sequence[tuple[str, str]] = STARTS,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """A row per candidate, best to steer with first: what it fires for (input), and what it makes the model say.
+
+    Candidates are the `n` features that tell the concept best (by average precision, as `rank_features`), and the `n`
+    whose decoder rows raise the words' logits most. input: average precision for the concept, nan for a feature that
+    fires on fewer than five tokens of the index. output: `output_scores`, the change in the words' log-probability in
+    nats when the feature is clamped to `strength` of the residual norm. writes: the mean logit effect on the words, one
+    unit of the feature written straight to the unembedding, less the mean over the vocabulary. found_by: "fires",
+    "writes" or "both". Sorted by output.
+
+    Raises what `rank_features` and `output_scores` raise, and MismatchError when the index is of another SAE.
+
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> found = sk.steering_features(
+    ...     model, sae, index, sk.Concept.regex("gate"), [" gate"], n=3, starts=[("Who?", "I")], progress=False)
+    >>> bool(found["output"].is_monotonic_decreasing), set(found["found_by"]) <= {"fires", "writes", "both"}
+    (True, True)
+    """
+    if n < 1:
+        raise ConfigError("n is not positive", got=n, accepted="1 or more")
+    if index.sae_fingerprint != sae.fingerprint:
+        raise MismatchError(
+            "the index was built with another SAE", got=index.sae_fingerprint, accepted=sae.fingerprint,
+            fix="pass the index of this SAE, or build one with sk.build_index",
+        )  # fmt: skip
+    ranked = rank_features(index, concept, n=index.d_sae)[INPUT]
+    fires = [int(i) for i in ranked.index[:n]]
+    effects = _effects(model, sae, index, words)
+    writes = [] if effects is None else [int(i) for i in effects.topk(min(n, len(effects))).indices]
+    chosen = list(dict.fromkeys([*fires, *writes]))
+    scores = output_scores(model, sae, chosen, words, strength=strength, starts=starts, progress=progress)["score"]
+    table = pd.DataFrame(index=pd.Index(chosen, name="feature"))
+    table["input"] = ranked["average_precision"].reindex(chosen)
+    table["output"] = scores.reindex(chosen)
+    table["writes"] = float("nan") if effects is None else effects[chosen].numpy()
+    table["found_by"] = [
+        "both" if i in fires and i in writes else "fires" if i in fires else "writes" for i in chosen
+    ]  # fmt: skip
+    table = table.join(ranked.drop(columns="average_precision").reindex(chosen))
+    return table.sort_values("output", ascending=False, kind="stable")
+
+
+def _effects(model: LanguageModel, sae: SAE, index: FeatureIndex, words: Sequence[str]) -> torch.Tensor | None:
+    """Each feature's mean logit effect on the words' first tokens; None where it does not write to the residual."""
+    rows = written_to_residual(sae, model, index.hook_name)
+    ids = [model.tokenize(word, bos=False)[0] for word in words if model.tokenize(word, bos=False)]
+    if rows is None or not ids:
+        return None
+    unembedding = model.unembedding()
+    toward = unembedding[:, ids].mean(1) - unembedding.mean(1)
+    return (rows.detach().float() @ toward.to(rows.device)).cpu()
