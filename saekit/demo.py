@@ -178,7 +178,7 @@ def write_page(
     strongest = index.features.nlargest(60, "n_firings").index
     browser.embed({feature, *screening.index, *map(int, strongest)})
     browser.feature = feature
-    rows = compare(saes, evaluations).to_frame()
+    rows = compare(saes, evaluations).to_frame().set_axis(["trained just now", PACKAGED])
     blocks = [
         f"A small sparse autoencoder was trained on the activations of **{model.name}** at `{sae.config.hook_name}`, "
         f"and the {sae.config.d_sae:,} features of a packaged one, `{PACKAGED}`, were explored. This page holds what "
