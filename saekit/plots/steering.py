@@ -85,7 +85,8 @@ def steering_pareto(study: SteeringStudy) -> go.Figure:
     summary, unit = study.summary, UNITS[study.unit]
     best = study.recommended
     advice = "no fluent strength beats the unsteered rate" if best is None else f"ringed: recommended, {best:g} {unit}"
-    fig = figure(f"What “{study.concept}” costs: feature {study.feature}", advice, height=460)
+    fig = figure(f"What “{study.concept}” costs: feature {study.feature}", advice, height=480)
+    fig.update_layout(margin={"t": 112})  # the legend stands below the advice
     for condition, label, colour, symbol in (
         ("none", "unsteered", GREY, "x"), ("instruction", "asked in words", BLUE, "diamond"),
     ):  # fmt: skip
