@@ -10,6 +10,8 @@ import contextlib
 import copy
 import hashlib
 import re
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -22,6 +24,10 @@ from ..errors import ConfigError, ContextLengthError, DataError, MismatchError, 
 from .hooks import HookPoint, hook_names, hook_text
 
 Hook = Callable[[Tensor], Tensor | None]
+
+
+_LOCKS: weakref.WeakKeyDictionary[Any, threading.RLock] = weakref.WeakKeyDictionary()
+"""One for each bridge: hooks are on it for the length of a pass, and a pass in another thread would run into them."""
 
 
 class _Reached(Exception):  # noqa: N818 - a signal, not an error
@@ -46,6 +52,7 @@ class LanguageModel:
         self.d_model, self.n_layers = int(cfg.d_model), int(cfg.n_layers)
         self.n_ctx, self.d_vocab = int(cfg.n_ctx), int(cfg.d_vocab)
         self._widths: dict[str, int] = {}
+        self._lock = _LOCKS.setdefault(bridge, threading.RLock())
 
     def __repr__(self) -> str:
         return (
@@ -306,7 +313,7 @@ class LanguageModel:
             kwargs["attention_mask"] = mask.to(self.device, torch.long)
         wrapped = [(name, lambda x, hook, f=f: f(x)) for name, f in hooks]
         try:
-            with self.bridge.hooks(fwd_hooks=wrapped):
+            with self._lock, self.bridge.hooks(fwd_hooks=wrapped):
                 return self.bridge(tokens, **kwargs)
         except ValueError as e:
             if not str(e).startswith("Cannot add hook"):

@@ -151,19 +151,35 @@ def stream(
     ...     model, "the cat", max_new_tokens=4).text
     True
     """
-    chosen = check_edits(model, edits)
-    [row] = make_rows(model, [prompt], edits=chosen, seed=seed, chat=chat)
-    loop = _Loop(model, [row], max_new_tokens=max_new_tokens, temperature=temperature, use_cache=True)
+    rows = make_rows(model, [prompt], edits=check_edits(model, edits), seed=seed, chat=chat)
+    steps = advance(model, rows, max_new_tokens=max_new_tokens, temperature=temperature, stop=stop)
+    return (token for [token] in steps if token is not None)
 
-    def tokens() -> Iterator[StreamToken]:
-        pieces = _Pieces(model, row.ids)
+
+def advance(
+    model: LanguageModel,
+    rows: Sequence[Row],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[list[StreamToken | None]]:
+    """An iterator over steps: each row's next token, None once it has ended. The rows run as one batch.
+
+    Settings are checked by the call itself; `check_edits` comes first.
+    """
+    loop = _Loop(model, rows, max_new_tokens=max_new_tokens, temperature=temperature, use_cache=True)
+
+    def steps() -> Iterator[list[StreamToken | None]]:
+        pieces = [_Pieces(model, row.ids) for row in rows]
         while not loop.finished and not (stop is not None and stop()):
-            [token] = loop.step()
-            if token is not None:
-                position = len(row.ids) + len(loop.new[0]) - 1
-                yield StreamToken(token=token, text=pieces.push(token), position=position)
+            told: list[StreamToken | None] = []
+            for row, piece, new, token in zip(rows, pieces, loop.new, loop.step(), strict=True):
+                at = len(row.ids) + len(new) - 1
+                told.append(None if token is None else StreamToken(token=token, text=piece.push(token), position=at))
+            yield told
 
-    return tokens()
+    return steps()
 
 
 def check_edits(model: LanguageModel, edits: Edits) -> tuple[Edit, ...]:

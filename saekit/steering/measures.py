@@ -44,6 +44,20 @@ class Cost:
     """Each feature's mean activation over the new tokens, as the unsteered model reads them."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A text token by token, as the unsteered model reads it."""
+
+    nll: Float[Tensor, " n_new"]
+    """-log p(new token | all before it) under the unsteered model given `asked`, in nats."""
+    before: Float[Tensor, "n_new d_vocab"]
+    """Log-probabilities at each new token's place under the unsteered model given `asked`."""
+    after: Float[Tensor, "n_new d_vocab"]
+    """The same as the text was written: under its edits, given `read`."""
+    feature_acts: Float[Tensor, "n_new d_sae"]
+    """0 on tokens that the SAE's rule leaves out."""
+
+
 @torch.inference_mode()
 def cost(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> list[Cost]:
     """The costs of some texts, which run side by side: one pass without edits and one as each was written.
@@ -53,34 +67,44 @@ def cost(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> list[Cost]
     >>> found.kl, found.profile.shape
     (0.0, torch.Size([64]))
     """
+    return [_cost(reading) for reading in read(model, sae, texts)]
+
+
+@torch.inference_mode()
+def read(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> list[Reading]:
+    """How the model reads some texts, which run side by side: one pass without edits and one as each was written.
+
+    >>> from saekit.steering.measures import Written, read
+    >>> [found] = read(model, sae, [Written((0, 5), (0, 5), (6, 7))])
+    >>> found.nll.shape, bool((found.before == found.after).all())
+    (torch.Size([2]), True)
+    """
     seen: list[Tensor] = []
-    hook_name = str(sae.config.hook_name)
-    clean = _logits(model, [t.asked for t in texts], texts, [()] * len(texts), (hook_name, seen))
+    clean = _logits(model, [t.asked for t in texts], texts, [()] * len(texts), (str(sae.config.hook_name), seen))
     differ = [i for i, t in enumerate(texts) if t.edits or t.read != t.asked]
-    written = dict.fromkeys(range(len(texts)), torch.empty(0))
-    if differ:
-        rows = [texts[i] for i in differ]
-        found = _logits(model, [t.read for t in rows], rows, [t.edits for t in rows])
-        written |= dict(zip(differ, found, strict=True))
+    rows = [texts[i] for i in differ]
+    found = _logits(model, [t.read for t in rows], rows, [t.edits for t in rows]) if rows else []
+    edited = dict(zip(differ, found, strict=True))
     [x], n_prompt = seen, _longest([t.asked for t in texts])
-    out = []
+    rule, out = sae.config.token_rule or TokenRule(), []
     for i, (text, logits) in enumerate(zip(texts, clean, strict=True)):
-        n = len(text.new)
-        if n == 0:
-            out.append(Cost(math.nan, math.nan, torch.zeros(sae.config.d_sae)))
-            continue
-        log_p = logits.float().log_softmax(-1)
-        target = torch.tensor(text.new, device=log_p.device)
-        nll = -float(log_p.gather(1, target[:, None]).mean())
-        kl = 0.0
-        if len(written[i]):
-            log_q = written[i].float().log_softmax(-1)
-            kl = float((log_q.exp() * (log_q - log_p)).sum(-1).mean())
-        here = x[i, n_prompt : n_prompt + n]
-        kept = (sae.config.token_rule or TokenRule()).keep(target[None].cpu(), here[None].cpu())[0]
-        acts = sae.encode(here[kept.to(here.device)].to(sae.W_dec)) if kept.any() else torch.zeros(1, sae.config.d_sae)
-        out.append(Cost(nll, kl, acts.float().mean(0).cpu()))
+        before = logits.float().log_softmax(-1)
+        after = edited[i].float().log_softmax(-1) if i in edited else before
+        target = torch.tensor(text.new, dtype=torch.long, device=before.device)
+        here = x[i, n_prompt : n_prompt + len(text.new)]
+        acts = torch.zeros(len(text.new), sae.config.d_sae)
+        kept = rule.keep(target[None].cpu(), here[None].cpu())[0]
+        if kept.any():
+            acts[kept] = sae.encode(here[kept.to(here.device)].to(sae.W_dec)).float().cpu()
+        out.append(Reading(-before.gather(1, target[:, None])[:, 0], before, after, acts))
     return out
+
+
+def _cost(reading: Reading) -> Cost:
+    if len(reading.nll) == 0:
+        return Cost(math.nan, math.nan, reading.feature_acts.sum(0))
+    kl = (reading.after.exp() * (reading.after - reading.before)).sum(-1)
+    return Cost(float(reading.nll.mean()), float(kl.mean()), reading.feature_acts.mean(0))
 
 
 def drift(profile: Float[Tensor, " d_sae"], unsteered: Float[Tensor, " d_sae"], edited: Sequence[int]) -> float:

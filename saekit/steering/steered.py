@@ -90,11 +90,11 @@ class SteeredModel(LanguageModel):
 
     @contextlib.contextmanager
     def unedited(self) -> Iterator[None]:
-        with self._hooks.off():
+        with self._lock, self._hooks.off():
             yield
 
     def _run(self, tokens: Tensor, hooks: Sequence[tuple[str, Any]], **kwargs: Any) -> Any:
-        with self._hooks.on():
+        with self._lock, self._hooks.on():
             return super()._run(tokens, hooks, **kwargs)
 
     def save(self, path: str | Path) -> Path:
