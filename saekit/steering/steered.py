@@ -180,17 +180,18 @@ class _BridgeHooks:
             self._paused = before
 
     def _install(self) -> None:
-        bridge = self._model.bridge
         if not self._by_hook:
             return
-        if TOKENS not in bridge.hook_dict:
+        bridge = self._model.bridge
+        points = bridge.hook_dict  # made anew each time it is asked for
+        if TOKENS not in points:
             raise MismatchError(
                 f"{self._model.name} has no hook point that sees its tokens", got="no " + TOKENS,
                 accepted="a model with that hook point", fix="pass the edits to sk.generate instead",
             )  # fmt: skip
         self._installed.append((None, bridge.register_forward_pre_hook(self._begin, with_kwargs=True)))
         for name, hook in ((TOKENS, self._see), *((name, partial(self._edit, name)) for name in self._by_hook)):
-            point = bridge.hook_dict[name]
+            point = points[name]
             self._installed.append((point, point.add_hook(hook, is_permanent=True, prepend=True)))
 
     def _remove(self) -> None:

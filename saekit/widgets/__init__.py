@@ -9,8 +9,9 @@ from .feature_card import card as card
 from .page import Text as Text
 from .page import save_page as save_page
 from .steering_panel import SteeringPanel as SteeringPanel
-from .steering_panel import SteeringRequest as SteeringRequest
-from .steering_panel import steer as steer
+from .steering_request import Condition as Condition
+from .steering_request import SteeringRequest as SteeringRequest
+from .steering_writer import steer as steer
 from .token_highlight import TokenHighlight as TokenHighlight
 from .token_highlight import highlight as highlight
 from .training_monitor import TrainingMonitor as TrainingMonitor

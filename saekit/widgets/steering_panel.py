@@ -1,45 +1,30 @@
-"""SteeringPanel: a prompt answered twice, as the model is and with one feature changed, token by token.
+"""SteeringPanel: one prompt answered under several conditions side by side, token by token, in turns.
 
-The widget is given a function that writes (`Write`) and one that describes a feature, never a model. A worker thread
-takes a token from each text in turn, so both grow side by side; stopping takes effect before the next token. Only
-`steer` knows a model and an SAE.
+The widget is given functions that write, read back and describe a feature, never a model (steering_writer.py has
+those). A worker thread takes a step of all texts at a time; stopping takes effect before the next token.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, cast
 
+import pandas as pd
 import traitlets as t
 
 from ..errors import ConfigError, SaekitError
 from .base import Widget, check_at_least, check_choice, check_feature
+from .steering_history import export, frame_of, lines_of
+from .steering_request import POSITIONS, UNITS, Annotation, Condition, SteeringRequest, converted
 
-if TYPE_CHECKING:
-    from ..index import FeatureIndex
-    from ..models import LanguageModel
-    from ..sae import SAE
-
-UNITS = ("raw", "max", "norm")
-POSITIONS = ("all", "prompt", "generated")
-WORDS = {"raw": "", "max": " x its maximum", "norm": " x the residual norm"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SteeringRequest:
-    """What the panel asks to be written."""
-
-    prompt: str
-    chat: bool
-    feature: int
-    strength: float
-    unit: Literal["raw", "max", "norm"]
-    positions: Literal["all", "prompt", "generated"]
-    max_new_tokens: int
-    temperature: float
-    seed: int
+COLOURS = ("none", "unlikely", "feature")
+SETTINGS = ("chat", "positions", "max_new_tokens", "temperature", "seed", "unit")
+SECONDS = 0.1
+"""Between two looks that the browser gets at growing texts."""
 
 
 class Written(Protocol):
@@ -49,57 +34,74 @@ class Written(Protocol):
     def text(self) -> str: ...
 
 
-Write = Callable[[SteeringRequest, bool, Callable[[], bool]], Iterator[Written]]
-"""(request, steered or not, stop): the tokens one after another; `stop` is asked before each."""
-Describe = Callable[[int], tuple[str, float]]
-"""A feature's short name and its maximum in the index (0 when unknown)."""
+Steps = Iterator[Sequence["Written | None"]]
+Write = Callable[[SteeringRequest, Callable[[], bool]], Steps]
+"""(request, stop): for each step every condition's next token, None once its text has ended; `stop` is asked before."""
+Read = Callable[[SteeringRequest, Sequence[Sequence[Any]]], Sequence[Annotation]]
+"""(request, each condition's tokens as they were written): what is to be known about them."""
+Describe = Callable[[int], Mapping[str, Any]]
+"""A feature's `name`, its `max` in the index (0 when unknown) and its `recommended` share of the norm, or None."""
+Present = Callable[[str], bool]
 
 
 class SteeringPanel(Widget):
-    """A prompt, a feature, a strength, and the normal and the steered text beside each other.
+    """Texts that a model writes under several conditions, beside each other; strengths, sampling and turns are live.
 
-    Made by `steer`. Every control is a live trait; `run` and `stop` work from Python as the buttons do.
+    Made by `steer`. Every control is a live trait; `run`, `reply`, `redo`, `sweep` and `stop` work from Python as the
+    buttons do.
     """
 
     bundle = "steering_panel"
 
-    prompt = t.Unicode("", help="What the model reads.").tag(sync=True)
-    chat = t.Bool(False, help="Put the prompt into the model's chat template.").tag(sync=True)
-    feature = t.Int(0, help="The feature that is clamped.").tag(sync=True)
-    name = t.Unicode("", help="The tokens that the feature promotes, by the index.").tag(sync=True)
-    feature_max = t.Float(0.0, help="The feature's maximum in the index; 0 when unknown.").tag(sync=True)
+    prompt = t.Unicode("", help="The first message, or the text to continue.").tag(sync=True)
+    chat = t.Bool(False, help="Put messages into the model's chat template.").tag(sync=True)
+    has_chat = t.Bool(True, help="Whether the model has a chat template.").tag(sync=True)
+    conditions = t.List(t.Dict(), help="What is written side by side: name, features with strengths, instruction, edits.").tag(sync=True)  # noqa: E501  # fmt: skip
+    about = t.Dict(help="Name, maximum and recommended strength (share of the norm) of the features in use.").tag(sync=True)  # noqa: E501  # fmt: skip
     n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
-    strength = t.Float(0.5, help="The value the feature is clamped to, in `unit`.").tag(sync=True)
-    unit = t.Unicode("norm", help="raw, max (times the feature's maximum) or norm (share of the residual norm).").tag(
-        sync=True
-    )
+    unit = t.Unicode("norm", help="Of strengths: raw, max (times the feature's maximum) or norm (share of the residual norm).").tag(sync=True)  # noqa: E501  # fmt: skip
     units = t.List(t.Unicode(), list(UNITS), help="Units on offer; max needs an index.").tag(sync=True)
+    residual_norm = t.Float(0.0, help="The usual norm of what the SAE reads; 0 when unknown.").tag(sync=True)
+    sweep_strengths = t.List(t.Float(), [0.2, 0.3, 0.4, 0.5, 0.6], help="What `sweep` runs over.").tag(sync=True)
     positions = t.Unicode("all", help="Tokens that are changed: all, prompt or generated.").tag(sync=True)
-    max_new_tokens = t.Int(48, help="Tokens to write at most.").tag(sync=True)
+    max_new_tokens = t.Int(48, help="Tokens to write at most, for each text.").tag(sync=True)
     temperature = t.Float(0.0, help="Sampling temperature; 0 takes the likeliest token.").tag(sync=True)
     seed = t.Int(0, help="Seed for sampling.").tag(sync=True)
-    running = t.Bool(False, help="Whether a text is being written.").tag(sync=True)
+    concept = t.Unicode("", help="The concept that texts are checked for.").tag(sync=True)
+    running = t.Bool(False, help="Whether texts are being written.").tag(sync=True)
     done = t.Int(0, help="Tokens written in this run.").tag(sync=True)
     total = t.Int(0, help="Tokens this run writes at most.").tag(sync=True)
-    normal_text = t.Unicode("", help="What the model writes as it is.").tag(sync=True)
-    steered_text = t.Unicode("", help="What it writes with the feature clamped.").tag(sync=True)
     status = t.Unicode("", help="The state of the run in words.").tag(sync=True)
     error = t.Unicode("", help="What went wrong, in words.").tag(sync=True)
-    runs = t.List(t.Dict(), help="Finished runs, oldest first.").tag(sync=True)
+    ran = t.List(t.Dict(), help="The conditions of the conversation that is shown.").tag(sync=True)
+    ran_unit = t.Unicode("norm", help="The unit of their strengths.").tag(sync=True)
+    exchanges = t.List(t.Dict(), help="The conversation: each message and every condition's reply.").tag(sync=True)
+    details = t.List(t.List(), help="For each reply: feature activations and next-token probabilities.").tag(sync=True)
+    runs = t.List(t.Dict(), help="Conversations so far, oldest first; `exchanges` is the last one's.").tag(sync=True)
+    colour_by = t.Unicode("unlikely", help="What colours tokens: none, unlikely or feature.").tag(sync=True)
+    colour_feature = t.Int(0, help="The feature that colours them.").tag(sync=True)
     live = t.Bool(True, help="Whether Python is there to answer; False on an offline page.").tag(sync=True)
 
-    def __init__(self, write: Write | None = None, describe: Describe | None = None, **kwargs: Any) -> None:
-        self._write, self._describe = write, describe
+    def __init__(
+        self, write: Write | None = None, read: Read | None = None, describe: Describe | None = None,
+        present: Present | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self._write, self._read, self._describe, self._present = write, read, describe, present
         self._stop = threading.Event()
         self._worker: threading.Thread | None = None
         self._failure: Exception | None = None
-        self._normal: tuple[Any, ...] | None = None  # the request that normal_text answers
+        self._names: dict[int, str] = {}
         super().__init__(**kwargs)
-        self.observe(lambda _: self._name_feature(), names="feature")
-        self._name_feature()
+        self.observe(lambda _: self._tell_about(), names=["conditions", "colour_feature"])
+        self.observe(lambda change: self._convert(change["old"], change["new"]), names="unit")
+        self._tell_about()
         self.on_msg(self._on_message)
 
-    @t.validate("feature")
+    @t.validate("conditions")
+    def _conditions_hold(self, proposal: Any) -> list[dict[str, Any]]:
+        return [Condition.from_dict(row, self.n_features).to_dict() for row in proposal["value"]]
+
+    @t.validate("colour_feature")
     def _feature_exists(self, proposal: Any) -> int:
         return check_feature(proposal["value"], self.n_features)
 
@@ -111,6 +113,10 @@ class SteeringPanel(Widget):
     def _positions_exist(self, proposal: Any) -> str:
         return check_choice("position rule", proposal["value"], POSITIONS)
 
+    @t.validate("colour_by")
+    def _colour_exists(self, proposal: Any) -> str:
+        return check_choice("colour", proposal["value"], COLOURS)
+
     @t.validate("max_new_tokens")
     def _some_tokens(self, proposal: Any) -> int:
         return int(check_at_least("max_new_tokens", proposal["value"], 1))
@@ -120,33 +126,114 @@ class SteeringPanel(Widget):
         return check_at_least("temperature", proposal["value"], 0.0)
 
     @property
-    def request(self) -> SteeringRequest:
-        """What `run` would ask for now."""
-        return SteeringRequest(
-            prompt=self.prompt,
-            chat=self.chat,
-            feature=self.feature,
-            strength=self.strength,
-            unit=cast(Any, self.unit),
-            positions=cast(Any, self.positions),
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            seed=self.seed,
-        )
+    def feature(self) -> int:
+        """The first clamped feature; settable. ConfigError when no condition has one."""
+        return self._first()[1]
+
+    @feature.setter
+    def feature(self, feature: int) -> None:
+        at, _, strength = self._first()
+        self._replace(at, features=((feature, strength), *self._conditions[at].features[1:]))
+
+    @property
+    def strength(self) -> float:
+        """The first clamped feature's strength, in `unit`; settable."""
+        return self._first()[2]
+
+    @strength.setter
+    def strength(self, strength: float) -> None:
+        at, feature, _ = self._first()
+        self._replace(at, features=((feature, float(strength)), *self._conditions[at].features[1:]))
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The latest replies, by condition."""
+        replies = self.exchanges[-1]["replies"] if self.exchanges else []
+        return {c["name"]: "".join(r["tokens"]) for c, r in zip(self.ran, replies, strict=False)}
 
     def run(self, *, wait: bool = False) -> SteeringPanel:
-        """The panel itself, its texts being written in the background, or written already with `wait`.
+        """The panel itself, `prompt` being answered under all conditions in the background, or already with `wait`.
 
         With `wait`, an error is raised here as well as shown, and an interrupt stops the run. ConfigError when a run is
-        going on or there is nothing to write with.
+        going on, or there is nothing to write with or under.
         """
+        return self._start(self._conditions, [], self.prompt, wait)
+
+    def reply(self, message: str, *, wait: bool = False) -> SteeringPanel:
+        """The panel itself, every conversation going on with `message`, under the conditions it began with."""
+        self._check_conversation()
+        return self._start(self._ran, self.exchanges, message, wait)
+
+    def redo(self, *, wait: bool = False) -> SteeringPanel:
+        """The panel itself, the last message being answered again with the seed, temperature and length of now."""
+        self._check_conversation()
+        return self._start(self._ran, self.exchanges[:-1], self.exchanges[-1]["user"], wait)
+
+    def sweep(
+        self, strengths: Sequence[float] | None = None, *, feature: int | None = None, condition: int | None = None,
+        wait: bool = False,
+    ) -> SteeringPanel:  # fmt: skip
+        """The panel itself, `prompt` being answered at each strength of a feature, beside the unsteered text.
+
+        What else the condition does stays as it is. `condition` counts from 0; the first that has the feature.
+        """
+        if strengths is not None:
+            self.sweep_strengths = [float(s) for s in strengths]
+        feature = self.feature if feature is None else feature
+        having = [i for i, c in enumerate(self._conditions) if feature in dict(c.features)]
+        if not having or not self.sweep_strengths or (condition is not None and condition not in having):
+            raise ConfigError(
+                "nothing to sweep over", got=f"feature {feature}, strengths {self.sweep_strengths}",
+                accepted=f"features of the conditions ({having or 'none has it'}), and one or more strengths",
+            )  # fmt: skip
+        base = self._conditions[having[0] if condition is None else condition]
+        swept = [replace(base.at(feature, s), name=f"{base.name} at {s:g}") for s in self.sweep_strengths]
+        return self._start([Condition(name="unsteered"), *swept], [], self.prompt, wait)
+
+    def stop(self, *, wait: bool = False) -> None:
+        """Ends the run before its next token; what was written stays."""
+        self._stop.set()
+        if wait and self._worker is not None:
+            self._worker.join()
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per run, turn and condition: message, reply, nll, repetition, whether it has the concept, settings."""
+        return frame_of(self.runs)
+
+    def export(self, path: str | Path) -> Path:
+        """Writes the history and returns its path: .json, `runs` as they are; .csv, `to_frame`."""
+        return export(self.runs, path)
+
+    def page_state(self) -> dict[str, Any]:
+        return {**super().page_state(), "live": False, "running": False}
+
+    def text(self) -> str:
+        """The conditions, and the texts once there are some."""
+        shown, unit = (self._ran, self.ran_unit) if self.exchanges else (self._conditions, self.unit)
+        head = f"SteeringPanel: {len(shown)} conditions, {self.positions} positions"
+        lines = [head, *lines_of(shown, unit, self.prompt, self.exchanges)]
+        return "\n".join([*lines, *([f"  error    {self.error}"] if self.error else [])])
+
+    # ---- the worker thread --------------------------------------------------------------------------------------
+
+    def _start(
+        self, conditions: Sequence[Condition], before: Sequence[dict[str, Any]], message: str, wait: bool
+    ) -> SteeringPanel:
         if self._write is None:
             raise ConfigError("the panel has nothing to write with", fix="make it with sk.steer(model, sae)")
         if self.running:
             raise ConfigError("the panel is writing already", fix="call panel.stop() first, or wait")
+        if not conditions:
+            raise ConfigError("the panel has no conditions", got=[], fix="add one: panel.conditions, or the button")
+        said = [tuple("".join(e["replies"][i]["tokens"]) for e in before) for i in range(len(conditions))]
+        request = SteeringRequest(
+            conditions=tuple(conditions), messages=(*(e["user"] for e in before), message), replies=tuple(said),
+            chat=self.chat, unit=cast(Any, self.ran_unit if before else self.unit), positions=cast(Any, self.positions),
+            max_new_tokens=self.max_new_tokens, temperature=self.temperature, seed=self.seed,
+        )  # fmt: skip
         self._stop.clear()
         self._failure, self.error, self.status, self.running = None, "", "Reading the prompt…", True
-        self._worker = threading.Thread(target=self._work, args=(self._write, self.request), daemon=True)
+        self._worker = threading.Thread(target=self._work, args=(self._write, request, list(before)), daemon=True)
         self._worker.start()
         if wait:
             try:
@@ -158,117 +245,137 @@ class SteeringPanel(Widget):
                 raise self._failure
         return self
 
-    def stop(self, *, wait: bool = False) -> None:
-        """Ends the run before its next token."""
-        self._stop.set()
-        if wait and self._worker is not None:
-            self._worker.join()
-
-    def page_state(self) -> dict[str, Any]:
-        return {**super().page_state(), "live": False, "running": False}
-
-    def text(self) -> str:
-        """The settings and both texts."""
-        named = f" ({self.name})" if self.name else ""
-        lines = [
-            f"SteeringPanel: feature {self.feature}{named} clamped to {self.strength:g}{WORDS[self.unit]}, "
-            f"{self.positions} positions",
-            f"  prompt   {self.prompt}",
-        ]
-        texts = (("normal", self.normal_text), ("steered", self.steered_text))
-        lines += [f"  {title:<8} {words}" for title, words in texts if words]
-        return "\n".join([*lines, *([f"  error    {self.error}"] if self.error else [])])
-
-    def _work(self, write: Write, request: SteeringRequest) -> None:
-        """One run, in the worker thread."""
-        base = (request.prompt, request.chat, request.max_new_tokens, request.temperature, request.seed)
-        names = ["steered_text"] if base == self._normal else ["normal_text", "steered_text"]
-        texts = dict.fromkeys(names, "")
-        self.done, self.total, self.steered_text = 0, len(names) * request.max_new_tokens, ""
-        if "normal_text" in names:
-            self.normal_text, self._normal = "", None
+    def _work(self, write: Write, request: SteeringRequest, before: list[dict[str, Any]]) -> None:
+        """One turn, in the worker thread."""
+        written: list[list[Written]] = [[] for _ in request.conditions]
+        ended = [False] * len(written)
+        earlier = self.details[: len(before)]
+        self.done, self.total, begun = 0, len(written) * request.max_new_tokens, False
         try:
-            open_texts = {name: write(request, name == "steered_text", self._stop.is_set) for name in names}
-            while open_texts and not self._stop.is_set():
-                for name in list(open_texts):
-                    token = None if self._stop.is_set() else next(open_texts[name], None)
-                    if token is None:
-                        del open_texts[name]
-                        continue
-                    texts[name] += token.text
-                    self.done += 1
-                    setattr(self, name, texts[name])
-                    self.status = f"{self.done} of at most {self.total} tokens"
-            if self._stop.is_set():
-                self.status = f"Stopped after {self.done} tokens."
-            else:
-                self._normal = base
-                self.status = f"Done: {self.done} tokens."
-            run = asdict(request) | {
-                "name": self.name,
-                "normal_text": self.normal_text,
-                "steered_text": self.steered_text,
-            }
-            self.runs = [*self.runs, run]
+            steps = write(request, self._stop.is_set)  # whose errors leave what is shown as it was
+            started, shown, begun = time.perf_counter(), 0.0, True
+            with self.hold_sync():
+                self.ran, self.ran_unit = [c.to_dict() for c in request.conditions], request.unit
+                self.details = [*earlier, [None] * len(written)]
+                self._show(request, before, written)
+            for step in steps:
+                for i, token in enumerate(step):
+                    ended[i] = ended[i] or token is None
+                    if token is not None:
+                        written[i].append(token)
+                if (now := time.perf_counter()) - shown >= SECONDS:
+                    shown = now
+                    self._show(request, before, written)
+                    self._tell_rate(now - started)
+            ends = ["eos" if e else "stopped" if self._stop.is_set() else "length" for e in ended]
+            self._show(request, before, written)
+            self.status = "Reading the texts back…"
+            notes = self._read(request, written) if self._read is not None else []
+            replies = [_reply(tokens) | {"end": end} for tokens, end in zip(written, ends, strict=True)]
+            for reply, note in zip(replies, notes, strict=False):
+                mean = sum(note.nll) / len(note.nll) if note.nll else None
+                reply |= {"nll": list(note.nll), "mean_nll": mean, "repetition": note.repetition}
+            for reply in replies:
+                reply["present"] = self._present("".join(reply["tokens"])) if self._present is not None else None
+            self._names = {i: name for note in notes for i, name in note.names.items()}
+            with self.hold_sync():
+                self._tell_about()
+                self.exchanges = [*before, {"user": request.messages[-1], "replies": replies}]
+                self.details = [*earlier, [{**note.acts, "choices": note.choices} for note in notes]]
+                self._keep(request, n_before=len(before))
+            seconds = time.perf_counter() - started
+            how = "Stopped after" if self._stop.is_set() else "Done:"
+            self.status = f"{how} {self.done} tokens in {seconds:.1f} s."
         except Exception as e:  # whatever it was, the person at the panel must read it
             self._failure = e
             self.error = str(e) if isinstance(e, SaekitError) else f"{type(e).__name__}: {e}"
             self.status = ""
+            if begun:
+                self.exchanges, self.details = before, earlier
         finally:
             self.running = False
 
-    def _name_feature(self) -> None:
+    def _show(self, request: SteeringRequest, before: Sequence[Any], written: Sequence[Sequence[Written]]) -> None:
+        self.exchanges = [*before, {"user": request.messages[-1], "replies": list(map(_reply, written))}]
+        self.done = sum(map(len, written))
+
+    def _tell_rate(self, seconds: float) -> None:
+        rate = self.done / seconds
+        left = (self.total - self.done) / max(rate, 1e-9)
+        self.status = f"{self.done} of at most {self.total} tokens, {rate:.0f} a second, {left:.0f} s left"
+
+    def _keep(self, request: SteeringRequest, n_before: int) -> None:
+        """The conversation in the history; one more turn goes to the run it belongs to."""
+        how = {name: getattr(request, name) for name in SETTINGS}
+        started = time.strftime("%Y-%m-%d %H:%M:%S")
+        run = {"prompt": request.messages[0], **how, "conditions": self.ran, "exchanges": self.exchanges}
+        goes_on = n_before > 0 and n_before == len(self.runs[-1]["exchanges"])
+        self.runs = [*(self.runs[:-1] if goes_on else self.runs), {**run, "started": started}]
+
+    # ---- the form -----------------------------------------------------------------------------------------------
+
+    @property
+    def _conditions(self) -> list[Condition]:
+        return [Condition.from_dict(c, self.n_features) for c in self.conditions]
+
+    @property
+    def _ran(self) -> list[Condition]:
+        return [Condition.from_dict(c, self.n_features) for c in self.ran]
+
+    def _first(self) -> tuple[int, int, float]:
+        for at, condition in enumerate(self._conditions):
+            for feature, strength in condition.features:
+                return at, feature, strength
+        raise ConfigError("no condition clamps a feature", got=self.conditions, fix="set panel.conditions")
+
+    def _replace(self, at: int, **parts: Any) -> None:
+        new = replace(self._conditions[at], **parts)
+        self.conditions = [new.to_dict() if i == at else c for i, c in enumerate(self.conditions)]
+
+    def _check_conversation(self) -> None:
+        if not self.chat or not self.exchanges:
+            raise ConfigError(
+                "there is no conversation to go on with", got=f"chat {self.chat}, {len(self.exchanges)} turns",
+                accepted="a run with chat on", fix="panel.chat = True; panel.run(wait=True)",
+            )  # fmt: skip
+
+    def _tell_about(self) -> None:
         if self._describe is not None:
-            self.name, self.feature_max = self._describe(self.feature)
+            features = {i for c in self._conditions for i, _ in c.features} | {self.colour_feature}
+            named = {str(i): {"name": name, "max": 0.0, "recommended": None} for i, name in self._names.items()}
+            self.about = named | {str(i): dict(self._describe(i)) for i in sorted(features)}
+
+    def _scales(self, feature: int) -> dict[str, float]:
+        known = float(self.about.get(str(feature), {}).get("max", 0.0))
+        return {"raw": 1.0, "max": known, "norm": self.residual_norm}
+
+    def _convert(self, before: str, after: str) -> None:
+        """The same strengths in the new unit."""
+        found = [i for c in self._conditions for i, _ in c.features]
+        scales = {i: self._scales(i) for i in found}
+        self.conditions = [
+            replace(c, features=tuple((i, converted(s, before, after, scales[i])) for i, s in c.features)).to_dict()
+            for c in self._conditions
+        ]
+        first = scales[found[0]] if found else self._scales(self.colour_feature)
+        self.sweep_strengths = [converted(s, before, after, first) for s in self.sweep_strengths]
 
     def _on_message(self, _: Any, content: Any, buffers: Any) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None
-        if kind == "run" and not self.running:
-            self.run()
-        elif kind == "stop":
+        if kind == "stop":
             self.stop()
+            return
+        verbs: dict[Any, Callable[[], Any]] = {
+            "run": self.run, "redo": self.redo, "reply": lambda: self.reply(str(content["message"])),
+            "sweep": lambda: self.sweep(feature=int(content["feature"]), condition=int(content["condition"])),
+        }  # fmt: skip
+        if kind in verbs and not self.running:
+            try:
+                verbs[kind]()
+            except SaekitError as e:
+                self.error = str(e)
 
 
-def steer(
-    model: LanguageModel,
-    sae: SAE,
-    feature: int | None = None,
-    *,
-    index: FeatureIndex | None = None,
-    prompt: str = "Who are you?",
-    **traits: Any,
-) -> SteeringPanel:
-    """A SteeringPanel that clamps one feature of `sae` while `model` writes.
-
-    With `index`, the feature is named by the tokens it promotes and strength can be given in multiples of its maximum.
-    Further keywords set traits of the panel: strength, unit, chat, positions, max_new_tokens, temperature, seed. `chat`
-    is on unless the model has no chat template. Raises UnknownNameError for a feature the SAE does not have and
-    MismatchError for an SAE of another model.
-
-    >>> panel = sk.steer(model, sae, 3, prompt="the cat", chat=False, max_new_tokens=4)
-    >>> panel.run(wait=True).running
-    False
-    >>> panel.normal_text == sk.generate(model, "the cat", max_new_tokens=4).text
-    True
-    """
-    from ..steering import clamp, stream
-    from .token_highlight import names_of
-
-    sae.check(model)
-    first = 0 if feature is None else check_feature(feature, sae.config.d_sae)
-
-    def write(request: SteeringRequest, steered: bool, stop: Callable[[], bool]) -> Iterator[Written]:
-        values = {request.feature: request.strength}
-        edits = [clamp(sae, values, unit=request.unit, positions=request.positions, index=index)] if steered else []
-        return stream(
-            model, request.prompt, edits=edits, max_new_tokens=request.max_new_tokens, temperature=request.temperature,
-            seed=request.seed, chat=request.chat, stop=stop,
-        )  # fmt: skip
-
-    def describe(i: int) -> tuple[str, float]:
-        return ("", 0.0) if index is None else (names_of(index, [i])[str(i)], float(index.features["max"][i]))
-
-    has_template = getattr(model.tokenizer, "chat_template", None) is not None
-    units = [unit for unit in UNITS if unit != "max" or index is not None]
-    settings = {"chat": has_template, "units": units, **traits}
-    return SteeringPanel(write, describe, feature=first, n_features=sae.config.d_sae, prompt=prompt, **settings)
+def _reply(tokens: Sequence[Written]) -> dict[str, Any]:
+    plain: dict[str, Any] = {"nll": [], "mean_nll": None, "repetition": None, "present": None, "end": ""}
+    return {"tokens": [token.text for token in tokens], **plain}

@@ -1,4 +1,4 @@
-"""FeatureBrowser, FeatureCard and SteeringPanel in a real JupyterLab: clicks and keys become Python values."""
+"""FeatureBrowser and FeatureCard in a real JupyterLab: clicks and keys become Python values."""
 
 from __future__ import annotations
 
@@ -111,64 +111,3 @@ def test_card_follows_its_neighbours(page: Any, notebook: Any) -> None:
     chip.click()
     expect(card.locator("h3")).to_have_text(f"Feature {number}")
     eventually(lambda: nb.printed(1), f"{number} {number}")
-
-
-def test_slider_and_fields_reach_python_and_run_writes_both_texts(page: Any, notebook: Any) -> None:
-    nb = notebook(
-        [
-            "import tiny\np = tiny.panel()\np",
-            "print(p.strength, p.unit, p.feature, p.positions, repr(p.prompt))",
-            "print(p.running, p.normal_text == tiny.written(p, False), p.steered_text == tiny.written(p, True))",
-            "p.strength, p.unit = 4.0, 'max'",
-        ]
-    )
-    nb.run(0)
-    panel = page.locator(".saekit-steering")
-    slider = panel.get_by_role("slider", name="Strength")
-    eventually(lambda: nb.printed(1), "0.5 norm 3 all 'the cat'")
-    slider.focus()
-    n = nb.n_cells
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    eventually(lambda: nb.printed(1), "0.6 norm 3 all 'the cat'")
-    assert nb.n_cells == n
-    panel.get_by_label("Strength as a number").fill("0.85")
-    panel.get_by_role("spinbutton", name="Feature").fill("5")
-    panel.get_by_label("Applied to").select_option("generated")
-    panel.get_by_label("Prompt", exact=True).fill("a cat\nsat")
-    eventually(lambda: nb.printed(1), "0.85 norm 5 generated 'a cat\\nsat'")
-    expect(panel.locator(".sk-name-of")).to_contain_text("promotes")
-
-    panel.get_by_role("button", name="Run").click()
-    expect(panel.locator("output")).to_contain_text("Done")
-    eventually(lambda: nb.printed(2), "False True True")
-
-    nb.run(3)
-    expect(slider).to_have_value("4")
-    expect(panel.get_by_label("Unit of strength")).to_have_value("max")
-
-
-def test_stop_and_errors_in_the_panel(page: Any, notebook: Any) -> None:
-    nb = notebook(
-        [
-            "import tiny\np = tiny.slow_panel()\np",
-            "print(p.running, p.done < 500, p.normal_text[:6])",
-            "p.run()\nNone",
-            "print(p.error)",
-        ]
-    )
-    nb.run(0)
-    panel = page.locator(".saekit-steering")
-    panel.get_by_role("button", name="Run").click()
-    expect(panel.locator(".sk-normal .sk-said")).to_contain_text("word2")
-    expect(panel.locator(".sk-steered .sk-said")).to_contain_text("<img src=x")
-    assert panel.locator("img").count() == 0
-    panel.get_by_role("button", name="Stop").click()
-    expect(panel.locator("output")).to_contain_text("Stopped after")
-    eventually(lambda: nb.printed(1), "False True word0")
-    panel.get_by_role("spinbutton", name="Feature").fill("13")
-    panel.get_by_role("spinbutton", name="Feature").press("Enter")
-    panel.get_by_role("button", name="Run").click()
-    expect(panel.get_by_role("alert")).to_have_text("RuntimeError: feature 13 brings bad luck <b>here</b>")
-    expect(panel.get_by_role("button", name="Run")).to_be_enabled()
-    eventually(lambda: nb.printed(3), "RuntimeError: feature 13 brings bad luck <b>here</b>")

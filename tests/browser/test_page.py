@@ -101,10 +101,10 @@ def test_card_steering_and_theme_answer(offline: Any, path: Path) -> None:
     chip.click()
     expect(c.locator("h3")).to_have_text(f"Feature {number}")
     s = page.locator(".saekit-steering")
-    shown = s.locator(".sk-steered header")
+    shown = s.locator(".sk-column.sk-steered header")
     expect(shown).to_contain_text("at 0.9")
-    s.locator(".sk-past button").first.click()
-    expect(shown).to_contain_text("at 0.5")
+    s.locator(".sk-past li button").first.click()
+    expect(shown).to_contain_text("at 0.3")
     expect(s.get_by_role("button", name="Run", exact=True)).to_be_hidden()
     background = "getComputedStyle(document.querySelector('.saekit-card')).backgroundColor"
     light = page.evaluate(background)

@@ -60,32 +60,53 @@ def browser(**traits: Any) -> FeatureBrowser:
 def panel(**traits: Any) -> SteeringPanel:
     """The real panel on the tiny model; feature 3."""
     model, sae, index = trio()
-    return steer(model, sae, 3, index=index, prompt="the cat", chat=False, max_new_tokens=6, **traits)
+    settings = {"prompt": "the cat", "chat": False, "max_new_tokens": 6, "recommended": {3: 0.3}, **traits}
+    return steer(model, sae, 3, index=index, concept=sk.Concept.regex("a", name="an a"), **settings)
 
 
 def slow_panel(seconds: float = 0.1) -> SteeringPanel:
-    """A panel whose writer says `word0 word1 ...` for ever, one word every `seconds`."""
+    """A panel whose texts say `word0 word1 ...` for ever, a word every `seconds`; one begins with HTML."""
 
-    def write(request: Any, steered: bool, stop: Any) -> Iterator[Any]:
-        if request.feature == 13:
+    def write(request: Any, stop: Any) -> Iterator[Any]:
+        if any(i == 13 for condition in request.conditions for i, _ in condition.features):
             raise RuntimeError("feature 13 brings bad luck <b>here</b>")
-        for i in range(request.max_new_tokens):
+        for n in range(request.max_new_tokens):
+            if stop():
+                return
             time.sleep(seconds)
-            yield SimpleNamespace(text=f"{HOSTILE if steered and i == 0 else 'word'}{i} ")
+            yield [
+                SimpleNamespace(text=f"{HOSTILE if condition.features and n == 0 else 'word'}{n} ")
+                for condition in request.conditions
+            ]
 
-    return SteeringPanel(write, lambda i: (f"name{i}", 2.0), n_features=16, prompt="Hello", max_new_tokens=500)
+    conditions = [{"name": "unsteered"}, {"name": "steered", "features": [{"feature": 3, "strength": 0.5}]}]
+    return SteeringPanel(
+        write, None, lambda i: {"name": f"name{i}", "max": 2.0, "recommended": None}, conditions=conditions,
+        n_features=16, prompt="Hello", max_new_tokens=500,
+    )  # fmt: skip
 
 
-def written(panel: SteeringPanel, steered: bool) -> str:
-    """What `generate` writes for the panel's settings."""
+def written(panel: SteeringPanel) -> dict[str, str]:
+    """What `generate` writes under the conditions that ran, for a conversation of any length."""
     from saekit.steering import clamp, generate
 
     model, sae, index = trio()
-    edit = clamp(sae, {panel.feature: panel.strength}, unit=panel.unit, positions=panel.positions, index=index)
-    return generate(
-        model, panel.prompt, edits=[edit] if steered else [], max_new_tokens=panel.max_new_tokens,
-        temperature=panel.temperature, seed=panel.seed, chat=panel.chat,
-    ).text  # fmt: skip
+    texts = {}
+    for i, condition in enumerate(panel.ran):
+        values = {row["feature"]: row["strength"] for row in condition["features"]}
+        edits = [clamp(sae, values, unit=panel.ran_unit, positions=panel.positions, index=index)] if values else []
+        turns = []
+        for exchange in panel.exchanges:
+            turns += [{"role": "user", "content": exchange["user"]}]
+            turns += [{"role": "assistant", "content": "".join(exchange["replies"][i]["tokens"])}]
+        prompt = [turns[:-1]] if panel.chat else [panel.prompt]
+        [texts[condition["name"]]] = [
+            g.text for g in generate(
+                model, prompt, edits=edits, max_new_tokens=panel.max_new_tokens, temperature=panel.temperature,
+                seed=panel.seed, chat=panel.chat,
+            )
+        ]  # fmt: skip
+    return texts
 
 
 def train(loggers: list[Any], ks: tuple[int, ...] = (2, 4), pause: float = 0.0) -> sk.TrainedSAEs:

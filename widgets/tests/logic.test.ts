@@ -4,7 +4,6 @@ import { decades, ticks } from "../src/shared/histogram";
 import { HostModel, decode } from "../src/shared/host";
 import { Columns, type Query, clampPage, nPages, select } from "../src/shared/table";
 import { alone, column, direction, edge, glyphs, lineBreaks, number, share, spoken } from "../src/shared/text";
-import { sliderRange } from "../src/steering_panel";
 import cases from "./cases.json";
 import { float32, int32, texts } from "./support";
 
@@ -101,11 +100,6 @@ describe("figures", () => {
     expect(decades(2)).toEqual([1, 2]);
     expect(decades(120_000)).toEqual([1, 10, 100, 1000, 10_000, 100_000]);
     expect(decades(1e9).length).toBeLessThanOrEqual(6);
-  });
-  test("the slider's range suits the unit", () => {
-    expect(sliderRange("norm", 0)).toEqual({ min: 0, max: 1, step: 0.05, start: 0.5 });
-    expect(sliderRange("raw", 5).max).toBeGreaterThanOrEqual(100);
-    expect(sliderRange("raw", 0).max).toBe(100);
   });
 });
 

@@ -2,7 +2,6 @@ import { describe, expect, test, vi } from "vitest";
 import browser, { type BrowserState } from "../src/feature_browser";
 import card from "../src/feature_card";
 import type { CardData } from "../src/shared/card";
-import steering, { type SteeringState } from "../src/steering_panel";
 import highlight, { type HighlightState } from "../src/token_highlight";
 import { all, float32, int32, mount, one, press, texts } from "./support";
 
@@ -245,71 +244,5 @@ describe("FeatureBrowser", () => {
   test("an empty index is said", () => {
     const { el } = mount(browser, { ...state(), columns: {} });
     expect(one(el, "tbody").textContent).toBe("The index holds no features.");
-  });
-});
-
-describe("SteeringPanel", () => {
-  const state = (): SteeringState => ({
-    prompt: "Hi", chat: true, feature: 3, name: "bridge gate", feature_max: 4, n_features: 16, strength: 0.5, unit: "norm",
-    units: ["raw", "max", "norm"], positions: "all", max_new_tokens: 8, temperature: 0, seed: 0, running: false, done: 0, total: 0,
-    normal_text: "", steered_text: "", status: "", error: "", runs: [], live: true,
-  });
-  const run = { prompt: "Hi", feature: 3, strength: 0.4, unit: "norm", positions: "all", name: "", normal_text: "n", steered_text: "old" };
-  const change = (box: HTMLInputElement | HTMLSelectElement, value: string, event = "change") => {
-    box.value = value;
-    box.dispatchEvent(new Event("input"));
-    box.dispatchEvent(new Event(event));
-  };
-
-  test("the slider and the fields set traits", () => {
-    const { el, model } = mount(steering, state());
-    change(one(el, "[type=range]"), "0.75", "input");
-    expect(model.get("strength")).toBe(0.75);
-    expect(one<HTMLInputElement>(el, "[aria-label='Strength as a number']").value).toBe("0.75");
-    change(one(el, "[aria-label='Unit of strength']"), "max");
-    expect([model.get("unit"), model.get("strength")]).toEqual(["max", 5]);
-    change(one(el, "[type=number]"), "16");
-    expect([model.get("feature"), one(el, "[type=number]").getAttribute("aria-invalid")]).toEqual([3, "true"]);
-    change(one(el, "[type=number]"), "7");
-    expect(model.get("feature")).toBe(7);
-  });
-  test("words being typed are not overwritten by Python", () => {
-    const { el, model } = mount(steering, state());
-    const box = one<HTMLInputElement>(el, "[type=number]");
-    box.value = "1";
-    box.dispatchEvent(new Event("input"));
-    model.set("name", "other");
-    expect(box.value).toBe("1");
-  });
-  test("run and stop are messages; buttons follow the state", () => {
-    const { el, model } = mount(steering, state());
-    const [start, stop] = all<HTMLButtonElement>(el, ".sk-run button") as [HTMLButtonElement, HTMLButtonElement];
-    expect([start.disabled, stop.disabled]).toEqual([false, true]);
-    start.click();
-    model.set("running", true);
-    model.set("steered_text", HOSTILE);
-    expect([start.disabled, stop.disabled]).toEqual([true, false]);
-    expect(one(el, ".sk-steered .sk-said").textContent).toBe(HOSTILE);
-    expect(el.querySelector("img")).toBeNull();
-    stop.click();
-    expect(model.sent).toEqual([{ kind: "run" }, { kind: "stop" }]);
-    one(el, "textarea").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", ctrlKey: true, bubbles: true }));
-    expect(model.sent.length).toBe(2);
-  });
-  test("errors are shown in words", () => {
-    const { el, model } = mount(steering, state());
-    expect(one(el, "[role=alert]").hidden).toBe(true);
-    model.set("error", "the prompt is <b>empty</b>");
-    expect(one(el, "[role=alert]").textContent).toBe("the prompt is <b>empty</b>");
-    expect(one(el, "[role=alert]").hidden).toBe(false);
-  });
-  test("earlier runs can be looked at, also on a page", () => {
-    const runs = [run, { ...run, strength: 0.8, steered_text: "new" }];
-    const { el } = mount(steering, { ...state(), runs, normal_text: "n", steered_text: "new", live: false });
-    expect(one(el, ".sk-steered .sk-said").textContent).toBe("new");
-    all(el, ".sk-past button")[0]?.click();
-    expect(one(el, ".sk-steered .sk-said").textContent).toBe("old");
-    expect(one(el, ".sk-steered header").textContent).toContain("feature 3 at 0.4 × residual norm");
-    expect(one<HTMLTextAreaElement>(el, "textarea").disabled).toBe(true);
   });
 });

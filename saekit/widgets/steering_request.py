@@ -1,0 +1,105 @@
+"""What a steering panel asks to be written: conditions, the conversation so far, and how to sample.
+
+Plain values, so that a panel can be driven, tested and kept without a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from ..errors import ConfigError, unknown_name
+from .base import check_feature
+
+UNITS = ("raw", "max", "norm")
+POSITIONS = ("all", "prompt", "generated")
+WORDS = {"raw": "", "max": " x its maximum", "norm": " x the residual norm"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """What is done to the model while it writes one of the texts; with nothing set, nothing."""
+
+    name: str
+    features: tuple[tuple[int, float], ...] = ()
+    """(feature, strength): clamped, all of them together."""
+    instruction: str = ""
+    """A sentence behind each of the user's messages."""
+    edits: str = ""
+    """Edits made in Python, as a sentence."""
+
+    def to_dict(self) -> dict[str, Any]:
+        features = [{"feature": i, "strength": s} for i, s in self.features]
+        return {**asdict(self), "features": features}
+
+    @staticmethod
+    def from_dict(saved: Mapping[str, Any], n_features: int | None = None) -> Condition:
+        """ConfigError and UnknownNameError for what no condition has, or a feature beyond `n_features`."""
+        accepted = ("name", "features", "instruction", "edits")
+        for part in saved:
+            if part not in accepted:
+                raise unknown_name("part of a condition", part, accepted)
+        rows = [(int(row["feature"]), float(row["strength"])) for row in saved.get("features", ())]
+        if n_features is not None:
+            rows = [(check_feature(i, n_features), s) for i, s in rows]
+        if len({i for i, _ in rows}) < len(rows):
+            raise ConfigError("a condition has a feature twice", got=rows, accepted="each feature once")
+        return Condition(
+            name=str(saved.get("name", "")), features=tuple(rows), instruction=str(saved.get("instruction", "")),
+            edits=str(saved.get("edits", "")),
+        )  # fmt: skip
+
+    def at(self, feature: int, strength: float) -> Condition:
+        """The condition with one strength changed."""
+        return replace(self, features=tuple((i, strength if i == feature else s) for i, s in self.features))
+
+    def in_words(self, unit: str) -> str:
+        parts = [", ".join(f"feature {i} at {s:g}{WORDS[unit]}" for i, s in self.features), self.edits]
+        parts += [f"asked: {self.instruction}"] if self.instruction else []
+        return "; ".join(filter(None, parts)) or "as it is"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeringRequest:
+    """One turn of some conversations side by side."""
+
+    conditions: tuple[Condition, ...]
+    messages: tuple[str, ...]
+    """The user's messages so far, or the one text that is continued."""
+    replies: tuple[tuple[str, ...], ...]
+    """What was answered to all messages but the last, by condition."""
+    chat: bool
+    unit: Literal["raw", "max", "norm"]
+    positions: Literal["all", "prompt", "generated"]
+    max_new_tokens: int
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """A finished reply, token by token."""
+
+    nll: Sequence[float]
+    """How unlikely the unsteered model finds each token, in nats."""
+    repetition: float
+    """Share of repeated 4-grams of tokens."""
+    acts: Mapping[str, bytes]
+    """Feature activations, packed as for TokenHighlight."""
+    choices: Sequence[Sequence[tuple[str, float, float]]]
+    """For each token, what could have stood there: token, probability unsteered, probability as written."""
+    names: Mapping[int, str]
+    """Short names of the features that fire most."""
+
+
+def converted(value: float, before: str, after: str, scales: Mapping[str, float]) -> float:
+    """A strength in another unit; `scales` has the raw activation of one of each unit, 0 where it is not known.
+
+    >>> from saekit.widgets.steering_request import converted
+    >>> converted(0.5, "norm", "max", {"raw": 1.0, "max": 20.0, "norm": 140.0})
+    3.5
+    """
+    if scales[before] > 0 and scales[after] > 0:
+        value *= scales[before] / scales[after]
+    return float(f"{value:.4g}")

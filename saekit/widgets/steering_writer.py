@@ -1,0 +1,218 @@
+"""`steer`: a SteeringPanel on a real model. What the panel asks for, it gets from here: text, figures and names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from .base import check_feature
+from .steering_panel import SteeringPanel, Steps
+from .steering_request import UNITS, Annotation, Condition, SteeringRequest, converted
+from .token_highlight import names_of, pack_rows
+
+if TYPE_CHECKING:
+    from ..index import FeatureIndex
+    from ..models import LanguageModel
+    from ..sae import SAE
+    from ..steering import Edit, SteeringStudy
+    from ..steering.experiment import PresentIn
+    from ..steering.generation import Row
+
+    Asked = Mapping[int, float] | str | Edit | Sequence[Edit] | None
+
+N_CHOICES = 5
+"""Likeliest next tokens, unsteered and as written."""
+N_NAMED = 4
+"""Strongest features of a token that get a name."""
+N_READ = 2048
+"""Tokens that are read back at once: their logits lie in memory."""
+HALF = 0.5
+"""Of the residual norm: where a strength begins that nobody has measured."""
+
+
+def steer(
+    model: LanguageModel,
+    sae: SAE,
+    feature: int | None = None,
+    *,
+    strength: float | None = None,
+    conditions: Mapping[str, Asked] | None = None,
+    index: FeatureIndex | None = None,
+    recommended: SteeringStudy | Mapping[int, float] | None = None,
+    concept: PresentIn | None = None,
+    prompt: str = "Who are you?",
+    **traits: Any,
+) -> SteeringPanel:
+    """A SteeringPanel: `model` answers under any number of conditions, side by side.
+
+    Without `conditions` there are two: the model as it is, and `feature` clamped to `strength`. `conditions` gives each
+    one a name and says what is done: {feature: strength, ...} clamps features, a sentence is put behind each message,
+    an edit or several are applied as they are, None does nothing. Strengths are in `unit`, by default shares of the
+    residual norm. `recommended` marks strengths on the sliders: a study, or {feature: share of the norm}; `strength`
+    begins there. With `index`, features are named by the tokens they promote and strengths can be multiples of their
+    maximum. With `concept`, each text says whether it shows it.
+
+    Further keywords set traits of the panel: unit, chat, positions, max_new_tokens, temperature, seed,
+    sweep_strengths. `chat` is on unless the model has no chat template. Raises UnknownNameError for a feature the SAE
+    does not have and MismatchError for an SAE or edits of another model.
+
+    >>> panel = sk.steer(model, sae, 3, prompt="the cat", chat=False, max_new_tokens=4)
+    >>> panel.run(wait=True).running
+    False
+    >>> panel.texts["unsteered"] == sk.generate(model, "the cat", max_new_tokens=4).text
+    True
+    """
+    sae.check(model)
+    first = 0 if feature is None else check_feature(feature, sae.config.d_sae)
+    norm = _residual_norm(model, sae, prompt)
+
+    def maximum(i: int) -> float:
+        return 0.0 if index is None else float(index.features["max"][i])
+
+    marks = _marks(recommended, lambda i: {"raw": 1.0, "max": maximum(i), "norm": norm})
+
+    def describe(i: int) -> dict[str, Any]:
+        return {"name": names_of(index, [i]).get(str(i), ""), "max": maximum(i), "recommended": marks.get(i)}
+
+    unit = str(traits.get("unit", "norm"))
+    if strength is None:
+        scales = {"raw": 1.0, "max": maximum(first), "norm": norm}
+        strength = converted(marks.get(first, HALF), "norm", unit if unit in UNITS else "norm", scales)
+    if conditions is not None and feature is not None:
+        raise ConfigError(
+            "a feature and conditions are both given", got=f"feature={feature}, conditions={list(conditions)}",
+            fix=f"put the feature among the conditions: {{'steered': {{{feature}: {strength:g}}}}}",
+        )  # fmt: skip
+    asked = {"unsteered": None, "steered": {first: strength}} if conditions is None else dict(conditions)
+    fixed: dict[str, tuple[Edit, ...]] = {}
+    rows = [_condition(model, name, what, fixed) for name, what in asked.items()]
+    writer = _Writer(model, sae, index, fixed)
+    has_chat = getattr(model.tokenizer, "chat_template", None) is not None
+    return SteeringPanel(
+        writer.write, writer.read, describe, None if concept is None else concept.present,
+        n_features=sae.config.d_sae, prompt=prompt, conditions=[row.to_dict() for row in rows], residual_norm=norm,
+        concept="" if concept is None else str(getattr(concept, "name", concept)), has_chat=has_chat,
+        units=[u for u in UNITS if u != "max" or index is not None],
+        **{"chat": has_chat, "colour_feature": first if conditions is None else _first_feature(rows), **traits},
+    )  # fmt: skip
+
+
+class _Writer:
+    """Writes what a panel asks for and reads it back."""
+
+    def __init__(
+        self, model: LanguageModel, sae: SAE, index: FeatureIndex | None, fixed: Mapping[str, tuple[Edit, ...]]
+    ) -> None:
+        self._model, self._sae, self._index, self._fixed = model, sae, index, fixed
+
+    def write(self, request: SteeringRequest, stop: Callable[[], bool]) -> Steps:
+        from ..steering.generation import advance
+
+        rows = [self._row(request, i) for i in range(len(request.conditions))]
+        return advance(
+            self._model, rows, max_new_tokens=request.max_new_tokens, temperature=request.temperature, stop=stop
+        )
+
+    def read(self, request: SteeringRequest, written: Sequence[Sequence[Any]]) -> list[Annotation]:
+        from ..steering.measures import Written, read
+
+        texts = []
+        for i, tokens in enumerate(written):
+            row, asked = self._row(request, i), self._row(request, i, instructed=False)
+            texts.append(Written(asked.ids, row.ids, tuple(token.token for token in tokens), row.edits))
+        longest = max(len(text.read) + len(text.new) for text in texts)
+        n = max(1, N_READ // longest)
+        readings = [r for at in range(0, len(texts), n) for r in read(self._model, self._sae, texts[at : at + n])]
+        return [self._annotation(text.new, reading) for text, reading in zip(texts, readings, strict=True)]
+
+    def _row(self, request: SteeringRequest, i: int, *, instructed: bool = True) -> Row:
+        """What condition i reads; without its instruction, what its text is judged by."""
+        from ..steering import clamp
+        from ..steering.generation import check_edits, make_rows
+
+        condition = request.conditions[i]
+        edits: tuple[Edit, ...] = self._fixed[condition.edits] if condition.edits else ()
+        if condition.features:
+            values = dict(condition.features)
+            new = clamp(self._sae, values, unit=request.unit, positions=request.positions, index=self._index)
+            edits = (*edits, new)
+        told = condition.instruction if instructed else ""
+        messages = [f"{message} {told}" if told else message for message in request.messages]
+        prompt: Any = messages[-1]
+        if request.chat and len(messages) > 1:
+            prompt = [{"role": "user", "content": messages[0]}]
+            for reply, message in zip(request.replies[i], messages[1:], strict=True):
+                prompt += [{"role": "assistant", "content": reply}, {"role": "user", "content": message}]
+        checked = check_edits(self._model, edits)
+        return make_rows(self._model, [prompt], edits=checked, seed=request.seed, chat=request.chat)[0]
+
+    def _annotation(self, new: Sequence[int], reading: Any) -> Annotation:
+        from ..steering.fluency import repetition
+
+        token, feature = (reading.feature_acts != 0).nonzero(as_tuple=True)
+        value = reading.feature_acts[token, feature]
+        choices = []
+        for at, written in enumerate(new):
+            before, after = reading.before[at], reading.after[at]
+            likely = {*before.topk(N_CHOICES).indices.tolist(), *after.topk(N_CHOICES).indices.tolist(), written}
+            ids = sorted(likely, key=lambda i: -float(after[i]))
+            strings = self._model.token_strings(ids)
+            choices.append([
+                (text, float(before[i].exp()), float(after[i].exp())) for text, i in zip(strings, ids, strict=True)
+            ])  # fmt: skip
+        return Annotation(
+            nll=reading.nll.tolist(), repetition=repetition(new), choices=choices,
+            acts=pack_rows(token.numpy(), feature.numpy(), value.numpy(), len(new)), names=self._names(reading),
+        )  # fmt: skip
+
+    def _names(self, reading: Any) -> dict[int, str]:
+        strongest = reading.feature_acts.topk(N_NAMED)
+        fired = strongest.indices[strongest.values > 0].unique().tolist()
+        return {int(i): name for i, name in names_of(self._index, fired).items()}
+
+
+def _condition(model: LanguageModel, name: str, what: Any, fixed: dict[str, tuple[Edit, ...]]) -> Condition:
+    """A condition from what `steer` was given; edits are kept in `fixed` under their sentence."""
+    from ..steering.generation import check_edits
+
+    if what is None or (isinstance(what, (Mapping, str)) and not what):
+        return Condition(name=name)
+    if isinstance(what, str):
+        return Condition(name=name, instruction=what)
+    if isinstance(what, Mapping):
+        return Condition(name=name, features=tuple((int(i), float(s)) for i, s in what.items()))
+    edits = check_edits(model, what)
+    sentence = "; ".join(map(repr, edits))
+    fixed[sentence] = edits
+    return Condition(name=name, edits=sentence)
+
+
+def _first_feature(conditions: Sequence[Condition]) -> int:
+    return next((i for c in conditions for i, _ in c.features), 0)
+
+
+def _residual_norm(model: LanguageModel, sae: SAE, prompt: str) -> float:
+    """The median norm of what the SAE reads, over the prompt's tokens that its rule keeps; 0 where there are none."""
+    import torch
+
+    ids = model.tokenize(prompt)
+    x = model.activations(ids, str(sae.config.hook_name))[0]
+    rule = sae.config.token_rule
+    tokens = torch.tensor(ids, device=x.device)
+    kept = x if rule is None else x[rule.keep(tokens, x)]
+    return float(kept.float().norm(dim=-1).median()) if len(kept) else 0.0
+
+
+def _marks(
+    recommended: SteeringStudy | Mapping[int, float] | None, scales: Callable[[int], Mapping[str, float]]
+) -> dict[int, float]:
+    """Recommended strengths as shares of the residual norm."""
+    if recommended is None:
+        return {}
+    if isinstance(recommended, Mapping):
+        return {int(i): float(s) for i, s in recommended.items()}
+    best = recommended.recommended
+    if best is None:
+        return {}
+    return {i: converted(w * best, recommended.unit, "norm", scales(i)) for i, w in recommended.weights.items()}
