@@ -58,6 +58,9 @@ def test_where_picks_tokens_by_their_text_and_all_conditions_must_hold(model: An
     assert {strings[i].strip() for i in where.ids} == set("abcABC")
     assert set(sk.Where.token(model, "A").ids) == set(sk.Where.token(model, "a").ids)
     assert "A" not in {strings[i].strip() for i in sk.Where.token(model, "a", ignore_case=False).ids}
+    known_and_beyond = torch.arange(len(strings) + 9)[None]
+    assert where.mask(known_and_beyond, x)[0].nonzero()[:, 0].tolist() == list(where.ids)
+    assert torch.equal((~where).mask(known_and_beyond, x), ~where.mask(known_and_beyond, x))
     other = next(i for i in range(10, 100) if i not in where.ids)
     tokens = torch.tensor([[where.ids[0], other] * 3] * 3)
     changed = (apply_edits(x, [sk.add(sae, {3: 1.0}, where=where)], tokens) != x).any(-1)
