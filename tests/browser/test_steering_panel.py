@@ -31,7 +31,7 @@ def test_controls_reach_python_and_run_writes_every_condition(page: Any, noteboo
     n = nb.n_cells
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    eventually(lambda: nb.printed(1), "0.4 norm 3 all 'the cat'")
+    eventually(lambda: nb.printed(1), "0.32 norm 3 all 'the cat'")
     assert nb.n_cells == n
     row.get_by_role("button", name="Set feature 3 to its recommended strength").click()
     eventually(lambda: nb.printed(1), "0.3 norm 3 all 'the cat'")

@@ -27,19 +27,19 @@ describe("strengths", () => {
     expect([elsewhere(0.4, "norm", { max: 0, residual: 0 }), elsewhere(0, "norm", worth)]).toEqual(["", ""]);
   });
   test("the slider's range suits the unit", () => {
-    expect(sliderRange("norm", 0)).toEqual({ min: 0, max: 1, step: 0.05, start: 0.5 });
+    expect(sliderRange("norm", 0)).toEqual({ min: 0, max: 1, step: 0.01, start: 0.5 });
     expect(sliderRange("raw", 5).max).toBeGreaterThanOrEqual(100);
     expect(sliderRange("raw", 0).max).toBe(100);
-    expect(sliderRange("max", 0)).toEqual({ min: 0, max: 20, step: 0.5, start: 5 });
+    expect(sliderRange("max", 0)).toEqual({ min: 0, max: 20, step: 0.1, start: 5 });
   });
   test("the range is the same stretch in all units where the norm is known", () => {
-    expect(sliderRange("raw", 18, 140)).toEqual({ min: 0, max: 140, step: 1, start: 70 });
-    expect(sliderRange("max", 18, 140)).toEqual({ min: 0, max: 7.8, step: 0.1, start: 3.9 });
+    expect(sliderRange("raw", 18, 140)).toEqual({ min: 0, max: 140, step: 0.1, start: 70 });
+    expect(sliderRange("max", 18, 140)).toEqual({ min: 0, max: 7.78, step: 0.01, start: 3.89 });
     expect(sliderRange("max", 0, 140).max).toBe(20);
   });
   test("a strength below zero and a high recommendation widen the range", () => {
     expect(track("norm", worth, -0.2, null)).toMatchObject({ min: -1, max: 1 });
-    expect(track("norm", worth, 0.2, 1.22)).toMatchObject({ min: 0, max: 1.25 });
+    expect(track("norm", worth, 0.2, 1.22)).toMatchObject({ min: 0, max: 1.22 });
     expect([fraction(0, { min: -1, max: 1 }), fraction(9, { min: 0, max: 1 }), fraction(1, { min: 1, max: 1 })]).toEqual([0.5, 1, 0]);
   });
 });

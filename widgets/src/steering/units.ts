@@ -45,11 +45,11 @@ export interface Range {
 
 /** The slider's range for a unit: up to where text usually breaks up. The box beside it takes any number. */
 export function sliderRange(unit: string, featureMax: number, residual = 0): Range {
-  if (unit === "norm") return { min: 0, max: 1, step: 0.05, start: 0.5 };
+  if (unit === "norm") return { min: 0, max: 1, step: 0.01, start: 0.5 };
   const known = residual > 0 && (unit === "raw" || featureMax > 0); // then the range is the same stretch in every unit
-  if (unit === "max" && !known) return { min: 0, max: 20, step: 0.5, start: 5 };
+  if (unit === "max" && !known) return { min: 0, max: 20, step: 0.1, start: 5 };
   const top = known ? (unit === "raw" ? residual : residual / featureMax) : featureMax > 0 ? featureMax * 20 : 100;
-  const step = 10 ** Math.floor(Math.log10(top / 40));
+  const step = 10 ** Math.floor(Math.log10(top / 200));
   const max = upTo(top, step);
   return { min: 0, max, step, start: tidy(Math.round(max / (known ? 2 : 4) / step) * step) };
 }
