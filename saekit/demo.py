@@ -2,8 +2,8 @@
 
 Each step is the public API, as a user would write it; run again, a step that is done is read from its folder. A small
 SAE is trained to show how, and judged beside the packaged one, whose features are then explored. The feature is chosen
-by evidence: first by how specifically it fires for the Golden Gate Bridge, then, among those, by what the model says
-when it is clamped. Firing is not causing. What is reported is counted on prompts that had no say in the choice.
+by evidence: what it fires for, what it writes, and at last what the model says under its clamp. Firing is not causing.
+What is reported is counted on prompts that had no say in the choice.
 """
 
 from __future__ import annotations
@@ -23,15 +23,12 @@ from .evaluation import Evaluation, evaluate
 from .index import FeatureIndex, build_index
 from .models import LanguageModel, load_model
 from .sae import SAE, SAEConfig, load_sae
-from .scoring import SpecificityResult, rank_features, specificity
-from .steering import SteeringStudy, dose_response, output_scores
+from .scoring import SpecificityResult, specificity
+from .steering import SteeringStudy, dose_response, steering_features
 from .training import TrainConfig, train
 
 PACKAGED = "smollm2-135m-instruct/4k"
 """The SAE that is explored: layer 15, the middle of the network."""
-GOLDEN_GATE = Concept.regex(r"golden gate( bridge)?", name="Golden Gate Bridge", after=4)
-"""Tokens of the bridge's name, and the four behind it: a feature can know the name only once it has been read."""
-GOLDEN_GATE_TOPIC = Concept.labels(topic="golden_gate_bridge")
 BRIDGE = Concept.regex(r"golden gate|\bbridges?\b", name="a bridge")
 WORDS = (" bridge", " Bridge", " bridges", " Golden", " Gate")
 """What a model that talks of the bridge says next."""
@@ -61,6 +58,8 @@ TEXT = "We drove over the Golden Gate Bridge into San Francisco, past an old gar
 STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45)
 N_DOCUMENTS = 400
 """Of the demo corpus's 1,519 for training, about 92,000 tokens."""
+N_CANDIDATES = 12
+"""By what they fire for, and as many by what they write."""
 N_SCREENED = 4
 
 
@@ -91,12 +90,12 @@ def run_demo(out: Path) -> Path:
     with step(f"5  What every feature of {PACKAGED} does"):
         index = build_index(model, sae, cache, out=out / "index")
         print(index)
-    with step("6  Which features fire for the Golden Gate Bridge"):
-        candidates = candidate_features(index)
-        print(candidates.to_string())
-    with step("7  Which of them makes the model talk of it"):
-        outputs = output_scores(model, sae, candidates.index.tolist(), WORDS)
-        screening = screen(model, sae, outputs.index[:N_SCREENED].tolist(), index).join(outputs["score"].round(2))
+    with step("6  Which features fire for bridges, and which would make the model write of them"):
+        candidates = steering_features(model, sae, index, BRIDGE, WORDS, n=N_CANDIDATES)
+        print(candidates.round(3).to_string())
+    with step("7  What the model says under the clamp of the best"):
+        screening = screen(model, sae, candidates.index[:N_SCREENED].tolist(), index)
+        screening = screening.join(candidates[["input", "output"]].round(2))
         print(screening.to_string())
         feature, strength = int(screening.index[0]), float(screening["strength"].iloc[0])
     with step(f"8  How specific feature {feature} is"):
@@ -116,15 +115,6 @@ def run_demo(out: Path) -> Path:
         print(f"{page}  ({page.stat().st_size / 1e6:.1f} MB, opens with no network)")
     print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} minutes.")
     return page
-
-
-def candidate_features(index: FeatureIndex, n: int = 12) -> pd.DataFrame:
-    """The features that fire most for the Golden Gate Bridge: at its name, and anywhere in documents about it."""
-    columns = ["n_firings", "max", "precision", "recall", "average_precision"]
-    by_name = rank_features(index, GOLDEN_GATE, by="average_precision", n=n)[columns].assign(found_by="name")
-    by_topic = rank_features(index, GOLDEN_GATE_TOPIC, by="average_precision", n=n)[columns].assign(found_by="topic")
-    found = pd.concat([by_name, by_topic])
-    return found[~found.index.duplicated()].round(3)
 
 
 def screen(model: LanguageModel, sae: SAE, features: Sequence[int], index: FeatureIndex) -> pd.DataFrame:
@@ -193,8 +183,8 @@ def write_page(
         "## Every feature\n\nSort, filter, and open a feature. Cards are on this page for the features found below "
         "and the busiest ones.",
         browser,
-        "## Which feature steers\n\nThe features that fire for the Golden Gate Bridge, by what the model says under "
-        "their clamp: firing is not causing.",
+        "## Which feature steers\n\nOf the features that fire for bridges or write of them, those that raise the "
+        "words most, by what the model says under their clamp: firing is not causing.",
         screening,
         f"## How specific feature {feature} is",
         result,

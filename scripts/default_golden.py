@@ -1,8 +1,8 @@
 """Which feature makes the model bring up the Golden Gate Bridge, or a bridge at least, and how surely.
 
-Candidates fire for the bridge: at its name, in documents about it, and where answers would name it next. They are
-screened by what the model says under their clamp on the demo's six questions, and the best are run on twenty others
-that had no say in the choice, beside matched features at the same strength. Firing is not causing.
+Candidates fire for bridges, or write of them, and raise their words when clamped. They are screened by what the model
+says under their clamp on the demo's six questions, and the best are run on twenty others that had no say in the choice,
+beside matched features at the same strength. Firing is not causing.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ from typing import Any
 import pandas as pd
 
 import saekit as sk
-from saekit.demo import BRIDGE, GOLDEN_GATE, SCREENING, WORDS
-from saekit.errors import DataError, UnknownNameError
+from saekit.demo import BRIDGE, SCREENING, WORDS
 from saekit.files import read_json, write_json
 
-TOPIC = sk.Concept.labels(topic="the Golden Gate Bridge")
 STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 """Shares of the residual norm."""
 READABLE_NLL, READABLE_REPETITION = 1.5, 0.15
 """A text is called readable up to this much negative log-likelihood above the unsteered text's, in nats a token, and up
 to this share of repeated 4-grams, of which one sentence said twice in forty tokens has more."""
-N_CANDIDATES, N_SCREENED = 40, 10
+N_CANDIDATES, N_SCREENED = 20, 10
 QUESTIONS = (
     "What is your name?",
     "How do I wash a wool sweater?",
@@ -49,23 +47,6 @@ QUESTIONS = (
 """Nothing to do with bridges, and none of them in the screening."""
 
 
-def candidates(model: sk.LanguageModel, sae: sk.SAE, index: sk.FeatureIndex) -> pd.DataFrame:
-    """The features that fire for the bridge and raise its words most when clamped, best first."""
-    found: list[pd.DataFrame] = []
-    for concept, how in ((GOLDEN_GATE, "name"), (TOPIC, "topic"), (BRIDGE, "bridges")):
-        try:
-            ranked = sk.rank_features(index, concept, by="average_precision", n=N_CANDIDATES // 2)
-        except (DataError, UnknownNameError):
-            continue
-        found.append(ranked[["n_firings", "precision", "recall", "auroc", "average_precision"]].assign(found_by=how))
-    if not found:
-        raise SystemExit("no bridge in the text that features are judged on: pass more --evidence-tokens")
-    table = pd.concat(found)
-    table = table[~table.index.duplicated()]
-    scores = sk.output_scores(model, sae, table.index.tolist(), WORDS, progress=False)["score"]
-    return table.join(scores).sort_values("score", ascending=False)
-
-
 def search(
     model: sk.LanguageModel, sae: sk.SAE, index: sk.FeatureIndex, path: Path, *, n_screened: int = N_SCREENED,
     strengths: tuple[float, ...] = STRENGTHS, n_final: int = 2, max_new_tokens: int = 40,
@@ -74,7 +55,7 @@ def search(
     done: dict[str, Any] = read_json(path) if path.exists() else {}
     plan = {"sae": sae.fingerprint, "strengths": list(strengths), "max_new_tokens": max_new_tokens}
     if done.get("plan") != plan:
-        table = candidates(model, sae, index)
+        table = sk.steering_features(model, sae, index, BRIDGE, WORDS, n=N_CANDIDATES)
         done = {"plan": plan, "candidates": table.round(4).reset_index().to_dict("records"),
                 "screening": {}, "final": {}}  # fmt: skip
         print(table.head(n_screened).round(3).to_string(), flush=True)

@@ -28,20 +28,13 @@ def test_what_is_counted_had_no_say_in_the_choice() -> None:
     assert not any(map(demo.BRIDGE.present, [*demo.PROMPTS, *demo.SCREENING]))
 
 
-def test_candidates_fire_for_the_name_or_the_topic(parts):
-    _, _, index = parts
-    found = demo.candidate_features(index, n=5)
-    assert set(found["found_by"]) <= {"name", "topic"} and found.index.is_unique and 5 <= len(found) <= 10
-    best = sk.rank_features(index, demo.GOLDEN_GATE, n=1)
-    assert best.index[0] in found.index
-
-
 def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
     model, sae, index = parts
     monkeypatch.setattr(demo, "PROMPTS", ("a cat", "the mat"))
     monkeypatch.setattr(demo, "SCREENING", ("a dog", "the bed"))
     monkeypatch.setattr(demo, "TEXT", "the golden gate is red")
-    features = demo.candidate_features(index, n=3).index.tolist()[:2]
+    found = sk.steering_features(model, sae, index, demo.BRIDGE, [" gate"], n=3, progress=False)
+    features = found.index.tolist()[:2]
     screening = demo.screen(model, sae, features, index)
     assert set(screening.index) == set(features) and screening["bridge"].between(0, 1).all()
     assert set(screening["strength"]) <= set(demo.STRENGTHS)
