@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,21 @@ def test_misuse_is_refused(llama: Any, model: Any, sae: Any) -> None:
         sk.steered(llama, [3])  # type: ignore[list-item]
     with pytest.raises(MismatchError, match="another model"):
         sk.steered(model, sk.ablate(sae, 3))
+
+
+def test_passes_in_other_threads_do_not_run_into_each_others_edits(model: Any, sae: Any) -> None:
+    tokens = torch.tensor([model.tokenize("the cat sat on a mat")])
+    clean, wrong, done = model.forward(tokens)[0], [], threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            wrong.append(not torch.equal(model.forward(tokens)[0], clean))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(30):
+        sk.generate(model, "the cat", edits=sk.clamp(sae, {3: 50.0}), max_new_tokens=4)
+        model.__class__.forward(sk.steered(model, sk.clamp(sae, {3: 50.0})), tokens)
+    done.set()
+    reader.join()
+    assert len(wrong) > 10 and not any(wrong)
