@@ -134,19 +134,19 @@ def test_misuse_is_refused(llama: Any, model: Any, sae: Any) -> None:
         sk.steered(model, sk.ablate(sae, 3))
 
 
-def test_passes_in_other_threads_do_not_run_into_each_others_edits(model: Any, sae: Any) -> None:
-    tokens = torch.tensor([model.tokenize("the cat sat on a mat")])
-    clean, wrong, done = model.forward(tokens)[0], [], threading.Event()
+def test_passes_in_other_threads_do_not_run_into_each_others_edits(llama: Any, sae: Any) -> None:
+    tokens = torch.tensor([llama.tokenize("the cat sat on a mat")])
+    clean, wrong, done = llama.forward(tokens)[0], [], threading.Event()
 
     def read() -> None:
         while not done.is_set():
-            wrong.append(not torch.equal(model.forward(tokens)[0], clean))
+            wrong.append(not torch.equal(llama.forward(tokens)[0], clean))
 
     reader = threading.Thread(target=read)
     reader.start()
     for _ in range(30):
-        sk.generate(model, "the cat", edits=sk.clamp(sae, {3: 50.0}), max_new_tokens=4)
-        model.__class__.forward(sk.steered(model, sk.clamp(sae, {3: 50.0})), tokens)
+        sk.generate(llama, "the cat", edits=sk.clamp(sae, {3: 50.0}), max_new_tokens=4)
+        sk.steered(llama, sk.clamp(sae, {3: 50.0})).forward(tokens)
     done.set()
     reader.join()
     assert len(wrong) > 10 and not any(wrong)
