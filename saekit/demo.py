@@ -41,19 +41,31 @@ SCREENING = (
     "Give me advice for my first day at work.",
 )
 """Prompts that the feature and its strength are chosen by. Nothing to do with bridges."""
-PROMPTS = (
+QUESTIONS = (
     "What is your name?",
     "How do I wash a wool sweater?",
     "Tell me a story about a cat.",
+    "What did you do yesterday?",
+    "Explain what a poem is.",
+    "How can I sleep better?",
     "What is the best breakfast?",
     "Describe your best friend.",
     "Why do people laugh?",
+    "Give me three tips for learning to draw.",
+    "What should I wear to a wedding?",
     "How do plants grow?",
+    "Write a short letter to my grandmother.",
     "What makes a good teacher?",
+    "Tell me something about music.",
+    "How do I make new friends?",
+    "What is your biggest fear?",
     "Recommend a hobby for the winter.",
     "What do you think about money?",
+    "Describe a perfect weekend.",
 )
 """Prompts that are counted: others, which had no say."""
+PROMPTS = QUESTIONS[:10]
+"""Those that the demo has time for."""
 TEXT = "We drove over the Golden Gate Bridge into San Francisco, past an old garden gate and a golden retriever."
 STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45)
 N_DOCUMENTS = 400

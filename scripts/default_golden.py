@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 import saekit as sk
-from saekit.demo import BRIDGE, SCREENING, WORDS
+from saekit.demo import BRIDGE, QUESTIONS, SCREENING, WORDS
 from saekit.files import read_json, write_json
 
 STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
@@ -22,29 +22,6 @@ READABLE_NLL, READABLE_REPETITION = 1.5, 0.15
 """A text is called readable up to this much negative log-likelihood above the unsteered text's, in nats a token, and up
 to this share of repeated 4-grams, of which one sentence said twice in forty tokens has more."""
 N_CANDIDATES, N_SCREENED = 20, 10
-QUESTIONS = (
-    "What is your name?",
-    "How do I wash a wool sweater?",
-    "Tell me a story about a cat.",
-    "What did you do yesterday?",
-    "Explain what a poem is.",
-    "How can I sleep better?",
-    "What is the best breakfast?",
-    "Describe your best friend.",
-    "Why do people laugh?",
-    "Give me three tips for learning to draw.",
-    "What should I wear to a wedding?",
-    "How do plants grow?",
-    "Write a short letter to my grandmother.",
-    "What makes a good teacher?",
-    "Tell me something about music.",
-    "How do I make new friends?",
-    "What is your biggest fear?",
-    "Recommend a hobby for the winter.",
-    "What do you think about money?",
-    "Describe a perfect weekend.",
-)
-"""Nothing to do with bridges, and none of them in the screening."""
 
 
 def search(

@@ -1,7 +1,7 @@
 """After which layer the model can be steered to the bridge at all: a mark for the layer comparison, with no SAE in it.
 
 The direction is the mean activation where the bridge's name has just been read, minus the mean over other text. It is
-added at each layer while the twenty questions of default_golden.py are answered, beside random directions.
+added at each layer while twenty unrelated questions are answered, beside random directions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from default_concepts import NAMED, markdown
 from torch import Tensor
 
 import saekit as sk
-from saekit.demo import BRIDGE
+from saekit.demo import BRIDGE, QUESTIONS
 from saekit.files import read_json, write_json
 from saekit.steering.fluency import wilson_interval
 
@@ -76,7 +76,7 @@ def measure(folder: Path, layers: Sequence[int] = LAYERS, max_new_tokens: int = 
             continue
         sae = with_directions(torch.cat([difference[None], random]), default_harvest.hook(layer), model)
         study = sk.dose_response(
-            model, sae, 0, default_golden.QUESTIONS, BRIDGE, STRENGTHS, controls=range(1, 1 + N_RANDOM),
+            model, sae, 0, QUESTIONS, BRIDGE, STRENGTHS, controls=range(1, 1 + N_RANDOM),
             max_new_tokens=max_new_tokens, progress=False,
         )  # fmt: skip
         rows = pd.DataFrame(default_golden.texts(study))

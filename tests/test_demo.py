@@ -24,8 +24,8 @@ def parts(llama: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, An
 
 
 def test_what_is_counted_had_no_say_in_the_choice() -> None:
-    assert not set(demo.PROMPTS) & set(demo.SCREENING)
-    assert not any(map(demo.BRIDGE.present, [*demo.PROMPTS, *demo.SCREENING]))
+    assert not set(demo.QUESTIONS) & set(demo.SCREENING)
+    assert not any(map(demo.BRIDGE.present, [*demo.QUESTIONS, *demo.SCREENING]))
 
 
 def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
