@@ -158,6 +158,10 @@ def test_the_comparison_is_at_the_recommended_strengths() -> None:
     table = study.conditions
     assert table["strength"].to_dict() == {"none": 0.0, "direction": 0.4, "feature": 0.2, "control": 0.2}
     assert table["rate"].to_dict() == {"none": 0.0, "direction": 0.9, "feature": 0.5, "control": 0.0}
+    given = study.at(feature=0.4)
+    assert given["strength"].to_dict() == {"none": 0.0, "direction": 0.4, "feature": 0.4, "control": 0.4}
+    with pytest.raises(UnknownNameError, match="the study has no strength 0.3"):
+        study.at(feature=0.3)
     with pytest.raises(UnknownNameError, match="unknown condition 'contrl'"):
         study.recommend("contrl")  # type: ignore[arg-type]
 

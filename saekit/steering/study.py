@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ..errors import unknown_name
+from ..errors import UnknownNameError, unknown_name
 from .edits import Positions, Unit
 from .fluency import bootstrap_mean, wilson_interval
 
@@ -115,14 +115,23 @@ class SteeringStudy:
 
     @property
     def conditions(self) -> pd.DataFrame:
-        """The rows of `summary` to be compared: each condition once, at the strength recommended for it.
+        """The rows of `summary` to be compared: each condition once, at the strength recommended for it (see `at`)."""
+        return self.at()
 
-        Controls stand at the feature's strength. Where none is recommended, the strength in the middle is shown, and
-        `recommended` is False.
+    def at(self, feature: float | None = None, direction: float | None = None) -> pd.DataFrame:
+        """The rows of `summary` to be compared: each condition once, controls at the feature's strength.
+
+        Strengths that other prompts recommended can be given; otherwise they are those recommended here. Where none
+        is, the strength in the middle is shown, and `recommended` is False. UnknownNameError for a strength that was
+        not run.
         """
+        given = {"feature": feature, "direction": direction}
+        for strength in given.values():
+            if strength is not None and strength not in self.strengths:
+                raise UnknownNameError(f"the study has no strength {strength:g}", got=strength, accepted=self.strengths)
         middle = sorted(self.strengths)[len(self.strengths) // 2]
-        known = {"none": 0.0, "instruction": 0.0, "direction": self.recommend("direction"), "feature": self.recommended}
-        known["control"] = known["feature"]
+        known = {name: self.recommend(name) if s is None else s for name, s in given.items()}  # type: ignore[arg-type]
+        known |= {"none": 0.0, "instruction": 0.0, "control": known["feature"]}
         summary = self.summary
         at = summary["condition"].map(lambda c: middle if known[c] is None else known[c])
         shown = summary[summary["strength"] == at]

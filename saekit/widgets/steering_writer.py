@@ -63,8 +63,11 @@ def steer(
     >>> panel.texts["unsteered"] == sk.generate(model, "the cat", max_new_tokens=4).text
     True
     """
+    from ..steering import clamp
+
     sae.check(model)
     first = 0 if feature is None else check_feature(feature, sae.config.d_sae)
+    clamp(sae, {first: 0.0})  # an SAE that cannot be edited with is refused here, not at the first run
     norm = _residual_norm(model, sae, prompt)
 
     def maximum(i: int) -> float:
