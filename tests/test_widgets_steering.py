@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.errors import ConfigError, DataError, UnknownNameError
+from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.steering.fluency import negative_log_likelihood
 from saekit.widgets import SteeringPanel, SteeringRequest, steer
 
@@ -297,3 +297,8 @@ def test_steer_knows_recommended_strengths_and_units(model: Any, sae: Any) -> No
         steer(model, sae, 64)
     with pytest.raises(ConfigError, match="both given"):
         steer(model, sae, 3, conditions={"a": None})
+    with pytest.raises(ConfigError, match="needs the features' maxima"):
+        steer(model, sae, 3, unit="max")
+    transcoder = sk.SAE(sae.config.replace(hook_out="blocks.1.hook_resid_post", d_out=32))
+    with pytest.raises(MismatchError, match="a transcoder cannot be edited with"):
+        steer(model, transcoder, 3)

@@ -79,6 +79,10 @@ def steer(
         return {"name": names_of(index, [i]).get(str(i), ""), "max": maximum(i), "recommended": marks.get(i)}
 
     unit = str(traits.get("unit", "norm"))
+    if unit == "max" and index is None:
+        raise ConfigError(
+            'unit "max" needs the features\' maxima', got="index=None", fix="pass index=, the feature index of this SAE"
+        )
     if strength is None:
         scales = {"raw": 1.0, "max": maximum(first), "norm": norm}
         strength = converted(marks.get(first, HALF), "norm", unit if unit in UNITS else "norm", scales)
