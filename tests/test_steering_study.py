@@ -190,6 +190,8 @@ def figures(**columns: Any) -> sk.SteeringStudy:
         ([0, 0.2, 0.8, 0.5], [1, 1, 2, 2], [0.1, 0.1, 0.21, 0.2], 0.75),  # twice the repetition and no more
         ([0, 0.2, 0.8, 0.5], [1, 1, 2, 2], [0.0, 0.0, 0.06, 0.05], 0.75),  # but 0.05 always
         ([0, 0.5, 0.5, 0.5], [1, 1, 1, 1], [0.1] * 4, 0.25),  # of equal rates the smallest strength
+        ([0, 0.7, 0.9, 1.0], [1, 1, 1, 1], [0.1] * 4, 0.5),  # nine tenths of the best are enough
+        ([0, 0.7, 0.9, 1.0], [1, 1, 3, 2], [0.1] * 4, 0.75),  # of the strengths whose text holds together
         ([0.5, 0.5, 0.4, 0.1], [1, 1, 1, 1], [0.1] * 4, None),  # none beats the unsteered rate
         ([0, 1, 1, 1], [1, 3, 3, 3], [0.1] * 4, None),  # none is fluent
     ],
