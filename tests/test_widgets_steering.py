@@ -175,6 +175,17 @@ def test_strengths_stay_the_same_when_the_unit_changes() -> None:
     assert panel.about["2"] == {"name": "name of 2", "max": 4.0, "recommended": None}
 
 
+def test_a_conversation_keeps_its_unit() -> None:
+    writer = Writer()
+    panel = make(writer, residual_norm=140.0).run(wait=True)
+    panel.unit = "raw"
+    panel.redo(wait=True)
+    panel.reply("more", wait=True)
+    assert [(r.unit, r.conditions[1].features) for r in writer.requests] == [("norm", ((2, 0.4),))] * 3
+    panel.run(wait=True)
+    assert (writer.requests[-1].unit, writer.requests[-1].conditions[1].features) == ("raw", ((2, 56.0),))
+
+
 def test_buttons_of_the_browser() -> None:
     panel = make(Writer())
 

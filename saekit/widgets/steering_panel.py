@@ -157,17 +157,17 @@ class SteeringPanel(Widget):
         With `wait`, an error is raised here as well as shown, and an interrupt stops the run. ConfigError when a run is
         going on, or there is nothing to write with or under.
         """
-        return self._start(self._conditions, [], self.prompt, wait)
+        return self._start(self._conditions, self.unit, [], self.prompt, wait)
 
     def reply(self, message: str, *, wait: bool = False) -> SteeringPanel:
         """The panel itself, every conversation going on with `message`, under the conditions it began with."""
         self._check_conversation()
-        return self._start(self._ran, self.exchanges, message, wait)
+        return self._start(self._ran, self.ran_unit, self.exchanges, message, wait)
 
     def redo(self, *, wait: bool = False) -> SteeringPanel:
         """The panel itself, the last message being answered again with the seed, temperature and length of now."""
         self._check_conversation()
-        return self._start(self._ran, self.exchanges[:-1], self.exchanges[-1]["user"], wait)
+        return self._start(self._ran, self.ran_unit, self.exchanges[:-1], self.exchanges[-1]["user"], wait)
 
     def sweep(
         self, strengths: Sequence[float] | None = None, *, feature: int | None = None, condition: int | None = None,
@@ -188,7 +188,7 @@ class SteeringPanel(Widget):
             )  # fmt: skip
         base = self._conditions[having[0] if condition is None else condition]
         swept = [replace(base.at(feature, s), name=f"{base.name} at {s:g}") for s in self.sweep_strengths]
-        return self._start([Condition(name="unsteered"), *swept], [], self.prompt, wait)
+        return self._start([Condition(name="unsteered"), *swept], self.unit, [], self.prompt, wait)
 
     def stop(self, *, wait: bool = False) -> None:
         """Ends the run before its next token; what was written stays."""
@@ -217,7 +217,7 @@ class SteeringPanel(Widget):
     # ---- the worker thread --------------------------------------------------------------------------------------
 
     def _start(
-        self, conditions: Sequence[Condition], before: Sequence[dict[str, Any]], message: str, wait: bool
+        self, conditions: Sequence[Condition], unit: str, before: Sequence[dict[str, Any]], message: str, wait: bool
     ) -> SteeringPanel:
         if self._write is None:
             raise ConfigError("the panel has nothing to write with", fix="make it with sk.steer(model, sae)")
@@ -228,7 +228,7 @@ class SteeringPanel(Widget):
         said = [tuple("".join(e["replies"][i]["tokens"]) for e in before) for i in range(len(conditions))]
         request = SteeringRequest(
             conditions=tuple(conditions), messages=(*(e["user"] for e in before), message), replies=tuple(said),
-            chat=self.chat, unit=cast(Any, self.ran_unit if before else self.unit), positions=cast(Any, self.positions),
+            chat=self.chat, unit=cast(Any, unit), positions=cast(Any, self.positions),
             max_new_tokens=self.max_new_tokens, temperature=self.temperature, seed=self.seed,
         )  # fmt: skip
         self._stop.clear()
