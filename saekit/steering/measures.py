@@ -7,7 +7,7 @@ without. Knows nothing of concepts or of how a study is laid out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,8 +71,10 @@ def cost(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> list[Cost]
 
 
 @torch.inference_mode()
-def read(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> list[Reading]:
+def read(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> Iterator[Reading]:
     """How the model reads some texts, which run side by side: one pass without edits and one as each was written.
+
+    One reading at a time: each holds two rows of the vocabulary for every token.
 
     >>> from saekit.steering.measures import Written, read
     >>> [found] = read(model, sae, [Written((0, 5), (0, 5), (6, 7))])
@@ -86,7 +88,7 @@ def read(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> list[Readi
     found = _logits(model, [t.read for t in rows], rows, [t.edits for t in rows]) if rows else []
     edited = dict(zip(differ, found, strict=True))
     [x], n_prompt = seen, _longest([t.asked for t in texts])
-    rule, out = sae.config.token_rule or TokenRule(), []
+    rule = sae.config.token_rule or TokenRule()
     for i, (text, logits) in enumerate(zip(texts, clean, strict=True)):
         before = logits.float().log_softmax(-1)
         after = edited[i].float().log_softmax(-1) if i in edited else before
@@ -96,8 +98,7 @@ def read(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> list[Readi
         kept = rule.keep(target[None].cpu(), here[None].cpu())[0]
         if kept.any():
             acts[kept] = sae.encode(here[kept.to(here.device)].to(sae.W_dec)).float().cpu()
-        out.append(Reading(-before.gather(1, target[:, None])[:, 0], before, after, acts))
-    return out
+        yield Reading(-before.gather(1, target[:, None])[:, 0], before, after, acts)
 
 
 def _cost(reading: Reading) -> Cost:

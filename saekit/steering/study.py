@@ -128,13 +128,13 @@ class SteeringStudy:
         is, the strength in the middle is shown, and `recommended` is False. UnknownNameError for a strength that was
         not run.
         """
-        given = {"feature": feature, "direction": direction}
-        for strength in given.values():
+        for strength in (feature, direction):
             if strength is not None and strength not in self.strengths:
                 raise UnknownNameError(f"the study has no strength {strength:g}", got=strength, accepted=self.strengths)
         middle = sorted(self.strengths)[len(self.strengths) // 2]
-        known = {name: self.recommend(name) if s is None else s for name, s in given.items()}  # type: ignore[arg-type]
-        known |= {"none": 0.0, "instruction": 0.0, "control": known["feature"]}
+        feature = self.recommended if feature is None else feature
+        direction = self.recommend("direction") if direction is None else direction
+        known = {"none": 0.0, "instruction": 0.0, "direction": direction, "feature": feature, "control": feature}
         summary = self.summary
         at = summary["condition"].map(lambda c: middle if known[c] is None else known[c])
         shown = summary[summary["strength"] == at]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError
-from .base import check_feature
+from .base import check_choice, check_feature
 from .steering_panel import SteeringPanel, Steps
 from .steering_request import UNITS, Annotation, Condition, SteeringRequest, converted
 from .token_highlight import names_of, pack_rows
@@ -67,7 +67,8 @@ def steer(
 
     sae.check(model)
     first = 0 if feature is None else check_feature(feature, sae.config.d_sae)
-    clamp(sae, {first: 0.0})  # an SAE that cannot be edited with is refused here, not at the first run
+    unit = check_choice("unit", traits.get("unit", "norm"), UNITS)
+    clamp(sae, {first: 0.0})  # what cannot be edited with is refused here, not at the first run
     norm = _residual_norm(model, sae, prompt)
 
     def maximum(i: int) -> float:
@@ -78,14 +79,9 @@ def steer(
     def describe(i: int) -> dict[str, Any]:
         return {"name": names_of(index, [i]).get(str(i), ""), "max": maximum(i), "recommended": marks.get(i)}
 
-    unit = str(traits.get("unit", "norm"))
-    if unit == "max" and index is None:
-        raise ConfigError(
-            'unit "max" needs the features\' maxima', got="index=None", fix="pass index=, the feature index of this SAE"
-        )
     if strength is None:
         scales = {"raw": 1.0, "max": maximum(first), "norm": norm}
-        strength = converted(marks.get(first, HALF), "norm", unit if unit in UNITS else "norm", scales)
+        strength = converted(marks.get(first, HALF), "norm", unit, scales)
     if conditions is not None and feature is not None:
         raise ConfigError(
             "a feature and conditions are both given", got=f"feature={feature}, conditions={list(conditions)}",
@@ -94,6 +90,9 @@ def steer(
     asked = {"unsteered": None, "steered": {first: strength}} if conditions is None else dict(conditions)
     fixed: dict[str, tuple[Edit, ...]] = {}
     rows = [_condition(model, name, what, fixed) for name, what in asked.items()]
+    for row in rows:
+        if row.features:
+            clamp(sae, dict(row.features), unit=cast(Any, unit), index=index)
     writer = _Writer(model, sae, index, fixed)
     has_chat = getattr(model.tokenizer, "chat_template", None) is not None
     return SteeringPanel(
@@ -130,7 +129,7 @@ class _Writer:
             texts.append(Written(asked.ids, row.ids, tuple(token.token for token in tokens), row.edits))
         longest = max(len(text.read) + len(text.new) for text in texts)
         n = max(1, N_READ // longest)
-        readings = [r for at in range(0, len(texts), n) for r in read(self._model, self._sae, texts[at : at + n])]
+        readings = (r for at in range(0, len(texts), n) for r in read(self._model, self._sae, texts[at : at + n]))
         return [self._annotation(text.new, reading) for text, reading in zip(texts, readings, strict=True)]
 
     def _row(self, request: SteeringRequest, i: int, *, instructed: bool = True) -> Row:
