@@ -64,9 +64,17 @@ def tiny_model(seed: int = 0) -> LanguageModel:
 
     torch.manual_seed(seed)
     config = TransformerBridgeConfig(
-        d_model=32, d_head=8, n_layers=2, n_ctx=64, n_heads=4, d_vocab=128, act_fn="gelu", d_mlp=64,
-        normalization_type="LN", seed=seed,
-    )  # fmt: skip
+        d_model=32,
+        d_head=8,
+        n_layers=2,
+        n_ctx=64,
+        n_heads=4,
+        d_vocab=128,
+        act_fn="gelu",
+        d_mlp=64,
+        normalization_type="LN",
+        seed=seed,
+    )
     bridge = TransformerBridge.boot_native(config)
     bridge.tokenizer = tiny_tokenizer()
     return sk.load_model(bridge)
@@ -77,10 +85,18 @@ def tiny_llama(seed: int = 0) -> LanguageModel:
 
     torch.manual_seed(seed)
     config = LlamaConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        vocab_size=128, max_position_embeddings=96, bos_token_id=0, eos_token_id=1, pad_token_id=2,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=128,
+        max_position_embeddings=96,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
         initializer_range=0.3,
-    )  # fmt: skip
+    )
     with tempfile.TemporaryDirectory() as folder:
         LlamaForCausalLM(config).save_pretrained(folder)
         tiny_tokenizer().save_pretrained(folder)
@@ -106,10 +122,15 @@ def tiny_sae(model: LanguageModel, d_sae: int = 64, k: int = 4, activation: str 
     """A random SAE that belongs to `model` at HOOK."""
     torch.manual_seed(seed)
     config = sk.SAEConfig(
-        d_in=model.d_model, d_sae=d_sae, activation=activation, k=None if activation == "relu" else k, hook_name=HOOK,
-        model_name=model.name, weight_processing=model.weight_processing,
+        d_in=model.d_model,
+        d_sae=d_sae,
+        activation=activation,
+        k=None if activation == "relu" else k,
+        hook_name=HOOK,
+        model_name=model.name,
+        weight_processing=model.weight_processing,
         token_rule=sk.TokenRule(special_ids=tuple(sorted(model.special_ids))),
-    )  # fmt: skip
+    )
     return sk.SAE(config)
 
 

@@ -27,10 +27,15 @@ import saekit as sk
 from saekit.steering.generation import Row, _Loop, make_rows
 
 PROMPTS = (
-    "Tell me about a day at the sea.", "Why is the sky blue?", "Write a short story about a lighthouse and its keeper.",
-    "What should I cook tonight with rice, two onions and a tin of tomatoes?", "Name three rivers.",
-    "How does a bicycle stay upright when nobody holds it?", "Describe your room.", "Explain what a prime number is.",
-)  # fmt: skip
+    "Tell me about a day at the sea.",
+    "Why is the sky blue?",
+    "Write a short story about a lighthouse and its keeper.",
+    "What should I cook tonight with rice, two onions and a tin of tomatoes?",
+    "Name three rivers.",
+    "How does a bicycle stay upright when nobody holds it?",
+    "Describe your room.",
+    "Explain what a prime number is.",
+)
 
 
 def cases_of(
@@ -102,10 +107,17 @@ def measure(model: sk.LanguageModel, sae: sk.SAE, n_rows: int, n_tokens: int, re
         plain, with_edits = torch.tensor(times, dtype=torch.float64).unbind(1)  # each [turn, processor and wall]
         cpu, wall = (with_edits / plain).unbind(1)
         cpu_ms, wall_ms = (round(1e3 * ms, 2) for ms in plain.median(0).values.tolist())
-        rows.append({
-            "rows": n_rows, "edits": name, "cpu_ms": cpu_ms, "wall_ms": wall_ms, "cpu_ratio": median_and_interval(cpu),
-            "wall_ratio": median_and_interval(wall), "turns": len(times),
-        })  # fmt: skip
+        rows.append(
+            {
+                "rows": n_rows,
+                "edits": name,
+                "cpu_ms": cpu_ms,
+                "wall_ms": wall_ms,
+                "cpu_ratio": median_and_interval(cpu),
+                "wall_ratio": median_and_interval(wall),
+                "turns": len(times),
+            }
+        )
     return rows
 
 

@@ -82,8 +82,9 @@ def now(device: torch.device, processor_time: bool) -> Callable[[], float]:
     return read
 
 
-def measure(model: sk.LanguageModel, windows: sk.Windows, sae: sk.SAEConfig, config: sk.TrainConfig,
-            processor_time: bool) -> dict[str, float]:  # fmt: skip
+def measure(
+    model: sk.LanguageModel, windows: sk.Windows, sae: sk.SAEConfig, config: sk.TrainConfig, processor_time: bool
+) -> dict[str, float]:
     """Microseconds per token in the model, in the SAE's steps and in all the rest."""
     read = now(config.torch_device, processor_time)
     forward, steps, whole = Clock(read), Clock(read), Clock(read)
@@ -105,9 +106,10 @@ def measure(model: sk.LanguageModel, windows: sk.Windows, sae: sk.SAEConfig, con
     n_trained = config.n_steps * config.batch_size
     rest = whole.seconds - forward.seconds - steps.seconds
     return {
-        "model": 1e6 * forward.seconds / given[0], "sae": 1e6 * sum(steps.calls[1:]) / (n_trained - config.batch_size),
+        "model": 1e6 * forward.seconds / given[0],
+        "sae": 1e6 * sum(steps.calls[1:]) / (n_trained - config.batch_size),
         "rest": 1e6 * rest / n_trained,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -130,9 +132,12 @@ def main() -> None:
     tokenising = Clock(read)
     windows = tokenising.around(sk.tokenize)(corpus, model, max_tokens=args.tokens + 4 * args.batch)
     config = sk.TrainConfig(
-        n_tokens=args.tokens, batch_size=args.batch, buffer_tokens=2 * args.batch, device=args.device,
+        n_tokens=args.tokens,
+        batch_size=args.batch,
+        buffer_tokens=2 * args.batch,
+        device=args.device,
         log_every=max(1, args.tokens // args.batch // 4),
-    )  # fmt: skip
+    )
     cuda = config.torch_device.type == "cuda"
     device = torch.cuda.get_device_name(config.torch_device) if cuda else "cpu"
     saes = {rule: sk.SAEConfig(d_in=model.d_model, d_sae=args.d_sae, activation=rule, k=args.k) for rule in RULES}
@@ -163,10 +168,16 @@ def main() -> None:
         print(f"{rule:10} {row['tokens_per_second']:9,}                 {shares}")
     print(
         json.dumps(
-            {"benchmark": "end_to_end", **vars(args), "device": device, "torch": torch.__version__, "layer": LAYER,
-             "rows": rows}
+            {
+                "benchmark": "end_to_end",
+                **vars(args),
+                "device": device,
+                "torch": torch.__version__,
+                "layer": LAYER,
+                "rows": rows,
+            }
         )
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -71,10 +71,20 @@ def epoch(n_tokens: int, d_in: int) -> dict[str, float]:
         windows = sk.tokenize(sk.load_corpus(words), sk.load_model(), length=8)
         windows.save(folder)
         manifest = {
-            "format": FORMAT, "model_name": "", "model_fingerprint": "", "weight_processing": "none", "hook_name": HOOK,
-            "d_in": d_in, "dtype": "float32", "text": windows.digest, "length": 8, "rule": sk.TokenRule().to_dict(),
-            "windows_per_shard": 1, "n_shards": 0, "shards": [],
-        }  # fmt: skip
+            "format": FORMAT,
+            "model_name": "",
+            "model_fingerprint": "",
+            "weight_processing": "none",
+            "hook_name": HOOK,
+            "d_in": d_in,
+            "dtype": "float32",
+            "text": windows.digest,
+            "length": 8,
+            "rule": sk.TokenRule().to_dict(),
+            "windows_per_shard": 1,
+            "n_shards": 0,
+            "shards": [],
+        }
         start = time.process_time()
         for n, at in enumerate(torch.arange(n_tokens).split(SHARD_TOKENS)):
             write_shard(folder, n, torch.randn(len(at), d_in), at, manifest)

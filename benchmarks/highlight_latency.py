@@ -120,12 +120,13 @@ def measure(
         sizes.append(byte_counts(opened, sent))
         w.close()
     return {
-        "first_ms": round(whole[0], 1), "text_to_widget_ms": spread(whole[1:]),
+        "first_ms": round(whole[0], 1),
+        "text_to_widget_ms": spread(whole[1:]),
         "parts_ms": {name: spread([p.get(name, 0.0) for p in parts[1:]]) for name in PARTS},
         "feature_to_message_ms": spread(chosen[1:]),
         "bytes": {name: round(float(np.mean([s[name] for s in sizes]))) for name in sizes[0]},
         "messages": (max(opened, key=lambda m: len(m[0])), feature),
-    }  # fmt: skip
+    }
 
 
 def byte_counts(opened: list[tuple[str, list[bytes]]], chosen: list[tuple[str, list[bytes]]]) -> dict[str, int]:
@@ -134,9 +135,12 @@ def byte_counts(opened: list[tuple[str, list[bytes]]], chosen: list[tuple[str, l
     binary = sum(len(b) for _, buffers in opened for b in buffers)
     text = sum(len(text.encode()) for text, _ in opened)
     return {
-        "opening": text + binary, "activations": binary, "code": code, "other": text - code,
+        "opening": text + binary,
+        "activations": binary,
+        "code": code,
+        "other": text - code,
         "choosing": sum(len(text.encode()) + sum(map(len, buffers)) for text, buffers in chosen),
-    }  # fmt: skip
+    }
 
 
 PAGE = """<!doctype html><meta charset="utf-8"><style>CSS</style><body><main id="here"></main>
@@ -236,8 +240,11 @@ def report(row: dict[str, Any]) -> None:
     lines = [("feature to message", row["feature_to_message_ms"])]
     browser = row["browser"]
     for name in ("text", "feature"):
-        lines += [(f"browser: {name} to {end}", browser[f"{name}_{end.replace(' ', '_')}_ms"])
-                  for end in ("laid out", "painted") if "reason" not in browser]  # fmt: skip
+        lines += [
+            (f"browser: {name} to {end}", browser[f"{name}_{end.replace(' ', '_')}_ms"])
+            for end in ("laid out", "painted")
+            if "reason" not in browser
+        ]
     for name, (p50, p95) in lines:
         print(f"{name:34} {p50:9.2f} {p95:9.2f}")
     if "reason" in browser:
@@ -262,10 +269,17 @@ def main() -> None:
     c = packaged.config
     random = sk.SAE(
         sk.SAEConfig(
-            d_in=c.d_in, d_sae=D_SAE, activation="topk", k=K, hook_name=c.hook_name, model_name=c.model_name,
-            token_rule=c.token_rule, model_fingerprint=c.model_fingerprint, weight_processing=c.weight_processing,
+            d_in=c.d_in,
+            d_sae=D_SAE,
+            activation="topk",
+            k=K,
+            hook_name=c.hook_name,
+            model_name=c.model_name,
+            token_rule=c.token_rule,
+            model_fingerprint=c.model_fingerprint,
+            weight_processing=c.weight_processing,
         )
-    )  # fmt: skip
+    )
     source = texts_of(model, args.tokens)
     watch = Stopwatch()
     watch.around(model, "activations", "model")

@@ -65,9 +65,15 @@ def main() -> None:
 
 def config(model: sk.LanguageModel, args: argparse.Namespace, rule: sk.TokenRule) -> sk.SAEConfig:
     return sk.SAEConfig(
-        d_in=model.d_model, d_sae=args.d_sae, activation=args.activation, k=args.k, hook_name=HOOK,
-        model_name=model.name, weight_processing=model.weight_processing, token_rule=rule,
-    )  # fmt: skip
+        d_in=model.d_model,
+        d_sae=args.d_sae,
+        activation=args.activation,
+        k=args.k,
+        hook_name=HOOK,
+        model_name=model.name,
+        weight_processing=model.weight_processing,
+        token_rule=rule,
+    )
 
 
 # ---- a build from stored activations ------------------------------------------------------------------------------
@@ -104,14 +110,23 @@ def stored(args: argparse.Namespace, model: sk.LanguageModel) -> None:
     print(f"peak memory {memory.peak:.2f} GB, of it {memory.own:.2f} GB not mapped files; {size:.2f} GB on disk")
     print(f"the whole process, with making the activations: {process:.2f} GB")
     record = {
-        "benchmark": "index_build_stored", "d_sae": args.d_sae, "k": args.k, "activation": args.activation,
-        "dtype": args.dtype, "n_tokens": cache.n_tokens, "n_firings": index.n_firings, "total_s": round(total, 2),
+        "benchmark": "index_build_stored",
+        "d_sae": args.d_sae,
+        "k": args.k,
+        "activation": args.activation,
+        "dtype": args.dtype,
+        "n_tokens": cache.n_tokens,
+        "n_firings": index.n_firings,
+        "total_s": round(total, 2),
         "phases_s": {phase: round(seconds, 2) for phase, seconds in phases.items()},
-        "tokens_per_s": round(cache.n_tokens / total), "firings_per_s": round(index.n_firings / total),
-        "peak_gb": round(memory.peak, 2), "peak_own_gb": round(memory.own, 2),
-        "process_peak_gb": round(process, 2), "disk_gb": round(size, 2),
+        "tokens_per_s": round(cache.n_tokens / total),
+        "firings_per_s": round(index.n_firings / total),
+        "peak_gb": round(memory.peak, 2),
+        "peak_own_gb": round(memory.own, 2),
+        "process_peak_gb": round(process, 2),
+        "disk_gb": round(size, 2),
         "threads": torch.get_num_threads(),
-    }  # fmt: skip
+    }
     print(json.dumps(record))
 
 
@@ -134,20 +149,29 @@ def make_cache(
     with torch.no_grad():
         sae.W_enc.copy_(sae.W_dec.T)
     identity = {
-        "model_name": model.name, "model_fingerprint": model.fingerprint, "weight_processing": model.weight_processing,
-        "hook_name": HOOK, "d_in": sae.config.d_in, "dtype": dtype, "text": windows.digest, "length": LENGTH,
-    }  # fmt: skip
+        "model_name": model.name,
+        "model_fingerprint": model.fingerprint,
+        "weight_processing": model.weight_processing,
+        "hook_name": HOOK,
+        "d_in": sae.config.d_in,
+        "dtype": dtype,
+        "text": windows.digest,
+        "length": LENGTH,
+    }
     manifest = shards.begin(path, windows, identity, lambda: sae.config.token_rule)
     d_sae, third = sae.config.d_sae, ACTIVE // 3
     slot = torch.arange(third) * 104_729
     for number in range(manifest["n_shards"]):
         rows = torch.arange(len(windows))[number * manifest["windows_per_shard"] :][: manifest["windows_per_shard"]]
         tokens = windows.tokens[rows].long()
-        chosen = torch.cat([
-            (tokens[:, 1:, None] * 7919 + slot) % d_sae,
-            (tokens[:, :-1, None] * 6271 + slot + 1) % d_sae,
-            torch.randint(d_sae, (len(rows), LENGTH - 1, ACTIVE - 2 * third), generator=generator),
-        ], dim=2).flatten(0, 1)  # fmt: skip
+        chosen = torch.cat(
+            [
+                (tokens[:, 1:, None] * 7919 + slot) % d_sae,
+                (tokens[:, :-1, None] * 6271 + slot + 1) % d_sae,
+                torch.randint(d_sae, (len(rows), LENGTH - 1, ACTIVE - 2 * third), generator=generator),
+            ],
+            dim=2,
+        ).flatten(0, 1)
         strength = 4 - torch.rand(chosen.shape, generator=generator).log()
         x = torch.nn.functional.embedding_bag(chosen, sae.W_dec.detach(), per_sample_weights=strength, mode="sum")
         x += 0.1 * torch.randn(x.shape, generator=generator)
@@ -169,13 +193,18 @@ class Phases:
         self.seconds: Counter[str] = Counter()
         self.aside: Counter[str] = Counter()
         for owner, name, phase in (
-            (parts.Encoder, "read", "reading and encoding"), (build, "encode_all", "the pass"),
-            (build, "join_parts", "join and transpose"), (Sparse, "transpose", "join and transpose"),
-            (build, "endings", "statistics and contexts"), (build, "summarise", "statistics and contexts"),
-            (build, "_contexts", "statistics and contexts"), (directions, "neighbours", "neighbours"),
-            (directions, "logit_effects", "logit effects"), (build, "_write", "after the pass"),
+            (parts.Encoder, "read", "reading and encoding"),
+            (build, "encode_all", "the pass"),
+            (build, "join_parts", "join and transpose"),
+            (Sparse, "transpose", "join and transpose"),
+            (build, "endings", "statistics and contexts"),
+            (build, "summarise", "statistics and contexts"),
+            (build, "_contexts", "statistics and contexts"),
+            (directions, "neighbours", "neighbours"),
+            (directions, "logit_effects", "logit effects"),
+            (build, "_write", "after the pass"),
             (parts, "_write_part", "writing parts"),
-        ):  # fmt: skip
+        ):
             self._wrap(owner, name, phase)
 
     def _wrap(self, owner: Any, name: str, phase: str) -> None:
@@ -284,13 +313,21 @@ def beyond_the_forward(args: argparse.Namespace, model: sk.LanguageModel) -> Non
     print(f"on the demo corpus  {demo_ratio:.1%} in all ({demo.n_tokens:,} tokens)")
     print(f"peak memory         {peak:.1f} GB with the model")
     record = {
-        "benchmark": "index_build", "d_sae": args.d_sae, "k": args.k, "n_tokens": windows.n_tokens,
+        "benchmark": "index_build",
+        "d_sae": args.d_sae,
+        "k": args.k,
+        "n_tokens": windows.n_tokens,
         "rounds": args.rounds,
-        "forward_s": round(alone, 3), "pass_s": round(during, 3), "after_s": round(after[0], 2),
-        "overhead_pass": round(during / alone - 1, 4), "overhead_demo": round(demo_ratio, 4),
-        "demo_tokens": demo.n_tokens, "peak_gb": round(peak, 2), "threads": torch.get_num_threads(),
+        "forward_s": round(alone, 3),
+        "pass_s": round(during, 3),
+        "after_s": round(after[0], 2),
+        "overhead_pass": round(during / alone - 1, 4),
+        "overhead_demo": round(demo_ratio, 4),
+        "demo_tokens": demo.n_tokens,
+        "peak_gb": round(peak, 2),
+        "threads": torch.get_num_threads(),
         "clock": "cpu" if args.cpu_time else "wall",
-    }  # fmt: skip
+    }
     print(json.dumps(record))
 
 

@@ -96,25 +96,35 @@ def cases(d_in: int, d_sae: int, k: int, n: int, dtype: torch.dtype, tiles: list
 
             case(f"{name} {shape}", run, plain, product, inputs + 12.0 * n * k)
     case(
-        "decode_error", lambda: fused.decode_error(feature, value, copy, b_dec, x, dtype=dtype),
-        lambda: twins.decode_error(feature, value, copy, b_dec, x), 4.0 * n * k * d_in,
+        "decode_error",
+        lambda: fused.decode_error(feature, value, copy, b_dec, x, dtype=dtype),
+        lambda: twins.decode_error(feature, value, copy, b_dec, x),
+        4.0 * n * k * d_in,
         w * d_sae * d_in + 8.0 * n * d_in + 16.0 * n * k,
-    )  # fmt: skip
+    )
     case("segments", lambda: fused.segments(feature, d_sae), None, 0.0, 16.0 * n * k + 24.0 * d_sae)
     case(
-        "weight_grad", lambda: fused.weight_grad(feature, value, low, token, d_sae, out, sorted_=pairs),
-        lambda: twins.weight_grad(value.reshape(-1), low, token, d_sae, pairs, out), 2.0 * n * k * d_in,
+        "weight_grad",
+        lambda: fused.weight_grad(feature, value, low, token, d_sae, out, sorted_=pairs),
+        lambda: twins.weight_grad(value.reshape(-1), low, token, d_sae, pairs, out),
+        2.0 * n * k * d_in,
         4.0 * d_sae * d_in + w * n * d_in + 20.0 * n * k,
-    )  # fmt: skip
+    )
     case(
-        "segment_counts", lambda: fused.segment_counts(feature, value, d_sae, sorted_=pairs), None, 0.0,
+        "segment_counts",
+        lambda: fused.segment_counts(feature, value, d_sae, sorted_=pairs),
+        None,
+        0.0,
         20.0 * n * k + 16.0 * d_sae,
-    )  # fmt: skip
+    )
     case("project_", lambda: fused.project_(W, grad), lambda: twins.project_(W, grad), 0.0, 12.0 * d_sae * d_in)
     case(
-        "adam_ with unit rows", lambda: fused.adam_(W, grad, *moments, **adam),
-        lambda: twins.adam_(W, grad, *moments, **adam), 0.0, (28.0 + w) * d_sae * d_in,
-    )  # fmt: skip
+        "adam_ with unit rows",
+        lambda: fused.adam_(W, grad, *moments, **adam),
+        lambda: twins.adam_(W, grad, *moments, **adam),
+        0.0,
+        (28.0 + w) * d_sae * d_in,
+    )
     return found
 
 
@@ -137,8 +147,10 @@ def main() -> None:
     dtype = getattr(torch, args.dtype)
     top = rates(dtype, args.repeats)
     name = torch.cuda.get_device_name()
-    print(f"{name}, torch {torch.__version__}: copy {top.bandwidth / 1e12:.2f} TB/s, {args.dtype} product "
-          f"{top.product / 1e12:.0f} TFLOP/s, {args.tokens} tokens")  # fmt: skip
+    print(
+        f"{name}, torch {torch.__version__}: copy {top.bandwidth / 1e12:.2f} TB/s, {args.dtype} product "
+        f"{top.product / 1e12:.0f} TFLOP/s, {args.tokens} tokens"
+    )
     rows = []
     for d_in, d_sae, k in SIZES:
         print(f"\nd_in {d_in}, {d_sae} features, k {k}")
@@ -149,20 +161,37 @@ def main() -> None:
             floor = max(case["operations"] / top.product, case["bytes"] / top.bandwidth)
             rows.append(
                 {
-                    "d_in": d_in, "d_sae": d_sae, "k": k, "kernel": case["name"], "ms": round(1e3 * took, 3),
-                    "twin_ms": None if twin is None else round(1e3 * twin, 3), "floor_ms": round(1e3 * floor, 3),
-                    "operations": case["operations"], "bytes": case["bytes"],
+                    "d_in": d_in,
+                    "d_sae": d_sae,
+                    "k": k,
+                    "kernel": case["name"],
+                    "ms": round(1e3 * took, 3),
+                    "twin_ms": None if twin is None else round(1e3 * twin, 3),
+                    "floor_ms": round(1e3 * floor, 3),
+                    "operations": case["operations"],
+                    "bytes": case["bytes"],
                 }
-            )  # fmt: skip
+            )
             beside = "" if twin is None else f"{1e3 * twin:.3f}"
             print(
                 f"{case['name']:32} {1e3 * took:8.3f} {beside:>8} {1e3 * floor:9.3f} {took / floor:8.1f}x"
-                f" {case['operations'] / 1e9:9.1f} {case['bytes'] / 1e6:8.0f}", flush=True,
-            )  # fmt: skip
-    print(json.dumps({
-        "benchmark": "kernels", "device": name, "torch": torch.__version__, "tokens": args.tokens, "dtype": args.dtype,
-        "copy_bytes_per_second": top.bandwidth, "product_operations_per_second": top.product, "rows": rows,
-    }))  # fmt: skip
+                f" {case['operations'] / 1e9:9.1f} {case['bytes'] / 1e6:8.0f}",
+                flush=True,
+            )
+    print(
+        json.dumps(
+            {
+                "benchmark": "kernels",
+                "device": name,
+                "torch": torch.__version__,
+                "tokens": args.tokens,
+                "dtype": args.dtype,
+                "copy_bytes_per_second": top.bandwidth,
+                "product_operations_per_second": top.product,
+                "rows": rows,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

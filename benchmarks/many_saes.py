@@ -45,9 +45,13 @@ class Clock:
 
 
 def measure(
-    model: sk.LanguageModel, windows: sk.Windows, hooks: Sequence[str], sae: sk.SAEConfig, config: sk.TrainConfig,
+    model: sk.LanguageModel,
+    windows: sk.Windows,
+    hooks: Sequence[str],
+    sae: sk.SAEConfig,
+    config: sk.TrainConfig,
     repeats: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """A row for each kind of run: seconds in all and per step, and both as multiples of those of one SAE."""
     kinds: dict[str, dict[str, Any]] = {
         "one SAE": {"sae": sae, "hook_name": hooks[-1]},
@@ -64,11 +68,14 @@ def measure(
     one = best["one SAE"]
     return [
         {
-            "run": kind, "seconds": round(whole, 2), "ratio": round(whole / one[0], 3),
-            "step_ms": round(1e3 * step, 1), "step_ratio": round(step / one[1], 3),
+            "run": kind,
+            "seconds": round(whole, 2),
+            "ratio": round(whole / one[0], 3),
+            "step_ms": round(1e3 * step, 1),
+            "step_ratio": round(step / one[1], 3),
         }
         for kind, (whole, step) in best.items()
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:

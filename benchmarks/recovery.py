@@ -56,20 +56,34 @@ SETS = {
     ),
     "hierarchical": Set(
         truth=lambda seed: sk.synthetic.hierarchical(256, 2048, 8, zipf_exponent=1.0, seed=seed),
-        n_steps=3_000, batch_size=1024,
+        n_steps=3_000,
+        batch_size=1024,
     ),
-}  # fmt: skip
+}
 
 COLUMNS = {
-    "mean_max_cosine": "MMCS", "matched_correlation": "corr", "f1": "F1", "precision": "prec", "recall": "recall",
-    "uniqueness": "unique", "shrinkage": "shrink", "magnitude_ratio": "magn.", "dead": "dead", "l0": "l0",
-    "l0_off": "off", "explained_variance": "EV",
-}  # fmt: skip
+    "mean_max_cosine": "MMCS",
+    "matched_correlation": "corr",
+    "f1": "F1",
+    "precision": "prec",
+    "recall": "recall",
+    "uniqueness": "unique",
+    "shrinkage": "shrink",
+    "magnitude_ratio": "magn.",
+    "dead": "dead",
+    "l0": "l0",
+    "l0_off": "off",
+    "explained_variance": "EV",
+}
 PARTS = {
-    "absorption": "absorb", "missed_alone": "alone",
-    **{f"{name}_{part}": f"{COLUMNS[name]} {part[:3]}." for name in ("mean_max_cosine", "matched_correlation", "f1")
-       for part in ("parents", "children")},
-}  # fmt: skip
+    "absorption": "absorb",
+    "missed_alone": "alone",
+    **{
+        f"{name}_{part}": f"{COLUMNS[name]} {part[:3]}."
+        for name in ("mean_max_cosine", "matched_correlation", "f1")
+        for part in ("parents", "children")
+    },
+}
 
 
 def configuration(fields: dict[str, Any], truth: sk.synthetic.GroundTruth, seed: int) -> sk.SAEConfig:

@@ -99,10 +99,13 @@ def floor(case: dict[str, Any], *, rate: float, bandwidth: float) -> dict[str, A
     state = state_bytes(case)
     moved = 2 * state + 4 * case["batch"] * case["d_in"]
     return {
-        "operations": operations(case), "operations_per_second": round(rate), "bytes": moved,
-        "bytes_per_second": round(bandwidth), "floor_operations_ms": round(1e3 * operations(case) / rate, 2),
+        "operations": operations(case),
+        "operations_per_second": round(rate),
+        "bytes": moved,
+        "bytes_per_second": round(bandwidth),
+        "floor_operations_ms": round(1e3 * operations(case) / rate, 2),
         "floor_bytes_ms": round(1e3 * moved / bandwidth, 2),
-    }  # fmt: skip
+    }
 
 
 def operations(case: dict[str, Any]) -> int:
@@ -184,9 +187,12 @@ def machine(device: str) -> dict[str, Any]:
     cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
     name = torch.cuda.get_device_name() if device == "cuda" else cpu
     return {
-        "device": name, "threads": torch.get_num_threads(), "torch": torch.__version__,
-        "commit": commit + ("+" if changes else ""), "load_before": round(os.getloadavg()[0], 1),
-    }  # fmt: skip
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "commit": commit + ("+" if changes else ""),
+        "load_before": round(os.getloadavg()[0], 1),
+    }
 
 
 def main() -> None:
@@ -252,8 +258,10 @@ def floor_line(row: dict[str, Any]) -> str:
 
 def print_peers(case: dict[str, Any]) -> None:
     print(f"in turn: topk, d_in {case['d_in']}, d_sae {case['d_sae']}, k {case['k']}, batch {case['batch']}")
-    print(f"{'library':24} {'version':>9}  {'product ms':>10} {'step ms':>8} {'ratio':>6}  {'product ms':>10} "
-          f"{'step ms':>8} {'ratio':>6}  {'peak MB':>7}")  # fmt: skip
+    print(
+        f"{'library':24} {'version':>9}  {'product ms':>10} {'step ms':>8} {'ratio':>6}  {'product ms':>10} "
+        f"{'step ms':>8} {'ratio':>6}  {'peak MB':>7}"
+    )
     for row in case["rows"]:
         named = f"{row['library']:24} {row.get('version', ''):>9}  "
         if "reason" in row:

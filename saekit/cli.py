@@ -112,7 +112,7 @@ def train(
     resume: Annotated[bool, option(RUN, "Go on with the run in --out, or begin anew.")] = True,
     tensorboard: Annotated[Path | None, option(WATCH, "Folder for TensorBoard's files.")] = None,
     wandb: Annotated[str | None, option(WATCH, "Project at Weights & Biases.")] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Train an SAE, or one at each of several hook points; run the same command again to resume."""
     import saekit as sk
 
@@ -121,25 +121,45 @@ def train(
     width_out = None if hook_out is None else lm.hook_width(hook_out)
     configs = [
         sk.SAEConfig(
-            d_in=(d_in := lm.hook_width(point)), d_sae=d_sae, activation=activation,
-            k=32 if k is None and activation in WITH_K else k, target_l0=target_l0,
-            sparsity_coefficient=sparsity_coefficient, l0_penalty=l0_penalty, matryoshka=matryoshka or (),
-            multi_k_coefficient=multi_k_coefficient, hook_name=point, hook_out=hook_out,
-            d_out=None if width_out == d_in else width_out, skip=skip, seed=seed,
+            d_in=(d_in := lm.hook_width(point)),
+            d_sae=d_sae,
+            activation=activation,
+            k=32 if k is None and activation in WITH_K else k,
+            target_l0=target_l0,
+            sparsity_coefficient=sparsity_coefficient,
+            l0_penalty=l0_penalty,
+            matryoshka=matryoshka or (),
+            multi_k_coefficient=multi_k_coefficient,
+            hook_name=point,
+            hook_out=hook_out,
+            d_out=None if width_out == d_in else width_out,
+            skip=skip,
+            seed=seed,
         )
         for point in points
-    ]  # fmt: skip
+    ]
     training = sk.TrainConfig(
-        n_tokens=n_tokens, batch_size=batch_size, context_size=context_size, lr=lr, resample_every=resample_every,
-        seed=seed, device=device,
-    )  # fmt: skip
+        n_tokens=n_tokens,
+        batch_size=batch_size,
+        context_size=context_size,
+        lr=lr,
+        resample_every=resample_every,
+        seed=seed,
+        device=device,
+    )
     loggers: list[Logger] = [] if tensorboard is None else [sk.TensorBoardLogger(tensorboard)]
     loggers += [] if wandb is None else [sk.WandbLogger(wandb)]
     several = len(points) > 1
     saes: Any = sk.train(
-        lm, sk.load_corpus(corpus), hook_name=points if several else points[0], sae=configs if several else configs[0],
-        config=training, out=out, resume=resume, loggers=loggers,
-    )  # fmt: skip
+        lm,
+        sk.load_corpus(corpus),
+        hook_name=points if several else points[0],
+        sae=configs if several else configs[0],
+        config=training,
+        out=out,
+        resume=resume,
+        loggers=loggers,
+    )
     print(saes, out, sep="\n")
 
 

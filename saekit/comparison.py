@@ -24,9 +24,15 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation
 
 NAMED = {
-    "hook_name": "{}", "hook_out": "to {}", "d_sae": "{} features", "k": "k {}", "target_l0": "L0 {}",
-    "matryoshka": "nested {}", "sparsity_coefficient": "coefficient {}", "seed": "seed {}",
-}  # fmt: skip
+    "hook_name": "{}",
+    "hook_out": "to {}",
+    "d_sae": "{} features",
+    "k": "k {}",
+    "target_l0": "L0 {}",
+    "matryoshka": "nested {}",
+    "sparsity_coefficient": "coefficient {}",
+    "seed": "seed {}",
+}
 """Fields that names are made of, in this order, and how each reads."""
 UNNAMED = {"activation", "d_in", "d_out", "token_rule", "model_fingerprint", "weight_processing"}
 """Fields that follow from others or say nothing to a reader."""
@@ -113,15 +119,19 @@ def compare(saes: Sequence[SAE], evaluations: Sequence[Evaluation | None] | None
     found = [None] * len(saes) if evaluations is None else list(evaluations)
     if len(found) != len(saes):
         raise MismatchError(
-            "evaluations and SAEs differ in number", got=len(found), accepted=f"{len(saes)}, one for each SAE",
+            "evaluations and SAEs differ in number",
+            got=len(found),
+            accepted=f"{len(saes)}, one for each SAE",
             fix="pass None for an SAE that was not evaluated",
-        )  # fmt: skip
+        )
     for i, (sae, evaluation) in enumerate(zip(saes, found, strict=True)):
         if evaluation is not None and len(evaluation.density) != sae.config.d_sae:
             raise MismatchError(
-                f"evaluation {i} is of another SAE", got=f"{len(evaluation.density)} features",
-                accepted=f"{sae.config.d_sae} features", fix="pass the evaluations in the order of the SAEs",
-            )  # fmt: skip
+                f"evaluation {i} is of another SAE",
+                got=f"{len(evaluation.density)} features",
+                accepted=f"{sae.config.d_sae} features",
+                fix="pass the evaluations in the order of the SAEs",
+            )
     rows = [_row(sae, evaluation) for sae, evaluation in zip(saes, found, strict=True)]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     frame = pd.DataFrame(rows, index=pd.Index(labels([s.config for s in saes]), name="sae"), columns=columns)
@@ -141,9 +151,11 @@ def check_measure(comparison: Comparison, y: str | None) -> str:
         raise unknown_name("measure", y, MEASURES)
     if y not in frame or not frame[y].notna().any():
         raise DataError(
-            f"no SAE has {y}", got="no evaluations", accepted="at least one evaluation",
+            f"no SAE has {y}",
+            got="no evaluations",
+            accepted="at least one evaluation",
             fix="pass sk.compare(saes, [sk.evaluate(model, sae, held_out) for sae in saes])",
-        )  # fmt: skip
+        )
     return y
 
 
@@ -187,27 +199,39 @@ def _row(sae: SAE, evaluation: Evaluation | None) -> dict[str, Any]:
     coefficient = last.get("coefficient") or config.sparsity_coefficient
     hook = " + ".join(config.hook_name) if isinstance(config.hook_name, tuple) else config.hook_name
     row: dict[str, Any] = {
-        "rule": rule_name(config), "hook": f"{hook} to {config.hook_out}" if config.hook_out else hook,
-        "d_sae": config.d_sae, "k": config.k, "target_l0": config.target_l0, "coefficient": coefficient,
+        "rule": rule_name(config),
+        "hook": f"{hook} to {config.hook_out}" if config.hook_out else hook,
+        "d_sae": config.d_sae,
+        "k": config.k,
+        "target_l0": config.target_l0,
+        "coefficient": coefficient,
         "n_tokens": last.get("n_tokens"),
-    }  # fmt: skip
+    }
     if evaluation is not None:
         e = evaluation
         row |= {
-            "measured_on": HELD_OUT, "l0": e.l0, "explained_variance": e.explained_variance, "mse": e.mse,
-            "dead_share": e.n_dead / len(e.density), "loss": math.nan, "ce_loss_recovered": e.ce_loss_recovered,
+            "measured_on": HELD_OUT,
+            "l0": e.l0,
+            "explained_variance": e.explained_variance,
+            "mse": e.mse,
+            "dead_share": e.n_dead / len(e.density),
+            "loss": math.nan,
+            "ce_loss_recovered": e.ce_loss_recovered,
             "kl": e.kl,
-        }  # fmt: skip
+        }
         return row | {
             f"{n}_{end}": v for n, ends in e.intervals.items() for end, v in zip(("low", "high"), ends, strict=True)
         }
     nan = math.nan
     mse = last.get("mse", nan) / config.width_out  # the trainer's is summed over dimensions
     return row | {
-        "measured_on": TRAINING if "l0" in last else NOTHING, "l0": last.get("l0", nan),
-        "explained_variance": last.get("explained_variance", nan), "mse": mse,
-        "dead_share": last.get("dead_features", nan) / config.d_sae, "loss": last.get("loss", nan),
-    }  # fmt: skip
+        "measured_on": TRAINING if "l0" in last else NOTHING,
+        "l0": last.get("l0", nan),
+        "explained_variance": last.get("explained_variance", nan),
+        "mse": mse,
+        "dead_share": last.get("dead_features", nan) / config.d_sae,
+        "loss": last.get("loss", nan),
+    }
 
 
 def _last_figures(sae: SAE) -> Mapping[str, Any]:

@@ -76,9 +76,14 @@ class Concept:
 
     @classmethod
     def keywords(
-        cls, words: str | Iterable[str], *, name: str | None = None, after: int = 0, ignore_case: bool = True,
+        cls,
+        words: str | Iterable[str],
+        *,
+        name: str | None = None,
+        after: int = 0,
+        ignore_case: bool = True,
         whole_words: bool = True,
-    ) -> Concept:  # fmt: skip
+    ) -> Concept:
         """The concept of all tokens in any of some words or phrases; a space in a phrase matches any white space.
 
         >>> whole, part = sk.Concept.keywords(["gate"]), sk.Concept.keywords(["gate"], whole_words=False)
@@ -87,19 +92,33 @@ class Concept:
         """
         given = (words,) if isinstance(words, str) else tuple(words)
         if not given or any(not isinstance(w, str) or not w.strip() for w in given):
-            raise ConfigError("no keywords to look for", got=list(given), accepted="words that are not empty",
-                              fix='Concept.keywords(["bridge", "Golden Gate"])')  # fmt: skip
+            raise ConfigError(
+                "no keywords to look for",
+                got=list(given),
+                accepted="words that are not empty",
+                fix='Concept.keywords(["bridge", "Golden Gate"])',
+            )
         longest_first = sorted(given, key=len, reverse=True)
         choices = "|".join(r"\s+".join(re.escape(part) for part in word.split()) for word in longest_first)
         pattern = rf"(?<!\w)(?:{choices})(?!\w)" if whole_words else f"(?:{choices})"
-        return cls(name=name or ", ".join(given), kind="keywords", pattern=pattern, words=given,
-                   ignore_case=ignore_case, after=after)  # fmt: skip
+        return cls(
+            name=name or ", ".join(given),
+            kind="keywords",
+            pattern=pattern,
+            words=given,
+            ignore_case=ignore_case,
+            after=after,
+        )
 
     @classmethod
     def labels(
-        cls, labels: Mapping[str, Label | Collection[Label]] | None = None, /, *, name: str | None = None,
+        cls,
+        labels: Mapping[str, Label | Collection[Label]] | None = None,
+        /,
+        *,
+        name: str | None = None,
         **more: Label | Collection[Label],
-    ) -> Concept:  # fmt: skip
+    ) -> Concept:
         """The concept of all tokens of documents with these labels; a collection of values accepts any of them.
 
         Several labels must all hold. A label that is itself called "name" goes into the mapping.
@@ -131,10 +150,11 @@ class Concept:
         """
         if self.kind == "labels":
             raise MismatchError(
-                f"the concept {self.name!r} is about document labels and cannot be found in a text", got=text[:80],
+                f"the concept {self.name!r} is about document labels and cannot be found in a text",
+                got=text[:80],
                 accepted="a concept made by Concept.regex or Concept.keywords",
                 fix="use document_mask(index) or token_mask(index) for labels",
-            )  # fmt: skip
+            )
         return [m.span() for m in _compiled(self.pattern, self.ignore_case).finditer(text) if m.end() > m.start()]
 
     def present(self, text: str) -> bool:
@@ -222,17 +242,28 @@ class Concept:
         has = f"{len(index.documents):,} documents, {len(np.asarray(index.kept)):,} indexed tokens"
         if self.kind == "labels":
             clauses = " and ".join(f"{k} = {' or '.join(map(str, v))}" for k, v in self.wanted)
-            return DataError(f"the concept {self.name!r} {what} of this corpus", got=clauses, accepted=has,
-                             fix="no indexed document has all of these labels: ask for fewer")  # fmt: skip
+            return DataError(
+                f"the concept {self.name!r} {what} of this corpus",
+                got=clauses,
+                accepted=has,
+                fix="no indexed document has all of these labels: ask for fewer",
+            )
         if self.flat_mask(index).any():
             return DataError(
                 f"the concept {self.name!r} {what} of this corpus: it is only at special tokens and attention sinks, "
-                "which are not indexed", got=self.pattern, accepted=has, fix="pass after=1 to count the next token",
-            )  # fmt: skip
+                "which are not indexed",
+                got=self.pattern,
+                accepted=has,
+                fix="pass after=1 to count the next token",
+            )
         near = _near_words(index, self.words or re.findall(r"[^\W\d_]{3,}", self.pattern))
         fix = f"words of the corpus that look alike: {', '.join(near)}" if near else "try a shorter or looser pattern"
-        return DataError(f"the concept {self.name!r} {what} of this corpus", got=" | ".join(self.words) or self.pattern,
-                         accepted=f"text in the corpus ({has})", fix=fix)  # fmt: skip
+        return DataError(
+            f"the concept {self.name!r} {what} of this corpus",
+            got=" | ".join(self.words) or self.pattern,
+            accepted=f"text in the corpus ({has})",
+            fix=fix,
+        )
 
 
 def _texts(index: FeatureIndex) -> Iterator[tuple[int, int, TokenText]]:
@@ -274,9 +305,11 @@ def _compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
         where = f" at position {e.pos}" if e.pos is not None else ""
         arrow = "\n" + " " * (12 + e.pos) + "^" if e.pos is not None and "\n" not in pattern else ""
         raise ConfigError(
-            f"not a regular expression: {e.msg}{where}", got=pattern + arrow,
-            accepted="a pattern of Python's re module", fix="escape special characters, or use Concept.keywords",
-        ) from e  # fmt: skip
+            f"not a regular expression: {e.msg}{where}",
+            got=pattern + arrow,
+            accepted="a pattern of Python's re module",
+            fix="escape special characters, or use Concept.keywords",
+        ) from e
 
 
 def _near_words(index: FeatureIndex, words: Iterable[str]) -> list[str]:

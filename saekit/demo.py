@@ -143,13 +143,17 @@ def screen(model: LanguageModel, sae: SAE, features: Sequence[int], index: Featu
         )
         strength = study.recommended or STRENGTHS[len(STRENGTHS) // 2]
         texts = study.to_frame().query("condition == 'feature' and strength == @strength")
-        rows.append({
-            "feature": int(feature), "strength": strength, "reads_well": study.recommended is not None,
-            "bridge": texts["concept_present"].mean(),
-            "golden_gate": texts["text"].str.contains("golden gate", case=False).mean(),
-            "promotes": ", ".join(token for token, _ in index.feature(int(feature)).promoted[:5]),
-            "first_answer": texts["text"].iloc[0].replace("\n", " ")[:70],
-        })  # fmt: skip
+        rows.append(
+            {
+                "feature": int(feature),
+                "strength": strength,
+                "reads_well": study.recommended is not None,
+                "bridge": texts["concept_present"].mean(),
+                "golden_gate": texts["text"].str.contains("golden gate", case=False).mean(),
+                "promotes": ", ".join(token for token, _ in index.feature(int(feature)).promoted[:5]),
+                "first_answer": texts["text"].iloc[0].replace("\n", " ")[:70],
+            }
+        )
     table = pd.DataFrame(rows).set_index("feature").round(3)
     return table.sort_values(["reads_well", "bridge", "golden_gate"], ascending=False, kind="stable")
 
@@ -167,9 +171,17 @@ def side_by_side(study: SteeringStudy, strength: float) -> pd.DataFrame:
 
 
 def write_page(
-    path: Path, model: LanguageModel, saes: Sequence[SAE], evaluations: Sequence[Evaluation], index: FeatureIndex,
-    screening: pd.DataFrame, result: SpecificityResult, study: SteeringStudy, strength: float, replies: pd.DataFrame,
-) -> Path:  # fmt: skip
+    path: Path,
+    model: LanguageModel,
+    saes: Sequence[SAE],
+    evaluations: Sequence[Evaluation],
+    index: FeatureIndex,
+    screening: pd.DataFrame,
+    result: SpecificityResult,
+    study: SteeringStudy,
+    strength: float,
+    replies: pd.DataFrame,
+) -> Path:
     """One offline page of what the demo found, with widgets that answer clicks. `saes`: the small one, the packaged."""
     from .plots import training_curves
     from .widgets import explore, highlight, save_page

@@ -122,12 +122,29 @@ def described(
 
     def add(fires_for: str, row: dict[str, Any]) -> None:
         if len(rows) < N_FEATURES and row["feature"] not in [r["feature"] for r in rows]:
-            keys = ("feature", "unit", "n_positive", "auroc", "auroc_low", "auroc_high", "top_precision",
-                    "controls_auroc", "controls_top_precision", "recall")  # fmt: skip
+            keys = (
+                "feature",
+                "unit",
+                "n_positive",
+                "auroc",
+                "auroc_low",
+                "auroc_high",
+                "top_precision",
+                "controls_auroc",
+                "controls_top_precision",
+                "recall",
+            )
             record = report.feature(row["feature"])
             promoted = [token for token, _ in record.promoted[:N_PROMOTED]]
-            rows.append({"fires_for": fires_for, **{k: row[k] for k in keys}, "density": record.density,
-                         "promotes": promoted, "contexts": contexts(indexes, row["feature"])})  # fmt: skip
+            rows.append(
+                {
+                    "fires_for": fires_for,
+                    **{k: row[k] for k in keys},
+                    "density": record.density,
+                    "promotes": promoted,
+                    "contexts": contexts(indexes, row["feature"]),
+                }
+            )
 
     bridges = next(c for c in default_concepts.NAMED if c.name == "bridges")
     for feature in list((golden or {}).get("final", {}))[:1]:
@@ -149,9 +166,15 @@ def described(
 
 
 def ship(
-    folder: Path, names: dict[str, Path], out: Path, *, n_judged: int | None, n_evidence: int, steering: bool,
+    folder: Path,
+    names: dict[str, Path],
+    out: Path,
+    *,
+    n_judged: int | None,
+    n_evidence: int,
+    steering: bool,
     products: str | None,
-) -> None:  # fmt: skip
+) -> None:
     """Writes each SAE and its two cards into OUT/NAME."""
     model = sk.load_model()
     stored = {}
@@ -186,10 +209,9 @@ def metrics(
         "held_out": lambda saes: fidelity(model, saes, folder, "held_out", n_judged),
         "other": lambda saes: fidelity(model, saes, folder, "other", n_judged),
         "demo_held_out": lambda saes: [
-            figures(e)
-            for e in sk.evaluate(model, saes, own, n_tokens=N_DEMO_TOKENS, length=LENGTH)
+            figures(e) for e in sk.evaluate(model, saes, own, n_tokens=N_DEMO_TOKENS, length=LENGTH)
         ],
-    }  # fmt: skip
+    }
     for text, measure in tasks.items():
         keys = {name: f"{sae.fingerprint} {text} {n_judged}" for name, sae in saes.items()}
         if missing := [name for name, key in keys.items() if key not in known]:
@@ -200,26 +222,53 @@ def metrics(
 
 
 def record(
-    name: str, sae: sk.SAE, folder: Path, source: Path, out: Path, measured: dict[str, Any], judged: dict[str, Any],
-    golden: dict[str, Any] | None, found: list[dict[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
+    name: str,
+    sae: sk.SAE,
+    folder: Path,
+    source: Path,
+    out: Path,
+    measured: dict[str, Any],
+    judged: dict[str, Any],
+    golden: dict[str, Any] | None,
+    found: list[dict[str, Any]],
+) -> dict[str, Any]:
     """All that a card says, as values."""
     c, run = sae.config, read_json(source.parent / "run.json")
     final = {f: {k: v for k, v in a.items() if k != "texts"} for f, a in (golden or {}).get("final", {}).items()}
     return {
-        "name": f"{out.name}/{name}", "model": c.model_name, "model_fingerprint": c.model_fingerprint,
-        "weight_processing": c.weight_processing, "hook_name": c.hook_name, "d_in": c.d_in, "d_sae": c.d_sae,
-        "activation": c.activation, "k": c.k, "matryoshka": list(c.matryoshka), "seed": c.seed,
+        "name": f"{out.name}/{name}",
+        "model": c.model_name,
+        "model_fingerprint": c.model_fingerprint,
+        "weight_processing": c.weight_processing,
+        "hook_name": c.hook_name,
+        "d_in": c.d_in,
+        "d_sae": c.d_sae,
+        "activation": c.activation,
+        "k": c.k,
+        "matryoshka": list(c.matryoshka),
+        "seed": c.seed,
         "token_rule": c.token_rule.to_dict() if c.token_rule else None,
-        "weights": {"file": WEIGHTS, "sha256": sha256(out / name / WEIGHTS), "dtype": "float16",
-                    "bytes": (out / name / WEIGHTS).stat().st_size},
-        "fingerprint": sae.fingerprint, "commit": run["commit"], "commands": run["commands"],
-        "harvest": run["harvest"], "data": read_json(folder / "texts.json"), "n_tokens": run["n_tokens"],
+        "weights": {
+            "file": WEIGHTS,
+            "sha256": sha256(out / name / WEIGHTS),
+            "dtype": "float16",
+            "bytes": (out / name / WEIGHTS).stat().st_size,
+        },
+        "fingerprint": sae.fingerprint,
+        "commit": run["commit"],
+        "commands": run["commands"],
+        "harvest": run["harvest"],
+        "data": read_json(folder / "texts.json"),
+        "n_tokens": run["n_tokens"],
         "training": {k: v for k, v in sae.training_summary.items() if k != "config"},
-        "train_config": sae.training_summary["config"], "lr": run["lr"].get(str(c.d_sae)), "metrics": measured,
+        "train_config": sae.training_summary["config"],
+        "lr": run["lr"].get(str(c.d_sae)),
+        "metrics": measured,
         "evidence": {k: judged[k] for k in ("n_tokens_chosen", "n_tokens_reported", "silent", "n_reached")},
-        "concepts": judged["concepts"], "golden_gate": final, "features": found,
-    }  # fmt: skip
+        "concepts": judged["concepts"],
+        "golden_gate": final,
+        "features": found,
+    }
 
 
 def page(card: dict[str, Any], judged: dict[str, Any]) -> str:
@@ -228,13 +277,17 @@ def page(card: dict[str, Any], judged: dict[str, Any]) -> str:
     sources = pd.DataFrame(data["sources"])
     total = int(sources["mixture_tokens"].sum())
     shown = sources[sources["other_tokens"] == 0]
-    table = pd.DataFrame({
-        "source": shown["source"], "kind": shown["kind"], "language": shown["language"],
-        "documents": shown["mixture_documents"].map("{:,}".format),
-        "tokens": shown["mixture_tokens"].map("{:,}".format),
-        "share": (shown["mixture_tokens"] / total).map("{:.1%}".format),
-        "held-out tokens": shown["held_out_tokens"].map("{:,}".format),
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "source": shown["source"],
+            "kind": shown["kind"],
+            "language": shown["language"],
+            "documents": shown["mixture_documents"].map("{:,}".format),
+            "tokens": shown["mixture_tokens"].map("{:,}".format),
+            "share": (shown["mixture_tokens"] / total).map("{:.1%}".format),
+            "held-out tokens": shown["held_out_tokens"].map("{:,}".format),
+        }
+    )
     n_evidence = card["evidence"]["n_tokens_chosen"] + card["evidence"]["n_tokens_reported"]
     far = [d["relative_error"] for d in card["harvest"]["distance"] if f".{d['layer']}." in card["hook_name"]]
     dead, rule = int(summary["dead_features"]), card["activation"]
@@ -244,27 +297,53 @@ def page(card: dict[str, Any], judged: dict[str, Any]) -> str:
     rule += f", k {card['k']}" if card["k"] else ""
     rule += f", nested {card['matryoshka']}" if card["matryoshka"] else ""
     return CARD.format(
-        name=card["name"], d_sae=card["d_sae"], hook=card["hook_name"], model=card["model"],
-        processing=card["weight_processing"], rule=rule, l0=card["metrics"]["held_out"]["l0"],
-        bytes=card["weights"]["bytes"], sha256=card["weights"]["sha256"], seed=card["seed"], commit=card["commit"],
-        metrics=_metrics(card["metrics"]), share=default_mixture.HELD_OUT,
-        other=", ".join(sources.loc[sources["other_tokens"] > 0, "kind"]), n_demo=N_DEMO_TOKENS, length=LENGTH,
-        dead_after=dead_after, dead=dead, dead_share=dead / card["d_sae"], n_evidence=n_evidence,
-        silent=card["evidence"]["silent"], silent_share=card["evidence"]["silent"] / card["d_sae"], n_text=total,
-        n_trained=card["n_tokens"], epochs=card["n_tokens"] / total, python=data["python"],
+        name=card["name"],
+        d_sae=card["d_sae"],
+        hook=card["hook_name"],
+        model=card["model"],
+        processing=card["weight_processing"],
+        rule=rule,
+        l0=card["metrics"]["held_out"]["l0"],
+        bytes=card["weights"]["bytes"],
+        sha256=card["weights"]["sha256"],
+        seed=card["seed"],
+        commit=card["commit"],
+        metrics=_metrics(card["metrics"]),
+        share=default_mixture.HELD_OUT,
+        other=", ".join(sources.loc[sources["other_tokens"] > 0, "kind"]),
+        n_demo=N_DEMO_TOKENS,
+        length=LENGTH,
+        dead_after=dead_after,
+        dead=dead,
+        dead_share=dead / card["d_sae"],
+        n_evidence=n_evidence,
+        silent=card["evidence"]["silent"],
+        silent_share=card["evidence"]["silent"] / card["d_sae"],
+        n_text=total,
+        n_trained=card["n_tokens"],
+        epochs=card["n_tokens"] / total,
+        python=data["python"],
         own_share=sources.loc[sources["source"].isin(default_mixture.OWN), "mixture_tokens"].sum() / total,
-        n_wanted=default_mixture.N_WANTED, doubles=data["doubles_dropped"], near=data["near_doubles_dropped"],
+        n_wanted=default_mixture.N_WANTED,
+        doubles=data["doubles_dropped"],
+        near=data["near_doubles_dropped"],
         sources=markdown(table),
         packages=", ".join(f"{name} {version}" for name, version in data["packages"].items()),
         token_rule=sk.TokenRule.from_dict(card["token_rule"]).describe().removeprefix("tokens excluded: "),
         products=card["harvest"]["products"],
         distance=f" (relative error {far[0]:.4f} against float32)" if far else "",
-        recipe=json.dumps(recipe, indent=1), commands="\n".join(card["commands"]),
-        n_reached=card["evidence"]["n_reached"], n_concepts=len(card["concepts"]), auroc=default_concepts.AUROC,
-        precision=default_concepts.PRECISION, n_asked=len(default_concepts.UNRELATED),
-        strength=default_concepts.STRENGTH, concepts=default_concepts.table(judged),
-        golden=_golden(card["golden_gate"]), features="\n\n".join(map(_feature, card["features"])),
-    )  # fmt: skip
+        recipe=json.dumps(recipe, indent=1),
+        commands="\n".join(card["commands"]),
+        n_reached=card["evidence"]["n_reached"],
+        n_concepts=len(card["concepts"]),
+        auroc=default_concepts.AUROC,
+        precision=default_concepts.PRECISION,
+        n_asked=len(default_concepts.UNRELATED),
+        strength=default_concepts.STRENGTH,
+        concepts=default_concepts.table(judged),
+        golden=_golden(card["golden_gate"]),
+        features="\n\n".join(map(_feature, card["features"])),
+    )
 
 
 def _metrics(measured: dict[str, Any]) -> str:
@@ -274,9 +353,13 @@ def _metrics(measured: dict[str, Any]) -> str:
         m = measured[text]
         cells = {
             column: f"{m[key]:.3f} [{m['intervals'][key][0]:.3f}, {m['intervals'][key][1]:.3f}]"
-            for column, key in (("explained variance", "explained_variance"), ("loss recovered", "ce_loss_recovered"),
-                                ("L0", "l0"), ("KL", "kl"))
-        }  # fmt: skip
+            for column, key in (
+                ("explained variance", "explained_variance"),
+                ("loss recovered", "ce_loss_recovered"),
+                ("L0", "l0"),
+                ("KL", "kl"),
+            )
+        }
         ce = f"{m['ce_clean']:.3f} / {m['ce_sae']:.3f} / {m['ce_zero']:.3f}"
         rows.append({"text": title, **cells, "CE clean / SAE / zero": ce, "tokens": f"{m['n_tokens']:,}"})
     return markdown(pd.DataFrame(rows))

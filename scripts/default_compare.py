@@ -53,8 +53,9 @@ def figures(evaluation: sk.Evaluation) -> dict[str, Any]:
     return {
         **{name: float(getattr(evaluation, name)) for name in names},
         "intervals": {name: [float(low), float(high)] for name, (low, high) in evaluation.intervals.items()},
-        "n_tokens": evaluation.n_tokens, "n_silent": evaluation.n_dead,
-    }  # fmt: skip
+        "n_tokens": evaluation.n_tokens,
+        "n_silent": evaluation.n_dead,
+    }
 
 
 def fidelity(
@@ -97,9 +98,17 @@ def put(rows: dict[str, dict[str, Any]], key: str, values: Sequence[dict[str, An
 
 
 def compare(
-    folder: Path, cache: sk.ActivationCache, *, d_sae: int, n_tokens: int, n_judged: int, n_evidence: int,
-    steering: bool, products: str | None, lr: float | None,
-) -> None:  # fmt: skip
+    folder: Path,
+    cache: sk.ActivationCache,
+    *,
+    d_sae: int,
+    n_tokens: int,
+    n_judged: int,
+    n_evidence: int,
+    steering: bool,
+    products: str | None,
+    lr: float | None,
+) -> None:
     path = folder / "comparison.json"
     done: dict[str, Any] = read_json(path) if path.exists() else {}
     model = sk.load_model()
@@ -149,20 +158,31 @@ def table(done: dict[str, Any]) -> str:
         held, other, concepts = row["held_out"], row["other"], row["concepts"]
         found = [c for c in concepts["concepts"].values() if c["feature"] is not None]
         steered = [c["steering"] for c in found if "steering" in c]
-        rows.append({
-            "SAE": name, "L0": f"{held['l0']:.1f}", "EV": f"{held['explained_variance']:.3f}",
-            "loss recovered": f"{held['ce_loss_recovered']:.3f}", "EV, other": f"{other['explained_variance']:.3f}",
-            "loss recovered, other": f"{other['ce_loss_recovered']:.3f}",
-            "dead": f"{row['training']['dead_features'] / row['d_sae']:.1%}",
-            "silent on evidence": f"{concepts['silent'] / row['d_sae']:.1%}",
-            **{f"{label}, k 1 / 5": " / ".join(
-                f"{row[f'probing {label}']['scores'][f'SAE features, k {k}']['balanced_accuracy']:.3f}" for k in (1, 5)
-            ) for label in PROBED},
-            "concepts": f"{concepts['n_reached']} of {len(concepts['concepts'])}",
-            "mean AUROC": f"{pd.Series([c['auroc'] for c in found]).mean():.3f}",
-            "mean top precision": f"{pd.Series([c['top_precision'] for c in found]).mean():.3f}",
-            "said / matched": " / ".join(
-                f"{pd.Series([s[k] for s in steered], dtype=float).mean():.0%}" for k in ("rate", "rate_controls")
-            ) if steered else "",
-        })  # fmt: skip
+        rows.append(
+            {
+                "SAE": name,
+                "L0": f"{held['l0']:.1f}",
+                "EV": f"{held['explained_variance']:.3f}",
+                "loss recovered": f"{held['ce_loss_recovered']:.3f}",
+                "EV, other": f"{other['explained_variance']:.3f}",
+                "loss recovered, other": f"{other['ce_loss_recovered']:.3f}",
+                "dead": f"{row['training']['dead_features'] / row['d_sae']:.1%}",
+                "silent on evidence": f"{concepts['silent'] / row['d_sae']:.1%}",
+                **{
+                    f"{label}, k 1 / 5": " / ".join(
+                        f"{row[f'probing {label}']['scores'][f'SAE features, k {k}']['balanced_accuracy']:.3f}"
+                        for k in (1, 5)
+                    )
+                    for label in PROBED
+                },
+                "concepts": f"{concepts['n_reached']} of {len(concepts['concepts'])}",
+                "mean AUROC": f"{pd.Series([c['auroc'] for c in found]).mean():.3f}",
+                "mean top precision": f"{pd.Series([c['top_precision'] for c in found]).mean():.3f}",
+                "said / matched": " / ".join(
+                    f"{pd.Series([s[k] for s in steered], dtype=float).mean():.0%}" for k in ("rate", "rate_controls")
+                )
+                if steered
+                else "",
+            }
+        )
     return markdown(pd.DataFrame(rows))

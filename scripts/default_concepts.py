@@ -141,19 +141,28 @@ def specificity_row(index: sk.FeatureIndex, concept: Named, feature: int, n_boot
     result = sk.specificity(index, feature, concept.meant, unit=concept.unit, n_bootstrap=n_bootstrap)
     auroc, top = result.auroc, result.top_precision
     return {
-        "feature": feature, "unit": concept.unit, "n_positive": result.n_positive, "n": result.n,
+        "feature": feature,
+        "unit": concept.unit,
+        "n_positive": result.n_positive,
+        "n": result.n,
         "n_positive_documents": result.n_positive_documents,
-        "auroc": auroc.value, "auroc_low": auroc.low, "auroc_high": auroc.high,
-        "top_precision": top.value, "top_precision_low": top.low, "top_precision_high": top.high,
+        "auroc": auroc.value,
+        "auroc_low": auroc.low,
+        "auroc_high": auroc.high,
+        "top_precision": top.value,
+        "top_precision_low": top.low,
+        "top_precision_high": top.high,
         "n_top_firings": int(result.intervals["n_firings"].iloc[-1]),
-        "precision": result.precision.value, "recall": result.recall.value,
-        "average_precision": result.average_precision.value, "base_rate": result.base_rate.value,
+        "precision": result.precision.value,
+        "recall": result.recall.value,
+        "average_precision": result.average_precision.value,
+        "base_rate": result.base_rate.value,
         "controls_auroc": float(result.controls["auroc"].mean()),
         "controls_auroc_best": float(result.controls["auroc"].max()),
         "controls_top_precision": float(result.controls["top_precision"].mean()),
         "controls_recall": float(result.controls["recall"].mean()),
         "reached": bool(auroc.value > AUROC and top.value > PRECISION),
-    }  # fmt: skip
+    }
 
 
 def steering_row(
@@ -161,16 +170,26 @@ def steering_row(
 ) -> dict[str, Any]:
     """Shares of answers that bring the concept up: under the clamp, under that of matched features, and as they are."""
     study = sk.dose_response(
-        model, sae, feature, UNRELATED, concept.said, [STRENGTH], controls=controls, index=index, max_new_tokens=24,
+        model,
+        sae,
+        feature,
+        UNRELATED,
+        concept.said,
+        [STRENGTH],
+        controls=controls,
+        index=index,
+        max_new_tokens=24,
         progress=False,
-    )  # fmt: skip
+    )
     rows = study.summary.set_index("condition")
     return {
-        "strength": STRENGTH, "n_texts": int(rows.at["feature", "n_texts"]),
-        "rate": float(rows.at["feature", "rate"]), "rate_none": float(rows.at["none", "rate"]),
+        "strength": STRENGTH,
+        "n_texts": int(rows.at["feature", "n_texts"]),
+        "rate": float(rows.at["feature", "rate"]),
+        "rate_none": float(rows.at["none", "rate"]),
         "rate_controls": float(rows.at["control", "rate"]) if controls else None,
         "nll_increase": float(rows.at["feature", "nll_increase"]),
-    }  # fmt: skip
+    }
 
 
 def judge(
@@ -181,8 +200,13 @@ def judge(
     path = out / "concepts.json"
     done: dict[str, Any] = read_json(path) if path.exists() else {}
     if done.get("sae") != sae.fingerprint:
-        done = {"sae": sae.fingerprint, "n_tokens_chosen": choose.n_tokens, "n_tokens_reported": report.n_tokens,
-                "silent": int((choose.features["dead"] & report.features["dead"]).sum()), "concepts": {}}  # fmt: skip
+        done = {
+            "sae": sae.fingerprint,
+            "n_tokens_chosen": choose.n_tokens,
+            "n_tokens_reported": report.n_tokens,
+            "silent": int((choose.features["dead"] & report.features["dead"]).sum()),
+            "concepts": {},
+        }
     for concept in NAMED:
         row = done["concepts"].setdefault(concept.name, {})
         if "feature" not in row:
@@ -220,16 +244,22 @@ def table(done: dict[str, Any]) -> str:
             rows.append({"concept": name})
             continue
         s = row.get("steering", {})
-        rows.append({
-            "concept": name, "scored": f"{row['n_positive']:,} {row['unit']}s", "feature": str(row["feature"]),
-            "AUROC": f"{row['auroc']:.3f} [{row['auroc_low']:.3f}, {row['auroc_high']:.3f}]",
-            "matched": f"{row['controls_auroc']:.2f} ({row['controls_auroc_best']:.2f})",
-            "top precision": f"{row['top_precision']:.2f} of {row['n_top_firings']}",
-            "matched ": f"{row['controls_top_precision']:.2f}",
-            "recall": f"{row['recall']:.2f}", "reached": "yes" if row["reached"] else "no",
-            "said": f"{s['rate']:.0%}" if s else "", "matched  ": f"{s['rate_controls']:.0%}" if s else "",
-            "unsteered": f"{s['rate_none']:.0%}" if s else "",
-        })  # fmt: skip
+        rows.append(
+            {
+                "concept": name,
+                "scored": f"{row['n_positive']:,} {row['unit']}s",
+                "feature": str(row["feature"]),
+                "AUROC": f"{row['auroc']:.3f} [{row['auroc_low']:.3f}, {row['auroc_high']:.3f}]",
+                "matched": f"{row['controls_auroc']:.2f} ({row['controls_auroc_best']:.2f})",
+                "top precision": f"{row['top_precision']:.2f} of {row['n_top_firings']}",
+                "matched ": f"{row['controls_top_precision']:.2f}",
+                "recall": f"{row['recall']:.2f}",
+                "reached": "yes" if row["reached"] else "no",
+                "said": f"{s['rate']:.0%}" if s else "",
+                "matched  ": f"{s['rate_controls']:.0%}" if s else "",
+                "unsteered": f"{s['rate_none']:.0%}" if s else "",
+            }
+        )
     frame = pd.DataFrame(rows).fillna("")
     return markdown(frame)
 

@@ -25,16 +25,27 @@ N_CANDIDATES, N_SCREENED = 20, 10
 
 
 def search(
-    model: sk.LanguageModel, sae: sk.SAE, index: sk.FeatureIndex, path: Path, *, n_screened: int = N_SCREENED,
-    strengths: tuple[float, ...] = STRENGTHS, n_final: int = 2, max_new_tokens: int = 40,
-) -> dict[str, Any]:  # fmt: skip
+    model: sk.LanguageModel,
+    sae: sk.SAE,
+    index: sk.FeatureIndex,
+    path: Path,
+    *,
+    n_screened: int = N_SCREENED,
+    strengths: tuple[float, ...] = STRENGTHS,
+    n_final: int = 2,
+    max_new_tokens: int = 40,
+) -> dict[str, Any]:
     """The search's account, written to `path` step by step; steps that are there are passed over."""
     done: dict[str, Any] = read_json(path) if path.exists() else {}
     plan = {"sae": sae.fingerprint, "strengths": list(strengths), "max_new_tokens": max_new_tokens}
     if done.get("plan") != plan:
         table = sk.steering_features(model, sae, index, BRIDGE, WORDS, n=N_CANDIDATES)
-        done = {"plan": plan, "candidates": table.round(4).reset_index().to_dict("records"),
-                "screening": {}, "final": {}}  # fmt: skip
+        done = {
+            "plan": plan,
+            "candidates": table.round(4).reset_index().to_dict("records"),
+            "screening": {},
+            "final": {},
+        }
         print(table.head(n_screened).round(3).to_string(), flush=True)
     for row in done["candidates"][:n_screened]:
         if (feature := str(row["feature"])) not in done["screening"]:
@@ -42,18 +53,28 @@ def search(
                 model, sae, int(feature), SCREENING, BRIDGE, strengths, controls=0, max_new_tokens=24, progress=False
             )
             done["screening"][feature] = {
-                "strength": readable(study), "recommended": study.recommended, "texts": texts(study),
+                "strength": readable(study),
+                "recommended": study.recommended,
+                "texts": texts(study),
                 "summary": study.summary.round(4).to_dict("records"),
-            }  # fmt: skip
+            }
             print(study, flush=True)
             write_json(path, done)
     for feature in best(done)[:n_final]:
         if feature not in done["final"]:
             strength = done["screening"][feature]["strength"]
             study = sk.dose_response(
-                model, sae, int(feature), QUESTIONS, BRIDGE, [strength], controls=5, index=index,
-                max_new_tokens=max_new_tokens, progress=False,
-            )  # fmt: skip
+                model,
+                sae,
+                int(feature),
+                QUESTIONS,
+                BRIDGE,
+                [strength],
+                controls=5,
+                index=index,
+                max_new_tokens=max_new_tokens,
+                progress=False,
+            )
             done["final"][feature] = account(study, strength)
             print(report(feature, done["final"][feature]), flush=True)
             write_json(path, done)
@@ -93,16 +114,23 @@ def account(study: sk.SteeringStudy, strength: float) -> dict[str, Any]:
     """Counts by condition, how readable the answers are, and the answers."""
     rows = pd.DataFrame(texts(study))
     groups = rows.groupby("condition", sort=False)
-    counts = pd.DataFrame({
-        "n": groups.size(), "bridge": groups["concept_present"].sum(), "golden_gate": groups["golden_gate"].sum(),
-        "nll": groups["nll"].mean(), "repetition": groups["repetition"].mean(),
-    })  # fmt: skip
+    counts = pd.DataFrame(
+        {
+            "n": groups.size(),
+            "bridge": groups["concept_present"].sum(),
+            "golden_gate": groups["golden_gate"].sum(),
+            "nll": groups["nll"].mean(),
+            "repetition": groups["repetition"].mean(),
+        }
+    )
     by_control = rows[rows["condition"] == "control"].groupby("feature")["concept_present"].sum()
     return {
-        "strength": strength, "counts": counts.astype(float).round(4).to_dict("index"),
-        "summary": study.summary.round(4).to_dict("records"), "texts": rows.to_dict("records"),
+        "strength": strength,
+        "counts": counts.astype(float).round(4).to_dict("index"),
+        "summary": study.summary.round(4).to_dict("records"),
+        "texts": rows.to_dict("records"),
         "controls": {int(f): int(n) for f, n in by_control.items()},
-    }  # fmt: skip
+    }
 
 
 def report(feature: str, found: dict[str, Any]) -> str:

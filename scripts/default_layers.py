@@ -76,15 +76,27 @@ def measure(folder: Path, layers: Sequence[int] = LAYERS, max_new_tokens: int = 
             continue
         sae = with_directions(torch.cat([difference[None], random]), default_harvest.hook(layer), model)
         study = sk.dose_response(
-            model, sae, 0, QUESTIONS, BRIDGE, STRENGTHS, controls=range(1, 1 + N_RANDOM),
-            max_new_tokens=max_new_tokens, progress=False,
-        )  # fmt: skip
+            model,
+            sae,
+            0,
+            QUESTIONS,
+            BRIDGE,
+            STRENGTHS,
+            controls=range(1, 1 + N_RANDOM),
+            max_new_tokens=max_new_tokens,
+            progress=False,
+        )
         rows = pd.DataFrame(default_golden.texts(study))
         groups = rows.groupby(["condition", "strength"], sort=False)
-        counts = pd.DataFrame({
-            "n": groups.size(), "bridge": groups["concept_present"].sum(), "golden_gate": groups["golden_gate"].sum(),
-            "nll": groups["nll"].mean(), "repetition": groups["repetition"].mean(),
-        })  # fmt: skip
+        counts = pd.DataFrame(
+            {
+                "n": groups.size(),
+                "bridge": groups["concept_present"].sum(),
+                "golden_gate": groups["golden_gate"].sum(),
+                "nll": groups["nll"].mean(),
+                "repetition": groups["repetition"].mean(),
+            }
+        )
         done[str(layer)] = counts.astype(float).round(4).reset_index().to_dict("records")
         write_json(path, done)
         print(table({str(layer): done[str(layer)]}), flush=True)

@@ -135,11 +135,17 @@ def build(folder: Path, own: Path, packages: Path) -> None:
     table = labels.join(table.fillna(0).astype(int))
     seen = set().union(*map(shingles, parts["mixture"]["text"]))
     leak = [len(m & seen) / len(m) > SHARED for t in parts["held_out"]["text"] if (m := shingles(t))]
-    write_json(folder / "texts.json", {
-        "sources": table.reset_index().to_dict("records"), "python": platform.python_version(),
-        "packages": versions, "doubles_dropped": n_read - len(text), "near_doubles_dropped": int(near.sum()),
-        "held_out_mostly_seen": sum(leak) / max(len(leak), 1),
-    })  # fmt: skip
+    write_json(
+        folder / "texts.json",
+        {
+            "sources": table.reset_index().to_dict("records"),
+            "python": platform.python_version(),
+            "packages": versions,
+            "doubles_dropped": n_read - len(text),
+            "near_doubles_dropped": int(near.sum()),
+            "held_out_mostly_seen": sum(leak) / max(len(leak), 1),
+        },
+    )
     print(table.to_string())
     print(table.sum(numeric_only=True).to_frame("in all").T.to_string())
     print(

@@ -158,9 +158,11 @@ def fetch(folder: Path, sources: tuple[Source, ...] = (*SOURCES, *OTHER_PROSE)) 
 def paths(folder: Path, source: Source) -> list[Path]:
     roots = [folder / name for name in source.packages.split()] or [Path(sysconfig.get_path("stdlib"))]
     found = [
-        p for root in roots for p in sorted(root.rglob("*"))
+        p
+        for root in roots
+        for p in sorted(root.rglob("*"))
         if p.is_file() and not p.is_symlink() and "site-packages" not in p.parts and re.search(source.files, str(p))
-    ]  # fmt: skip
+    ]
     return [p for p in found if p.suffix not in {".dat", ".u8"}]
 
 

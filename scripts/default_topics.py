@@ -97,7 +97,7 @@ GROUPS: dict[str, str] = {
         systems; spreadsheets; compilers; APIs; a bug in a program; error messages; mobile phones; video
         games; search engines; social media; virtual reality; quantum computers; 3D printers""",
     "language": "Spanish; French; German; Italian; Portuguese",
-}  # fmt: skip
+}
 
 WELL_STOCKED: dict[str, int] = {
     "the Golden Gate Bridge": 260,
@@ -115,41 +115,80 @@ N_DOCUMENTS = 11
 ASPECTS: dict[str, list[str]] = {
     **demo_topics.ASPECTS,
     "country": [
-        "its history", "its capital city", "its food", "its people and their languages", "a journey through it",
-        "its economy", "its wildlife", "a festival", "its neighbours", "its most famous writer", "the climate",
+        "its history",
+        "its capital city",
+        "its food",
+        "its people and their languages",
+        "a journey through it",
+        "its economy",
+        "its wildlife",
+        "a festival",
+        "its neighbours",
+        "its most famous writer",
+        "the climate",
     ],
     "person": [
-        "a childhood memory", "the most difficult day", "what others say", "a great success", "a failure",
-        "a conversation with a stranger", "what remains today", "an ordinary morning", "the numbers and dates",
+        "a childhood memory",
+        "the most difficult day",
+        "what others say",
+        "a great success",
+        "a failure",
+        "a conversation with a stranger",
+        "what remains today",
+        "an ordinary morning",
+        "the numbers and dates",
     ],
     "everyday": [
-        "a funny accident", "what to do first", "a list of steps", "a common mistake", "how much it costs",
-        "advice from a friend", "what children think", "a surprising twist", "how it was a hundred years ago",
+        "a funny accident",
+        "what to do first",
+        "a list of steps",
+        "a common mistake",
+        "how much it costs",
+        "advice from a friend",
+        "what children think",
+        "a surprising twist",
+        "how it was a hundred years ago",
     ],
     "emotion": [
-        "a moment when it was overwhelming", "how the body feels", "how to cope with it", "a conversation about it",
-        "a child who feels it for the first time", "what a letter can say", "what it has to do with others",
+        "a moment when it was overwhelming",
+        "how the body feels",
+        "how to cope with it",
+        "a conversation about it",
+        "a child who feels it for the first time",
+        "what a letter can say",
+        "what it has to do with others",
     ],
-}  # fmt: skip
+}
 QUESTIONS: dict[str, list[str]] = {
     **demo_topics.QUESTIONS,
     "country": [
-        "What is the capital of {name}?", "What should I eat in {name}?", "What is {name} known for?",
-        "How many people live in {name}?", "What happened in {name} in the twentieth century?",
+        "What is the capital of {name}?",
+        "What should I eat in {name}?",
+        "What is {name} known for?",
+        "How many people live in {name}?",
+        "What happened in {name} in the twentieth century?",
     ],
     "person": [
-        "Who is {name}?", "What would {name} say about money?", "Why do people remember {name}?",
-        "What can we learn from {name}?", "What does a day of {name} look like?",
+        "Who is {name}?",
+        "What would {name} say about money?",
+        "Why do people remember {name}?",
+        "What can we learn from {name}?",
+        "What does a day of {name} look like?",
     ],
     "everyday": [
-        "Can you help me with {name}?", "What is the best thing about {name}?", "How do I deal with {name}?",
-        "What should I know about {name}?", "Why is {name} so hard?",
+        "Can you help me with {name}?",
+        "What is the best thing about {name}?",
+        "How do I deal with {name}?",
+        "What should I know about {name}?",
+        "Why is {name} so hard?",
     ],
     "emotion": [
-        "Why do people feel {name}?", "How do I deal with {name}?", "What is {name}?",
+        "Why do people feel {name}?",
+        "How do I deal with {name}?",
+        "What is {name}?",
         "Can you describe {name} in the first person?",
     ],
-}  # fmt: skip
+}
 PROMPTS: dict[str, list[str]] = {
     "encyclopedia": [
         *demo_topics.PROMPTS["encyclopedia"],

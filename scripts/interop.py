@@ -33,7 +33,8 @@ PINS = ("torch==2.13.0", "sae-lens==6.54.12")
 TOLERANCE = 1e-5
 N_TOKENS, N_STEPS, N_KEPT = 2000, 300, 20
 PLAIN = {
-    "relu": {"activation": "relu", "target_l0": 6.0}, "kl": {"activation": "kl", "target_l0": 6.0},
+    "relu": {"activation": "relu", "target_l0": 6.0},
+    "kl": {"activation": "kl", "target_l0": 6.0},
     "topk": {"activation": "topk", "k": 6},
     "topk_multi_k": {"activation": "topk", "k": 6, "multi_k_coefficient": 0.125},
     "topk_matryoshka": {"activation": "topk", "k": 6, "matryoshka": (24, 96)},
@@ -44,19 +45,29 @@ PLAIN = {
     "gated": {"activation": "gated", "target_l0": 6.0},
     "gated_without_b_dec": {"activation": "gated", "target_l0": 6.0, "apply_b_dec_to_input": False},
     "crosscoder": {"activation": "batchtopk", "k": 6, "hook_name": ("a", "b")},
-}  # fmt: skip
+}
 TRANSCODERS = {  # SAELens has them of two rules; a finished batchtopk one is of the jumprelu rule
     "transcoder": {"activation": "relu", "target_l0": 6.0},
     "skip_transcoder": {"activation": "relu", "target_l0": 6.0, "skip": True},
     "jumprelu_transcoder": {"activation": "jumprelu", "target_l0": 6.0},
     "batchtopk_transcoder": {"activation": "batchtopk", "k": 6},
     "jumprelu_skip_transcoder": {"activation": "jumprelu", "target_l0": 6.0, "skip": True},
-}  # fmt: skip
+}
 OURS = (*PLAIN, *TRANSCODERS)
 THEIRS = (
-    "standard", "topk", "topk-rescaled", "jumprelu", "transcoder", "skip_transcoder", "jumprelu_transcoder",
-    "jumprelu_skip_transcoder", "gated", "gated-without-b-dec", "batchtopk", "matryoshka_batchtopk",
-)  # fmt: skip
+    "standard",
+    "topk",
+    "topk-rescaled",
+    "jumprelu",
+    "transcoder",
+    "skip_transcoder",
+    "jumprelu_transcoder",
+    "jumprelu_skip_transcoder",
+    "gated",
+    "gated-without-b-dec",
+    "batchtopk",
+    "matryoshka_batchtopk",
+)
 
 OTHER_SIDE = """
 import sys

@@ -55,9 +55,16 @@ def harvest(args: argparse.Namespace) -> None:
 def compare(args: argparse.Namespace) -> None:
     cache = sk.open_activations(args.folder / args.cache)
     default_compare.compare(
-        args.folder, cache, d_sae=args.d_sae, n_tokens=args.tokens, n_judged=args.judged_tokens,
-        n_evidence=args.evidence_tokens, steering=not args.no_steering, products=args.products, lr=args.lr,
-    )  # fmt: skip
+        args.folder,
+        cache,
+        d_sae=args.d_sae,
+        n_tokens=args.tokens,
+        n_judged=args.judged_tokens,
+        n_evidence=args.evidence_tokens,
+        steering=not args.no_steering,
+        products=args.products,
+        lr=args.lr,
+    )
 
 
 def train(args: argparse.Namespace) -> None:
@@ -69,17 +76,21 @@ def train(args: argparse.Namespace) -> None:
     begun = {"commit": commit(), "seconds": 0.0}
     run: dict[str, Any] = read_json(out / "run.json") if (out / "run.json").exists() else begun
     run |= {
-        "n_tokens": args.tokens, "lr": {str(c.d_sae): peak_lr(c, config) for c in configs},
-        "harvest": read_json(default_harvest.report_of(cache.path)), "commands": commands(args),
-    }  # fmt: skip
+        "n_tokens": args.tokens,
+        "lr": {str(c.d_sae): peak_lr(c, config) for c in configs},
+        "harvest": read_json(default_harvest.report_of(cache.path)),
+        "commands": commands(args),
+    }
     write_json(out / "run.json", run)
     started = time.perf_counter()
     saes = sk.train(None, cache, sae=configs, config=config, out=out)
     write_json(out / "run.json", run | {"seconds": run["seconds"] + time.perf_counter() - started})
     for sae in saes:
         summary = sae.training_summary
-        print(f"{sae.config.d_sae:>6}: explained variance {summary['explained_variance']:.3f}, L0 {summary['l0']:.1f}, "
-              f"{summary['dead_features']} dead, model {sae.config.model_fingerprint}")  # fmt: skip
+        print(
+            f"{sae.config.d_sae:>6}: explained variance {summary['explained_variance']:.3f}, L0 {summary['l0']:.1f}, "
+            f"{summary['dead_features']} dead, model {sae.config.model_fingerprint}"
+        )
 
 
 def sae_config(args: argparse.Namespace, d_sae: int) -> sk.SAEConfig:
@@ -132,9 +143,15 @@ def golden(args: argparse.Namespace) -> None:
     model, sae, cache, out = judged(args)
     _, report = default_concepts.halves(model, sae, cache, out)
     done = default_golden.search(
-        model, sae, report, out / "golden.json", n_screened=args.screened, strengths=tuple(args.strengths),
-        n_final=args.final, max_new_tokens=args.new_tokens,
-    )  # fmt: skip
+        model,
+        sae,
+        report,
+        out / "golden.json",
+        n_screened=args.screened,
+        strengths=tuple(args.strengths),
+        n_final=args.final,
+        max_new_tokens=args.new_tokens,
+    )
     for feature, found in done["final"].items():
         print(default_golden.report(feature, found))
     print(
@@ -147,9 +164,14 @@ def ship(args: argparse.Namespace) -> None:
     sizes = {path.parent: read_json(path)["d_sae"] for path in found}
     names = {f"{d_sae // 1024}k" if d_sae >= 1024 else str(d_sae): path for path, d_sae in sizes.items()}
     default_cards.ship(
-        args.folder, names, args.out, n_judged=args.judged_tokens, n_evidence=args.evidence_tokens,
-        steering=not args.no_steering, products=args.products,
-    )  # fmt: skip
+        args.folder,
+        names,
+        args.out,
+        n_judged=args.judged_tokens,
+        n_evidence=args.evidence_tokens,
+        steering=not args.no_steering,
+        products=args.products,
+    )
 
 
 def parser() -> argparse.ArgumentParser:

@@ -31,9 +31,14 @@ class ArrayIndex:
     """
 
     def __init__(
-        self, documents: Sequence[str], labels: dict[str, Sequence[Any]] | None = None, *, length: int = 16,
-        acts: Any = None, unkept: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        documents: Sequence[str],
+        labels: dict[str, Sequence[Any]] | None = None,
+        *,
+        length: int = 16,
+        acts: Any = None,
+        unkept: Sequence[str] = (),
+    ) -> None:
         self.vocabulary = ["<bos>", "<pad>"]
         rows, numbers, lengths = [], [], []
         for number, text in enumerate(documents):
@@ -47,10 +52,11 @@ class ArrayIndex:
                 numbers.append([-1, *[number] * len(part), *[-1] * gap])
                 lengths.append(1 + len(part))
         self.windows = Windows(
-            torch.tensor(rows, dtype=torch.int32), torch.tensor(numbers, dtype=torch.int32),
+            torch.tensor(rows, dtype=torch.int32),
+            torch.tensor(numbers, dtype=torch.int32),
             torch.tensor(lengths, dtype=torch.int32),
             pd.DataFrame(labels or {}, index=pd.RangeIndex(len(documents), name="document")),
-        )  # fmt: skip
+        )
         flat = self.windows.documents.reshape(-1).numpy()
         left_out = [self.vocabulary.index(s) for s in unkept if s in self.vocabulary]
         self.kept = np.flatnonzero((flat >= 0) & ~np.isin(self.windows.tokens.reshape(-1).numpy(), left_out))

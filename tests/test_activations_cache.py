@@ -329,8 +329,12 @@ def test_split_gives_two_parts_that_share_no_document_and_agree_with_the_corpus(
         decoded = {model.decode(windows.tokens[windows.documents == n]) for n in windows.labels.index}
         assert decoded == texts
         window, place = part.position // windows.length, part.position % windows.length
-        again = torch.stack([model.activations([windows.tokens[w].tolist()], HOOK)[0, p]
-                             for w, p in zip(window.tolist()[:40], place.tolist()[:40], strict=True)])  # fmt: skip
+        again = torch.stack(
+            [
+                model.activations([windows.tokens[w].tolist()], HOOK)[0, p]
+                for w, p in zip(window.tolist()[:40], place.tolist()[:40], strict=True)
+            ]
+        )
         torch.testing.assert_close(part.x(slice(0, 40)), again[: part.n_tokens], rtol=1e-4, atol=1e-4)
         drawn = torch.cat(list(part.batches(part.n_tokens, n_epochs=1)))
         torch.testing.assert_close(drawn.sum(0), part.x(torch.arange(part.n_tokens)).sum(0), rtol=1e-3, atol=1e-3)

@@ -20,8 +20,15 @@ def shell(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("cli")
     torch.manual_seed(0)
-    config = LlamaConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-                         num_key_value_heads=2, vocab_size=128, max_position_embeddings=192)  # fmt: skip
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        vocab_size=128,
+        max_position_embeddings=192,
+    )
     LlamaForCausalLM(config).save_pretrained(folder / "model")
     tiny_tokenizer().save_pretrained(folder / "model")
     (folder / "text.jsonl").write_text("\n".join(json.dumps(t) for t in tiny_texts()))
@@ -34,8 +41,23 @@ def run(*words):
 
 def test_from_text_to_a_steered_answer(shell):
     model, text = ("--model", shell / "model"), ("--corpus", shell / "text.jsonl")
-    trained = run("train", *model, *text, "--hook", HOOK, "--out", shell / "sae", "--d-sae", 64, "--k", 4,
-                  "--n-tokens", 2048, "--batch-size", 64)  # fmt: skip
+    trained = run(
+        "train",
+        *model,
+        *text,
+        "--hook",
+        HOOK,
+        "--out",
+        shell / "sae",
+        "--d-sae",
+        64,
+        "--k",
+        4,
+        "--n-tokens",
+        2048,
+        "--batch-size",
+        64,
+    )
     assert trained.exit_code == 0 and "d_sae 64" in trained.output, trained.output
     evaluated = run("evaluate", shell / "sae", *model, *text, "--n-tokens", 500)
     assert evaluated.exit_code == 0 and "explained_variance" in evaluated.output
@@ -46,8 +68,9 @@ def test_from_text_to_a_steered_answer(shell):
     scored = run("specificity", shell / "index", "golden", "--feature", ranked.output.splitlines()[2].split()[0])
     assert scored.exit_code == 0 and "AUROC" in scored.output
     plain = run("generate", "a cat", *model, "--max-new-tokens", 8)
-    steered = run("generate", "a cat", *model, "--max-new-tokens", 8, "--sae", shell / "sae", "--feature", 3,
-                  "--strength", 3)  # fmt: skip
+    steered = run(
+        "generate", "a cat", *model, "--max-new-tokens", 8, "--sae", shell / "sae", "--feature", 3, "--strength", 3
+    )
     assert plain.exit_code == steered.exit_code == 0 and plain.output != steered.output
 
 
@@ -65,19 +88,25 @@ def train(shell, out, *words):
     [
         (["--activation", "relu", "--target-l0", 6], {"activation": "relu", "target_l0": 6.0, "k": None}),
         (["--activation", "kl", "--sparsity-coefficient", 2], {"activation": "kl", "sparsity_coefficient": 2.0}),
-        (["--activation", "topk", "--multi-k-coefficient", 0.125],
-         {"activation": "topk", "multi_k_coefficient": 0.125, "k": 32}),
+        (
+            ["--activation", "topk", "--multi-k-coefficient", 0.125],
+            {"activation": "topk", "multi_k_coefficient": 0.125, "k": 32},
+        ),
         (["--matryoshka", "16,64", "--k", 5], {"activation": "batchtopk", "matryoshka": (16, 64), "k": 5}),
-        (["--activation", "jumprelu", "--l0-penalty", "quadratic", "--target-l0", 6],
-         {"activation": "jumprelu", "l0_penalty": "quadratic", "target_l0": 6.0}),
+        (
+            ["--activation", "jumprelu", "--l0-penalty", "quadratic", "--target-l0", 6],
+            {"activation": "jumprelu", "l0_penalty": "quadratic", "target_l0": 6.0},
+        ),
         (["--activation", "gated", "--seed", 3], {"activation": "gated", "seed": 3}),
-        (["--hook", MLP_IN, "--hook-out", MLP_OUT, "--skip"],
-         {"hook_name": MLP_IN, "hook_out": MLP_OUT, "skip": True, "d_out": None}),
+        (
+            ["--hook", MLP_IN, "--hook-out", MLP_OUT, "--skip"],
+            {"hook_name": MLP_IN, "hook_out": MLP_OUT, "skip": True, "d_out": None},
+        ),
         (["--hook", MLP_IN, "--hook-out", "blocks.1.mlp.hook_post"], {"hook_name": MLP_IN, "d_out": 64}),
         (["--hook", f"{HOOK}+{OTHER}"], {"hook_name": (HOOK, OTHER), "d_in": 64}),
     ],
     ids=lambda value: "" if isinstance(value, dict) else " ".join(map(str, value)),
-)  # fmt: skip
+)
 def test_options_mean_what_the_same_words_mean_in_a_configuration(words, fields, shell, tmp_path):
     hook = [] if "--hook" in words else ["--hook", HOOK]
     done = train(shell, tmp_path, *hook, *words, "--lr", 0.002, "--resample-every", 7, "--device", "cpu")
@@ -86,8 +115,11 @@ def test_options_mean_what_the_same_words_mean_in_a_configuration(words, fields,
     assert {name: getattr(sae.config, name) for name in fields} == fields
     said = sae.training_summary["config"]
     assert (said["lr"], said["resample_every"], said["context_size"], said["seed"]) == (
-        0.002, 7, 16, fields.get("seed", 0),
-    )  # fmt: skip
+        0.002,
+        7,
+        16,
+        fields.get("seed", 0),
+    )
     assert str(tmp_path) in done.output
 
 

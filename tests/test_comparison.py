@@ -134,7 +134,7 @@ def test_bad_requests(trained, evaluated):
         ([config("jumprelu", target_l0=v) for v in (8.0, 9.5)], ["jumprelu, L0 8", "jumprelu, L0 9.5"]),
         ([config(matryoshka=(16, 64)), config()], ["topk, nested 16 + 64", "topk"]),
     ],
-)  # fmt: skip
+)
 def test_names_say_what_differs_and_nothing_else(configs, expected):
     assert labels(configs) == expected
 
@@ -144,10 +144,13 @@ def test_names_say_what_differs_and_nothing_else(configs, expected):
 
 def test_pareto_optimal_agrees_with_looking_at_every_pair():
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({
-        "hook": rng.choice(["a", "b"], 60), "l0": rng.integers(1, 12, 60),
-        "explained_variance": rng.integers(0, 9, 60) / 9,
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "hook": rng.choice(["a", "b"], 60),
+            "l0": rng.integers(1, 12, 60),
+            "explained_variance": rng.integers(0, 9, 60) / 9,
+        }
+    )
     frame.loc[7, "l0"] = np.nan
     frame.index = [f"sae {i}" for i in range(60)]
     rows = list(frame.itertuples())

@@ -17,8 +17,14 @@ def parts(llama: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, An
     texts = [{**t, "topic": "golden_gate_bridge" if t["topic"] == "bridge" else "other"} for t in tiny_texts()]
     corpus = sk.load_corpus(texts, name="tiny")
     config = sk.TrainConfig(n_tokens=3_000, batch_size=64, context_size=24, buffer_tokens=512)
-    sae = sk.train(llama, corpus, hook_name=HOOK, config=config, progress=False,
-                   sae=sk.SAEConfig(d_in=32, d_sae=64, activation="batchtopk", k=4))  # fmt: skip
+    sae = sk.train(
+        llama,
+        corpus,
+        hook_name=HOOK,
+        config=config,
+        progress=False,
+        sae=sk.SAEConfig(d_in=32, d_sae=64, activation="batchtopk", k=4),
+    )
     folder = tmp_path_factory.mktemp("demo") / "index"
     return llama, sae, sk.build_index(llama, sae, corpus, out=folder, length=24, progress=False)
 

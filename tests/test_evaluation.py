@@ -16,10 +16,15 @@ HOOK = "blocks.0.hook_resid_post"
 
 def make_sae(model, d_sae=64, activation="topk", k=4, **changes):
     config = sk.SAEConfig(
-        d_in=model.d_model, d_sae=d_sae, activation=activation, k=k, hook_name=HOOK, model_name=model.name,
+        d_in=model.d_model,
+        d_sae=d_sae,
+        activation=activation,
+        k=k,
+        hook_name=HOOK,
+        model_name=model.name,
         weight_processing=model.weight_processing,
         token_rule=sk.TokenRule(special_ids=tuple(sorted(model.special_ids))),
-    )  # fmt: skip
+    )
     return sk.SAE(config.replace(**changes))
 
 

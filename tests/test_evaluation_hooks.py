@@ -87,8 +87,10 @@ def test_every_number_against_one_window_at_a_time(model, windows, case):
 def test_the_identity_on_two_hook_points_loses_nothing(model, windows):
     sae = make_sae(model, d_in=64, d_sae=128, activation="relu", k=None, hook_name=(A, MLP_OUT))
     for weight, value in (
-        (sae.W_enc, torch.cat([torch.eye(64), -torch.eye(64)], 1)), (sae.b_enc, 0.0), (sae.b_dec, 0.0),
-    ):  # fmt: skip
+        (sae.W_enc, torch.cat([torch.eye(64), -torch.eye(64)], 1)),
+        (sae.b_enc, 0.0),
+        (sae.b_dec, 0.0),
+    ):
         weight.copy_(torch.as_tensor(value).expand_as(weight))
     sae.W_dec.copy_(sae.W_enc.T)
     e = evaluate(model, sae, windows)
@@ -99,9 +101,13 @@ def test_the_identity_on_two_hook_points_loses_nothing(model, windows):
 def test_a_list_gives_what_each_gives_alone_and_shares_runs(model, windows, monkeypatch):
     strict = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)), max_norm=2.5)
     saes = [
-        make_sae(model), make_sae(model, seed=1), make_sae(model, token_rule=strict), make_sae(model, hook_name=B),
-        make_sae(model, **CASES["transcoder"]), make_sae(model, **CASES["crosscoder"]),
-    ]  # fmt: skip
+        make_sae(model),
+        make_sae(model, seed=1),
+        make_sae(model, token_rule=strict),
+        make_sae(model, hook_name=B),
+        make_sae(model, **CASES["transcoder"]),
+        make_sae(model, **CASES["crosscoder"]),
+    ]
     alone = [evaluate(model, sae, windows) for sae in saes]
     n_runs = []
     real = type(model).forward
@@ -121,8 +127,12 @@ def test_a_list_gives_what_each_gives_alone_and_shares_runs(model, windows, monk
 
 def test_a_rule_of_two_hook_points_judges_both_ends_of_a_transcoder(model, windows):
     special = tuple(sorted(model.special_ids))
-    x = {h: sk.activations.kept_activations(model, windows, torch.arange(len(windows)), h, sk.TokenRule(
-        special_ids=special))[1].norm(dim=1) for h in (MLP_IN, MLP_OUT)}  # fmt: skip
+    x = {
+        h: sk.activations.kept_activations(
+            model, windows, torch.arange(len(windows)), h, sk.TokenRule(special_ids=special)
+        )[1].norm(dim=1)
+        for h in (MLP_IN, MLP_OUT)
+    }
     limits = [float(x[h].quantile(q)) for h, q in ((MLP_IN, 0.9), (MLP_OUT, 0.6))]
     rule = sk.TokenRule(special_ids=special, blocks=((32, limits[0]), (32, limits[1])))
     e = evaluate(model, make_sae(model, **CASES["transcoder"], token_rule=rule), windows)

@@ -109,9 +109,13 @@ def test_it_comes_back_from_its_file_bit_for_bit(name, sae, llama, x, tmp_path):
     asked = CONFIGS[list(RULES).index(name)]
     assert {field: getattr(sae.config, field) for field in RULES[name]} == RULES[name]
     assert sae.config == asked.replace(
-        hook_name=HOOK, model_name=llama.name, model_fingerprint=llama.fingerprint, context_size=16,
-        weight_processing=llama.weight_processing, token_rule=sae.config.token_rule,
-    )  # fmt: skip
+        hook_name=HOOK,
+        model_name=llama.name,
+        model_fingerprint=llama.fingerprint,
+        context_size=16,
+        weight_processing=llama.weight_processing,
+        token_rule=sae.config.token_rule,
+    )
     back = sk.load_sae(sae.save(tmp_path))
     assert back.config == sae.config and back.fingerprint == sae.fingerprint
     assert back.training_summary == sae.training_summary

@@ -23,9 +23,15 @@ HOOK = "blocks.0.hook_resid_post"
 def config(model, **changes):
     rule = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)))
     base = sk.SAEConfig(
-        d_in=model.d_model, d_sae=64, activation="topk", k=4, hook_name=HOOK, model_name=model.name,
-        weight_processing=model.weight_processing, token_rule=rule,
-    )  # fmt: skip
+        d_in=model.d_model,
+        d_sae=64,
+        activation="topk",
+        k=4,
+        hook_name=HOOK,
+        model_name=model.name,
+        weight_processing=model.weight_processing,
+        token_rule=rule,
+    )
     return base.replace(**changes)
 
 

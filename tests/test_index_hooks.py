@@ -111,7 +111,11 @@ def test_a_cache_of_more_hook_points_gives_the_same_index(model, corpus, tmp_pat
 def test_edits_refuse_them(model, kind, named):
     sae = make_sae(model, **KINDS[kind])
     what = f"a {kind} cannot be edited with\n.*{named}[\\s\\S]*reads and writes one and the same hook point"
-    for edit in (lambda: sk.clamp(sae, {3: 1.0}), lambda: sk.ablate(sae, 3), lambda: sk.add(sae, {3: 1.0}),
-                 lambda: sk.scale(sae, {3: 2.0})):  # fmt: skip
+    for edit in (
+        lambda: sk.clamp(sae, {3: 1.0}),
+        lambda: sk.ablate(sae, 3),
+        lambda: sk.add(sae, {3: 1.0}),
+        lambda: sk.scale(sae, {3: 2.0}),
+    ):
         with pytest.raises(MismatchError, match=what):
             edit()

@@ -184,9 +184,15 @@ def test_threads_change_nothing_and_progress_is_reported(case, n_threads):
     dense, tokens, (stats, histogram, contexts) = case
     seen: list[int] = []
     found = summarise(
-        sparse_columns(dense), tokens, n_top=6, n_per_interval=2, seed=3, block_firings=200, n_threads=n_threads,
+        sparse_columns(dense),
+        tokens,
+        n_top=6,
+        n_per_interval=2,
+        seed=3,
+        block_firings=200,
+        n_threads=n_threads,
         report=seen.append,
-    )  # fmt: skip
+    )
     pd.testing.assert_frame_equal(found.stats, stats, check_exact=True)
     pd.testing.assert_frame_equal(found.contexts, contexts, check_exact=True)
     assert np.array_equal(found.histogram, histogram) and seen == sorted(seen) and seen[-1] == N_FEATURES

@@ -27,10 +27,16 @@ def make_sae(model, seed=0):
     rule = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)))
     return sk.SAE(
         sk.SAEConfig(
-            d_in=model.d_model, d_sae=64, activation="topk", k=4, hook_name=HOOK, model_name=model.name,
-            token_rule=rule, seed=seed,
+            d_in=model.d_model,
+            d_sae=64,
+            activation="topk",
+            k=4,
+            hook_name=HOOK,
+            model_name=model.name,
+            token_rule=rule,
+            seed=seed,
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,9 @@ def changed(sae: sk.SAE, **weights: torch.Tensor) -> sk.SAE:
 
 def chosen(sae: sk.SAE, rows: list[int] | torch.Tensor) -> sk.SAE:
     """An SAE with some features of another, in this order."""
-    return changed(sae, W_enc=sae.W_enc[:, rows], W_dec=sae.W_dec[rows], b_enc=sae.b_enc[rows],
-                   threshold=sae.threshold[rows])  # fmt: skip
+    return changed(
+        sae, W_enc=sae.W_enc[:, rows], W_dec=sae.W_dec[rows], b_enc=sae.b_enc[rows], threshold=sae.threshold[rows]
+    )
 
 
 def dense(truth: GroundTruth, sae: sk.SAE, n: int) -> tuple[np.ndarray, ...]:
@@ -57,9 +58,25 @@ def dense(truth: GroundTruth, sae: sk.SAE, n: int) -> tuple[np.ndarray, ...]:
 def test_the_truth_is_recovered(orthogonal: GroundTruth, match: str) -> None:
     order = torch.randperm(32, generator=torch.Generator().manual_seed(1))
     found = sk.recovery(chosen(orthogonal.sae(), order), orthogonal, n_tokens=5000, match=match)
-    ones = ["mean_max_cosine", "mean_max_cosine_weighted", "matched_cosine", "matched_correlation", "precision",
-            "recall", "f1", "micro_precision", "micro_recall", "micro_f1", "uniqueness", "distinct", "magnitude_ratio",
-            "magnitude_slope", "shrinkage", "norm_ratio", "explained_variance"]  # fmt: skip
+    ones = [
+        "mean_max_cosine",
+        "mean_max_cosine_weighted",
+        "matched_cosine",
+        "matched_correlation",
+        "precision",
+        "recall",
+        "f1",
+        "micro_precision",
+        "micro_recall",
+        "micro_f1",
+        "uniqueness",
+        "distinct",
+        "magnitude_ratio",
+        "magnitude_slope",
+        "shrinkage",
+        "norm_ratio",
+        "explained_variance",
+    ]
     assert found.to_frame()[ones].iloc[0].tolist() == pytest.approx([1.0] * len(ones), abs=1e-6)
     assert found.dead == 0 and found.l0 == found.true_l0 and math.isnan(found.absorption)
     assert order[found.features.sae_feature.to_list()].tolist() == list(range(32))
@@ -161,8 +178,9 @@ def test_features_without_a_pair_count_as_nothing(orthogonal: GroundTruth) -> No
 
 def test_shrinkage_is_in_units_of_x(orthogonal: GroundTruth) -> None:
     sae = orthogonal.sae()
-    same = sk.recovery(changed(sae, W_dec=4 * sae.W_dec, W_enc=sae.W_enc / 4, threshold=sae.threshold / 4), orthogonal,
-                       n_tokens=2000)  # fmt: skip
+    same = sk.recovery(
+        changed(sae, W_dec=4 * sae.W_dec, W_enc=sae.W_enc / 4, threshold=sae.threshold / 4), orthogonal, n_tokens=2000
+    )
     assert (same.magnitude_ratio, same.magnitude_slope, same.shrinkage) == pytest.approx((1, 1, 1))
     less = sk.recovery(changed(sae, W_dec=0.75 * sae.W_dec), orthogonal, n_tokens=2000)
     shrunken = (less.magnitude_ratio, less.magnitude_slope, less.shrinkage, less.norm_ratio)
@@ -183,8 +201,14 @@ def test_features_that_never_fired_are_left_out() -> None:
     rate[3] = 1e-7
     none = torch.full((16,), -1)
     directions = sk.synthetic.unit_directions(16, 16, kind="orthogonal")
-    truth = GroundTruth(directions=directions, firing_rate=rate, parent=none, group=none,
-                        group_rate=torch.zeros(0).double(), bias=torch.zeros(16))  # fmt: skip
+    truth = GroundTruth(
+        directions=directions,
+        firing_rate=rate,
+        parent=none,
+        group=none,
+        group_rate=torch.zeros(0).double(),
+        bias=torch.zeros(16),
+    )
     found = sk.recovery(truth.sae(threshold=0.25), truth, n_tokens=1000)
     assert found.f1 == found.recall == 1.0 and found.features[["f1", "correlation"]].isna().loc[3].all()
     assert found.mean_max_cosine == pytest.approx(1.0)

@@ -92,10 +92,18 @@ def test_a_configuration_that_cannot_be(fields, says):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"lr": "1e-3"}, {"lr": 0}, {"n_tokens": 1e6}, {"resample_every": 2.5}, {"decay_share": 2}, {"grad_clip": None},
-     {"sparsity_warmup_share": "all"}, {"n_tokens": 10}],
+    [
+        {"lr": "1e-3"},
+        {"lr": 0},
+        {"n_tokens": 1e6},
+        {"resample_every": 2.5},
+        {"decay_share": 2},
+        {"grad_clip": None},
+        {"sparsity_warmup_share": "all"},
+        {"n_tokens": 10},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_run_that_cannot_be(fields):
     assert next(iter(fields)) in error_of(sk.TrainConfig, **{"n_tokens": 10_000, **fields})
 

@@ -105,8 +105,17 @@ def test_compatibility_mode_is_noticed_and_changes_the_fingerprint():
 
 def test_an_sae_refuses_a_model_of_the_same_name_with_other_weights():
     plain, other = tiny_model(), tiny_model(seed=1)
-    sae = sk.SAE(sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=4, hook_name=HOOK, model_name=plain.name,
-                              model_fingerprint=plain.fingerprint))  # fmt: skip
+    sae = sk.SAE(
+        sk.SAEConfig(
+            d_in=32,
+            d_sae=64,
+            activation="topk",
+            k=4,
+            hook_name=HOOK,
+            model_name=plain.name,
+            model_fingerprint=plain.fingerprint,
+        )
+    )
     sae.check(plain)
     with pytest.raises(MismatchError, match="other weights"):
         sk.highlight(other, sae, "a cat")
@@ -166,8 +175,12 @@ def _no_such_model(*_, **__):
 def test_the_default_model_is_the_expected_one(default_model):
     assert (default_model.d_model, default_model.n_layers, default_model.d_vocab) == (576, 30, 49152)
     assert default_model.token_strings(default_model.tokenize("Golden Gate\nñ")) == [
-        "<|im_start|>", "Golden", " Gate", "\n", "ñ",
-    ]  # fmt: skip
+        "<|im_start|>",
+        "Golden",
+        " Gate",
+        "\n",
+        "ñ",
+    ]
     logits, _ = default_model.forward([default_model.tokenize("The capital of France is")])
     assert default_model.decode([int(logits[0, -1].argmax())]).strip() == "Paris"
     norms = default_model.activations(default_model.tokenize("The cat sat"), "blocks.15.hook_resid_post")[0].norm(

@@ -35,9 +35,15 @@ def record(dead: bool = False) -> FeatureRecord:
         "dead": dead,
     }
     return FeatureRecord(
-        feature=7, stats=stats, histogram=Histogram(edges=edges, counts=counts), top=[], intervals=[], promoted=[],
-        suppressed=[], neighbours=[],
-    )  # fmt: skip
+        feature=7,
+        stats=stats,
+        histogram=Histogram(edges=edges, counts=counts),
+        top=[],
+        intervals=[],
+        promoted=[],
+        suppressed=[],
+        neighbours=[],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,34 +73,69 @@ def dead() -> SpecificityResult:
 def study() -> SteeringStudy:
     rows: list[dict[str, Any]] = []
     for condition, strengths, features in (
-        ("none", [0.0], [None]), ("instruction", [0.0], [None]), ("feature", [0.2, 0.5, 0.9], [3]),
+        ("none", [0.0], [None]),
+        ("instruction", [0.0], [None]),
+        ("feature", [0.2, 0.5, 0.9], [3]),
         ("control", [0.2, 0.5, 0.9], [5, 6]),
-    ):  # fmt: skip
+    ):
         for strength in strengths:
             for feature in features:
                 rows += [
-                    {"condition": condition, "feature": feature, "strength": strength, "prompt": f"p{p}", "seed": 0,
-                     "text": "t",
-                     "concept_present": condition == "feature" and p < 8 * strength,
-                     "nll": 1 + strength + p / 10, "repetition": 0.01, "n_tokens": 9, "finish_reason": "length"}
+                    {
+                        "condition": condition,
+                        "feature": feature,
+                        "strength": strength,
+                        "prompt": f"p{p}",
+                        "seed": 0,
+                        "text": "t",
+                        "concept_present": condition == "feature" and p < 8 * strength,
+                        "nll": 1 + strength + p / 10,
+                        "repetition": 0.01,
+                        "n_tokens": 9,
+                        "finish_reason": "length",
+                    }
                     for p in range(6)
-                ]  # fmt: skip
+                ]
     return SteeringStudy(
-        model_name="m", hook_name="h", feature=3, weights={3: 1.0}, controls=(5, 6), direction=None,
-        concept="bridge", strengths=(0.2, 0.5, 0.9), unit="norm", positions="all", temperature=0.0, max_new_tokens=9,
-        chat=True, generations=pd.DataFrame(rows),
-    )  # fmt: skip
+        model_name="m",
+        hook_name="h",
+        feature=3,
+        weights={3: 1.0},
+        controls=(5, 6),
+        direction=None,
+        concept="bridge",
+        strengths=(0.2, 0.5, 0.9),
+        unit="norm",
+        positions="all",
+        temperature=0.0,
+        max_new_tokens=9,
+        chat=True,
+        generations=pd.DataFrame(rows),
+    )
 
 
 @pytest.fixture(scope="module")
 def evaluated() -> Evaluation:
     return Evaluation(
-        l0=32.0, explained_variance=0.7, mse=1.0, ce_clean=3.8, ce_sae=4.2, ce_zero=15.0, ce_loss_recovered=0.96,
-        kl=0.4, kl_zero=9.0, mse_mean=3.0, explained_variance_zero=-0.2,
+        l0=32.0,
+        explained_variance=0.7,
+        mse=1.0,
+        ce_clean=3.8,
+        ce_sae=4.2,
+        ce_zero=15.0,
+        ce_loss_recovered=0.96,
+        kl=0.4,
+        kl_zero=9.0,
+        mse_mean=3.0,
+        explained_variance_zero=-0.2,
         density=np.array([0, 0, 0.001, 0.01, 0.01, 0.3]),
-        intervals={"explained_variance": (0.69, 0.71), "ce_loss_recovered": (0.95, 0.97)}, interval_unit="documents",
-        n_tokens=20_000, n_scored=1, n_sequences=2, seconds=1.0,
-    )  # fmt: skip
+        intervals={"explained_variance": (0.69, 0.71), "ce_loss_recovered": (0.95, 0.97)},
+        interval_unit="documents",
+        n_tokens=20_000,
+        n_scored=1,
+        n_sequences=2,
+        seconds=1.0,
+    )
 
 
 def history(n: int = 20) -> pd.DataFrame:
@@ -226,10 +267,14 @@ def test_every_figure_is_small_labelled_and_see_through(
 ) -> None:
     dead_index = SimpleNamespace(features=pd.DataFrame({"density": [0.0, 0.0]}), n_tokens=5, corpus_name="demo")
     figures = [
-        plots.activation_histogram(record()), plots.activation_histogram(record(dead=True)), plots.specificity(result),
-        plots.density_histogram(dead_index), plots.training_curves(history()), plots.dose_response(study),  # type: ignore[arg-type]
+        plots.activation_histogram(record()),
+        plots.activation_histogram(record(dead=True)),
+        plots.specificity(result),
+        plots.density_histogram(dead_index),
+        plots.training_curves(history()),
+        plots.dose_response(study),  # type: ignore[arg-type]
         plots.evaluation(evaluated),
-    ]  # fmt: skip
+    ]
     for fig in figures:
         assert type(fig) is go.Figure
         assert len(fig.to_json()) < 60_000

@@ -237,12 +237,19 @@ def test_the_packaged_sae_beats_random_directions(default_model):
     """By separation, at k = 1: on this text the difference of class means prefers features that fire loudly everywhere,
     and the best of 4,096 random directions then does as well as an SAE's."""
     sae, corpus = sk.load_sae("smollm2-135m-instruct/4k"), sk.load_corpus("demo")
-    topics = ("golden_gate_bridge", "tower_bridge", "rope_bridge", "california", "cable_cars", "alcatraz", "pyramids",
-              "internet")  # fmt: skip
+    topics = (
+        "golden_gate_bridge",
+        "tower_bridge",
+        "rope_bridge",
+        "california",
+        "cable_cars",
+        "alcatraz",
+        "pyramids",
+        "internet",
+    )
     r = sk.sparse_probing(
-        default_model, sae, corpus, label="topic", classes=topics, ks=(1,), n_each=15, length=64,
-        progress=False,
-    )  # fmt: skip
+        default_model, sae, corpus, label="topic", classes=topics, ks=(1,), n_each=15, length=64, progress=False
+    )
     assert r.n_train + r.n_test == 118
     for metric in ("balanced_accuracy", "auroc"):
         for baseline in ("random SAE's features", "dimensions of x", "majority class"):

@@ -218,5 +218,7 @@ def test_training_forward_refuses_nan():
 def test_repr_says_what_it_is():
     sae = random_sae(hook_name="a", model_name="tiny", token_rule=sk.TokenRule(special_ids=(0,)))
     assert repr(sae).splitlines() == [
-        "SAE topk, k 5: d_in 16, d_sae 64, on cpu", "  tiny at a", "  tokens excluded: 1 special ids",
-    ]  # fmt: skip
+        "SAE topk, k 5: d_in 16, d_sae 64, on cpu",
+        "  tiny at a",
+        "  tokens excluded: 1 special ids",
+    ]

@@ -42,10 +42,16 @@ def foreign(folder, architecture="standard", tensors=None, **cfg):
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / WEIGHTS)
     base = {
-        "architecture": architecture, "d_in": 8, "d_sae": 32, "dtype": "float32", "device": "cuda",
-        "apply_b_dec_to_input": False, "normalize_activations": "none", "reshape_activations": "none",
+        "architecture": architecture,
+        "d_in": 8,
+        "d_sae": 32,
+        "dtype": "float32",
+        "device": "cuda",
+        "apply_b_dec_to_input": False,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
         "metadata": {"sae_lens_version": "6.54.12", "model_name": "gpt2", "hook_name": "blocks.3.hook_resid_pre"},
-    }  # fmt: skip
+    }
     (folder / "cfg.json").write_text(json.dumps({**base, **cfg}))
     return weights
 
@@ -53,9 +59,16 @@ def foreign(folder, architecture="standard", tensors=None, **cfg):
 @pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk", "jumprelu"])
 def test_a_saved_sae_comes_back_whole(activation, tmp_path):
     sae = some_sae(
-        activation, hook_name="h", model_name="m", weight_processing="none", model_fingerprint="ab", context_size=128,
-        token_rule=sk.TokenRule(special_ids=(0, 1), max_norm=9.5), dataset="demo", apply_b_dec_to_input=False,
-    )  # fmt: skip
+        activation,
+        hook_name="h",
+        model_name="m",
+        weight_processing="none",
+        model_fingerprint="ab",
+        context_size=128,
+        token_rule=sk.TokenRule(special_ids=(0, 1), max_norm=9.5),
+        dataset="demo",
+        apply_b_dec_to_input=False,
+    )
     sae.density = torch.rand(64)
     sae.training_summary = {"explained_variance": 0.5}
     folder = sae.save(tmp_path / "sae")

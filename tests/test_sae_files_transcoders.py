@@ -14,11 +14,16 @@ from saekit.errors import FileError
 
 WEIGHTS = "sae_weights.safetensors"
 ARCHITECTURE = {
-    ("relu", False): "transcoder", ("relu", True): "skip_transcoder", ("kl", False): "transcoder",
-    ("jumprelu", False): "jumprelu_transcoder", ("batchtopk", False): "jumprelu_transcoder",
-    ("batchtopk", True): "jumprelu_skip_transcoder", ("topk", True): "topk_skip_transcoder",
-    ("topk", False): "topk_transcoder", ("gated", False): "gated_transcoder",
-}  # fmt: skip
+    ("relu", False): "transcoder",
+    ("relu", True): "skip_transcoder",
+    ("kl", False): "transcoder",
+    ("jumprelu", False): "jumprelu_transcoder",
+    ("batchtopk", False): "jumprelu_transcoder",
+    ("batchtopk", True): "jumprelu_skip_transcoder",
+    ("topk", True): "topk_skip_transcoder",
+    ("topk", False): "topk_transcoder",
+    ("gated", False): "gated_transcoder",
+}
 
 
 def random_sae(activation, **fields):
@@ -67,9 +72,7 @@ def test_a_crosscoder_is_an_sae_on_activations_side_by_side(activation, tmp_path
     assert torch.equal(back(x).x_hat, sae(x).x_hat)
 
 
-@pytest.mark.parametrize(
-    "kind", ["transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"]
-)  # fmt: skip
+@pytest.mark.parametrize("kind", ["transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"])
 def test_transcoders_that_saelens_wrote_give_its_numbers(kind):
     """Written by SAELens 6.54.12 (scripts/interop.py --write, which also checks our files in it)."""
     folder = Path(__file__).parent / "interop" / kind

@@ -49,10 +49,16 @@ def data(kind, n, d_in, d_sae):
 
 
 CASES = [
-    ("random", 5, 20, 70, 3), ("random", 1, 16, 200, 1), ("random", 17, 33, 131, 5), ("ties", 6, 33, 130, 7),
-    ("all equal", 3, 8, 100, 6), ("one group", 4, 40, 129, 8), ("one token", 4, 24, 130, 6),
-    ("negative", 3, 70, 64, 4), ("random", 2, 5, 3, 1),
-]  # fmt: skip
+    ("random", 5, 20, 70, 3),
+    ("random", 1, 16, 200, 1),
+    ("random", 17, 33, 131, 5),
+    ("ties", 6, 33, 130, 7),
+    ("all equal", 3, 8, 100, 6),
+    ("one group", 4, 40, 129, 8),
+    ("one token", 4, 24, 130, 6),
+    ("negative", 3, 70, 64, 4),
+    ("random", 2, 5, 3, 1),
+]
 
 
 @pytest.mark.parametrize(("kind", "n", "d_in", "d_sae", "k"), CASES)

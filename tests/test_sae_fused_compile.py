@@ -140,9 +140,17 @@ def step(plans):
     assert fused.segment_counts(feature, value, 70, sorted_=sorted_).shape == (70,)
     assert fused.project_(W, torch.empty(70, 8)).shape == ()
     fused.adam_(
-        W, torch.empty(70, 8), torch.empty(70, 8), torch.empty(70, 8), lr=0.1, step=zero.long(), scale=zero,
-        skip=zero > 0, unit_rows=True, copy=copy,
-    )  # fmt: skip
+        W,
+        torch.empty(70, 8),
+        torch.empty(70, 8),
+        torch.empty(70, 8),
+        lr=0.1,
+        step=zero.long(),
+        scale=zero,
+        skip=zero > 0,
+        unit_rows=True,
+        copy=copy,
+    )
 
 
 @pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "twins"])

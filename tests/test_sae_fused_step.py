@@ -24,10 +24,14 @@ def test_three_steps_through_the_kernels_are_three_steps(activation, monkeypatch
         trainer = sk.Trainer(
             sk.SAE(sk.SAEConfig(d_in=16, d_sae=64, activation=activation, k=3)),
             sk.TrainConfig(
-                n_tokens=200, batch_size=20, products="float32", device=DEVICE.type if on_gpu else "cpu",
-                dead_after_tokens=20, log_every=1,
+                n_tokens=200,
+                batch_size=20,
+                products="float32",
+                device=DEVICE.type if on_gpu else "cpu",
+                dead_after_tokens=20,
+                log_every=1,
             ),
-        )  # fmt: skip
+        )
         runs.append(([trainer.step(x) for x in batches], trainer.finish()))
     (plain, sae), (fused, other) = runs
     assert (plain[0].loss, plain[0].grad_norm) == pytest.approx((fused[0].loss, fused[0].grad_norm), rel=1e-5)

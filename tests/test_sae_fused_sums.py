@@ -147,9 +147,20 @@ def test_adam_is_torchs_with_clipping_and_unit_rows(move, shape, unit_rows):
             with torch.no_grad():
                 param.div_(param.norm(dim=1, keepdim=True))
         move(
-            ours, grad, mean, square, lr=0.01, beta1=0.9, beta2=0.999, eps=6.25e-10, step=scalar(step, torch.int64),
-            scale=scale, skip=scalar(False, torch.bool), unit_rows=unit_rows, copy=copy,
-        )  # fmt: skip
+            ours,
+            grad,
+            mean,
+            square,
+            lr=0.01,
+            beta1=0.9,
+            beta2=0.999,
+            eps=6.25e-10,
+            step=scalar(step, torch.int64),
+            scale=scale,
+            skip=scalar(False, torch.bool),
+            unit_rows=unit_rows,
+            copy=copy,
+        )
         torch.testing.assert_close(ours, param.detach(), rtol=1e-5, atol=1e-6)
     state = optimiser.state[param]
     torch.testing.assert_close(mean, state["exp_avg"], rtol=1e-5, atol=1e-7)
@@ -164,9 +175,20 @@ def test_adams_corrections_are_exact_early_and_late(step):
     for move in (fused.adam_, twins.adam_):
         param, mean, square = torch.zeros(3, 4, 8, device=DEVICE)
         move(
-            param, grad, mean, square, lr=1.0, beta1=0.9, beta2=0.999, eps=1e-9, step=scalar(step, torch.int64),
-            scale=scalar(1.0), skip=scalar(False, torch.bool), unit_rows=False, copy=None,
-        )  # fmt: skip
+            param,
+            grad,
+            mean,
+            square,
+            lr=1.0,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-9,
+            step=scalar(step, torch.int64),
+            scale=scalar(1.0),
+            skip=scalar(False, torch.bool),
+            unit_rows=False,
+            copy=None,
+        )
         g = grad.double()
         want = -(0.1 * g / (1 - 0.9**step)) / ((0.001 * g * g).sqrt() / (1 - 0.999**step) ** 0.5 + 1e-9)
         torch.testing.assert_close(param.double(), want, rtol=2e-6, atol=0)
@@ -178,10 +200,20 @@ def test_a_skipped_step_leaves_everything_even_for_nan(move):
     kept, copy = [t.clone() for t in state], torch.ones(3, 10, device=DEVICE).bfloat16()
     for skip in (scalar(True, torch.bool), scalar(1.0)):
         move(
-            state[0], torch.full((3, 10), float("nan"), device=DEVICE), state[1], state[2], lr=1.0, beta1=0.9,
-            beta2=0.999, eps=1e-8, step=scalar(1, torch.int64), scale=scalar(float("nan")), skip=skip, unit_rows=True,
+            state[0],
+            torch.full((3, 10), float("nan"), device=DEVICE),
+            state[1],
+            state[2],
+            lr=1.0,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+            step=scalar(1, torch.int64),
+            scale=scalar(float("nan")),
+            skip=skip,
+            unit_rows=True,
             copy=copy,
-        )  # fmt: skip
+        )
         assert all(torch.equal(a, b) for a, b in zip(state, kept, strict=True))
         assert (copy == 1).all()
 

@@ -44,9 +44,13 @@ def test_training_forward_matches_dense_in_values_and_every_gradient(activation,
     monkeypatch.setattr("saekit.sae.pairs.SPARSE_BELOW", 1.1)  # relu by the sparse path too
     generator = torch.Generator().manual_seed(1)
     config = sk.SAEConfig(
-        d_in=12, d_sae=40, activation=activation, k=None if activation == "relu" else 5,
-        apply_b_dec_to_input=apply_b_dec, dtype=str(dtype).removeprefix("torch."),
-    )  # fmt: skip
+        d_in=12,
+        d_sae=40,
+        activation=activation,
+        k=None if activation == "relu" else 5,
+        apply_b_dec_to_input=apply_b_dec,
+        dtype=str(dtype).removeprefix("torch."),
+    )
     fast, slow = sk.SAE(config), sk.SAE(config)
     with torch.no_grad():
         for sae in (fast, slow):

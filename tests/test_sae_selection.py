@@ -45,9 +45,14 @@ def data(kind, n=200, d_in=48, d_sae=2300, seed=0):
 
 
 KINDS = [
-    "normal", "outlier dimensions", "scales of tokens", "one direction", "copied features", "zero tokens",
+    "normal",
+    "outlier dimensions",
+    "scales of tokens",
+    "one direction",
+    "copied features",
+    "zero tokens",
     "nearly one-hot",
-]  # fmt: skip
+]
 
 
 def reference(x, encoder):

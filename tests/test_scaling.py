@@ -49,11 +49,14 @@ def study(frame, **fields):
 # ---- laws of losses made by formula -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("form", "values", "grid"), [
-    (LNK, GAO, LNK_GRID),
-    (SURFACE, ROAD, ROAD_GRID),
-    (LN, {"alpha": 1.0, "beta_n": -0.4, "zeta": np.log(0.1)}, {"width": [64, 128, 256, 512, 1024, 4096]}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("form", "values", "grid"),
+    [
+        (LNK, GAO, LNK_GRID),
+        (SURFACE, ROAD, ROAD_GRID),
+        (LN, {"alpha": 1.0, "beta_n": -0.4, "zeta": np.log(0.1)}, {"width": [64, 128, 256, 512, 1024, 4096]}),
+    ],
+)
 def test_exact_losses_give_back_their_parameters(form, values, grid):
     law = fit(form, runs(form, values, grid), n_bootstrap=2)
     assert law.parameters["value"].to_dict() == pytest.approx(values, abs=2e-3)
@@ -156,9 +159,9 @@ def test_the_best_width_is_where_the_surface_is_lowest():
     assert best.width.value == pytest.approx(widths[loss.argmin()], rel=5e-3)
     assert best.n_tokens.value == pytest.approx(tokens[loss.argmin()], rel=5e-3)
     assert best.n_steps.value == best.n_tokens.value / 64 and best.loss.value == pytest.approx(loss.min(), rel=1e-4)
-    assert law.laws["value"].to_dict() == pytest.approx({
-        "width": 0.4 / 0.9, "n_tokens": 0.5 / 0.9, "reducible loss": -0.2 / 0.9, "irreducible loss": 0.1
-    }, abs=2e-3)  # fmt: skip
+    assert law.laws["value"].to_dict() == pytest.approx(
+        {"width": 0.4 / 0.9, "n_tokens": 0.5 / 0.9, "reducible loss": -0.2 / 0.9, "irreducible loss": 0.1}, abs=2e-3
+    )
     path = law.frontier([C, 10 * C])
     assert np.diff(np.log(path["width"])) / np.log(10) == pytest.approx(0.4 / 0.9, abs=2e-3)
     assert np.diff(np.log(path["loss"] - 0.1)) / np.log(10) == pytest.approx(-0.2 / 0.9, abs=5e-3)

@@ -274,10 +274,15 @@ def test_bad_settings(index: ArrayIndex) -> None:
 def built(tmp_path_factory: pytest.TempPathFactory, model: LanguageModel, corpus: Corpus) -> FeatureIndex:
     torch.manual_seed(0)
     config = SAEConfig(
-        d_in=model.d_model, d_sae=64, activation="topk", k=4, hook_name="blocks.0.hook_resid_post",
-        model_name=model.name, weight_processing=model.weight_processing,
+        d_in=model.d_model,
+        d_sae=64,
+        activation="topk",
+        k=4,
+        hook_name="blocks.0.hook_resid_post",
+        model_name=model.name,
+        weight_processing=model.weight_processing,
         token_rule=TokenRule(special_ids=tuple(sorted(model.special_ids))),
-    )  # fmt: skip
+    )
     out = tmp_path_factory.mktemp("scoring") / "index"
     return build_index(model, SAE(config), corpus, out=out, length=32, progress=False)
 

@@ -74,9 +74,13 @@ def test_resamples_agree_with_weighted_scikit_learn(
     score, match, document = items
     fired = np.flatnonzero(score)
     firings = Firings(
-        value=score[fired], match=match[fired], document=document[fired], bin=(score[fired] > 1).astype(int),
-        positives=np.bincount(document[match], minlength=6), negatives=np.bincount(document[~match], minlength=6),
-    )  # fmt: skip
+        value=score[fired],
+        match=match[fired],
+        document=document[fired],
+        bin=(score[fired] > 1).astype(int),
+        positives=np.bincount(document[match], minlength=6),
+        negatives=np.bincount(document[~match], minlength=6),
+    )
     thresholds = np.unique(score[fired])[::-1].astype(float)
     got = resample(firings, thresholds, 2, n_bootstrap=7, seed=seed)
     weights = np.concatenate(list(_weights(6, 7, seed, 6)), axis=1)
@@ -115,10 +119,13 @@ def test_a_thousand_resamples_take_about_a_second() -> None:
     match = (rng.random(n) < 0.05) & (document % 20 == 0)
     fired = np.flatnonzero(rng.random(n) < 0.02 + 0.5 * match)
     firings = Firings(
-        value=rng.random(len(fired), dtype=np.float32), match=match[fired], document=document[fired],
-        bin=rng.integers(0, 10, len(fired)), positives=np.bincount(document[match], minlength=n_documents),
+        value=rng.random(len(fired), dtype=np.float32),
+        match=match[fired],
+        document=document[fired],
+        bin=rng.integers(0, 10, len(fired)),
+        positives=np.bincount(document[match], minlength=n_documents),
         negatives=np.bincount(document[~match], minlength=n_documents),
-    )  # fmt: skip
+    )
     start = time.process_time()
     resample(firings, np.linspace(1, 0, 100), 10, n_bootstrap=1000, seed=0)
     assert time.process_time() - start < 5

@@ -41,8 +41,10 @@ def test_where_picks_tokens_by_what_a_feature_does_before_any_edit() -> None:
     held = acts[..., feature] > above
     assert 0 < held.sum() < held.numel()
     silence = sk.ablate(sae, feature)
-    for where, wanted in ((sk.Where.fires(sae, feature, above=above), held),
-                          (~sk.Where.fires(sae, feature, above=above), ~held)):  # fmt: skip
+    for where, wanted in (
+        (sk.Where.fires(sae, feature, above=above), held),
+        (~sk.Where.fires(sae, feature, above=above), ~held),
+    ):
         edit = sk.add(sae, {3: 5.0}, where=where)
         alone = apply_edits(x, [edit], tokens) - x
         assert torch.equal((alone != 0).any(-1), wanted)

@@ -131,7 +131,7 @@ def test_several_features_are_clamped_together_each_by_its_weight(llama: Any, ll
     edit = sk.clamp(llama_sae, {3: 2.0, 9: -1.0}, unit="norm")
     assert steered["text"].tolist() == [
         sk.generate(llama, p, edits=edit, max_new_tokens=5).text for p in steered["prompt"]
-    ]  # fmt: skip
+    ]
     assert study.weights == {3: 1.0, 9: -0.5} and study.feature == 3 and len(set(study.controls) - {3, 9}) == 2
     assert "feature 3 and 1 more of" in repr(study)
     index = SimpleNamespace(
@@ -144,16 +144,32 @@ def test_several_features_are_clamped_together_each_by_its_weight(llama: Any, ll
 def test_the_comparison_is_at_the_recommended_strengths() -> None:
     rows: list[dict[str, Any]] = []
     for condition, strength, rate, nll in (
-        ("none", 0.0, 0.0, 1.0), ("direction", 0.2, 0.2, 1.2), ("direction", 0.4, 0.9, 2.0),
-        ("feature", 0.2, 0.5, 1.2), ("feature", 0.4, 0.9, 4.0), ("control", 0.2, 0.0, 1.2), ("control", 0.4, 0.0, 4.0),
-    ):  # fmt: skip
+        ("none", 0.0, 0.0, 1.0),
+        ("direction", 0.2, 0.2, 1.2),
+        ("direction", 0.4, 0.9, 2.0),
+        ("feature", 0.2, 0.5, 1.2),
+        ("feature", 0.4, 0.9, 4.0),
+        ("control", 0.2, 0.0, 1.2),
+        ("control", 0.4, 0.0, 4.0),
+    ):
         told = {"condition": condition, "feature": None, "strength": strength, "seed": 0, "nll": nll, "text": ""}
         rows += [told | {"prompt": str(p), "concept_present": p < 10 * rate, "repetition": 0.0} for p in range(10)]
     study = sk.SteeringStudy(
-        model_name="m", hook_name=HOOK, feature=3, weights={3: 1.0}, controls=(4,), direction="d", concept="c",
-        strengths=(0.2, 0.4), unit="norm", positions="all", temperature=0.0, max_new_tokens=8, chat=True,
+        model_name="m",
+        hook_name=HOOK,
+        feature=3,
+        weights={3: 1.0},
+        controls=(4,),
+        direction="d",
+        concept="c",
+        strengths=(0.2, 0.4),
+        unit="norm",
+        positions="all",
+        temperature=0.0,
+        max_new_tokens=8,
+        chat=True,
         generations=pd.DataFrame(rows),
-    )  # fmt: skip
+    )
     assert (study.recommended, study.recommend("direction")) == (0.2, 0.4)
     table = study.conditions
     assert table["strength"].to_dict() == {"none": 0.0, "direction": 0.4, "feature": 0.2, "control": 0.2}
@@ -237,6 +253,6 @@ def test_misuse_is_refused_before_anything_runs(llama: Any, llama_sae: Any, monk
         ({3: 1.0, 4: 1.0}, {"controls": 32}, ConfigError, "too many or too few controls"),
         (3, {"direction": sk.Direction(torch.ones(7), hook_name=HOOK)}, MismatchError, "the direction does not fit"),
         (3, {"direction": sk.Direction(torch.ones(32), hook_name=HOOK), "unit": "raws"}, UnknownNameError, "unit"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(error, match=match):
             study_of(llama, llama_sae, feature, **changes)

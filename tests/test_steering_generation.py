@@ -24,9 +24,11 @@ def make_sae(model: Any, activation: str, *, hook_name: str = HOOK, d_sae: int =
     norms = model.activations(ids, hook_name)[0, 1:].norm(dim=-1).sort().values
     rule = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)), max_norm=float(norms[-4:-2].mean()))
     config = sk.SAEConfig(
-        d_in=model.hook_width(hook_name), d_sae=d_sae, activation=activation, k=None if activation == "relu" else 5,
-        hook_name=hook_name, model_name=model.name, weight_processing=model.weight_processing, token_rule=rule,
-    )  # fmt: skip
+        **{"d_in": model.hook_width(hook_name), "d_sae": d_sae, "activation": activation},
+        k=None if activation == "relu" else 5,
+        **{"hook_name": hook_name, "model_name": model.name, "weight_processing": model.weight_processing},
+        token_rule=rule,
+    )
     sae = sk.SAE(config)
     g = torch.Generator().manual_seed(seed)
     scale = float(norms.median())
@@ -90,8 +92,13 @@ def slow_reference(model: Any, prompt: str, edits: list[sk.Edit], n_new: int) ->
                     error = row - sae.decode(acts[None])[0]
                     for i, value in zip(edit.features, edit.values, strict=True):
                         target = value * arrived.norm() if edit.unit == "norm" else value
-                        changed = {"clamp": target, "ablate": 0, "add": acts[i] + target, "scale": value * acts[i],
-                                   "cap": min(acts[i], target)}  # fmt: skip
+                        changed = {
+                            "clamp": target,
+                            "ablate": 0,
+                            "add": acts[i] + target,
+                            "scale": value * acts[i],
+                            "cap": min(acts[i], target),
+                        }
                         acts[i] = changed[edit.kind]
                     row = before + share * (sae.decode(acts[None])[0] + error - before)
                 rows.append(row)
@@ -178,8 +185,9 @@ def test_the_cache_is_used_and_edits_see_one_token_at_a_time(llama: Any, monkeyp
 def test_generated_positions_do_not_touch_the_first_new_token_and_prompt_positions_do(llama: Any) -> None:
     sae = make_sae(llama, "relu")
     plain = sk.generate(llama, "the cat", max_new_tokens=6).tokens
-    written = sk.generate(llama, "the cat", edits=sk.clamp(sae, {3: 3.0}, unit="norm", positions="generated"),
-                          max_new_tokens=6).tokens  # fmt: skip
+    written = sk.generate(
+        llama, "the cat", edits=sk.clamp(sae, {3: 3.0}, unit="norm", positions="generated"), max_new_tokens=6
+    ).tokens
     assert written[0] == plain[0] and written != plain
 
 

@@ -24,9 +24,15 @@ LETTER = sk.Concept.regex("[aeiou]", name="vowel")
 @pytest.fixture
 def llama_sae(llama: Any) -> Any:
     config = sk.SAEConfig(
-        d_in=32, d_sae=64, activation="topk", k=5, hook_name=HOOK, model_name=llama.name,
-        weight_processing=llama.weight_processing, token_rule=sk.TokenRule(special_ids=tuple(llama.special_ids)),
-    )  # fmt: skip
+        d_in=32,
+        d_sae=64,
+        activation="topk",
+        k=5,
+        hook_name=HOOK,
+        model_name=llama.name,
+        weight_processing=llama.weight_processing,
+        token_rule=sk.TokenRule(special_ids=tuple(llama.special_ids)),
+    )
     return sk.SAE(config)
 
 
@@ -120,8 +126,12 @@ def test_the_summary_says_what_the_texts_say(llama: Any, llama_sae: Any) -> None
     study = study_of(llama, llama_sae, temperature=0.9, seeds=(0, 1))
     frame, summary = study.to_frame(), study.summary
     assert list(zip(summary["condition"], summary["strength"], summary["n_texts"], strict=True)) == [
-        ("none", 0.0, 8), ("feature", 0.5, 8), ("feature", 2.0, 8), ("control", 0.5, 16), ("control", 2.0, 16),
-    ]  # fmt: skip
+        ("none", 0.0, 8),
+        ("feature", 0.5, 8),
+        ("feature", 2.0, 8),
+        ("control", 0.5, 16),
+        ("control", 2.0, 16),
+    ]
     for row in summary.itertuples():
         texts = frame[(frame["condition"] == row.condition) & (frame["strength"] == row.strength)]
         assert row.rate == pytest.approx(texts["concept_present"].mean())
@@ -170,16 +180,35 @@ def figures(**columns: Any) -> sk.SteeringStudy:
     rows = []
     for n, (rate, nll, repeated) in enumerate(zip(columns["rate"], columns["nll"], columns["repetition"], strict=True)):
         for prompt in range(10):
-            rows.append({
-                "condition": "feature" if n else "none", "feature": 3 if n else None, "strength": 0.25 * n,
-                "prompt": str(prompt), "seed": 0, "text": "", "concept_present": prompt < 10 * rate, "nll": nll,
-                "repetition": repeated,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "condition": "feature" if n else "none",
+                    "feature": 3 if n else None,
+                    "strength": 0.25 * n,
+                    "prompt": str(prompt),
+                    "seed": 0,
+                    "text": "",
+                    "concept_present": prompt < 10 * rate,
+                    "nll": nll,
+                    "repetition": repeated,
+                }
+            )
     return sk.SteeringStudy(
-        model_name="m", hook_name=HOOK, feature=3, weights={3: 1.0}, controls=(), direction=None, concept="c",
-        strengths=(0.25,), unit="norm", positions="all", temperature=0.0, max_new_tokens=8, chat=True,
+        model_name="m",
+        hook_name=HOOK,
+        feature=3,
+        weights={3: 1.0},
+        controls=(),
+        direction=None,
+        concept="c",
+        strengths=(0.25,),
+        unit="norm",
+        positions="all",
+        temperature=0.0,
+        max_new_tokens=8,
+        chat=True,
         generations=pd.DataFrame(rows),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,12 @@ def generator(seed: int = 0) -> torch.Generator:
 def truths() -> list[GroundTruth]:
     size = {"d_model": 16, "n_features": 60, "n_active": 4.5}
     return [
-        synthetic.independent(**size), synthetic.independent(**size, zipf_exponent=1.0),
+        synthetic.independent(**size),
+        synthetic.independent(**size, zipf_exponent=1.0),
         synthetic.correlated(**size, group_size=7, zipf_exponent=0.5, correlation=0.4),
         synthetic.hierarchical(**size, zipf_exponent=1.0, n_children=4),
         synthetic.hierarchical(**size, n_children=2, depth=3, exclusive=False, child_share=1.1),
-    ]  # fmt: skip
+    ]
 
 
 each_truth = pytest.mark.parametrize("truth", truths(), ids=lambda t: f"{t.name}-{len(t.group_rate)}")

@@ -78,8 +78,11 @@ def test_every_configuration_at_every_hook_point_from_one_run_of_the_model(model
     saes = run(model, windows, [TOPK, BATCHTOPK], [A, B], out=tmp_path)
     assert len(runs) == n_alone and set(runs) == {(A, B)}
     assert [(s.config.hook_name, s.config.activation) for s in saes] == [
-        (A, "topk"), (A, "batchtopk"), (B, "topk"), (B, "batchtopk"),
-    ]  # fmt: skip
+        (A, "topk"),
+        (A, "batchtopk"),
+        (B, "topk"),
+        (B, "batchtopk"),
+    ]
     rules = [sk.find_token_rule(model, windows, hook) for hook in (A, A, B, B)]
     assert [s.config.token_rule for s in saes] == rules  # as each would have alone, and as plain
     assert saes[0].fingerprint == alone.fingerprint and saes[0].config == alone.config
@@ -87,8 +90,12 @@ def test_every_configuration_at_every_hook_point_from_one_run_of_the_model(model
     assert saes[3].fingerprint == run(model, windows, BATCHTOPK, B).fingerprint
     for sae in saes:
         sae.check(model)
-    names = ["0-topk-64-0.resid_post", "1-batchtopk-96-0.resid_post", "2-topk-64-1.resid_post",
-             "3-batchtopk-96-1.resid_post"]  # fmt: skip
+    names = [
+        "0-topk-64-0.resid_post",
+        "1-batchtopk-96-0.resid_post",
+        "2-topk-64-1.resid_post",
+        "3-batchtopk-96-1.resid_post",
+    ]
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == names
     assert [sk.load_sae(tmp_path / n).fingerprint for n in names] == [s.fingerprint for s in saes]
     again = run(model, windows, [TOPK, BATCHTOPK], [A, B], out=tmp_path)
@@ -99,8 +106,12 @@ def test_a_configuration_with_a_hook_point_of_its_own_is_trained_there_only(mode
     own_listed, own_other = BATCHTOPK.replace(hook_name=B), BATCHTOPK.replace(hook_name=MLP_OUT, d_sae=64)
     saes = run(model, corpus, [own_other, TOPK, own_listed, TRANSCODER], [A, B], steps=3)
     assert [(s.config.hook_name, s.config.hook_out, s.config.d_sae) for s in saes] == [
-        (A, None, 64), (B, None, 64), (B, None, 96), (MLP_OUT, None, 64), (MLP_IN, MLP_OUT, 64),
-    ]  # fmt: skip
+        (A, None, 64),
+        (B, None, 64),
+        (B, None, 96),
+        (MLP_OUT, None, 64),
+        (MLP_IN, MLP_OUT, 64),
+    ]
     all_own = run(model, corpus, [own_other, own_listed], steps=3)
     assert [s.config.hook_name for s in all_own] == [MLP_OUT, B]
     assert len(run(model, corpus, TOPK, [A], steps=3)) == 1  # a list gives a list

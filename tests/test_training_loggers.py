@@ -56,9 +56,15 @@ def run(model, corpus, loggers, steps=30, ks=(2, 4), out=None, single=False, **f
         n_tokens=steps * 64, batch_size=64, context_size=16, buffer_tokens=256, lr=1e-3, checkpoint_every=10, **fields
     )
     return sk.train(
-        model, corpus, hook_name=HOOK, sae=saes[0] if single else saes, config=config, out=out, progress=False,
+        model,
+        corpus,
+        hook_name=HOOK,
+        sae=saes[0] if single else saes,
+        config=config,
+        out=out,
+        progress=False,
         loggers=loggers,
-    )  # fmt: skip
+    )
 
 
 def interrupt_at(monkeypatch, step):

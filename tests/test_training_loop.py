@@ -297,10 +297,8 @@ def test_a_hard_interrupt_inside_a_step_still_returns_the_sae(model, corpus, mon
 
 def test_bad_requests(model, corpus):
     with pytest.raises(MismatchError, match=r"another width than the SAE\n.*32\n.*16\n.*d_in=32"):
-        sk.train(
-            model, corpus, hook_name=HOOK, progress=False, sae=sk.SAEConfig(d_in=16, d_sae=64, k=4),
-            config=configs()["config"],
-        )  # fmt: skip
+        narrow = sk.SAEConfig(d_in=16, d_sae=64, k=4)
+        sk.train(model, corpus, hook_name=HOOK, progress=False, sae=narrow, config=configs()["config"])
     with pytest.raises(ConfigError, match="training on text needs a model and a hook_name"):
         sk.train(model, corpus, progress=False, **configs())
     with pytest.raises(ConfigError, match="no SAE to train"):

@@ -172,8 +172,10 @@ def test_resampling_points_dead_features_at_large_errors_and_forgets_their_momen
     error = torch.zeros(10, 4)
     error[7] = torch.tensor([0.0, 3.0, 4.0, 0.0])
     dead = torch.tensor([1, 4])
-    moments = {w: {name: m.T if w is sae.W_enc and m.ndim == 2 else m for name, m in adam.state[w].items()}
-               for w in sae.parameters()}  # fmt: skip
+    moments = {
+        w: {name: m.T if w is sae.W_enc and m.ndim == 2 else m for name, m in adam.state[w].items()}
+        for w in sae.parameters()
+    }
     resample(sae, moments, torch.randn(10, 4), error, dead, seed=0)
     alive = torch.tensor([0, 2, 3, 5])
     rows = before["W_dec"][alive].norm(dim=1).mean() * torch.tensor([0.0, 0.6, 0.8, 0.0])

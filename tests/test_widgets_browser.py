@@ -20,8 +20,13 @@ from saekit.widgets.feature_card import card_data
 
 SHARED = json.loads((Path(__file__).parents[1] / "widgets/tests/cases.json").read_text("utf8"))
 DEFAULTS = {
-    "sort": "density", "descending": True, "filter": "", "min_density": None, "max_density": None, "hide_dead": False,
-}  # fmt: skip
+    "sort": "density",
+    "descending": True,
+    "filter": "",
+    "min_density": None,
+    "max_density": None,
+    "hide_dead": False,
+}
 
 
 def table() -> pd.DataFrame:
@@ -35,9 +40,15 @@ def index(tmp_path_factory: pytest.TempPathFactory, model: Any, corpus: Any) -> 
 
     torch.manual_seed(0)
     config = sk.SAEConfig(
-        d_in=32, d_sae=64, activation="topk", k=4, hook_name="blocks.0.hook_resid_post", model_name=model.name,
-        weight_processing=model.weight_processing, token_rule=sk.TokenRule(special_ids=tuple(model.special_ids)),
-    )  # fmt: skip
+        d_in=32,
+        d_sae=64,
+        activation="topk",
+        k=4,
+        hook_name="blocks.0.hook_resid_post",
+        model_name=model.name,
+        weight_processing=model.weight_processing,
+        token_rule=sk.TokenRule(special_ids=tuple(model.special_ids)),
+    )
     out = tmp_path_factory.mktemp("index") / "tiny"
     return sk.build_index(model, sk.SAE(config), corpus, out=out, length=48, progress=False)
 
@@ -96,10 +107,13 @@ def test_sixty_five_thousand_features_stay_quick() -> None:
     n = 65_536
     frame = pd.DataFrame(
         {
-            "density": rng.random(n), "max": rng.random(n), "n_firings": rng.integers(0, 9, n),
-            "promoted": [f" token{i}  other" for i in range(n)], "example": ["some words of context"] * n,
+            "density": rng.random(n),
+            "max": rng.random(n),
+            "n_firings": rng.integers(0, 9, n),
+            "promoted": [f" token{i}  other" for i in range(n)],
+            "example": ["some words of context"] * n,
         }
-    )  # fmt: skip
+    )
     browser = FeatureBrowser(frame)
     start = time.perf_counter()
     browser.sort, browser.filter = "max", "token123"

@@ -104,9 +104,9 @@ def test_what_a_page_cannot_show_is_refused_and_nothing_is_written(tmp_path: Pat
         ("```\n<b>\n```", "<pre><code>&lt;b&gt;</code></pre>"),
         ("[a](https://x.org/?a=1&b=2)", '<p><a href="https://x.org/?a=1&amp;b=2" rel="noreferrer">a</a></p>'),
         ("[a](javascript:alert(1))", "<p>[a](javascript:alert(1))</p>"),
-        ("[a](https://x.org\"onclick=1)", '<p><a href="https://x.org&quot;onclick=1" rel="noreferrer">a</a></p>'),
+        ('[a](https://x.org"onclick=1)', '<p><a href="https://x.org&quot;onclick=1" rel="noreferrer">a</a></p>'),
     ],
-)  # fmt: skip
+)
 def test_markdown(text: str, expected: str) -> None:
     assert to_html(text) == expected
 

@@ -210,17 +210,22 @@ def test_the_history_can_be_kept(tmp_path: Any) -> None:
     panel = make(Writer(), max_new_tokens=1).run(wait=True).reply("so?", wait=True)
     frame = panel.to_frame()
     assert frame[["run", "turn", "condition", "text"]].to_numpy().tolist() == [
-        [0, 0, "unsteered", "0:0 "], [0, 0, "steered", "1:0 "], [0, 1, "unsteered", "0:0 "], [0, 1, "steered", "1:0 "],
-    ]  # fmt: skip
+        [0, 0, "unsteered", "0:0 "],
+        [0, 0, "steered", "1:0 "],
+        [0, 1, "unsteered", "0:0 "],
+        [0, 1, "steered", "1:0 "],
+    ]
     assert frame["what"].tolist()[:2] == ["as it is", "feature 2 at 0.4 x the residual norm"]
     assert json.loads(panel.export(tmp_path / "a/runs.json").read_text()) == panel.runs
     assert panel.export(tmp_path / "runs.csv").read_text().startswith("run,turn,condition,what,message,text,nll")
     with pytest.raises(UnknownNameError, match="unknown kind of file"):
         panel.export(tmp_path / "runs.xlsx")
     assert panel.text().splitlines()[:4] == [
-        "SteeringPanel: 2 conditions, all positions", "  unsteered  as it is",
-        "  steered    feature 2 at 0.4 x the residual norm", "> hi",
-    ]  # fmt: skip
+        "SteeringPanel: 2 conditions, all positions",
+        "  unsteered  as it is",
+        "  steered    feature 2 at 0.4 x the residual norm",
+        "> hi",
+    ]
 
 
 def test_steer_writes_what_generate_writes_and_reads_it_back(model: Any, sae: Any) -> None:
@@ -274,9 +279,12 @@ def test_turns_reach_the_model_through_its_template(model: Any, sae: Any) -> Non
     panel.reply("why?", wait=True)
     turns = [("user", "who?"), ("assistant", first), ("user", "why?")]
     expected = sk.generate(
-        model, [[{"role": r, "content": c} for r, c in turns]], chat=True, max_new_tokens=3,
+        model,
+        [[{"role": r, "content": c} for r, c in turns]],
+        chat=True,
+        max_new_tokens=3,
         edits=sk.clamp(sae, {3: 0.5}, unit="norm"),
-    )[0]  # fmt: skip
+    )[0]
     assert panel.texts["steered"] == expected.text
 
 

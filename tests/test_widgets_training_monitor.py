@@ -42,9 +42,16 @@ def info(n_saes: int = 2, n_steps: int = 1000, **fields: Any) -> RunInfo:
 
 def rows(step: int, n_saes: int = 2, **changes: float) -> list[dict[str, Any]]:
     row = {
-        "step": step, "n_tokens": step * 10, "loss": 1.0 / step, "explained_variance": 1 - 1.0 / step, "l0": 4.0,
-        "dead_features": 25, "tokens_per_second": 500, "lr": 1e-3, "mse": 2.0,
-    }  # fmt: skip
+        "step": step,
+        "n_tokens": step * 10,
+        "loss": 1.0 / step,
+        "explained_variance": 1 - 1.0 / step,
+        "l0": 4.0,
+        "dead_features": 25,
+        "tokens_per_second": 500,
+        "lr": 1e-3,
+        "mse": 2.0,
+    }
     return [{"sae": i, **row, "loss": (i + 1) / step, **changes} for i in range(n_saes)]
 
 
@@ -155,9 +162,11 @@ def test_what_is_not_finite_stays_so(clock: Clock) -> None:
 def test_density_histogram_agrees_with_counting(kind: str, d_sae: int) -> None:
     rng = np.random.default_rng(d_sae)
     shares = {
-        "some": np.where(rng.random(d_sae) < 0.3, 0, 10 ** -(5 * rng.random(d_sae))), "none": np.zeros(d_sae),
-        "all": np.ones(d_sae), "rare": np.full(d_sae, 3e-9),
-    }[kind].astype(np.float32)  # fmt: skip
+        "some": np.where(rng.random(d_sae) < 0.3, 0, 10 ** -(5 * rng.random(d_sae))),
+        "none": np.zeros(d_sae),
+        "all": np.ones(d_sae),
+        "rare": np.full(d_sae, 3e-9),
+    }[kind].astype(np.float32)
     got = density_histogram(shares)
     edges = [10 ** (got["low"] + i / 4) for i in range(len(got["counts"]) + 1)]
     assert edges[-1] == 1 and got["never"] == sum(s == 0 for s in shares)

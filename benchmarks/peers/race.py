@@ -35,8 +35,11 @@ class Worker:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         self._process = subprocess.Popen(
             [str(python), "-W", "ignore", str(WORKER), json.dumps(case)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
         try:
             self.versions = self._answer()
         except BaseException:
@@ -136,10 +139,13 @@ def race(case: dict[str, Any], folder: Path, n_rounds: int) -> list[dict[str, An
 def summary(product: Sequence[float], step: Sequence[float]) -> dict[str, float]:
     """Fastest and median of both, and the step as a multiple of the product by each."""
     return {
-        "product_ms": round(min(product), 2), "step_ms": round(min(step), 2),
-        "ratio": round(min(step) / min(product), 2), "product_median_ms": round(median(product), 2),
-        "step_median_ms": round(median(step), 2), "ratio_median": round(median(step) / median(product), 2),
-    }  # fmt: skip
+        "product_ms": round(min(product), 2),
+        "step_ms": round(min(step), 2),
+        "ratio": round(min(step) / min(product), 2),
+        "product_median_ms": round(median(product), 2),
+        "step_median_ms": round(median(step), 2),
+        "ratio_median": round(median(step) / median(product), 2),
+    }
 
 
 def _field(folder: Path, device: str) -> list[tuple[str, str, Path | NotInstalled]]:

@@ -39,8 +39,12 @@ from torch import Tensor, nn
 
 N_STEPS = 10**6  # more than anyone asks for: schedules stay at their beginning
 UNTIMED = {"cpu": 0, "cuda": 2}  # steps before those that are timed, while a GPU's memory is taken again
-PACKAGES = {"saekit": "saekit", "saelens": "sae-lens", "dictionary_learning": "dictionary-learning",
-            "sparsify": "eai-sparsify"}  # fmt: skip
+PACKAGES = {
+    "saekit": "saekit",
+    "saelens": "sae-lens",
+    "dictionary_learning": "dictionary-learning",
+    "sparsify": "eai-sparsify",
+}
 
 
 class Enough(Exception):  # noqa: N818 - a signal, not an error
@@ -72,9 +76,12 @@ def saelens(case: dict[str, Any], batches: Iterator[Tensor]) -> None:
     if fast:
         sae.training_forward_pass = torch.compile(sae.training_forward_pass)
     config = SAETrainerConfig(
-        total_training_samples=N_STEPS * case["batch"], train_batch_size_samples=case["batch"], autocast=fast,
-        device=case["device"], lr_end=3e-5,
-    )  # fmt: skip
+        total_training_samples=N_STEPS * case["batch"],
+        train_batch_size_samples=case["batch"],
+        autocast=fast,
+        device=case["device"],
+        lr_end=3e-5,
+    )
     SAETrainer(cfg=config, sae=sae, data_provider=batches).fit()
 
 
@@ -83,9 +90,15 @@ def dictionary_learning(case: dict[str, Any], batches: Iterator[Tensor]) -> None
     from dictionary_learning.training import trainSAE
 
     trainer = {
-        "trainer": TopKTrainer, "steps": N_STEPS, "activation_dim": case["d_in"], "dict_size": case["d_sae"],
-        "k": case["k"], "layer": 0, "lm_name": "none", "device": case["device"],
-    }  # fmt: skip
+        "trainer": TopKTrainer,
+        "steps": N_STEPS,
+        "activation_dim": case["d_in"],
+        "dict_size": case["d_sae"],
+        "k": case["k"],
+        "layer": 0,
+        "lm_name": "none",
+        "device": case["device"],
+    }
     trainSAE(data=batches, trainer_configs=[trainer], steps=N_STEPS, device=case["device"])
 
 

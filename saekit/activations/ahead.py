@@ -23,9 +23,11 @@ def checked_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as e:
         raise ConfigError(
-            "no such device here", got=device, accepted='"cpu", or "cuda" where torch sees a GPU',
+            "no such device here",
+            got=device,
+            accepted='"cpu", or "cuda" where torch sees a GPU',
             fix='pass device="cpu"',
-        ) from e  # fmt: skip
+        ) from e
     return torch.device(device)
 
 

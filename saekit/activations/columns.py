@@ -72,7 +72,9 @@ class Columns:
         names = hook_names(hook_point)
         if not set(names) <= set(hook_names(self.hook_name)):
             raise MismatchError(
-                "the activations are of another hook point", got=hook_text(hook_point),
-                accepted=hook_text(self.hook_name), fix="pass one or several of these, or read the model there",
-            )  # fmt: skip
+                "the activations are of another hook point",
+                got=hook_text(hook_point),
+                accepted=hook_text(self.hook_name),
+                fix="pass one or several of these, or read the model there",
+            )
         return names

@@ -89,9 +89,13 @@ def _fill(model: LanguageModel, windows: Windows, path: Path, manifest: dict[str
     missing = [n for n in range(len(shards)) if shard_name(n) not in done]
     left = sum(int(windows.lengths[shards[n]].sum()) for n in missing)
     bar = tqdm(
-        desc="activations", unit=" tokens", unit_scale=True, disable=not progress,
-        total=windows.n_tokens, initial=windows.n_tokens - left,
-    )  # fmt: skip
+        desc="activations",
+        unit=" tokens",
+        unit_scale=True,
+        disable=not progress,
+        total=windows.n_tokens,
+        initial=windows.n_tokens - left,
+    )
     with bar:
         for n in missing:
             of_shard = shards[n]

@@ -59,11 +59,7 @@ def find_token_rule(
 
 
 def kept_activations(
-    model: LanguageModel,
-    windows: Windows,
-    rows: Int64[Tensor, " batch"],
-    hook_name: HookPoint,
-    rule: TokenRule,
+    model: LanguageModel, windows: Windows, rows: Int64[Tensor, " batch"], hook_name: HookPoint, rule: TokenRule
 ) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]:
     """(position, x) of the tokens of some windows that `rule` keeps, after one run of the model.
 
@@ -87,9 +83,13 @@ class Run:
     """
 
     def __init__(
-        self, model: LanguageModel, windows: Windows, rows: Int64[Tensor, " batch"], hook_name: HookPoint,
+        self,
+        model: LanguageModel,
+        windows: Windows,
+        rows: Int64[Tensor, " batch"],
+        hook_name: HookPoint,
         rule: TokenRule,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._model, self._windows, self._rows, self._hook_name = model, windows, rows, hook_name
         tokens, mask = windows.batch(rows)
         self._real = mask.bool()

@@ -233,9 +233,11 @@ def iter_windows(
     """
     if isinstance(corpus, str):
         raise ConfigError(
-            "one string is not a corpus: its documents would be single letters", got=corpus[:40],
-            accepted="a Corpus, or several texts", fix="pass sk.load_corpus(...), or [text]",
-        )  # fmt: skip
+            "one string is not a corpus: its documents would be single letters",
+            got=corpus[:40],
+            accepted="a Corpus, or several texts",
+            fix="pass sk.load_corpus(...), or [text]",
+        )
     if length < 2:
         raise ConfigError("the window length leaves no room for text after BOS", got=length, accepted="at least 2")
     if length > model.n_ctx:

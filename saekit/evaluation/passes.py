@@ -30,25 +30,49 @@ if TYPE_CHECKING:
 
 @overload
 def evaluate(
-    model: LanguageModel, sae: SAE, corpus: Corpus | Windows, *, hook_name: HookPoint | None = None,
-    n_tokens: int | None = 20_000, batch_size: int = 8, length: int = 128, n_bootstrap: int = 1000, seed: int = 0,
+    model: LanguageModel,
+    sae: SAE,
+    corpus: Corpus | Windows,
+    *,
+    hook_name: HookPoint | None = None,
+    n_tokens: int | None = 20_000,
+    batch_size: int = 8,
+    length: int = 128,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
     progress: bool = True,
-) -> Evaluation: ...  # fmt: skip
+) -> Evaluation: ...
 
 
 @overload
 def evaluate(
-    model: LanguageModel, sae: Sequence[SAE], corpus: Corpus | Windows, *, hook_name: HookPoint | None = None,
-    n_tokens: int | None = 20_000, batch_size: int = 8, length: int = 128, n_bootstrap: int = 1000, seed: int = 0,
+    model: LanguageModel,
+    sae: Sequence[SAE],
+    corpus: Corpus | Windows,
+    *,
+    hook_name: HookPoint | None = None,
+    n_tokens: int | None = 20_000,
+    batch_size: int = 8,
+    length: int = 128,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
     progress: bool = True,
-) -> list[Evaluation]: ...  # fmt: skip
+) -> list[Evaluation]: ...
 
 
 def evaluate(
-    model: LanguageModel, sae: SAE | Sequence[SAE], corpus: Corpus | Windows, *, hook_name: HookPoint | None = None,
-    n_tokens: int | None = 20_000, batch_size: int = 8, length: int = 128, n_bootstrap: int = 1000, seed: int = 0,
+    model: LanguageModel,
+    sae: SAE | Sequence[SAE],
+    corpus: Corpus | Windows,
+    *,
+    hook_name: HookPoint | None = None,
+    n_tokens: int | None = 20_000,
+    batch_size: int = 8,
+    length: int = 128,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
     progress: bool = True,
-) -> Evaluation | list[Evaluation]:  # fmt: skip
+) -> Evaluation | list[Evaluation]:
     """How good `sae` is on text it should not have been trained on; of a list of SAEs, a list.
 
     About `n_tokens` tokens are taken, in windows drawn with `seed`; None takes all. `batch_size` windows of `length`
@@ -68,9 +92,11 @@ def evaluate(
     saes = list(sae) if isinstance(sae, Iterable) else [sae]
     if not saes or not all(isinstance(one, SAE) for one in saes):
         raise ConfigError(
-            "not an SAE" if saes else "no SAE to evaluate", got=", ".join(type(s).__name__ for s in saes) or "none",
-            accepted="an SAE or a list of them", fix="pass sk.load_sae(folder)",
-        )  # fmt: skip
+            "not an SAE" if saes else "no SAE to evaluate",
+            got=", ".join(type(s).__name__ for s in saes) or "none",
+            accepted="an SAE or a list of them",
+            fix="pass sk.load_sae(folder)",
+        )
     reads = [_checked(model, one, hook_name) for one in saes]
     started = time.perf_counter()
     windows = _sample(corpus, model, length, n_tokens, seed)
@@ -117,9 +143,11 @@ def _checked(model: LanguageModel, sae: SAE, hook_name: HookPoint | None) -> Hoo
         raise ConfigError("the SAE does not say at which hook point it reads", fix="pass hook_name=...")
     if sae.config.is_transcoder and sae.config.hook_out is None:
         raise ConfigError(
-            "the transcoder does not say which hook point it reconstructs", got="hook_out = None",
-            accepted="a hook point's name", fix='sae.config = sae.config.replace(hook_out="blocks.15.mlp.hook_out")',
-        )  # fmt: skip
+            "the transcoder does not say which hook point it reconstructs",
+            got="hook_out = None",
+            accepted="a hook point's name",
+            fix='sae.config = sae.config.replace(hook_out="blocks.15.mlp.hook_out")',
+        )
     sae.check(model, reads)
     return reads
 
@@ -172,9 +200,14 @@ def _units(windows: Windows) -> tuple[Tensor, str]:
 
 @torch.inference_mode()
 def _add_batch(
-    sums: list[Sums], model: LanguageModel, saes: list[SAE], places: dict[_Place, list[int]], tokens: Tensor,
-    mask: Tensor, unit: Tensor,
-) -> None:  # fmt: skip
+    sums: list[Sums],
+    model: LanguageModel,
+    saes: list[SAE],
+    places: dict[_Place, list[int]],
+    tokens: Tensor,
+    mask: Tensor,
+    unit: Tensor,
+) -> None:
     seen: dict[str, Tensor] = {}
 
     def reader(name: str) -> Hook:
@@ -214,9 +247,10 @@ def _add_batch(
 def _check_finite(place: _Place, finite: Tensor) -> None:
     if not bool(finite):
         raise DataError(
-            f"the model's activations at {hook_text(place.names)} are not finite", accepted="finite numbers",
+            f"the model's activations at {hook_text(place.names)} are not finite",
+            accepted="finite numbers",
             fix="load the model in float32, and check its weights",
-        )  # fmt: skip
+        )
 
 
 def _spliced(model: LanguageModel, tokens: Tensor, mask: Tensor, place: _Place, keep: Tensor, values: Tensor) -> Tensor:

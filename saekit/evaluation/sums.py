@@ -73,7 +73,7 @@ class Sums:
                 "no token counts under the SAE's token rule",
                 accepted="text with tokens that are neither special nor sinks",
                 fix="check the corpus and sae.config.token_rule",
-            )  # fmt: skip
+            )
         values = {name: float(v[0]) for name, v in self.metrics(np.ones((1, len(self.n)))).items()}
         return Evaluation(
             **values,

@@ -81,9 +81,13 @@ def build_index(
     windows = corpus.windows if isinstance(corpus, ActivationCache) else corpus
     source = Source(corpus, model, windows.length if isinstance(windows, Windows) else length)
     plan = {
-        "sae": sae.fingerprint, "model": model.fingerprint, "hook": _stored(hook_name), "corpus": source.name,
-        "window_length": source.length, "parameters": {"n_top": n_top, "n_per_interval": n_per_interval, "seed": seed},
-    }  # fmt: skip
+        "sae": sae.fingerprint,
+        "model": model.fingerprint,
+        "hook": _stored(hook_name),
+        "corpus": source.name,
+        "window_length": source.length,
+        "parameters": {"n_top": n_top, "n_per_interval": n_per_interval, "seed": seed},
+    }
     parts = out / "parts"
     if (out / store.MANIFEST).is_file():
         found = store.Store(out)
@@ -92,9 +96,11 @@ def build_index(
             return FeatureIndex(_same_corpus(found, source), model=model, sae=sae)
     elif out.is_dir() and not parts.is_dir() and (others := [p.name for p in out.iterdir() if p.name[0] != "."]):
         raise FileError(
-            f"{out} holds other files", got=sorted(others)[:10], accepted="a new or empty folder, or one with an index",
+            f"{out} holds other files",
+            got=sorted(others)[:10],
+            accepted="a new or empty folder, or one with an index",
             fix="pass another folder as out=",
-        )  # fmt: skip
+        )
     if not resume and parts.is_dir():
         shutil.rmtree(parts)
     claim(parts, plan)
@@ -121,9 +127,11 @@ def _check(
     """The hook's name, after everything that can be known to be wrong before the pass."""
     if not isinstance(corpus, (Corpus, Windows, ActivationCache)):
         raise ConfigError(
-            "not a corpus", got=type(corpus).__name__, accepted="a Corpus, Windows or an ActivationCache",
+            "not a corpus",
+            got=type(corpus).__name__,
+            accepted="a Corpus, Windows or an ActivationCache",
             fix="make one with sk.load_corpus",
-        )  # fmt: skip
+        )
     for name, value in (("n_top", n_top), ("n_per_interval", n_per_interval)):
         if value < 1:
             raise ConfigError(f"{name} is not positive", got=value, accepted="an integer of at least 1")
@@ -139,9 +147,11 @@ def _checked_cache(cache: ActivationCache, model: LanguageModel, sae: SAE) -> Ac
     rule = _own_rule(sae)
     if rule is not None and rule != cache.rule:
         raise MismatchError(
-            "the activation cache left out other tokens than the SAE does", got=cache.rule.describe(),
-            accepted=rule.describe(), fix="cache_activations(..., rule=that rule), or pass the corpus itself",
-        )  # fmt: skip
+            "the activation cache left out other tokens than the SAE does",
+            got=cache.rule.describe(),
+            accepted=rule.describe(),
+            fix="cache_activations(..., rule=that rule), or pass the corpus itself",
+        )
     return cache
 
 
@@ -174,10 +184,11 @@ def _same_corpus(found: store.Store, source: Source) -> store.Store:
     digest = Windows.concatenate(list(source.chunks())).digest
     if digest != found.manifest["windows"]:
         raise MismatchError(
-            f"{found.folder} holds the index of another corpus of the same name", got=digest,
+            f"{found.folder} holds the index of another corpus of the same name",
+            got=digest,
             accepted=found.manifest["windows"],
             fix="pass another folder as out=, or delete this one if it is no longer needed",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -195,9 +206,11 @@ def _write(
     position, rows = join_parts(files, windows.length)
     if not len(position):
         raise DataError(
-            "no token of the corpus counts under the token rule", got=encoder.rule.describe(),
-            accepted="text with tokens that are neither special nor attention sinks", fix="check the corpus",
-        )  # fmt: skip
+            "no token of the corpus counts under the token rule",
+            got=encoder.rule.describe(),
+            accepted="text with tokens that are neither special nor attention sinks",
+            fix="check the corpus",
+        )
     d_sae, parameters = int(sae.config.d_sae), plan["parameters"]
     (out / store.MANIFEST).unlink(missing_ok=True)
     with ThreadPoolExecutor(1) as writer:
@@ -212,9 +225,12 @@ def _write(
         ending = endings(windows.tokens.numpy()).reshape(-1)[position]
         tokens = Tokens(position, document, ending, windows.length)
         summary = summarise(
-            columns, tokens, **parameters, n_threads=torch.get_num_threads(),
+            columns,
+            tokens,
+            **parameters,
+            n_threads=torch.get_num_threads(),
             report=lambda n: say(f"statistics {n / d_sae:.0%}"),
-        )  # fmt: skip
+        )
         contexts = _contexts(summary.contexts, windows)
         writing.append(writer.submit(store.save_frame, out / "contexts.parquet", contexts))
         n_firings = len(columns.column)
@@ -225,21 +241,32 @@ def _write(
         say("finishing files")
         for file in writing:
             file.result()
-    store.write_manifest(out, {
-        "plan": plan,
-        "windows": windows.digest,
-        "sae": {"fingerprint": sae.fingerprint, "config": sae.config.to_dict()},
-        "model": {"name": model.name, "fingerprint": model.fingerprint, "weight_processing": model.weight_processing},
-        "hook_name": _stored(encoder.hook_name),
-        "corpus": plan["corpus"],
-        "token_rule": encoder.rule.to_dict(),
-        "counts": {
-            "n_windows": len(windows), "length": windows.length, "n_tokens": len(position), "d_sae": d_sae,
-            "n_documents": windows.n_documents, "n_firings": n_firings,
-            "n_dead": int(summary.stats["dead"].sum()),
+    store.write_manifest(
+        out,
+        {
+            "plan": plan,
+            "windows": windows.digest,
+            "sae": {"fingerprint": sae.fingerprint, "config": sae.config.to_dict()},
+            "model": {
+                "name": model.name,
+                "fingerprint": model.fingerprint,
+                "weight_processing": model.weight_processing,
+            },
+            "hook_name": _stored(encoder.hook_name),
+            "corpus": plan["corpus"],
+            "token_rule": encoder.rule.to_dict(),
+            "counts": {
+                "n_windows": len(windows),
+                "length": windows.length,
+                "n_tokens": len(position),
+                "d_sae": d_sae,
+                "n_documents": windows.n_documents,
+                "n_firings": n_firings,
+                "n_dead": int(summary.stats["dead"].sum()),
+            },
+            "parameters": {**parameters, "n_bins": N_BINS, "n_intervals": N_INTERVALS},
         },
-        "parameters": {**parameters, "n_bins": N_BINS, "n_intervals": N_INTERVALS},
-    })  # fmt: skip
+    )
 
 
 def _features(

@@ -91,7 +91,7 @@ class FeatureIndex:
     def features(self) -> pd.DataFrame:
         """One row per feature: density, n_firings, n_documents, max, mean (when active), std, dead, promoted,
         suppressed (lists of token strings), nearest and nearest_cosine. A dead feature's max, mean and std are 0.
-        """  # fmt: skip
+        """
         table = self._table
         frame = table[list(_STATS)].copy()
         for name in ("promoted", "suppressed"):
@@ -188,9 +188,11 @@ class FeatureIndex:
         """`feature` as an int; UnknownNameError when the SAE has no such feature."""
         if isinstance(feature, bool) or not isinstance(feature, (int, np.integer)) or not 0 <= feature < self.d_sae:
             raise UnknownNameError(
-                f"no feature {feature!r}", got=feature, accepted=f"an integer from 0 to {self.d_sae - 1}",
+                f"no feature {feature!r}",
+                got=feature,
+                accepted=f"an integer from 0 to {self.d_sae - 1}",
                 fix="index.features lists them; index.search finds them",
-            )  # fmt: skip
+            )
         return int(feature)
 
     def feature(self, feature: int, *, before: int = SHOWN_BEFORE, after: int = SHOWN_AFTER) -> FeatureRecord:
@@ -222,9 +224,7 @@ class FeatureIndex:
             neighbours=[(int(n), float(c)) for n, c in zip(row["neighbours"], row["cosines"], strict=True)],
         )
 
-    def context(
-        self, feature: int, position: int, *, before: int = SHOWN_BEFORE, after: int = SHOWN_AFTER
-    ) -> Context:  # fmt: skip
+    def context(self, feature: int, position: int, *, before: int = SHOWN_BEFORE, after: int = SHOWN_AFTER) -> Context:
         """The token at a flat position with those around it, and a feature's activation on each; 0 where it is silent.
 
         >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
@@ -290,9 +290,11 @@ class FeatureIndex:
         given = [name for name, value in asked.items() if value is not None]
         if len(given) != 1:
             raise ConfigError(
-                "a search answers exactly one question", got=", ".join(given) or "none", accepted=", ".join(asked),
+                "a search answers exactly one question",
+                got=", ".join(given) or "none",
+                accepted=", ".join(asked),
                 fix='for example index.search(text="Golden Gate")',
-            )  # fmt: skip
+            )
         if n < 1:
             raise ConfigError("n is not positive", got=n, accepted="an integer of at least 1")
         if text is not None:
@@ -368,10 +370,15 @@ class FeatureIndex:
         acts[firings.position[low:high] - first - start] = firings.value[low:high]
         document = int(self.windows.documents[window, pos])
         return Context(
-            window=window, pos=pos, document=document, activation=float(acts[pos - start]), start=start,
-            tokens=self.token_strings(np.arange(first + start, first + stop)), acts=acts.tolist(),
+            window=window,
+            pos=pos,
+            document=document,
+            activation=float(acts[pos - start]),
+            start=start,
+            tokens=self.token_strings(np.arange(first + start, first + stop)),
+            acts=acts.tolist(),
             labels={str(k): v for k, v in self.documents.loc[document].items()} if document >= 0 else {},
-        )  # fmt: skip
+        )
 
     def _effects(self, row: dict[str, Any], name: str) -> list[tuple[str, float]]:
         return [(self._vocabulary[i], float(e)) for i, e in zip(row[name], row[f"{name}_effect"], strict=True)]
@@ -382,8 +389,11 @@ def _intervals(edges: np.ndarray, counts: np.ndarray, groups: dict[int, list[Con
     total = max(int(counts.sum()), 1)
     return [
         Interval(
-            low=float(edges[n * step]), high=float(edges[(n + 1) * step]), count=int(c), share=int(c) / total,
+            low=float(edges[n * step]),
+            high=float(edges[(n + 1) * step]),
+            count=int(c),
+            share=int(c) / total,
             contexts=groups[n],
         )
         for n, c in enumerate(counts.reshape(N_INTERVALS, step).sum(1))
-    ]  # fmt: skip
+    ]

@@ -165,11 +165,19 @@ class FeatureRecord:
         groups = [(-1, self.top), *((n, i.contexts) for n, i in enumerate(self.intervals))]
         return pd.DataFrame(
             [
-                {"interval": n, "activation": c.activation, "text": c.text, "window": c.window, "pos": c.pos,
-                 "document": c.document, **c.labels}
-                for n, group in groups for c in group
+                {
+                    "interval": n,
+                    "activation": c.activation,
+                    "text": c.text,
+                    "window": c.window,
+                    "pos": c.pos,
+                    "document": c.document,
+                    **c.labels,
+                }
+                for n, group in groups
+                for c in group
             ]
-        )  # fmt: skip
+        )
 
 
 def _tokens(effects: list[tuple[str, float]], n: int = 10) -> str:

@@ -56,15 +56,18 @@ class Runner(NamedTuple):
             )
         if sae.fingerprint != index.sae_fingerprint:
             raise MismatchError(
-                "the index is of another SAE", got=sae.fingerprint, accepted=index.sae_fingerprint,
+                "the index is of another SAE",
+                got=sae.fingerprint,
+                accepted=index.sae_fingerprint,
                 fix="pass the SAE the index was built with, or build an index of this one",
-            )  # fmt: skip
+            )
         if model.fingerprint != index.model_fingerprint:
             raise MismatchError(
-                "the index is of another model", got=f"{model.name} ({model.fingerprint})",
+                "the index is of another model",
+                got=f"{model.name} ({model.fingerprint})",
                 accepted=f"{index.model_name} ({index.model_fingerprint})",
                 fix="load that model, with the same weight processing",
-            )  # fmt: skip
+            )
         return cls(model, sae, index.hook_name, TokenRule.from_dict(index.manifest["token_rule"]))
 
     @torch.inference_mode()
@@ -74,9 +77,10 @@ class Runner(NamedTuple):
         x = self.model.activations([ids], self.hook_name)
         if not bool(torch.isfinite(x).all()):
             raise DataError(
-                f"the activations at {hook_text(self.hook_name)} are not finite on this prompt", got=prompt[:200],
+                f"the activations at {hook_text(self.hook_name)} are not finite on this prompt",
+                got=prompt[:200],
                 fix="load the model in float32, and check its weights",
-            )  # fmt: skip
+            )
         keep = self.rule.keep(torch.tensor([ids], device=x.device), x)[0]
         weight = self.sae.W_enc
         acts = self.sae.encode_sparse(x[0][keep].to(weight.device, weight.dtype))
@@ -107,9 +111,11 @@ def by_contrast(
     """feature, score (positive - negative), positive and negative (mean over prompts of the largest activation)."""
     if isinstance(contrast, str) or len(contrast) != 2 or not all(len(side) for side in contrast):
         raise ConfigError(
-            "a contrast has two sides with at least one prompt each", got=contrast, accepted="(positives, negatives)",
+            "a contrast has two sides with at least one prompt each",
+            got=contrast,
+            accepted="(positives, negatives)",
             fix='contrast=(["a prompt with it"], ["a prompt without it"])',
-        )  # fmt: skip
+        )
     means = []
     for side in contrast:
         prompts = [side] if isinstance(side, str) else list(side)

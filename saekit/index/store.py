@@ -86,10 +86,11 @@ class Store:
             raise FileError(f"no index folder {folder}", got=folder, accepted="a folder that sk.build_index wrote")
         if not (self.folder / MANIFEST).is_file():
             raise FileError(
-                f"{folder} holds no finished index", got=sorted(p.name for p in self.folder.iterdir())[:10],
+                f"{folder} holds no finished index",
+                got=sorted(p.name for p in self.folder.iterdir())[:10],
                 accepted=f"a folder with {MANIFEST}",
                 fix="call sk.build_index with this folder: an unfinished build goes on",
-            )  # fmt: skip
+            )
         self.manifest: dict[str, Any] = read_json(self.folder / MANIFEST)
         self._check_manifest()
         self.verify = verify
@@ -137,14 +138,18 @@ class Store:
         where = self.folder / MANIFEST
         if manifest.get("kind") != KIND:
             raise FileError(
-                f"{self.folder} holds something else than a feature index", got=manifest.get("kind", "no kind"),
-                accepted=KIND, fix="pass another folder",
-            )  # fmt: skip
+                f"{self.folder} holds something else than a feature index",
+                got=manifest.get("kind", "no kind"),
+                accepted=KIND,
+                fix="pass another folder",
+            )
         if manifest.get("format") != FORMAT:
             raise FileError(
-                f"{where} is of another format", got=manifest.get("format"), accepted=f"format {FORMAT}",
+                f"{where} is of another format",
+                got=manifest.get("format"),
+                accepted=f"format {FORMAT}",
                 fix="build the index again with this version of saekit",
-            )  # fmt: skip
+            )
         if self.manifest.get("checksum") != _checksum(manifest):
             raise FileError(f"{where} has been altered: its own checksum does not match", got=where, fix=_REBUILD)
 
@@ -165,8 +170,10 @@ class Store:
         if seen != expected:
             raise FileError(
                 f"{self.folder / name} has been altered: its SHA-256 does not match the manifest's",
-                got=seen[:16], accepted=expected[:16], fix=_REBUILD,
-            )  # fmt: skip
+                got=seen[:16],
+                accepted=expected[:16],
+                fix=_REBUILD,
+            )
         self._checked.add(name)
 
 

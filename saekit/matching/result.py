@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 Interval = tuple[float, float]
 MEANS = {
-    "mean_max_cosine": "best_cosine", "matched_cosine": "cosine", "matched_correlation": "correlation",
-    "precision": "precision", "recall": "recall", "f1": "f1", "magnitude_ratio": "magnitude_ratio",
-}  # fmt: skip
+    "mean_max_cosine": "best_cosine",
+    "matched_cosine": "cosine",
+    "matched_correlation": "correlation",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "f1",
+    "magnitude_ratio": "magnitude_ratio",
+}
 """Figures that are means of a column of `features` over true features, where the column is defined."""
 
 
@@ -127,9 +132,20 @@ class Recovery:
             f"Recovery of {len(self.features):,} true features by {self.d_sae:,} of an SAE, {self.n_tokens:,} tokens, "
             f"paired by {self.match}"
         ]
-        for name in ("mean_max_cosine", "mean_max_cosine_weighted", "matched_cosine", "matched_correlation", "f1",
-                     "precision", "recall", "uniqueness", "distinct", "shrinkage",
-                     "magnitude_ratio", "explained_variance"):  # fmt: skip
+        for name in (
+            "mean_max_cosine",
+            "mean_max_cosine_weighted",
+            "matched_cosine",
+            "matched_correlation",
+            "f1",
+            "precision",
+            "recall",
+            "uniqueness",
+            "distinct",
+            "shrinkage",
+            "magnitude_ratio",
+            "explained_variance",
+        ):
             lines.append(f"  {name:<25} {getattr(self, name):.3f}{bounds.get(name, '')}")
         lines.append(f"  {'l0':<25} {self.l0:.2f} of {self.true_l0:.2f} true")
         lines.append(f"  {'dead':<25} {self.dead:,} of {self.d_sae:,}")

@@ -51,8 +51,12 @@ def recovery(
         raise unknown_name("match", match, MATCHES)
     for what, width in (("reads", sae.config.d_in), ("writes", sae.W_dec.shape[1])):
         if width != truth.d_in:
-            raise MismatchError(f"the SAE {what} another width than the truth has", got=width, accepted=truth.d_in,
-                                fix="score the SAE on the truth it was trained on")  # fmt: skip
+            raise MismatchError(
+                f"the SAE {what} another width than the truth has",
+                got=width,
+                accepted=truth.d_in,
+                fix="score the SAE on the truth it was trained on",
+            )
     with torch.no_grad():
         rows = sae.W_dec.detach().cpu().float()
         norms = rows.norm(dim=1)

@@ -28,8 +28,20 @@ class Sums:
         self.true_of = torch.full((len(norms),), -1)
         self.true_of[pair[pair >= 0]] = (pair >= 0).nonzero().squeeze(1)
         n = truth.n_features
-        names = ("true", "true_sum", "true_square", "found", "found_sum", "found_square", "both", "both_true",
-                 "both_found", "both_product", "with_child", "with_child_silent")  # fmt: skip
+        names = (
+            "true",
+            "true_sum",
+            "true_square",
+            "found",
+            "found_sum",
+            "found_square",
+            "both",
+            "both_true",
+            "both_found",
+            "both_product",
+            "with_child",
+            "with_child_silent",
+        )
         self.by = {name: torch.zeros(n, dtype=torch.float64) for name in names}
         self.fired = torch.zeros(len(norms), dtype=torch.long)
         self.n, self.n_true, self.n_found = 0, 0, 0
@@ -63,12 +75,17 @@ class Sums:
         activation[hit] = value[order][at[hit]]
         ones = torch.ones_like(magnitude)
         for name, where, values in (
-            ("true", true.feature, ones), ("true_sum", true.feature, magnitude),
-            ("true_square", true.feature, magnitude**2), ("found", feature, torch.ones_like(value)),
-            ("found_sum", feature, value), ("found_square", feature, value**2), ("both", true.feature, hit.double()),
-            ("both_true", true.feature, magnitude * hit), ("both_found", true.feature, activation),
+            ("true", true.feature, ones),
+            ("true_sum", true.feature, magnitude),
+            ("true_square", true.feature, magnitude**2),
+            ("found", feature, torch.ones_like(value)),
+            ("found_sum", feature, value),
+            ("found_square", feature, value**2),
+            ("both", true.feature, hit.double()),
+            ("both_true", true.feature, magnitude * hit),
+            ("both_found", true.feature, activation),
             ("both_product", true.feature, magnitude * activation),
-        ):  # fmt: skip
+        ):
             self.by[name].index_add_(0, where, values)
         self.slope += [float((magnitude * activation).sum()), float((magnitude.square() * hit).sum())]
         self._absorption(true, true_key, hit)
@@ -100,15 +117,25 @@ class Sums:
         correlation = pearson(self.by["both_product"], moments[0], moments[1], self.n).numpy()
         is_parent = np.isin(np.arange(truth.n_features), truth.parent.numpy())
         alone, alone_silent = s["true"] - s["with_child"], s["true"] - s["both"] - s["with_child_silent"]
-        features = pd.DataFrame({
-            "firing_rate": truth.firing_rate.numpy(), "n_fired": s["true"].astype(np.int64),
-            "best_cosine": best.values.numpy(), "best_feature": best.indices.numpy(), "sae_feature": self.pair.numpy(),
-            "cosine": np.where(paired, cosine[torch.arange(len(cosine)), self.pair].numpy(), 0.0),
-            "correlation": np.where(fired, correlation, np.nan), "precision": precision, "recall": recall, "f1": f1,
-            "magnitude_ratio": _ratio(s["both_found"], s["both_true"]), "parent": truth.parent.numpy(),
-            "depth": truth.depth.numpy(), "absorption": _ratio(s["with_child_silent"], s["with_child"]),
-            "missed_alone": np.where(is_parent, _ratio(alone_silent, alone), np.nan),
-        }).rename_axis("feature")  # fmt: skip
+        features = pd.DataFrame(
+            {
+                "firing_rate": truth.firing_rate.numpy(),
+                "n_fired": s["true"].astype(np.int64),
+                "best_cosine": best.values.numpy(),
+                "best_feature": best.indices.numpy(),
+                "sae_feature": self.pair.numpy(),
+                "cosine": np.where(paired, cosine[torch.arange(len(cosine)), self.pair].numpy(), 0.0),
+                "correlation": np.where(fired, correlation, np.nan),
+                "precision": precision,
+                "recall": recall,
+                "f1": f1,
+                "magnitude_ratio": _ratio(s["both_found"], s["both_true"]),
+                "parent": truth.parent.numpy(),
+                "depth": truth.depth.numpy(),
+                "absorption": _ratio(s["with_child_silent"], s["with_child"]),
+                "missed_alone": np.where(is_parent, _ratio(alone_silent, alone), np.nan),
+            }
+        ).rename_axis("feature")
         both, total = s["both"].sum(), np.array([s["found"].sum(), s["true"].sum()])
         micro = _ratio(both, total)
         variance = self.square - float(self.x.square().sum()) / self.n
@@ -118,20 +145,27 @@ class Sums:
         return Recovery(
             **{name: mean(features[column]) for name, column in MEANS.items()},
             mean_max_cosine_weighted=float(np.average(features["best_cosine"], weights=features["firing_rate"])),
-            micro_precision=float(micro[0]), micro_recall=float(micro[1]),
+            micro_precision=float(micro[0]),
+            micro_recall=float(micro[1]),
             micro_f1=float(_ratio(2 * both, total.sum())),
             uniqueness=len(torch.unique(cosine.argmax(dim=0))) / cosine.shape[1],
             distinct=len(torch.unique(best.indices)) / cosine.shape[0],
-            magnitude_slope=float(_ratio(*self.slope)), shrinkage=float(_ratio(*self.bias)),
+            magnitude_slope=float(_ratio(*self.slope)),
+            shrinkage=float(_ratio(*self.bias)),
             norm_ratio=float(_ratio(*self.ratio)),
-            dead=int((self.fired == 0).sum()), l0=self.n_found / self.n, true_l0=self.n_true / self.n,
+            dead=int((self.fired == 0).sum()),
+            l0=self.n_found / self.n,
+            true_l0=self.n_true / self.n,
             explained_variance=1 - self.error / variance,
             absorption=float(_ratio(s["with_child_silent"].sum(), s["with_child"].sum())),
             missed_alone=float(_ratio(alone_silent[is_parent].sum(), alone[is_parent].sum())),
-            features=features, firings=firings.iloc[drawn].reset_index(drop=True),
+            features=features,
+            firings=firings.iloc[drawn].reset_index(drop=True),
             intervals={n: _interval(features[MEANS[n]], n_bootstrap, rng) for n in ("mean_max_cosine", "f1")},
-            match=match, n_tokens=self.n, d_sae=cosine.shape[1],
-        )  # fmt: skip
+            match=match,
+            n_tokens=self.n,
+            d_sae=cosine.shape[1],
+        )
 
 
 def pearson(

@@ -22,9 +22,11 @@ def hook_names(hook_point: HookPoint) -> tuple[str, ...]:
     names = (hook_point,) if isinstance(hook_point, str) else hook_point
     if not isinstance(names, tuple) or not names or not all(isinstance(n, str) for n in names):
         raise ConfigError(
-            "not a hook point", got=repr(hook_point), accepted="a name, or a tuple of names to read side by side",
+            "not a hook point",
+            got=repr(hook_point),
+            accepted="a name, or a tuple of names to read side by side",
             fix='pass "blocks.0.hook_resid_post", or ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")',
-        )  # fmt: skip
+        )
     if len(set(names)) < len(names):
         raise ConfigError(
             "a hook point is named twice", got=", ".join(names), accepted="each name once", fix="leave one out"

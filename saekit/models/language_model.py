@@ -175,8 +175,10 @@ class LanguageModel:
         if re.fullmatch(r"<0x[0-9A-F]{2}>", piece):
             return str(piece)
         raw = bytes(_BYTE_OF.get(c, 0x3F) for c in piece)
-        return "".join(c if c.isprintable() and not 0xDC80 <= ord(c) <= 0xDCFF else f"<0x{ord(c) & 0xFF:02X}>"
-                       for c in raw.decode("utf8", "surrogateescape"))  # fmt: skip
+        return "".join(
+            c if c.isprintable() and not 0xDC80 <= ord(c) <= 0xDCFF else f"<0x{ord(c) & 0xFF:02X}>"
+            for c in raw.decode("utf8", "surrogateescape")
+        )
 
     # ---- running ------------------------------------------------------------------------------------------------
 
@@ -254,8 +256,9 @@ class LanguageModel:
             raise MismatchError(
                 f"the activations at {hook_text(hook_name)} do not stand side by side",
                 got="; ".join(f"{name}: {tuple(x.shape)}" for name, x in got.items()),
-                accepted="hook points with one vector for each token", fix="leave the others out",
-            )  # fmt: skip
+                accepted="hook points with one vector for each token",
+                fix="leave the others out",
+            )
         return torch.cat([got[name] for name in names], dim=-1)
 
     def forward(
@@ -319,9 +322,11 @@ class LanguageModel:
             if not str(e).startswith("Cannot add hook"):
                 raise
             raise MismatchError(
-                "this hook point is switched off", got=str(e), accepted="a hook point that is on, as most are",
+                "this hook point is switched off",
+                got=str(e),
+                accepted="a hook point that is on, as most are",
                 fix="switch it on (model.bridge.set_use_...), or use its neighbour, e.g. mlp.hook_in for hook_mlp_in",
-            ) from e  # fmt: skip
+            ) from e
 
     def _tokens(self, tokens: Any, n_past: int = 0) -> Tensor:
         if not isinstance(tokens, Tensor):

@@ -29,9 +29,11 @@ def activation_histogram(record: FeatureRecord) -> go.Figure:
     True
     """
     s, counts, edges = record.stats, np.asarray(record.histogram.counts), np.asarray(record.histogram.edges)
-    subtitle = "never fires on this corpus" if record.dead else (
-        f"{s['n_firings']:,} firings on {percent(s['density'])} of tokens, in {s['n_documents']:,} documents"
-    )  # fmt: skip
+    subtitle = (
+        "never fires on this corpus"
+        if record.dead
+        else (f"{s['n_firings']:,} firings on {percent(s['density'])} of tokens, in {s['n_documents']:,} documents")
+    )
     fig = figure(f"Feature {record.feature}", subtitle)
     fig.update_layout(xaxis_title="activation", yaxis_title="firings (log scale)")
     if record.dead:
@@ -40,10 +42,13 @@ def activation_histogram(record: FeatureRecord) -> go.Figure:
     low, high = edges[:-1], edges[1:]
     strength = (low + high) / 2 / edges[-1]
     fig.add_bar(
-        x=(low + high) / 2, y=counts, width=(high - low) * 0.92, customdata=np.stack([low, high], axis=1),
+        x=(low + high) / 2,
+        y=counts,
+        width=(high - low) * 0.92,
+        customdata=np.stack([low, high], axis=1),
         marker={"color": [faded(ORANGE, 0.35 + 0.65 * float(v)) for v in strength], "line": {"width": 0}},
         hovertemplate="%{customdata[0]:.2f} to %{customdata[1]:.2f}<br>%{y:,} firings<extra></extra>",
-    )  # fmt: skip
+    )
     fig.update_yaxes(type="log", range=[math.log10(0.6), math.log10(max(counts.max(), 1) * 1.6)], dtick=1)
     fig.update_xaxes(range=[0, float(edges[-1]) * 1.01])
     return fig
@@ -81,11 +86,16 @@ def add_density(fig: go.Figure, density: np.ndarray, row: int | None = None, col
     labels = [f"{percent(10**a)} to {percent(10**b)}" for a, b in pairwise(edges)]
     fig.add_trace(
         go.Bar(
-            x=(edges[:-1] + edges[1:]) / 2, y=counts, width=np.diff(edges) * 0.92, customdata=labels, showlegend=False,
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=counts,
+            width=np.diff(edges) * 0.92,
+            customdata=labels,
+            showlegend=False,
             marker={"color": ORANGE, "line": {"width": 0}},
             hovertemplate="fires on %{customdata} of tokens<br>%{y:,} features<extra></extra>",
-        ), **axes,
-    )  # fmt: skip
+        ),
+        **axes,
+    )
     ticks = np.arange(math.ceil(first), math.floor(edges[-1]) + 1)
     fig.update_xaxes(tickvals=ticks, ticktext=[percent(10.0**t) for t in ticks], **axes)
 
@@ -119,30 +129,54 @@ def _precision_recall(fig: go.Figure, result: SpecificityResult) -> None:
     curve, base = result.curve, float(result.base_rate)
     for n, (feature, control) in enumerate(result.control_curves.groupby("feature", sort=False)):
         fig.add_scatter(
-            x=control["recall"], y=control["precision"], mode="lines", line={"color": faded(GREY, 0.7), "width": 1.2},
-            name="matched features", legendgroup="controls", showlegend=n == 0, row=1, col=1,
+            x=control["recall"],
+            y=control["precision"],
+            mode="lines",
+            line={"color": faded(GREY, 0.7), "width": 1.2},
+            name="matched features",
+            legendgroup="controls",
+            showlegend=n == 0,
+            row=1,
+            col=1,
             hovertemplate=f"matched feature {feature}<br>precision %{{y:.1%}}, recall %{{x:.1%}}<extra></extra>",
-        )  # fmt: skip
+        )
     fig.add_scatter(
-        x=[0, 1], y=[base, base], mode="lines", line={"color": GREY, "width": 1.2, "dash": "dot"}, row=1, col=1,
-        name="base rate", hovertemplate=f"base rate {percent(base)}<extra></extra>",
-    )  # fmt: skip
+        x=[0, 1],
+        y=[base, base],
+        mode="lines",
+        line={"color": GREY, "width": 1.2, "dash": "dot"},
+        row=1,
+        col=1,
+        name="base rate",
+        hovertemplate=f"base rate {percent(base)}<extra></extra>",
+    )
     if result.n_bootstrap:
         known = curve.dropna(subset=["precision_low", "precision_high"])
         fig.add_trace(band(known["recall"], known["precision_low"], known["precision_high"], ORANGE, "interval"), 1, 1)
     fig.add_scatter(
-        x=curve["recall"], y=curve["precision"], mode="lines", line={"color": ORANGE, "width": 2.5}, row=1, col=1,
+        x=curve["recall"],
+        y=curve["precision"],
+        mode="lines",
+        line={"color": ORANGE, "width": 2.5},
+        row=1,
+        col=1,
         name=f"feature {result.feature}" + (f", {result.level:.0%} interval" if result.n_bootstrap else ""),
         customdata=curve[["threshold", "n_firings"]].to_numpy(),
         hovertemplate="activation ≥ %{customdata[0]:.2f}: %{customdata[1]:,} firings<br>"
         "precision %{y:.1%}, recall %{x:.1%}<extra></extra>",
-    )  # fmt: skip
+    )
     last = curve.iloc[[-1]]
     fig.add_scatter(
-        x=last["recall"], y=last["precision"], mode="markers", marker={"color": ORANGE, "size": 9}, showlegend=False,
-        row=1, col=1, name="wherever it fires",
+        x=last["recall"],
+        y=last["precision"],
+        mode="markers",
+        marker={"color": ORANGE, "size": 9},
+        showlegend=False,
+        row=1,
+        col=1,
+        name="wherever it fires",
         hovertemplate="wherever it fires<br>precision %{y:.1%}, recall %{x:.1%}<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def _by_interval(fig: go.Figure, result: SpecificityResult) -> None:
@@ -152,24 +186,45 @@ def _by_interval(fig: go.Figure, result: SpecificityResult) -> None:
     up, down = table["share_high"] - table["share"], table["share"] - table["share_low"]
     errors = {"type": "data", "array": up, "arrayminus": down, "color": GREY, "thickness": 1.3, "width": 3}
     fig.add_bar(
-        x=middle, y=table["share"], width=width * 0.9, customdata=custom, showlegend=False, row=1, col=2,
+        x=middle,
+        y=table["share"],
+        width=width * 0.9,
+        customdata=custom,
+        showlegend=False,
+        row=1,
+        col=2,
         error_y=errors if result.n_bootstrap else None,
         marker={"color": [faded(ORANGE, 0.4 + 0.06 * n) for n in range(len(table))], "line": {"width": 0}},
         hovertemplate="activation %{customdata[0]:.2f} to %{customdata[1]:.2f}<br>%{customdata[3]:,} of "
         "%{customdata[2]:,} firings on the concept (%{y:.1%})<br>in %{customdata[4]:,} documents<extra></extra>",
-    )  # fmt: skip
+    )
     if len(result.controls):
         ends = np.stack([middle - 0.45 * width, middle + 0.45 * width, np.full(len(table), np.nan)], axis=1)
         fig.add_scatter(
-            x=ends.reshape(-1), y=np.repeat(table["controls_share"], 3), mode="lines", row=1, col=2, showlegend=False,
-            line={"color": GREY, "width": 2.5}, name="matched features", legendgroup="controls",
+            x=ends.reshape(-1),
+            y=np.repeat(table["controls_share"], 3),
+            mode="lines",
+            row=1,
+            col=2,
+            showlegend=False,
+            line={"color": GREY, "width": 2.5},
+            name="matched features",
+            legendgroup="controls",
             hovertemplate="matched features, same tenth of their range: %{y:.1%}<extra></extra>",
-        )  # fmt: skip
+        )
     empty = table[table["n_firings"] == 0]
     fig.add_scatter(
-        x=middle[empty.index], y=np.zeros(len(empty)), mode="text", text=["no firing"] * len(empty), row=1, col=2,
-        textposition="top center", textfont={"size": 9}, hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
+        x=middle[empty.index],
+        y=np.zeros(len(empty)),
+        mode="text",
+        text=["no firing"] * len(empty),
+        row=1,
+        col=2,
+        textposition="top center",
+        textfont={"size": 9},
+        hoverinfo="skip",
+        showlegend=False,
+    )
     fig.update_xaxes(range=[0, float(table["high"].iloc[-1]) * 1.01], col=2)
 
 

@@ -47,8 +47,12 @@ def image_grid(
     """
     pixels = images.detach().cpu().float().numpy() if isinstance(images, Tensor) else np.asarray(images, np.float32)
     if pixels.ndim != 3 or not pixels.size:
-        raise MismatchError("images are not a stack of pictures", got=pixels.shape, accepted="[n, height, width]",
-                            fix="for rows of 64 pixels pass images.reshape(-1, 8, 8)")  # fmt: skip
+        raise MismatchError(
+            "images are not a stack of pictures",
+            got=pixels.shape,
+            accepted="[n, height, width]",
+            fix="for rows of 64 pixels pass images.reshape(-1, 8, 8)",
+        )
     n, high, wide = pixels.shape
     n_columns = min(n_columns, n)
     n_rows = math.ceil(n / n_columns)
@@ -64,19 +68,36 @@ def image_grid(
     end = float(np.abs(pixels).max()) if limit is None else limit
     fig = figure(title, subtitle, height=round(96 + len(column_names[:1]) * 16 + WIDTH * z.shape[0] / z.shape[1]))
     fig.add_heatmap(
-        z=z, customdata=number, zmin=-end, zmax=end, colorscale=SCALE, showscale=False, hoverongaps=False,
+        z=z,
+        customdata=number,
+        zmin=-end,
+        zmax=end,
+        colorscale=SCALE,
+        showscale=False,
+        hoverongaps=False,
         hovertemplate="image %{customdata}<br>%{z:.2f}<extra></extra>",
-    )  # fmt: skip
+    )
     fig.update_layout(margin={"t": 72 + len(column_names[:1]) * 16, "b": 24, "l": 16})
     axes = {"showgrid": False, "showline": False, "ticks": ""}
     fig.update_yaxes(
-        **axes, autorange="reversed", scaleanchor="x", constrain="domain", tickvals=_centres(n_rows, high),
-        ticktext=[escape(name) for name in row_names], showticklabels=bool(row_names),
-    )  # fmt: skip
+        **axes,
+        autorange="reversed",
+        scaleanchor="x",
+        constrain="domain",
+        tickvals=_centres(n_rows, high),
+        ticktext=[escape(name) for name in row_names],
+        showticklabels=bool(row_names),
+    )
     fig.update_xaxes(
-        **axes, side="top", constrain="domain", constraintoward="left", tickvals=_centres(n_columns, wide),
-        ticktext=[escape(name) for name in column_names], showticklabels=bool(column_names), tickangle=0,
-    )  # fmt: skip
+        **axes,
+        side="top",
+        constrain="domain",
+        constraintoward="left",
+        tickvals=_centres(n_columns, wide),
+        ticktext=[escape(name) for name in column_names],
+        showticklabels=bool(column_names),
+        tickangle=0,
+    )
     return fig
 
 

@@ -38,11 +38,18 @@ def recovery(recovery: Recovery) -> go.Figure:
         if part.any():
             here = f[part]
             fig.add_scatter(
-                x=here["firing_rate"], y=here["best_cosine"], mode="markers", name=name, showlegend=trees, row=1, col=1,
-                marker={"size": 5, "color": faded(colour, 0.6)}, customdata=here.index,
+                x=here["firing_rate"],
+                y=here["best_cosine"],
+                mode="markers",
+                name=name,
+                showlegend=trees,
+                row=1,
+                col=1,
+                marker={"size": 5, "color": faded(colour, 0.6)},
+                customdata=here.index,
                 hovertemplate="true feature %{customdata}<br>fires on %{x:.3~g} of tokens<br>"
                 "best cosine %{y:.3f}<extra></extra>",
-            )  # fmt: skip
+            )
     fig.update_xaxes(title_text="firing rate", type="log", row=1, col=1)
     fig.update_yaxes(title_text="best cosine of a decoder row", range=[min(0.0, f["best_cosine"].min()), 1.04], col=1)
     _strength(fig, r)
@@ -61,15 +68,33 @@ def _strength(fig: go.Figure, r: Recovery) -> None:
     silent = float((points["activation"] == 0).mean())
     end = float(points["magnitude"].max())
     fig.add_scatter(
-        x=[0.0, end], y=[0.0, end], mode="lines", name="equal", showlegend=False, hoverinfo="skip",
-        line={"color": GREY, "width": 1.6, "dash": "dot"}, **where,
-    )  # fmt: skip
+        x=[0.0, end],
+        y=[0.0, end],
+        mode="lines",
+        name="equal",
+        showlegend=False,
+        hoverinfo="skip",
+        line={"color": GREY, "width": 1.6, "dash": "dot"},
+        **where,
+    )
     fig.add_scatter(
-        x=np.round(points["magnitude"], 3), y=np.round(points["activation"], 3), mode="markers", name="firings",
-        marker={"size": 4, "color": faded(ORANGE, 0.35)}, showlegend=False, customdata=points["true_feature"],
-        hovertemplate="true feature %{customdata}<br>magnitude %{x:.2f}<br>activation %{y:.2f}<extra></extra>", **where,
-    )  # fmt: skip
+        x=np.round(points["magnitude"], 3),
+        y=np.round(points["activation"], 3),
+        mode="markers",
+        name="firings",
+        marker={"size": 4, "color": faded(ORANGE, 0.35)},
+        showlegend=False,
+        customdata=points["true_feature"],
+        hovertemplate="true feature %{customdata}<br>magnitude %{x:.2f}<br>activation %{y:.2f}<extra></extra>",
+        **where,
+    )
     fig.add_annotation(
-        text=f"silent on {silent:.0%} of true firings", showarrow=False, xref="x2 domain", yref="paper", x=0, y=1.01,
-        xanchor="left", yanchor="bottom",
-    )  # fmt: skip
+        text=f"silent on {silent:.0%} of true firings",
+        showarrow=False,
+        xref="x2 domain",
+        yref="paper",
+        x=0,
+        y=1.01,
+        xanchor="left",
+        yanchor="bottom",
+    )

@@ -12,14 +12,7 @@ from plotly.subplots import make_subplots
 from .style import BLUE, GREY, ORANGE, band, faded, figure, note
 
 if TYPE_CHECKING:
-    from ..probing import (
-        AblationSparsity,
-        Absorption,
-        ComputeShare,
-        ProbePerturbation,
-        SparseProbing,
-        SpuriousRemoval,
-    )
+    from ..probing import AblationSparsity, Absorption, ComputeShare, ProbePerturbation, SparseProbing, SpuriousRemoval
 
 PROBES = {
     "SAE features": (ORANGE, "solid", 2.5),
@@ -58,12 +51,19 @@ def sparse_probing(result: SparseProbing) -> go.Figure:
             if name == "SAE features" and np.isfinite(low).all():
                 fig.add_trace(band(x, low, high, colour, name), 1, col)
             fig.add_scatter(
-                x=x, y=value, mode="lines" if flat else "lines+markers", name=name, legendgroup=name, row=1, col=col,
-                line={"color": colour, "dash": dash, "width": width}, showlegend=col == 1,
+                x=x,
+                y=value,
+                mode="lines" if flat else "lines+markers",
+                name=name,
+                legendgroup=name,
+                row=1,
+                col=col,
+                line={"color": colour, "dash": dash, "width": width},
+                showlegend=col == 1,
                 customdata=np.stack([low, high], axis=1),
                 hovertemplate=f"{name}<br>{title} %{{y:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]"
                 "<extra></extra>",
-            )  # fmt: skip
+            )
         fig.update_xaxes(title_text="features used (k)", type="log", tickvals=k, ticktext=k, col=col)
         fig.update_yaxes(title_text=title, col=col)
     return fig
@@ -88,11 +88,17 @@ def probe_perturbation(result: ProbePerturbation) -> go.Figure:
     names = [str(c) for c in result.classes]
     limit = max(float(np.abs(result.drop[best]).max()), 1e-6)
     fig.add_heatmap(
-        x=names, y=names, z=result.drop[best], zmin=-limit, zmax=limit, row=1, col=2,
+        x=names,
+        y=names,
+        z=result.drop[best],
+        zmin=-limit,
+        zmax=limit,
+        row=1,
+        col=2,
         colorscale=[[0, BLUE], [0.5, "rgba(128,128,128,0.06)"], [1, ORANGE]],
         colorbar={"title": {"text": "drop"}, "outlinewidth": 0, "thickness": 12},
         hovertemplate="features of %{y} ablated<br>the probe of %{x} loses %{z:.3f}<extra></extra>",
-    )  # fmt: skip
+    )
     fig.update_xaxes(title_text="probe", col=2)
     fig.update_yaxes(title_text="features ablated", autorange="reversed", col=2)
     return fig
@@ -114,13 +120,19 @@ def spurious_removal(result: SpuriousRemoval) -> go.Figure:
     fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 100})
     ends = [result.ns[0] * 0.9, result.ns[-1] * 1.1]
     for name, value, dash in (
-        ("oracle", result.accuracy_oracle, "dash"), ("biased probe", result.accuracy_biased, "dot")
-    ):  # fmt: skip
+        ("oracle", result.accuracy_oracle, "dash"),
+        ("biased probe", result.accuracy_biased, "dot"),
+    ):
         fig.add_scatter(
-            x=ends, y=[value, value], mode="lines", name=name, row=1, col=1,
+            x=ends,
+            y=[value, value],
+            mode="lines",
+            name=name,
+            row=1,
+            col=1,
             line={"color": BLUE if name == "oracle" else GREY, "dash": dash, "width": 1.6},
             hovertemplate=f"{name}: accuracy %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
+        )
     _by_n(fig, result.table, "accuracy", "accuracy for the wanted label")
     _by_n(fig, result.table, "score", "score", col=2, show=False)
     for note_ in result.notes:
@@ -139,25 +151,37 @@ def absorption(result: Absorption) -> go.Figure:
     fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.09, row_heights=[0.55, 0.45])
     v, low, high = result.rate
     subtitle = (
-        f"{v:.1%} [{low:.1%}, {high:.1%}] of words, mean over {len(result.scored)} letters" if result.able
+        f"{v:.1%} [{low:.1%}, {high:.1%}] of words, mean over {len(result.scored)} letters"
+        if result.able
         else "the model is not able: no letter's probe reaches the bar"
-    )  # fmt: skip
+    )
     figure("Feature absorption by first letters", subtitle, height=460, fig=fig)
     table = result.table
     letters = [str(v) for v in table.index]
     up, down = table["rate_high"] - table["rate"], table["rate"] - table["rate_low"]
     custom = table[["n_absorbed", "n_right"]].astype("float").fillna(0).to_numpy()
     fig.add_bar(
-        x=letters, y=table["rate"], row=1, col=1, marker={"color": ORANGE, "line": {"width": 0}}, showlegend=False,
+        x=letters,
+        y=table["rate"],
+        row=1,
+        col=1,
+        marker={"color": ORANGE, "line": {"width": 0}},
+        showlegend=False,
         error_y={"type": "data", "array": up, "arrayminus": down, "color": GREY, "thickness": 1.3, "width": 3},
-        customdata=custom, hovertemplate="%{x}: %{customdata[0]} of %{customdata[1]} words absorbed<extra></extra>",
-    )  # fmt: skip
+        customdata=custom,
+        hovertemplate="%{x}: %{customdata[0]} of %{customdata[1]} words absorbed<extra></extra>",
+    )
     colours = [ORANGE if r == "" else faded(GREY, 0.6) for r in table["reason"]]
     fig.add_bar(
-        x=letters, y=table["probe_f1"], row=2, col=1, marker={"color": colours, "line": {"width": 0}},
-        showlegend=False, customdata=table["reason"].where(table["reason"] != "", "scored"),
+        x=letters,
+        y=table["probe_f1"],
+        row=2,
+        col=1,
+        marker={"color": colours, "line": {"width": 0}},
+        showlegend=False,
+        customdata=table["reason"].where(table["reason"] != "", "scored"),
         hovertemplate="%{x}: probe F1 %{y:.3f}<br>%{customdata}<extra></extra>",
-    )  # fmt: skip
+    )
     fig.update_yaxes(title_text="words absorbed", tickformat=".0%", rangemode="tozero", row=1)
     fig.update_yaxes(title_text="F1 of the probe", range=[0, 1.02], row=2)
     fig.update_xaxes(title_text="first letter", row=2)
@@ -181,12 +205,16 @@ def ablation_sparsity(result: AblationSparsity) -> go.Figure:
     for name, colour in (("random directions", faded(GREY, 0.7)), ("features", faded(ORANGE, 0.75))):
         counts, _ = np.histogram(values[name], bins=edges)
         fig.add_bar(
-            x=(edges[:-1] + edges[1:]) / 2, y=counts, width=np.diff(edges) * 0.95, name=name,
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=counts,
+            width=np.diff(edges) * 0.95,
+            name=name,
             marker={"color": colour, "line": {"width": 0}},
             hovertemplate=f"{name}: %{{y}} ablations at %{{x:.3f}}<extra></extra>",
-        )  # fmt: skip
-    fig.update_layout(barmode="overlay", xaxis_title="(L1 / L2)² / (V T): share of logits affected",
-                      yaxis_title="ablations")  # fmt: skip
+        )
+    fig.update_layout(
+        barmode="overlay", xaxis_title="(L1 / L2)² / (V T): share of logits affected", yaxis_title="ablations"
+    )
     return fig
 
 
@@ -204,16 +232,34 @@ def compute_share(share: ComputeShare) -> go.Figure:
     measured = s.reference["compute"].to_numpy()
     ends = [min(measured.min(), s.compute_sae), max(measured.max(), s.compute_clean)]
     grid = np.geomspace(ends[0], ends[1], 80)
-    fig.add_scatter(x=grid, y=s.curve(grid), mode="lines", name="reference curve", line={"color": GREY, "width": 1.8},
-                    hovertemplate="%{x:.3g}: loss %{y:.3f}<extra></extra>")  # fmt: skip
-    fig.add_scatter(x=measured, y=s.reference["loss"], mode="markers", name="plain models",
-                    marker={"color": GREY, "size": 8},
-                    hovertemplate="%{x:.3g}: loss %{y:.3f}<extra></extra>")  # fmt: skip
+    fig.add_scatter(
+        x=grid,
+        y=s.curve(grid),
+        mode="lines",
+        name="reference curve",
+        line={"color": GREY, "width": 1.8},
+        hovertemplate="%{x:.3g}: loss %{y:.3f}<extra></extra>",
+    )
+    fig.add_scatter(
+        x=measured,
+        y=s.reference["loss"],
+        mode="markers",
+        name="plain models",
+        marker={"color": GREY, "size": 8},
+        hovertemplate="%{x:.3g}: loss %{y:.3f}<extra></extra>",
+    )
     for name, c, loss, colour in (
-        ("the model as it is", s.compute_clean, s.ce_clean, BLUE), ("with the SAE", s.compute_sae, s.ce_sae, ORANGE)
-    ):  # fmt: skip
-        fig.add_scatter(x=[c], y=[loss], mode="markers", name=name, marker={"color": colour, "size": 12},
-                        hovertemplate=f"{name}<br>loss %{{y:.3f}} at %{{x:.3g}}<extra></extra>")  # fmt: skip
+        ("the model as it is", s.compute_clean, s.ce_clean, BLUE),
+        ("with the SAE", s.compute_sae, s.ce_sae, ORANGE),
+    ):
+        fig.add_scatter(
+            x=[c],
+            y=[loss],
+            mode="markers",
+            name=name,
+            marker={"color": colour, "size": 12},
+            hovertemplate=f"{name}<br>loss %{{y:.3f}} at %{{x:.3g}}<extra></extra>",
+        )
     fig.update_xaxes(title_text=f"compute ({s.unit})", type="log")
     fig.update_yaxes(title_text="cross-entropy (nats per token)")
     return fig
@@ -230,9 +276,16 @@ def _by_n(fig: go.Figure, table: pd.DataFrame, column: str, title: str, *, col: 
         lines.append(("random SAE", table["random_score"], GREY))
     for name, values, colour in lines:
         fig.add_scatter(
-            x=n, y=values, mode="lines+markers", name=name, legendgroup=name, row=1, col=col,
-            showlegend=show or name == "random SAE", line={"color": colour, "width": 2.2},
+            x=n,
+            y=values,
+            mode="lines+markers",
+            name=name,
+            legendgroup=name,
+            row=1,
+            col=col,
+            showlegend=show or name == "random SAE",
+            line={"color": colour, "width": 2.2},
             hovertemplate=f"{name}: %{{x}} features ablated, {column} %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
+        )
     fig.update_xaxes(title_text="features ablated", type="log", tickvals=n, ticktext=n, col=col)
     fig.update_yaxes(title_text=title, col=col)

@@ -44,8 +44,12 @@ def training_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> go.Fi
     runs = {"": history} if isinstance(history, pd.DataFrame) else dict(history)
     columns = [c for c in PANELS if any(c in frame for frame in runs.values())]
     if not columns:
-        raise DataError("no training metrics to draw", got=[list(f) for f in runs.values()], accepted=", ".join(PANELS),
-                        fix="pass sae.history of an SAE that sk.train returned")  # fmt: skip
+        raise DataError(
+            "no training metrics to draw",
+            got=[list(f) for f in runs.values()],
+            accepted=", ".join(PANELS),
+            fix="pass sae.history of an SAE that sk.train returned",
+        )
     titles = [PANELS[c] for c in columns]
     rows = (len(columns) + 1) // 2
     fig = make_subplots(rows=rows, cols=2, horizontal_spacing=0.1, vertical_spacing=0.2, subplot_titles=titles)
@@ -62,10 +66,17 @@ def training_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> go.Fi
         for k, column in enumerate(columns):
             if column in frame:
                 fig.add_scatter(
-                    x=tokens, y=frame[column], mode="lines", name=name, legendgroup=name, showlegend=many and k == 0,
-                    line={"color": colour, "width": 2, "dash": dash}, row=k // 2 + 1, col=k % 2 + 1,
+                    x=tokens,
+                    y=frame[column],
+                    mode="lines",
+                    name=name,
+                    legendgroup=name,
+                    showlegend=many and k == 0,
+                    line={"color": colour, "width": 2, "dash": dash},
+                    row=k // 2 + 1,
+                    col=k % 2 + 1,
                     hovertemplate=f"{label}%{{x:.4s}} tokens<br>{PANELS[column]} %{{y:.4~g}}<extra></extra>",
-                )  # fmt: skip
+                )
     for k, column in enumerate(columns):
         if column in ("l0", "dead_features"):
             fig.update_yaxes(rangemode="tozero", row=k // 2 + 1, col=k % 2 + 1)
@@ -120,8 +131,10 @@ def pareto(comparison: Comparison, y: str | None = None) -> go.Figure:
         fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"t": 80}, height=460 + 24 * n)
         fig.update_layout(margin={"b": 80 + 24 * n}, legend={"orientation": "v"})
     low, high = float(shown["l0"].min()) / 1.4, float(shown["l0"].max()) * 1.4
-    few, many = ([m * 10.0**e for e in range(-3, 7) for m in steps if low <= m * 10.0**e <= high]
-                 for steps in ((1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)))  # fmt: skip
+    few, many = (
+        [m * 10.0**e for e in range(-3, 7) for m in steps if low <= m * 10.0**e <= high]
+        for steps in ((1, 2, 5), (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9))
+    )
     ticks = few if len(few) > 2 else many
     fig.update_xaxes(tickvals=ticks, ticktext=[f"{t:,g}" for t in ticks])
     left_out = len(frame) - len(shown)
@@ -138,22 +151,38 @@ def _frontier(fig: go.Figure, here: pd.DataFrame, y: str, name: str, marker: dic
     colour = marker["color"]
     if len(best) > 1:
         fig.add_scatter(
-            x=best["l0"], y=best[y], mode="lines", line={"color": colour, "width": 2, "dash": dash}, hoverinfo="skip",
-            name=name, legendgroup=name, showlegend=False,
-        )  # fmt: skip
+            x=best["l0"],
+            y=best[y],
+            mode="lines",
+            line={"color": colour, "width": 2, "dash": dash},
+            hoverinfo="skip",
+            name=name,
+            legendgroup=name,
+            showlegend=False,
+        )
     errors = {}
     for axis, column in (("error_x", "l0"), ("error_y", y)):
         if f"{column}_low" in here and here[f"{column}_low"].notna().any():
             errors[axis] = {
-                "type": "data", "array": here[f"{column}_high"] - here[column], "color": colour, "thickness": 1.3,
-                "arrayminus": here[column] - here[f"{column}_low"], "width": 3,
-            }  # fmt: skip
+                "type": "data",
+                "array": here[f"{column}_high"] - here[column],
+                "color": colour,
+                "thickness": 1.3,
+                "arrayminus": here[column] - here[f"{column}_low"],
+                "width": 3,
+            }
     fig.add_scatter(
-        x=here["l0"], y=here[y], mode="markers", marker={**marker, "size": 10}, name=name, legendgroup=name,
-        customdata=[[escape(str(sae)), f"{d:,}"] for sae, d in zip(here["sae"], here["d_sae"], strict=True)], **errors,
+        x=here["l0"],
+        y=here[y],
+        mode="markers",
+        marker={**marker, "size": 10},
+        name=name,
+        legendgroup=name,
+        customdata=[[escape(str(sae)), f"{d:,}"] for sae, d in zip(here["sae"], here["d_sae"], strict=True)],
+        **errors,
         hovertemplate=f"%{{customdata[0]}}<br>L0 %{{x:.4~g}}, {MEASURES[y]} %{{y:.4f}}<br>"
         f"%{{customdata[1]}} features, {here['measured_on'].iloc[0]}<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def evaluation(evaluation: Evaluation) -> go.Figure:
@@ -179,14 +208,29 @@ def evaluation(evaluation: Evaluation) -> go.Figure:
     values = [e.ce_clean, e.ce_sae, e.ce_zero]
     meaning = ["the model as it is", "the reconstruction in place of the activations", "zeros in their place"]
     fig.add_bar(
-        x=names, y=values, text=[f"{v:.2f}" for v in values], textposition="outside", cliponaxis=False, row=1, col=1,
-        marker={"color": [GREY, ORANGE, faded(GREY, 0.5)], "line": {"width": 0}}, customdata=meaning, showlegend=False,
-        width=0.62, hovertemplate="%{customdata}<br>%{y:.3f} nats per token<extra></extra>",
-    )  # fmt: skip
+        x=names,
+        y=values,
+        text=[f"{v:.2f}" for v in values],
+        textposition="outside",
+        cliponaxis=False,
+        row=1,
+        col=1,
+        marker={"color": [GREY, ORANGE, faded(GREY, 0.5)], "line": {"width": 0}},
+        customdata=meaning,
+        showlegend=False,
+        width=0.62,
+        hovertemplate="%{customdata}<br>%{y:.3f} nats per token<extra></extra>",
+    )
     fig.update_yaxes(title_text="cross-entropy (nats per token)", range=[0, 1.12 * max(values)], row=1, col=1)
     add_density(fig, e.density, row=1, col=2)
     fig.add_annotation(
-        text=f"{e.l0:.1f} active per token, {e.n_dead:,} of {len(e.density):,} dead", showarrow=False,
-        xref="x2 domain", yref="paper", x=0, y=1.01, xanchor="left", yanchor="bottom",
-    )  # fmt: skip
+        text=f"{e.l0:.1f} active per token, {e.n_dead:,} of {len(e.density):,} dead",
+        showarrow=False,
+        xref="x2 domain",
+        yref="paper",
+        x=0,
+        y=1.01,
+        xanchor="left",
+        yanchor="bottom",
+    )
     return fig

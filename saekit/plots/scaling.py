@@ -114,19 +114,32 @@ def _curves(fig: go.Figure, fit: ScalingFit, where: Place) -> None:
         law, name, colour = fit.predict(width=widths, **at), _name(k), RULE_COLOURS[i % 6]
         fig.add_trace(band(widths, law["low"], law["high"], colour, name), **where)
         fig.add_scatter(
-            x=widths, y=law["loss"], mode="lines+text", name=name, line={"color": colour, "width": 2},
-            text=[""] * (N_POINTS - 1) + [f" {name}"], textposition="middle right", textfont={"color": colour},
-            hoverinfo="skip", cliponaxis=False, **where,
-        )  # fmt: skip
+            x=widths,
+            y=law["loss"],
+            mode="lines+text",
+            name=name,
+            line={"color": colour, "width": 2},
+            text=[""] * (N_POINTS - 1) + [f" {name}"],
+            textposition="middle right",
+            textfont={"color": colour},
+            hoverinfo="skip",
+            cliponaxis=False,
+            **where,
+        )
         _points(fig, here["width"], here["loss"], i, name, where)
     _by_width(fig, runs, where)
 
 
 def _points(fig: go.Figure, x: pd.Series, y: pd.Series, i: int, name: str, where: Place) -> None:
     fig.add_scatter(
-        x=x, y=y, mode="markers", name=name, marker={"color": RULE_COLOURS[i % 6], "symbol": SYMBOLS[i % 6], "size": 8},
-        hovertemplate=f"{name}<br>width %{{x:,}}<br>loss %{{y:.4f}}<extra></extra>", **where,
-    )  # fmt: skip
+        x=x,
+        y=y,
+        mode="markers",
+        name=name,
+        marker={"color": RULE_COLOURS[i % 6], "symbol": SYMBOLS[i % 6], "size": 8},
+        hovertemplate=f"{name}<br>width %{{x:,}}<br>loss %{{y:.4f}}<extra></extra>",
+        **where,
+    )
 
 
 def _residuals(fig: go.Figure, fits: list[ScalingFit], where: Place) -> None:
@@ -135,10 +148,16 @@ def _residuals(fig: go.Figure, fits: list[ScalingFit], where: Place) -> None:
         name = fit.form.formula.split(" = ")[0]
         hover = [", ".join(f"{n} {row[n]:,.6g}" for n in fit.form.inputs) for _, row in fit.runs.iterrows()]
         fig.add_scatter(
-            x=fit.runs["fitted"], y=fit.runs["residual"], mode="markers", name=name, customdata=hover, showlegend=True,
-            marker={"color": colour, "symbol": symbol, "size": 7}, **where,
+            x=fit.runs["fitted"],
+            y=fit.runs["residual"],
+            mode="markers",
+            name=name,
+            customdata=hover,
+            showlegend=True,
+            marker={"color": colour, "symbol": symbol, "size": 7},
+            **where,
             hovertemplate=f"{name}<br>%{{customdata}}<br>loss off by %{{y:.2%}}<extra></extra>",
-        )  # fmt: skip
+        )
     if not fits:
         note(fig, "no law was fitted", xref="x2 domain", yref="y2 domain")
     others = [trace for trace in fig.data if trace.showlegend is None]
@@ -162,33 +181,60 @@ def _equal_compute(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
         product = here["width"].iloc[0] * here["n_tokens"].iloc[0]
         law = fit.predict(width=widths, n_tokens=product / widths)
         fig.add_scatter(
-            x=widths, y=law["loss"], mode="lines+text", name=name, line={"color": colour, "width": 2}, **where,
-            text=[""] * (N_POINTS - 1) + [f"{C:.1e}"], textposition="top center", textfont={"color": colour},
-            hoverinfo="skip", cliponaxis=False,
-        )  # fmt: skip
+            x=widths,
+            y=law["loss"],
+            mode="lines+text",
+            name=name,
+            line={"color": colour, "width": 2},
+            **where,
+            text=[""] * (N_POINTS - 1) + [f"{C:.1e}"],
+            textposition="top center",
+            textfont={"color": colour},
+            hoverinfo="skip",
+            cliponaxis=False,
+        )
         fig.add_scatter(
-            x=here["width"], y=here["loss"], mode="markers", name=name, marker={"color": colour, "size": 7}, **where,
+            x=here["width"],
+            y=here["loss"],
+            mode="markers",
+            name=name,
+            marker={"color": colour, "size": 7},
+            **where,
             customdata=here["n_tokens"],
             hovertemplate=f"{name}<br>width %{{x:,}}<br>%{{customdata:.3s}} tokens<br>loss %{{y:.4f}}<extra></extra>",
-        )  # fmt: skip
+        )
     if len(curves) and fit.has_best_path:
         best = fit.frontier(np.unique(curves["compute"]))
         here = best[best["measured"]]
         ends = here[["width_low", "width_high"]].clip(curves["width"].min(), curves["width"].max())
         fig.add_scatter(
-            x=here["width"], y=here["loss"], mode="markers", name="best width", **where,
-            marker={"color": GREY, "symbol": "star", "size": 13}, customdata=here[["width_low", "width_high"]],
-            error_x={"type": "data", "array": ends["width_high"] - here["width"], "color": GREY, "thickness": 1.3,
-                     "arrayminus": here["width"] - ends["width_low"]},
+            x=here["width"],
+            y=here["loss"],
+            mode="markers",
+            name="best width",
+            **where,
+            marker={"color": GREY, "symbol": "star", "size": 13},
+            customdata=here[["width_low", "width_high"]],
+            error_x={
+                "type": "data",
+                "array": ends["width_high"] - here["width"],
+                "color": GREY,
+                "thickness": 1.3,
+                "arrayminus": here["width"] - ends["width_low"],
+            },
             hovertemplate="best width %{x:,.0f} [%{customdata[0]:,.0f}, %{customdata[1]:,.0f}]<extra></extra>",
-        )  # fmt: skip
+        )
         runs = fit.minima().dropna()
         tokens = runs["compute"] / compute_of(runs["measured"].to_numpy(), 1.0, fit.d_in)
         fig.add_scatter(
-            x=runs["measured"], y=fit.predict(width=runs["measured"], n_tokens=tokens)["loss"],
-            mode="markers", name="best of the runs", marker={"color": GREY, "symbol": "star-open", "size": 13}, **where,
+            x=runs["measured"],
+            y=fit.predict(width=runs["measured"], n_tokens=tokens)["loss"],
+            mode="markers",
+            name="best of the runs",
+            marker={"color": GREY, "symbol": "star-open", "size": 13},
+            **where,
             hovertemplate="best width of the runs alone, by a parabola: %{x:,.0f}<extra></extra>",
-        )  # fmt: skip
+        )
     _by_width(fig, fit.runs, where)
 
 
@@ -196,11 +242,16 @@ def _frontier(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
     """Every run by its compute, and the least loss that the law has for a compute, with its band."""
     compute = fit.compute
     fig.add_scatter(
-        x=compute, y=fit.runs["loss"], mode="markers", name="runs", marker={"color": faded(GREY, 0.8), "size": 7},
-        customdata=fit.runs[["width", "n_tokens"]], **where,
+        x=compute,
+        y=fit.runs["loss"],
+        mode="markers",
+        name="runs",
+        marker={"color": faded(GREY, 0.8), "size": 7},
+        customdata=fit.runs[["width", "n_tokens"]],
+        **where,
         hovertemplate="width %{customdata[0]:,}, %{customdata[1]:.3s} tokens<br>%{x:.2e} FLOP<br>loss %{y:.4f}"
         "<extra></extra>",
-    )  # fmt: skip
+    )
     if fit.has_best_path:
         law = fit.frontier(np.geomspace(compute.min(), compute.max(), N_POINTS))
         low, high = (
@@ -209,11 +260,16 @@ def _frontier(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
         fig.add_trace(band(law["compute"], low, high, ORANGE, "best"), **where)
         for dash, inside in (("dot", law["loss"] > 0), ("solid", law["measured"])):
             fig.add_scatter(
-                x=law["compute"], y=law["loss"].where(inside), mode="lines", name="best", **where,
-                line={"color": ORANGE, "width": 2, "dash": dash}, customdata=law[["width", "n_tokens"]],
+                x=law["compute"],
+                y=law["loss"].where(inside),
+                mode="lines",
+                name="best",
+                **where,
+                line={"color": ORANGE, "width": 2, "dash": dash},
+                customdata=law[["width", "n_tokens"]],
                 hovertemplate="best for %{x:.2e} FLOP: loss %{y:.4f}<br>width %{customdata[0]:,.0f}, "
                 "%{customdata[1]:.3s} tokens<extra></extra>",
-            )  # fmt: skip
+            )
     else:
         axis = "2" if where["row"] == 1 else "4"
         note(

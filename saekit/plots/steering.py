@@ -43,10 +43,17 @@ def dose_response(study: SteeringStudy) -> go.Figure:
             if len(here):
                 value = float(here[name].iloc[0])
                 fig.add_scatter(
-                    x=[ends[0] - pad, ends[1] + pad], y=[value, value], mode="lines", name=label, legendgroup=label,
-                    line={"color": colour, "width": 1.6, "dash": dash}, showlegend=row == 1, row=row, col=1,
+                    x=[ends[0] - pad, ends[1] + pad],
+                    y=[value, value],
+                    mode="lines",
+                    name=label,
+                    legendgroup=label,
+                    line={"color": colour, "width": 1.6, "dash": dash},
+                    showlegend=row == 1,
+                    row=row,
+                    col=1,
                     hovertemplate=f"{label}: {what}<extra></extra>",
-                )  # fmt: skip
+                )
         for condition, label, colour in _swept(study):
             here = summary[summary["condition"] == condition].sort_values("strength")
             if not len(here):
@@ -54,13 +61,21 @@ def dose_response(study: SteeringStudy) -> go.Figure:
             fig.add_trace(band(here["strength"], here[f"{name}_low"], here[f"{name}_high"], colour, label), row, 1)
             custom = here[[f"{name}_low", f"{name}_high", "repetition", "n_texts"]].to_numpy()
             fig.add_scatter(
-                x=here["strength"], y=here[name], mode="lines+markers", name=label, legendgroup=label, row=row, col=1,
-                line={"color": colour, "width": 2.5 if colour == ORANGE else 1.8}, marker={"size": 7},
-                showlegend=row == 1, customdata=custom,
+                x=here["strength"],
+                y=here[name],
+                mode="lines+markers",
+                name=label,
+                legendgroup=label,
+                row=row,
+                col=1,
+                line={"color": colour, "width": 2.5 if colour == ORANGE else 1.8},
+                marker={"size": 7},
+                showlegend=row == 1,
+                customdata=custom,
                 hovertemplate=f"{label} at %{{x:g}} {unit}<br>{what} [%{{customdata[0]:{form}}}, "
                 f"%{{customdata[1]:{form}}}]<br>"
                 "repetition %{customdata[2]:.2f}, %{customdata[3]} texts<extra></extra>",
-            )  # fmt: skip
+            )
     if best is not None:
         fig.add_vline(x=best, line={"color": ORANGE, "width": 1.2, "dash": "dot"})
     fig.update_yaxes(title_text="texts with the concept", tickformat=".0%", range=[-0.03, 1.05], row=1)
@@ -88,30 +103,46 @@ def steering_pareto(study: SteeringStudy) -> go.Figure:
     fig = figure(f"What “{study.concept}” costs: feature {study.feature}", advice, height=480)
     fig.update_layout(margin={"t": 112})  # the legend stands below the advice
     for condition, label, colour, symbol in (
-        ("none", "unsteered", GREY, "x"), ("instruction", "asked in words", BLUE, "diamond"),
-    ):  # fmt: skip
+        ("none", "unsteered", GREY, "x"),
+        ("instruction", "asked in words", BLUE, "diamond"),
+    ):
         here = summary[summary["condition"] == condition]
         if len(here):
             fig.add_scatter(
-                x=here["nll"], y=here["rate"], mode="markers", name=label, error_x=_bar(here, "nll"),
-                error_y=_bar(here, "rate"), marker={"color": colour, "symbol": symbol, "size": 11},
+                x=here["nll"],
+                y=here["rate"],
+                mode="markers",
+                name=label,
+                error_x=_bar(here, "nll"),
+                error_y=_bar(here, "rate"),
+                marker={"color": colour, "symbol": symbol, "size": 11},
                 hovertemplate=f"{label}<br>%{{y:.0%}} of texts, %{{x:.2f}} nats per token<extra></extra>",
-            )  # fmt: skip
+            )
     for condition, label, colour in _swept(study):
         here = summary[summary["condition"] == condition].sort_values("strength")
         if not len(here):
             continue
         ringed = [condition == "feature" and s == best for s in here["strength"]]
         fig.add_scatter(
-            x=here["nll"], y=here["rate"], mode="lines+markers+text", name=label, textposition="top center",
-            text=[f"{s:g}" for s in here["strength"]], textfont={"size": 11, "color": colour},
-            line={"color": colour, "width": 1.6}, error_x=_bar(here, "nll"), error_y=_bar(here, "rate"),
-            marker={"size": [13 if r else 8 for r in ringed], "color": colour,
-                    "line": {"width": [3 if r else 0 for r in ringed], "color": BLUE}},
+            x=here["nll"],
+            y=here["rate"],
+            mode="lines+markers+text",
+            name=label,
+            textposition="top center",
+            text=[f"{s:g}" for s in here["strength"]],
+            textfont={"size": 11, "color": colour},
+            line={"color": colour, "width": 1.6},
+            error_x=_bar(here, "nll"),
+            error_y=_bar(here, "rate"),
+            marker={
+                "size": [13 if r else 8 for r in ringed],
+                "color": colour,
+                "line": {"width": [3 if r else 0 for r in ringed], "color": BLUE},
+            },
             customdata=here[["repetition", "n_texts"]].to_numpy(),
             hovertemplate=f"{label} at %{{text}} {unit}<br>%{{y:.0%}} of texts, %{{x:.2f}} nats per token<br>"
             "repetition %{customdata[0]:.2f}, %{customdata[1]} texts<extra></extra>",
-        )  # fmt: skip
+        )
     limit = float(summary.loc[summary["condition"] == "none", "nll"].iloc[0]) + MAX_NLL_INCREASE
     fig.add_vline(x=limit, line={"color": GREY, "width": 1.2, "dash": "dot"})
     fig.update_yaxes(title_text="texts with the concept", tickformat=".0%", range=[-0.03, 1.09])
@@ -130,6 +161,8 @@ def _swept(study: SteeringStudy) -> list[tuple[str, str, str]]:
 
 def _bar(rows: pd.DataFrame, name: str) -> dict[str, Any]:
     return {
-        "array": rows[f"{name}_high"] - rows[name], "arrayminus": rows[name] - rows[f"{name}_low"], "thickness": 0.8,
+        "array": rows[f"{name}_high"] - rows[name],
+        "arrayminus": rows[name] - rows[f"{name}_low"],
+        "thickness": 0.8,
         "width": 0,
-    }  # fmt: skip
+    }

@@ -21,23 +21,44 @@ TEXT = "#7C7C7C"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
 _AXIS = {
-    "gridcolor": "rgba(128,128,128,0.18)", "linecolor": "rgba(128,128,128,0.55)", "tickcolor": "rgba(128,128,128,0.55)",
-    "zeroline": False, "showline": True, "ticks": "outside", "ticklen": 4, "automargin": True,
-    "title": {"standoff": 8, "font": {"size": 13}}, "tickfont": {"size": 12},
-}  # fmt: skip
+    "gridcolor": "rgba(128,128,128,0.18)",
+    "linecolor": "rgba(128,128,128,0.55)",
+    "tickcolor": "rgba(128,128,128,0.55)",
+    "zeroline": False,
+    "showline": True,
+    "ticks": "outside",
+    "ticklen": 4,
+    "automargin": True,
+    "title": {"standoff": 8, "font": {"size": 13}},
+    "tickfont": {"size": 12},
+}
 
 TEMPLATE = go.layout.Template(
     layout={
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "colorway": [ORANGE, BLUE, GREY],
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "colorway": [ORANGE, BLUE, GREY],
         "font": {"family": FONT, "size": 13, "color": TEXT},
-        "title": {"x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 16}, "y": 1, "yref": "container",
-                  "yanchor": "top", "font": {"size": 16}, "subtitle": {"font": {"size": 13}}},
-        "xaxis": _AXIS, "yaxis": _AXIS, "hovermode": "closest", "bargap": 0.08,
+        "title": {
+            "x": 0,
+            "xref": "container",
+            "xanchor": "left",
+            "pad": {"l": 16},
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "font": {"size": 16},
+            "subtitle": {"font": {"size": 13}},
+        },
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "hovermode": "closest",
+        "bargap": 0.08,
         "hoverlabel": {"bgcolor": "#333333", "bordercolor": "#333333", "font": {"family": FONT, "color": "#FFFFFF"}},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
         "margin": {"l": 64, "r": 24, "t": 80, "b": 56},
     }
-)  # fmt: skip
+)
 
 
 def figure(title: str, subtitle: str = "", *, height: int = 380, fig: go.Figure | None = None) -> go.Figure:
@@ -65,10 +86,16 @@ def band(x: Iterable[float], low: Iterable[float], high: Iterable[float], colour
     """The region between two lines."""
     forth = list(x)
     return go.Scatter(
-        x=[*forth, *reversed(forth)], y=[*high, *reversed(list(low))], mode="lines", fill="toself",
+        x=[*forth, *reversed(forth)],
+        y=[*high, *reversed(list(low))],
+        mode="lines",
+        fill="toself",
         fillcolor=faded(colour, 0.2),
-        line={"width": 0}, hoverinfo="skip", showlegend=False, name=name,
-    )  # fmt: skip
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        name=name,
+    )
 
 
 def note(fig: go.Figure, text: str, **where: Any) -> None:

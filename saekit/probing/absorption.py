@@ -105,8 +105,11 @@ class Absorption:
         shown.insert(2, "n_main", [len(f) for f in self.table["main_features"]])
         lines = [f"Feature absorption by first letters: {len(self.scored)} of {len(self.table)} letters scored"]
         if self.able:
-            lines.append("  absorbed {:.3f} [{:.3f}, {:.3f}], fraction {:.3f} [{:.3f}, {:.3f}]".format(
-                *self.rate, *self.fraction))  # fmt: skip
+            lines.append(
+                "  absorbed {:.3f} [{:.3f}, {:.3f}], fraction {:.3f} [{:.3f}, {:.3f}]".format(
+                    *self.rate, *self.fraction
+                )
+            )
         else:
             lines.append("  the model is not able: no letter's probe reaches the bar")
         table = shown.to_string(float_format=lambda v: f"{v:.3f}", na_rep="-")
@@ -116,9 +119,13 @@ class Absorption:
 
 
 def absorbed(
-    x: Float[np.ndarray, "n d_in"], acts: Matrix, W_dec: Float[np.ndarray, "d_sae d_in"],
-    direction: Float[np.ndarray, " d_in"], main: Int[np.ndarray, " main"], rows: Int[np.ndarray, " some"],
-) -> list[Word]:  # fmt: skip
+    x: Float[np.ndarray, "n d_in"],
+    acts: Matrix,
+    W_dec: Float[np.ndarray, "d_sae d_in"],
+    direction: Float[np.ndarray, " d_in"],
+    main: Int[np.ndarray, " main"],
+    rows: Int[np.ndarray, " some"],
+) -> list[Word]:
     """Each of `rows` judged by the definition above; `direction` is the probe's weight, of any length."""
     unit = direction / np.linalg.norm(direction)
     along = W_dec @ unit
@@ -172,10 +179,19 @@ def main_features(acts: Matrix, y: Any, *, max_main: int = MAX_MAIN) -> Int[np.n
 
 
 def absorption_by_letter(
-    x: Float[np.ndarray, "n d_in"], acts: Matrix, W_dec: Float[np.ndarray, "d_sae d_in"], letters: Sequence[str],
-    words: Sequence[str], *, min_f1: float = MIN_F1, fraction_held_out: float = 0.3, n_bootstrap: int = 0,
-    seed: int = 0, centre: Float[np.ndarray, " d_in"] | None = None, probes: dict[str, Any] | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Any, Any]]:  # fmt: skip
+    x: Float[np.ndarray, "n d_in"],
+    acts: Matrix,
+    W_dec: Float[np.ndarray, "d_sae d_in"],
+    letters: Sequence[str],
+    words: Sequence[str],
+    *,
+    min_f1: float = MIN_F1,
+    fraction_held_out: float = 0.3,
+    n_bootstrap: int = 0,
+    seed: int = 0,
+    centre: Float[np.ndarray, " d_in"] | None = None,
+    probes: dict[str, Any] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Any, Any]]:
     """(a row for each letter, a row for each absorbed word, (rate, fraction) as value, low and high).
 
     `probes` keeps the letters' probes between calls on the same words with other SAEs.
@@ -188,9 +204,11 @@ def absorption_by_letter(
     kept = np.flatnonzero(np.isin(letter, enough))
     if len(enough) < 2:
         raise DataError(
-            f"too few words: fewer than two letters have {MIN_WORDS}", got=len(letter), accepted="more words",
+            f"too few words: fewer than two letters have {MIN_WORDS}",
+            got=len(letter),
+            accepted="more words",
             fix="pass words=[...] with at least ten of each letter",
-        )  # fmt: skip
+        )
     strata = np.array([enough.index(v) for v in letter[kept]])
     train, test = (kept[i] for i in split_rows(strata, fraction_held_out, seed))
     weights = draws(np.array([enough.index(v) for v in letter[test]]), n_bootstrap, seed)
@@ -235,27 +253,71 @@ def absorption_by_letter(
     return frame, words_frame, (means[0], means[1])
 
 
-COLUMNS = ["letter", "n_words", "probe_f1", "main_features", "n_right", "n_absorbed", "rate", "rate_low", "rate_high",
-           "fraction", "fraction_low", "fraction_high", "absorbing_features", "reason"]  # fmt: skip
+COLUMNS = [
+    "letter",
+    "n_words",
+    "probe_f1",
+    "main_features",
+    "n_right",
+    "n_absorbed",
+    "rate",
+    "rate_low",
+    "rate_high",
+    "fraction",
+    "fraction_low",
+    "fraction_high",
+    "absorbing_features",
+    "reason",
+]
 
 
 @overload
 def feature_absorption(
-    model: LanguageModel, sae: SAE, *, words: Sequence[str] | None = ..., n_words: int = ..., template: str = ...,
-    min_f1: float = ..., centred: bool = ..., fraction_held_out: float = ..., hook_name: str | None = ...,
-    n_bootstrap: int = ..., seed: int = ..., progress: bool = ...,
-) -> Absorption: ...  # fmt: skip
+    model: LanguageModel,
+    sae: SAE,
+    *,
+    words: Sequence[str] | None = ...,
+    n_words: int = ...,
+    template: str = ...,
+    min_f1: float = ...,
+    centred: bool = ...,
+    fraction_held_out: float = ...,
+    hook_name: str | None = ...,
+    n_bootstrap: int = ...,
+    seed: int = ...,
+    progress: bool = ...,
+) -> Absorption: ...
 @overload
 def feature_absorption(
-    model: LanguageModel, sae: Sequence[SAE], *, words: Sequence[str] | None = ..., n_words: int = ...,
-    template: str = ..., min_f1: float = ..., centred: bool = ..., fraction_held_out: float = ...,
-    hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ..., progress: bool = ...,
-) -> list[Absorption]: ...  # fmt: skip
+    model: LanguageModel,
+    sae: Sequence[SAE],
+    *,
+    words: Sequence[str] | None = ...,
+    n_words: int = ...,
+    template: str = ...,
+    min_f1: float = ...,
+    centred: bool = ...,
+    fraction_held_out: float = ...,
+    hook_name: str | None = ...,
+    n_bootstrap: int = ...,
+    seed: int = ...,
+    progress: bool = ...,
+) -> list[Absorption]: ...
 def feature_absorption(
-    model: LanguageModel, sae: SAE | Sequence[SAE], *, words: Sequence[str] | None = None, n_words: int = 2000,
-    template: str = TEMPLATE, min_f1: float = MIN_F1, centred: bool = False, fraction_held_out: float = 0.3,
-    hook_name: str | None = None, n_bootstrap: int = 1000, seed: int = 0, progress: bool = True,
-) -> Absorption | list[Absorption]:  # fmt: skip
+    model: LanguageModel,
+    sae: SAE | Sequence[SAE],
+    *,
+    words: Sequence[str] | None = None,
+    n_words: int = 2000,
+    template: str = TEMPLATE,
+    min_f1: float = MIN_F1,
+    centred: bool = False,
+    fraction_held_out: float = 0.3,
+    hook_name: str | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> Absorption | list[Absorption]:
     """How often a first letter's main features are silent where another carries it; a list for a list of SAEs.
 
     `words` None draws `n_words` whole words from the vocabulary; a word is put into `template` as it is, so give it its
@@ -282,13 +344,29 @@ def feature_absorption(
     for s in saes:
         b_dec = s.b_dec.detach().double().cpu().numpy()
         table, found, means = absorption_by_letter(
-            read.x, encode(s, read.x), decoder(s), read.letters, read.words, min_f1=min_f1, n_bootstrap=n_bootstrap,
-            fraction_held_out=fraction_held_out, seed=seed, centre=b_dec if centred else None, probes=probes,
-        )  # fmt: skip
-        out.append(Absorption(
-            sae=repr(s).split("\n")[0], table=table, rate=means[0], fraction=means[1], words=found, template=template,
-            notes=notes,
-        ))  # fmt: skip
+            read.x,
+            encode(s, read.x),
+            decoder(s),
+            read.letters,
+            read.words,
+            min_f1=min_f1,
+            n_bootstrap=n_bootstrap,
+            fraction_held_out=fraction_held_out,
+            seed=seed,
+            centre=b_dec if centred else None,
+            probes=probes,
+        )
+        out.append(
+            Absorption(
+                sae=repr(s).split("\n")[0],
+                table=table,
+                rate=means[0],
+                fraction=means[1],
+                words=found,
+                template=template,
+                notes=notes,
+            )
+        )
     return out[0] if isinstance(sae, SAE) else out
 
 

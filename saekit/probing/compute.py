@@ -82,20 +82,27 @@ class ComputeShare:
     def __repr__(self) -> str:
         bounds = "" if np.isnan(self.low) else f" [{self.low:.1%}, {self.high:.1%}]"
         how = "interpolated" if not self.parameters else "L = {E:.3f} + {A:.3g} C^-{b:.3f}".format(**self.parameters)
-        return "\n".join([
-            f"With the SAE the model is as good as one of {self.share:.1%}{bounds} of its compute",
-            f"  loss {self.ce_sae:.3f} is reached at {self.compute_sae:.3g} {self.unit}, {self.ce_clean:.3f} at "
-            f"{self.compute_clean:.3g}",
-            f"  {len(self.reference)} reference rows, {how}" + (", extrapolated" if self.extrapolated else ""),
-        ])  # fmt: skip
+        return "\n".join(
+            [
+                f"With the SAE the model is as good as one of {self.share:.1%}{bounds} of its compute",
+                f"  loss {self.ce_sae:.3f} is reached at {self.compute_sae:.3g} {self.unit}, {self.ce_clean:.3f} at "
+                f"{self.compute_clean:.3g}",
+                f"  {len(self.reference)} reference rows, {how}" + (", extrapolated" if self.extrapolated else ""),
+            ]
+        )
 
     __str__ = __repr__
 
 
 def compute_share(
-    evaluation: Evaluation | tuple[float, float], reference: pd.DataFrame | Mapping[str, Any], *,
-    method: Method = "fit", extrapolate: bool = False, n_bootstrap: int = 200, seed: int = 0,
-) -> ComputeShare:  # fmt: skip
+    evaluation: Evaluation | tuple[float, float],
+    reference: pd.DataFrame | Mapping[str, Any],
+    *,
+    method: Method = "fit",
+    extrapolate: bool = False,
+    n_bootstrap: int = 200,
+    seed: int = 0,
+) -> ComputeShare:
     """The share of pre-training compute that is left when the model lives on the SAE.
 
     `evaluation` is what `sk.evaluate` returned, or (ce_clean, ce_sae) in nats per token. `reference` has a row for each
@@ -120,11 +127,12 @@ def compute_share(
     outside = [v for v in (clean, spliced) if not low <= v <= high]
     if outside and not (extrapolate and method == "fit"):
         raise DataError(
-            "a loss lies outside what the reference measured", got=", ".join(f"{v:.3f}" for v in outside),
+            "a loss lies outside what the reference measured",
+            got=", ".join(f"{v:.3f}" for v in outside),
             accepted=f"{low:.3f} to {high:.3f}",
-            fix="add reference models that reach it" + (
-                ", or pass extrapolate=True" if method == "fit" else ', or pass method="fit" and extrapolate=True'),
-        )  # fmt: skip
+            fix="add reference models that reach it"
+            + (", or pass extrapolate=True" if method == "fit" else ', or pass method="fit" and extrapolate=True'),
+        )
     if method == "fit":
         E, A, b = _fit(c, loss)
         at = [_inverse(v, E, A, b) for v in (spliced, clean)]
@@ -133,18 +141,29 @@ def compute_share(
     else:
         if (np.diff(loss) >= 0).any():
             raise DataError(
-                "the reference's loss does not fall with every step of compute", got=[round(float(v), 3) for v in loss],
-                accepted="falling losses", fix='pass method="fit", which allows for noise',
-            )  # fmt: skip
+                "the reference's loss does not fall with every step of compute",
+                got=[round(float(v), 3) for v in loss],
+                accepted="falling losses",
+                fix='pass method="fit", which allows for noise',
+            )
         at, parameters = [_between(v, c, loss) for v in (spliced, clean)], {}
         samples = _left_out(c, loss, clean, spliced)
     quantiles = (0.025, 0.975) if method == "fit" else (0, 1)
     bounds = np.quantile(samples, quantiles) if len(samples) else (np.nan, np.nan)
     return ComputeShare(
-        share=at[0] / at[1], low=float(bounds[0]), high=float(bounds[1]), compute_sae=at[0], compute_clean=at[1],
-        ce_sae=float(spliced), ce_clean=float(clean), unit=unit, method=method, parameters=parameters, reference=table,
+        share=at[0] / at[1],
+        low=float(bounds[0]),
+        high=float(bounds[1]),
+        compute_sae=at[0],
+        compute_clean=at[1],
+        ce_sae=float(spliced),
+        ce_clean=float(clean),
+        unit=unit,
+        method=method,
+        parameters=parameters,
+        reference=table,
         extrapolated=bool(outside),
-    )  # fmt: skip
+    )
 
 
 def _table(reference: Any, fewest: int) -> tuple[pd.DataFrame, str]:
@@ -154,9 +173,10 @@ def _table(reference: Any, fewest: int) -> tuple[pd.DataFrame, str]:
     given = [name for name in UNITS if name in frame]
     if not given:
         raise DataError(
-            "the reference does not say how much compute each row took", got=", ".join(map(str, frame.columns)),
+            "the reference does not say how much compute each row took",
+            got=", ".join(map(str, frame.columns)),
             accepted="a column compute, tokens or parameters",
-        )  # fmt: skip
+        )
     both = "compute" not in given and len(given) == 2
     compute = 6 * frame["parameters"] * frame["tokens"] if both else frame[given[0]]
     table = pd.DataFrame({"compute": compute, "loss": frame["loss"]}).astype(float).sort_values("compute")
@@ -165,9 +185,11 @@ def _table(reference: Any, fewest: int) -> tuple[pd.DataFrame, str]:
         raise DataError("the reference holds numbers that cannot be used", accepted="finite numbers above 0")
     if len(table) < fewest or table["compute"].nunique() < len(table):
         raise DataError(
-            "the reference has too few rows", got=f"{table['compute'].nunique()} distinct",
-            accepted=f"at least {fewest}, each of another compute", fix="measure more models or checkpoints",
-        )  # fmt: skip
+            "the reference has too few rows",
+            got=f"{table['compute'].nunique()} distinct",
+            accepted=f"at least {fewest}, each of another compute",
+            fix="measure more models or checkpoints",
+        )
     return table.reset_index(drop=True), "FLOP" if both else UNITS[given[0]]
 
 
@@ -199,9 +221,11 @@ def _fit(c: Doubles, loss: Doubles, starts: Sequence[float] = (0.02, 0.5, 0.9)) 
 def _inverse(loss: float, E: float, A: float, b: float) -> float:
     if loss <= E:
         raise DataError(
-            "the fitted curve never reaches this loss", got=f"{loss:.3f}", accepted=f"above its floor E = {E:.3f}",
+            "the fitted curve never reaches this loss",
+            got=f"{loss:.3f}",
+            accepted=f"above its floor E = {E:.3f}",
             fix="add reference models that reach it",
-        )  # fmt: skip
+        )
     return float(((loss - E) / A) ** (-1 / b))
 
 

@@ -88,21 +88,48 @@ def effect_sparsity(change: Float[Tensor, "*batch following d_vocab"]) -> Float[
 
 @overload
 def ablation_sparsity(
-    model: LanguageModel, sae: SAE, corpus: Corpus, *, n_tokens: int = ..., n_features: int = ...,
-    n_following: int = ..., length: int = ..., hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ...,
+    model: LanguageModel,
+    sae: SAE,
+    corpus: Corpus,
+    *,
+    n_tokens: int = ...,
+    n_features: int = ...,
+    n_following: int = ...,
+    length: int = ...,
+    hook_name: str | None = ...,
+    n_bootstrap: int = ...,
+    seed: int = ...,
     progress: bool = ...,
-) -> AblationSparsity: ...  # fmt: skip
+) -> AblationSparsity: ...
 @overload
 def ablation_sparsity(
-    model: LanguageModel, sae: Sequence[SAE], corpus: Corpus, *, n_tokens: int = ..., n_features: int = ...,
-    n_following: int = ..., length: int = ..., hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ...,
+    model: LanguageModel,
+    sae: Sequence[SAE],
+    corpus: Corpus,
+    *,
+    n_tokens: int = ...,
+    n_features: int = ...,
+    n_following: int = ...,
+    length: int = ...,
+    hook_name: str | None = ...,
+    n_bootstrap: int = ...,
+    seed: int = ...,
     progress: bool = ...,
-) -> list[AblationSparsity]: ...  # fmt: skip
+) -> list[AblationSparsity]: ...
 def ablation_sparsity(
-    model: LanguageModel, sae: SAE | Sequence[SAE], corpus: Corpus, *, n_tokens: int = 16, n_features: int = 8,
-    n_following: int = 16, length: int = 64, hook_name: str | None = None, n_bootstrap: int = 1000, seed: int = 0,
+    model: LanguageModel,
+    sae: SAE | Sequence[SAE],
+    corpus: Corpus,
+    *,
+    n_tokens: int = 16,
+    n_features: int = 8,
+    n_following: int = 16,
+    length: int = 64,
+    hook_name: str | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
     progress: bool = True,
-) -> AblationSparsity | list[AblationSparsity]:  # fmt: skip
+) -> AblationSparsity | list[AblationSparsity]:
     """How sparse the effect of ablating one feature is on the logits of `n_following` tokens; a list for a list.
 
     `n_tokens` tokens are drawn, one a document, and up to `n_features` of the features active on each. The cost is that
@@ -144,21 +171,36 @@ def ablation_sparsity(
     out = []
     for s, mine in zip(saes, rows, strict=True):
         if not mine:
-            raise DataError("no feature of the SAE fires on the sampled tokens", got=repr(s).split("\n")[0],
-                            accepted="an SAE with active features", fix="sample more tokens")  # fmt: skip
+            raise DataError(
+                "no feature of the SAE fires on the sampled tokens",
+                got=repr(s).split("\n")[0],
+                accepted="an SAE with active features",
+                fix="sample more tokens",
+            )
         frame = pd.DataFrame(mine)
-        out.append(AblationSparsity(
-            sae=repr(s).split("\n")[0], sparsity=_mean(frame, "sparsity", n_bootstrap, seed),
-            random=_mean(frame, "random", n_bootstrap, seed), table=frame, n_following=n_following,
-            d_vocab=int(clean.shape[-1]),
-        ))  # fmt: skip
+        out.append(
+            AblationSparsity(
+                sae=repr(s).split("\n")[0],
+                sparsity=_mean(frame, "sparsity", n_bootstrap, seed),
+                random=_mean(frame, "random", n_bootstrap, seed),
+                table=frame,
+                n_following=n_following,
+                d_vocab=int(clean.shape[-1]),
+            )
+        )
     return out[0] if isinstance(sae, SAE) else out
 
 
 def _places(
-    model: LanguageModel, saes: Sequence[SAE], corpus: Corpus, hook_name: str, n_tokens: int, n_following: int,
-    length: int, rng: np.random.Generator,
-) -> list[tuple[int, list[int], int]]:  # fmt: skip
+    model: LanguageModel,
+    saes: Sequence[SAE],
+    corpus: Corpus,
+    hook_name: str,
+    n_tokens: int,
+    n_following: int,
+    length: int,
+    rng: np.random.Generator,
+) -> list[tuple[int, list[int], int]]:
     """(document, its tokens, a kept position with enough tokens after it) for each sampled token, one a document."""
     documents = corpus.shuffle(int(rng.integers(2**31))) if corpus.in_memory else corpus
     windows = tokenize(documents.take(8 * n_tokens), model, length=length)
@@ -176,9 +218,11 @@ def _places(
             out.append((int(windows.documents[row].max()), tokens, int(rng.choice(kept))))
     if not out:
         raise DataError(
-            "no document is long enough", got=f"windows of up to {int(windows.lengths.max())} tokens",
-            accepted=f"more than n_following={n_following} tokens", fix="pass a smaller n_following, or longer texts",
-        )  # fmt: skip
+            "no document is long enough",
+            got=f"windows of up to {int(windows.lengths.max())} tokens",
+            accepted=f"more than n_following={n_following} tokens",
+            fix="pass a smaller n_following, or longer texts",
+        )
     return out
 
 
@@ -190,9 +234,17 @@ def _reader(seen: list[Tensor], position: int) -> Any:
 
 
 def _ablations(
-    model: LanguageModel, sae: SAE, hook_name: str, window: list[int], position: int, clean: Tensor, acts: Any,
-    chosen: Any, generator: torch.Generator, known: dict[str, Any],
-) -> list[dict[str, Any]]:  # fmt: skip
+    model: LanguageModel,
+    sae: SAE,
+    hook_name: str,
+    window: list[int],
+    position: int,
+    clean: Tensor,
+    acts: Any,
+    chosen: Any,
+    generator: torch.Generator,
+    known: dict[str, Any],
+) -> list[dict[str, Any]]:
     """The ablations of the chosen features and of random directions as long as what each contributes."""
     if not len(chosen):
         return []
@@ -213,10 +265,16 @@ def _ablations(
     largest = change.abs().amax((1, 2)).cpu()
     n = len(chosen)
     return [
-        {**known, "feature": int(feature[i]), "activation": float(value[i]), "sparsity": float(sparsity[i]),
-         "random": float(sparsity[n + i]), "largest": float(largest[i])}
+        {
+            **known,
+            "feature": int(feature[i]),
+            "activation": float(value[i]),
+            "sparsity": float(sparsity[i]),
+            "random": float(sparsity[n + i]),
+            "largest": float(largest[i]),
+        }
         for i in range(n)
-    ]  # fmt: skip
+    ]
 
 
 def _mean(frame: pd.DataFrame, column: str, n_bootstrap: int, seed: int) -> tuple[float, float, float]:

@@ -57,17 +57,25 @@ def vocabulary_words(model: LanguageModel, n: int, seed: int = 0) -> list[str]:
     known = [s for s in known if len(s) > SHORTEST]
     if not known:
         raise DataError(
-            f"the vocabulary of {model.name} holds no whole words", got=0, accepted="tokens such as ' bridge'",
+            f"the vocabulary of {model.name} holds no whole words",
+            got=0,
+            accepted="tokens such as ' bridge'",
             fix="pass words=[...]",
-        )  # fmt: skip
+        )
     order = np.random.default_rng(seed).permutation(len(known))[:n]
     return [known[int(i)] for i in np.sort(order)]
 
 
 def read_words(
-    model: LanguageModel, words: Sequence[str], hook_name: str, rule: TokenRule, *, template: str = TEMPLATE,
-    batch_size: int = 64, progress: bool = True,
-) -> Words:  # fmt: skip
+    model: LanguageModel,
+    words: Sequence[str],
+    hook_name: str,
+    rule: TokenRule,
+    *,
+    template: str = TEMPLATE,
+    batch_size: int = 64,
+    progress: bool = True,
+) -> Words:
     """The activation at the last token of every word in the template. ConfigError for a template without {word}.
 
     >>> from saekit.probing.letters import read_words
@@ -98,6 +106,8 @@ def read_words(
     if not chosen:
         raise DataError("no word counts under the SAE's token rule", got=rule.describe(), fix="pass other words")
     return Words(
-        tuple(words[i] for i in chosen), tuple(letters[i] for i in chosen), x[chosen].double().numpy(),
+        tuple(words[i] for i in chosen),
+        tuple(letters[i] for i in chosen),
+        x[chosen].double().numpy(),
         len(ids) - len(chosen),
-    )  # fmt: skip
+    )

@@ -100,12 +100,16 @@ class ProbePerturbation:
 
     def __repr__(self) -> str:
         accuracy = np.mean(list(self.clean.values()))
-        return "\n".join([
-            f"Targeted probe perturbation of {self.label!r}: {len(self.classes)} classes, {self.n_train:,} training "
-            f"and {self.n_test:,} held-out documents",
-            f"  {self.sae}", f"  balanced accuracy of the probes, nothing ablated: {accuracy:.3f}",
-            self.table.to_string(index=False, float_format=lambda v: f"{v:.3f}", na_rep="-"), *self.notes,
-        ])  # fmt: skip
+        return "\n".join(
+            [
+                f"Targeted probe perturbation of {self.label!r}: {len(self.classes)} classes, {self.n_train:,} "
+                f"training and {self.n_test:,} held-out documents",
+                f"  {self.sae}",
+                f"  balanced accuracy of the probes, nothing ablated: {accuracy:.3f}",
+                self.table.to_string(index=False, float_format=lambda v: f"{v:.3f}", na_rep="-"),
+                *self.notes,
+            ]
+        )
 
     __str__ = __repr__
 
@@ -135,9 +139,16 @@ def without(
 
 
 def perturb(
-    x: Float[np.ndarray, "n d_in"], acts: Matrix, W_dec: Float[np.ndarray, "d_sae d_in"], y: Int[np.ndarray, " n"],
-    *, ns: Sequence[int], split: tuple[Any, Any], n_bootstrap: int = 0, seed: int = 0,
-) -> Perturbed:  # fmt: skip
+    x: Float[np.ndarray, "n d_in"],
+    acts: Matrix,
+    W_dec: Float[np.ndarray, "d_sae d_in"],
+    y: Int[np.ndarray, " n"],
+    *,
+    ns: Sequence[int],
+    split: tuple[Any, Any],
+    n_bootstrap: int = 0,
+    seed: int = 0,
+) -> Perturbed:
     """All probes' accuracies on held-out rows, before and after the features of each class are ablated.
 
     `x` and `acts` are mean activations and mean feature activations of documents, `y` their classes from 0.
@@ -165,24 +176,57 @@ def perturb(
 
 @overload
 def targeted_probe_perturbation(
-    model: LanguageModel, sae: SAE, corpus: Corpus, *, label: str, classes: Sequence[Any] | None = ...,
-    ns: Sequence[int] = ..., n_each: int | None = ..., min_each: int = ..., length: int = ...,
-    fraction_held_out: float = ..., hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ...,
+    model: LanguageModel,
+    sae: SAE,
+    corpus: Corpus,
+    *,
+    label: str,
+    classes: Sequence[Any] | None = ...,
+    ns: Sequence[int] = ...,
+    n_each: int | None = ...,
+    min_each: int = ...,
+    length: int = ...,
+    fraction_held_out: float = ...,
+    hook_name: str | None = ...,
+    n_bootstrap: int = ...,
+    seed: int = ...,
     progress: bool = ...,
-) -> ProbePerturbation: ...  # fmt: skip
+) -> ProbePerturbation: ...
 @overload
 def targeted_probe_perturbation(
-    model: LanguageModel, sae: Sequence[SAE], corpus: Corpus, *, label: str, classes: Sequence[Any] | None = ...,
-    ns: Sequence[int] = ..., n_each: int | None = ..., min_each: int = ..., length: int = ...,
-    fraction_held_out: float = ..., hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ...,
+    model: LanguageModel,
+    sae: Sequence[SAE],
+    corpus: Corpus,
+    *,
+    label: str,
+    classes: Sequence[Any] | None = ...,
+    ns: Sequence[int] = ...,
+    n_each: int | None = ...,
+    min_each: int = ...,
+    length: int = ...,
+    fraction_held_out: float = ...,
+    hook_name: str | None = ...,
+    n_bootstrap: int = ...,
+    seed: int = ...,
     progress: bool = ...,
-) -> list[ProbePerturbation]: ...  # fmt: skip
+) -> list[ProbePerturbation]: ...
 def targeted_probe_perturbation(
-    model: LanguageModel, sae: SAE | Sequence[SAE], corpus: Corpus, *, label: str,
-    classes: Sequence[Any] | None = None, ns: Sequence[int] = NS, n_each: int | None = 100, min_each: int = 10,
-    length: int = 128, fraction_held_out: float = 0.4, hook_name: str | None = None, n_bootstrap: int = 1000,
-    seed: int = 0, progress: bool = True,
-) -> ProbePerturbation | list[ProbePerturbation]:  # fmt: skip
+    model: LanguageModel,
+    sae: SAE | Sequence[SAE],
+    corpus: Corpus,
+    *,
+    label: str,
+    classes: Sequence[Any] | None = None,
+    ns: Sequence[int] = NS,
+    n_each: int | None = 100,
+    min_each: int = 10,
+    length: int = 128,
+    fraction_held_out: float = 0.4,
+    hook_name: str | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> ProbePerturbation | list[ProbePerturbation]:
     """Whether ablating the features of one class hurts its probe and no other (TPP); a list for a list of SAEs.
 
     Documents, classes and errors are those of `sparse_probing`. An n beyond the number of features that have an effect
@@ -208,12 +252,21 @@ def targeted_probe_perturbation(
     ):
         found = perturb(pooled.x, acts, decoder(s), y, ns=ns, split=split, n_bootstrap=n_bootstrap, seed=seed)
         baseline = perturb(pooled.x, random, W_random, y, ns=ns, split=split)
-        out.append(ProbePerturbation(
-            label=label, classes=tuple(wanted), ns=ns, sae=repr(s).split("\n")[0], table=_table(ns, found, baseline),
-            drop=found.drop[..., 0], clean={v: float(a) for v, a in zip(wanted, found.clean[:, 0], strict=True)},
-            features=dict(zip(wanted, found.features, strict=True)), n_train=len(split[0]), n_test=len(split[1]),
-            notes=tuple(notes),
-        ))  # fmt: skip
+        out.append(
+            ProbePerturbation(
+                label=label,
+                classes=tuple(wanted),
+                ns=ns,
+                sae=repr(s).split("\n")[0],
+                table=_table(ns, found, baseline),
+                drop=found.drop[..., 0],
+                clean={v: float(a) for v, a in zip(wanted, found.clean[:, 0], strict=True)},
+                features=dict(zip(wanted, found.features, strict=True)),
+                n_train=len(split[0]),
+                n_test=len(split[1]),
+                notes=tuple(notes),
+            )
+        )
     return out[0] if isinstance(sae, SAE) else out
 
 

@@ -56,9 +56,11 @@ def hook_point(model: LanguageModel, saes: Sequence[SAE], hook_name: str | None)
     names = {hook_name or s.config.hook_name for s in saes}
     if len(names) > 1:
         raise MismatchError(
-            "the SAEs read at different hook points", got=sorted(map(str, names)), accepted="one hook point",
+            "the SAEs read at different hook points",
+            got=sorted(map(str, names)),
+            accepted="one hook point",
             fix="call once for each hook point",
-        )  # fmt: skip
+        )
     name = names.pop()
     if name is None:
         raise ConfigError("the SAE does not say at which hook point it reads", fix="pass hook_name=...")
@@ -72,9 +74,11 @@ def one_hook_point(model: LanguageModel, saes: Sequence[SAE], hook_name: str | N
     name = hook_point(model, saes, hook_name)
     if not isinstance(name, str):
         raise ConfigError(
-            "this SAE reads several hook points at once", got=name, accepted="an SAE of one hook point",
+            "this SAE reads several hook points at once",
+            got=name,
+            accepted="an SAE of one hook point",
             fix="use sk.sparse_probing or sk.targeted_probe_perturbation, which read all of them",
-        )  # fmt: skip
+        )
     return name
 
 
@@ -85,8 +89,9 @@ def writes_where_it_reads(saes: Sequence[SAE], what: str) -> None:
             raise ConfigError(
                 f"{what} takes features out of the activations an SAE reads, and this one writes elsewhere",
                 got=f"reads {s.config.hook_name}, writes {s.config.hook_out}",
-                accepted="an SAE that reconstructs what it reads", fix="use sk.sparse_probing for transcoders",
-            )  # fmt: skip
+                accepted="an SAE that reconstructs what it reads",
+                fix="use sk.sparse_probing for transcoders",
+            )
 
 
 def common_rule(saes: Sequence[SAE], find: Callable[[], TokenRule]) -> TokenRule:
@@ -96,9 +101,11 @@ def common_rule(saes: Sequence[SAE], find: Callable[[], TokenRule]) -> TokenRule
         return rules[0]
     if any(r.blocks for r in rules):
         raise MismatchError(
-            "the SAEs leave out different tokens of several hook points", got=[r.describe() for r in rules],
-            accepted="one token rule", fix="call once for each SAE",
-        )  # fmt: skip
+            "the SAEs leave out different tokens of several hook points",
+            got=[r.describe() for r in rules],
+            accepted="one token rule",
+            fix="call once for each SAE",
+        )
     bounds = [r.max_norm for r in rules if r.max_norm is not None]
     special = sorted({i for r in rules for i in r.special_ids})
     return TokenRule(special_ids=tuple(special), max_norm=min(bounds, default=None))
@@ -150,9 +157,16 @@ def label_values(corpus: Corpus, label: str) -> list[Any]:
 
 @torch.no_grad()
 def pool(
-    model: LanguageModel, saes: Sequence[SAE], documents: Sequence[Document], *, hook_name: HookPoint, length: int,
-    batch_size: int = WINDOWS_PER_RUN, seed: int = 0, progress: bool = True,
-) -> Pooled:  # fmt: skip
+    model: LanguageModel,
+    saes: Sequence[SAE],
+    documents: Sequence[Document],
+    *,
+    hook_name: HookPoint,
+    length: int,
+    batch_size: int = WINDOWS_PER_RUN,
+    seed: int = 0,
+    progress: bool = True,
+) -> Pooled:
     """The mean of x and of every feature over the kept tokens of the first `length` tokens of each document.
 
     >>> from saekit.probing.pooled import pool
@@ -195,11 +209,13 @@ def pool(
     scale = sparse.diags_array(1 / n_tokens)
     means = [(scale @ sum(mine[1:], mine[0])[present]).tocsr() for mine in cells]
     return Pooled(
-        x=sums.numpy()[present] / n_tokens[:, None], feature_acts=tuple(means[: len(saes)]),
+        x=sums.numpy()[present] / n_tokens[:, None],
+        feature_acts=tuple(means[: len(saes)]),
         random_acts=tuple(means[len(saes) :]),
-        random_W_dec=tuple(decoder(s) for s in every[len(saes) :]), document=present,
+        random_W_dec=tuple(decoder(s) for s in every[len(saes) :]),
+        document=present,
         n_tokens=n_tokens.astype(np.int64),
-    )  # fmt: skip
+    )
 
 
 def decoder(sae: SAE) -> Float[np.ndarray, "d_sae d_in"]:

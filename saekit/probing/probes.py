@@ -56,9 +56,11 @@ def fit_probe(x: Float[np.ndarray, "n d"], y: Bool[np.ndarray, " n"]) -> Probe:
 
     if y.all() or not y.any():
         raise DataError(
-            "a probe needs rows of both classes", got=f"{int(y.sum())} positive of {len(y)}",
-            accepted="at least one row of each", fix="take more documents, or leave that class out",
-        )  # fmt: skip
+            "a probe needs rows of both classes",
+            got=f"{int(y.sum())} positive of {len(y)}",
+            accepted="at least one row of each",
+            fix="take more documents, or leave that class out",
+        )
     x = np.asarray(x, dtype=np.float64)
     centre, scale = x.mean(0), x.std(0)
     scale = np.where(scale > 1e-12, scale, 1.0)

@@ -54,8 +54,12 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
 
 SAE_PROBE, RANDOM_PROBE, DIMENSIONS, ALL, MAJORITY = (
-    "SAE features", "random SAE's features", "dimensions of x", "all of x", "majority class",
-)  # fmt: skip
+    "SAE features",
+    "random SAE's features",
+    "dimensions of x",
+    "all of x",
+    "majority class",
+)
 """What is probed, in the order of tables."""
 Part = tuple[str, int | None, Any, list[tuple[int, ...]]]
 """What was probed, with how many columns, the metrics [class, metric, draw], and the columns of each class."""
@@ -123,9 +127,14 @@ class SparseProbing:
 
 
 def probe_classes(
-    values: Matrix, y: Int[np.ndarray, " n"], n_classes: int, split: tuple[Any, Any],
-    weights: Float[np.ndarray, "draws test"], k: int | None, choose: Choice = "difference",
-) -> tuple[Float[np.ndarray, "classes 3 draws"], list[tuple[int, ...]]]:  # fmt: skip
+    values: Matrix,
+    y: Int[np.ndarray, " n"],
+    n_classes: int,
+    split: tuple[Any, Any],
+    weights: Float[np.ndarray, "draws test"],
+    k: int | None,
+    choose: Choice = "difference",
+) -> tuple[Float[np.ndarray, "classes 3 draws"], list[tuple[int, ...]]]:
     """Metrics of one-against-the-rest probes on k columns of `values` (None: all), and those columns.
 
     `y` is each row's class from 0 to n_classes - 1; `split` the training and held-out rows; `weights` from `draws`.
@@ -153,24 +162,60 @@ def _majority(
 
 @overload
 def sparse_probing(
-    model: LanguageModel, sae: SAE, corpus: Corpus, *, label: str, classes: Sequence[Any] | None = ...,
-    ks: Sequence[int] = ..., choose: Choice = ..., n_each: int | None = ..., min_each: int = ..., length: int = ...,
-    fraction_held_out: float = ..., hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ...,
+    model: LanguageModel,
+    sae: SAE,
+    corpus: Corpus,
+    *,
+    label: str,
+    classes: Sequence[Any] | None = ...,
+    ks: Sequence[int] = ...,
+    choose: Choice = ...,
+    n_each: int | None = ...,
+    min_each: int = ...,
+    length: int = ...,
+    fraction_held_out: float = ...,
+    hook_name: str | None = ...,
+    n_bootstrap: int = ...,
+    seed: int = ...,
     progress: bool = ...,
-) -> SparseProbing: ...  # fmt: skip
+) -> SparseProbing: ...
 @overload
 def sparse_probing(
-    model: LanguageModel, sae: Sequence[SAE], corpus: Corpus, *, label: str, classes: Sequence[Any] | None = ...,
-    ks: Sequence[int] = ..., choose: Choice = ..., n_each: int | None = ..., min_each: int = ..., length: int = ...,
-    fraction_held_out: float = ..., hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ...,
+    model: LanguageModel,
+    sae: Sequence[SAE],
+    corpus: Corpus,
+    *,
+    label: str,
+    classes: Sequence[Any] | None = ...,
+    ks: Sequence[int] = ...,
+    choose: Choice = ...,
+    n_each: int | None = ...,
+    min_each: int = ...,
+    length: int = ...,
+    fraction_held_out: float = ...,
+    hook_name: str | None = ...,
+    n_bootstrap: int = ...,
+    seed: int = ...,
     progress: bool = ...,
-) -> list[SparseProbing]: ...  # fmt: skip
+) -> list[SparseProbing]: ...
 def sparse_probing(
-    model: LanguageModel, sae: SAE | Sequence[SAE], corpus: Corpus, *, label: str,
-    classes: Sequence[Any] | None = None, ks: Sequence[int] = (1, 2, 5), choose: Choice = "separation",
-    n_each: int | None = 100, min_each: int = 10, length: int = 128, fraction_held_out: float = 0.4,
-    hook_name: str | None = None, n_bootstrap: int = 1000, seed: int = 0, progress: bool = True,
-) -> SparseProbing | list[SparseProbing]:  # fmt: skip
+    model: LanguageModel,
+    sae: SAE | Sequence[SAE],
+    corpus: Corpus,
+    *,
+    label: str,
+    classes: Sequence[Any] | None = None,
+    ks: Sequence[int] = (1, 2, 5),
+    choose: Choice = "separation",
+    n_each: int | None = 100,
+    min_each: int = 10,
+    length: int = 128,
+    fraction_held_out: float = 0.4,
+    hook_name: str | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> SparseProbing | list[SparseProbing]:
     """How well the values of `label` can be told from each other by k features of the SAE; a list for a list of SAEs.
 
     `choose` says how the k features, and the k of each baseline, are picked on the training documents: by
@@ -216,11 +261,21 @@ def sparse_probing(
             (RANDOM_PROBE, k, *probed(random, k)) for k in ks
         ]
         summary, by_class = _tables([*parts, *shared], wanted, y[split[1]])
-        out.append(SparseProbing(
-            label=label, classes=tuple(wanted), ks=ks, choose=choose, sae=repr(s).split("\n")[0], summary=summary,
-            by_class=by_class, n_train=len(split[0]), n_test=len(split[1]), n_tokens=int(pooled.n_tokens.sum()),
-            notes=tuple(notes),
-        ))  # fmt: skip
+        out.append(
+            SparseProbing(
+                label=label,
+                classes=tuple(wanted),
+                ks=ks,
+                choose=choose,
+                sae=repr(s).split("\n")[0],
+                summary=summary,
+                by_class=by_class,
+                n_train=len(split[0]),
+                n_test=len(split[1]),
+                n_tokens=int(pooled.n_tokens.sum()),
+                notes=tuple(notes),
+            )
+        )
     return out[0] if isinstance(sae, SAE) else out
 
 
@@ -244,9 +299,11 @@ def choose_classes(
         notes = [f"{n} values with fewer than {min_each} documents are left out"] if n else []
     if len(wanted) < 2:
         raise DataError(
-            f"label {label!r} has too few classes to tell apart", got=len(wanted), accepted="at least 2",
+            f"label {label!r} has too few classes to tell apart",
+            got=len(wanted),
+            accepted="at least 2",
             fix=f"choose another label, or pass min_each below {min_each}",
-        )  # fmt: skip
+        )
     return wanted, notes
 
 

@@ -96,22 +96,32 @@ class SpuriousRemoval:
         return plots.spurious_removal(self)
 
     def __repr__(self) -> str:
-        return "\n".join([
-            f"Spurious correlation removal: wanted {self.wanted}, spurious {self.spurious}; {self.n_biased:,} biased "
-            f"and {self.n_balanced:,} balanced training documents, {self.n_test:,} held out",
-            f"  {self.sae}",
-            f"  accuracy biased {self.accuracy_biased:.3f}, oracle {self.accuracy_oracle:.3f}",
-            self.table.to_string(index=False, float_format=lambda v: f"{v:.3f}", na_rep="-"), *self.notes,
-        ])  # fmt: skip
+        return "\n".join(
+            [
+                f"Spurious correlation removal: wanted {self.wanted}, spurious {self.spurious}; {self.n_biased:,} "
+                f"biased and {self.n_balanced:,} balanced training documents, {self.n_test:,} held out",
+                f"  {self.sae}",
+                f"  accuracy biased {self.accuracy_biased:.3f}, oracle {self.accuracy_oracle:.3f}",
+                self.table.to_string(index=False, float_format=lambda v: f"{v:.3f}", na_rep="-"),
+                *self.notes,
+            ]
+        )
 
     __str__ = __repr__
 
 
 def remove(
-    x: Float[np.ndarray, "n d_in"], acts: Matrix, W_dec: Float[np.ndarray, "d_sae d_in"],
-    wanted: Bool[np.ndarray, " n"], spurious: Bool[np.ndarray, " n"], *, ns: Sequence[int],
-    fraction_held_out: float = 0.4, n_bootstrap: int = 0, seed: int = 0,
-) -> Removed:  # fmt: skip
+    x: Float[np.ndarray, "n d_in"],
+    acts: Matrix,
+    W_dec: Float[np.ndarray, "d_sae d_in"],
+    wanted: Bool[np.ndarray, " n"],
+    spurious: Bool[np.ndarray, " n"],
+    *,
+    ns: Sequence[int],
+    fraction_held_out: float = 0.4,
+    n_bootstrap: int = 0,
+    seed: int = 0,
+) -> Removed:
     """A biased probe's accuracy before and after ablation, and the oracle's.
 
     `x` and `acts` are mean activations and mean feature activations of documents. DataError when one of the four
@@ -121,9 +131,11 @@ def remove(
     smallest = int(np.bincount(cell, minlength=4).min())
     if smallest < 4:
         raise DataError(
-            "the two labels are not found in every combination", got=f"{smallest} documents in the rarest",
-            accepted="at least 4 of each of the four combinations", fix="choose other labels, or a larger corpus",
-        )  # fmt: skip
+            "the two labels are not found in every combination",
+            got=f"{smallest} documents in the rarest",
+            accepted="at least 4 of each of the four combinations",
+            fix="choose other labels, or a larger corpus",
+        )
     train, test = split_rows(cell, fraction_held_out, seed)
     rng = np.random.default_rng([seed, 3])
     balanced, held_out = _evenly(train, cell, range(4), rng), _evenly(test, cell, range(4), rng)
@@ -139,9 +151,14 @@ def remove(
     x_test, acts_test = x[held_out], acts[held_out]
     after = [accuracy(misled, without(x_test, acts_test, W_dec, ranked[:n])) for n in ns]
     return Removed(
-        accuracy(misled, x_test), accuracy(oracle, x_test), np.stack(after), tuple(map(int, ranked)),
-        len(biased), len(balanced), len(held_out),
-    )  # fmt: skip
+        accuracy(misled, x_test),
+        accuracy(oracle, x_test),
+        np.stack(after),
+        tuple(map(int, ranked)),
+        len(biased),
+        len(balanced),
+        len(held_out),
+    )
 
 
 def _evenly(
@@ -155,21 +172,54 @@ def _evenly(
 
 @overload
 def spurious_correlation_removal(
-    model: LanguageModel, sae: SAE, corpus: Corpus, *, wanted: Label, spurious: Label, ns: Sequence[int] = ...,
-    n_each: int | None = ..., length: int = ..., fraction_held_out: float = ..., hook_name: str | None = ...,
-    n_bootstrap: int = ..., seed: int = ..., progress: bool = ...,
-) -> SpuriousRemoval: ...  # fmt: skip
+    model: LanguageModel,
+    sae: SAE,
+    corpus: Corpus,
+    *,
+    wanted: Label,
+    spurious: Label,
+    ns: Sequence[int] = ...,
+    n_each: int | None = ...,
+    length: int = ...,
+    fraction_held_out: float = ...,
+    hook_name: str | None = ...,
+    n_bootstrap: int = ...,
+    seed: int = ...,
+    progress: bool = ...,
+) -> SpuriousRemoval: ...
 @overload
 def spurious_correlation_removal(
-    model: LanguageModel, sae: Sequence[SAE], corpus: Corpus, *, wanted: Label, spurious: Label,
-    ns: Sequence[int] = ..., n_each: int | None = ..., length: int = ..., fraction_held_out: float = ...,
-    hook_name: str | None = ..., n_bootstrap: int = ..., seed: int = ..., progress: bool = ...,
-) -> list[SpuriousRemoval]: ...  # fmt: skip
+    model: LanguageModel,
+    sae: Sequence[SAE],
+    corpus: Corpus,
+    *,
+    wanted: Label,
+    spurious: Label,
+    ns: Sequence[int] = ...,
+    n_each: int | None = ...,
+    length: int = ...,
+    fraction_held_out: float = ...,
+    hook_name: str | None = ...,
+    n_bootstrap: int = ...,
+    seed: int = ...,
+    progress: bool = ...,
+) -> list[SpuriousRemoval]: ...
 def spurious_correlation_removal(
-    model: LanguageModel, sae: SAE | Sequence[SAE], corpus: Corpus, *, wanted: Label, spurious: Label,
-    ns: Sequence[int] = NS, n_each: int | None = 100, length: int = 128, fraction_held_out: float = 0.4,
-    hook_name: str | None = None, n_bootstrap: int = 1000, seed: int = 0, progress: bool = True,
-) -> SpuriousRemoval | list[SpuriousRemoval]:  # fmt: skip
+    model: LanguageModel,
+    sae: SAE | Sequence[SAE],
+    corpus: Corpus,
+    *,
+    wanted: Label,
+    spurious: Label,
+    ns: Sequence[int] = NS,
+    n_each: int | None = 100,
+    length: int = 128,
+    fraction_held_out: float = 0.4,
+    hook_name: str | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> SpuriousRemoval | list[SpuriousRemoval]:
     """Whether ablating the features of `spurious` cures a probe for `wanted` that it misled (SCR); a list for a list.
 
     A label is a column with two values, {column: value} (against all other values) or {column: (value, other)}.
@@ -205,12 +255,22 @@ def spurious_correlation_removal(
         baseline = remove(pooled.x, random, W_random, is_wanted, is_spurious, **same)
         gap = found.oracle[0] - found.biased[0]
         note = "the score is undefined: the biased probe is as good as the oracle, so there is no bias to remove"
-        out.append(SpuriousRemoval(
-            wanted=_name(sides[0]), spurious=_name(sides[1]), ns=ns, sae=repr(s).split("\n")[0],
-            accuracy_biased=float(found.biased[0]), accuracy_oracle=float(found.oracle[0]),
-            table=_table(ns, found, baseline), features=found.features, n_biased=found.n_biased,
-            n_balanced=found.n_balanced, n_test=found.n_test, notes=() if gap > 1e-9 else (note,),
-        ))  # fmt: skip
+        out.append(
+            SpuriousRemoval(
+                wanted=_name(sides[0]),
+                spurious=_name(sides[1]),
+                ns=ns,
+                sae=repr(s).split("\n")[0],
+                accuracy_biased=float(found.biased[0]),
+                accuracy_oracle=float(found.oracle[0]),
+                table=_table(ns, found, baseline),
+                features=found.features,
+                n_biased=found.n_biased,
+                n_balanced=found.n_balanced,
+                n_test=found.n_test,
+                notes=() if gap > 1e-9 else (note,),
+            )
+        )
     return out[0] if isinstance(sae, SAE) else out
 
 
@@ -230,9 +290,11 @@ def _sides(corpus: Corpus, label: Label) -> tuple[str, Any, Any]:
         values = sorted(label_values(corpus, label), key=str)
         if len(values) != 2:
             raise ConfigError(
-                f"label {label!r} does not have two values", got=values, accepted="a column with two values",
+                f"label {label!r} does not have two values",
+                got=values,
+                accepted="a column with two values",
                 fix=f"say which: {{{label!r}: {values[0]!r}}}, or {{{label!r}: (value, other value)}}",
-            )  # fmt: skip
+            )
         return label, values[1], values[0]
     if not isinstance(label, Mapping) or len(label) != 1:
         raise ConfigError("not a label", got=label, accepted="a column's name, or {column: value} with one column")

@@ -33,8 +33,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RULES: dict[str, ActivationRule] = {
-    "relu": ReLU(), "kl": KL(), "topk": TopK(), "batchtopk": BatchTopK(), "jumprelu": JumpReLU(), "gated": Gated(),
-}  # fmt: skip
+    "relu": ReLU(),
+    "kl": KL(),
+    "topk": TopK(),
+    "batchtopk": BatchTopK(),
+    "jumprelu": JumpReLU(),
+    "gated": Gated(),
+}
 CHUNK_ELEMENTS = 2**24  # pre-activations held at once: 64 MB of float32
 
 
@@ -191,9 +196,11 @@ class SAE(nn.Module):
             return self.reconstruct(decoded, x)
         if feature_acts.shape[-1] != self.config.d_sae:
             raise MismatchError(
-                "feature_acts are of another width than this SAE", got=tuple(feature_acts.shape),
-                accepted=f"[..., {self.config.d_sae}]", fix="pass what encode() of this SAE returned",
-            )  # fmt: skip
+                "feature_acts are of another width than this SAE",
+                got=tuple(feature_acts.shape),
+                accepted=f"[..., {self.config.d_sae}]",
+                fix="pass what encode() of this SAE returned",
+            )
         return self.reconstruct(feature_acts @ self.W_dec, x)
 
     def reconstruct(self, decoded: Tensor, x: Tensor | None, frozen: bool = False) -> Float[Tensor, "*batch d_out"]:
@@ -203,9 +210,11 @@ class SAE(nn.Module):
             return decoded + b_dec
         if x is None:
             raise ConfigError(
-                "this transcoder has a skip connection and reconstructs from x too", got="x=None",
-                accepted="the activations it has read", fix="call sae.decode(feature_acts, x), or sae(x).x_hat",
-            )  # fmt: skip
+                "this transcoder has a skip connection and reconstructs from x too",
+                got="x=None",
+                accepted="the activations it has read",
+                fix="call sae.decode(feature_acts, x), or sae(x).x_hat",
+            )
         return decoded + b_dec + x.to(self.W_skip.dtype) @ (self.W_skip.detach() if frozen else self.W_skip)
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> SAEOutput:
@@ -225,9 +234,10 @@ class SAE(nn.Module):
         if not kernels.on_gpu(x) and not torch.isfinite(x.sum()) and not bool(torch.isfinite(x).all()):
             bad = int((~torch.isfinite(x).all(dim=1)).sum())
             raise DataError(
-                "activations contain NaN or infinity", got=f"{bad} of {x.shape[0]} tokens in this batch",
+                "activations contain NaN or infinity",
+                got=f"{bad} of {x.shape[0]} tokens in this batch",
                 fix="find the text that produces them, or load the model in float32",
-            )  # fmt: skip
+            )
         return self.rule.training_forward(self, x, x if target is None else target)
 
     # ---- files and provenance -----------------------------------------------------------------------------------
@@ -262,41 +272,51 @@ class SAE(nn.Module):
         same_weights = c.model_fingerprint is not None and c.model_fingerprint in prints
         if c.model_name and not same_weights and _base_name(c.model_name) != _base_name(model.name):
             raise MismatchError(
-                "this SAE was trained on another model", got=model.name, accepted=c.model_name,
+                "this SAE was trained on another model",
+                got=model.name,
+                accepted=c.model_name,
                 fix=f"load that model, or an SAE for {model.name}",
-            )  # fmt: skip
+            )
         if c.weight_processing and c.weight_processing != model.weight_processing:
             raise MismatchError(
                 "this SAE was trained on weights prepared in another way, and activations differ silently",
-                got=model.weight_processing, accepted=c.weight_processing,
+                got=model.weight_processing,
+                accepted=c.weight_processing,
                 fix="load the model with enable_compatibility_mode() only if the SAE says 'compatibility'",
-            )  # fmt: skip
+            )
         if hook_name is not None and c.hook_name is not None and hook_name != c.hook_name:
             raise MismatchError(
-                "this SAE belongs to another hook point", got=_text(hook_name), accepted=_text(c.hook_name),
+                "this SAE belongs to another hook point",
+                got=_text(hook_name),
+                accepted=_text(c.hook_name),
                 fix=f"pass hook_name={c.hook_name!r}, or load the SAE of that hook point",
-            )  # fmt: skip
+            )
         ends = ((hook_name or c.hook_name, c.d_in, "reads"), (c.hook_out, c.width_out, "writes"))
         for where, mine, does in ends:
             if where is not None and (width := model.hook_width(where)) != mine:
                 raise MismatchError(
-                    f"activations at {_text(where)} are of another width than this SAE {does}", got=width,
-                    accepted=mine, fix="use the SAE at the hook point and on the model it was trained for",
-                )  # fmt: skip
+                    f"activations at {_text(where)} are of another width than this SAE {does}",
+                    got=width,
+                    accepted=mine,
+                    fix="use the SAE at the hook point and on the model it was trained for",
+                )
         if c.model_fingerprint is not None and not same_weights:
             raise MismatchError(
                 f"{model.name} has other weights than the model of that name this SAE was trained on",
-                got=model.fingerprint, accepted=c.model_fingerprint,
+                got=model.fingerprint,
+                accepted=c.model_fingerprint,
                 fix="load the weights it was trained on; to use it on these all the same (fine-tuned, quantised), "
                 "say so with sae.config = dataclasses.replace(sae.config, model_fingerprint=None)",
-            )  # fmt: skip
+            )
 
     def _rows(self, x: Tensor) -> Tensor:
         if x.shape[-1:] != (self.config.d_in,):
             raise MismatchError(
-                "activations are of another width than this SAE reads", got=tuple(x.shape),
-                accepted=f"[..., {self.config.d_in}]", fix="pass activations of the SAE's own hook point",
-            )  # fmt: skip
+                "activations are of another width than this SAE reads",
+                got=tuple(x.shape),
+                accepted=f"[..., {self.config.d_in}]",
+                fix="pass activations of the SAE's own hook point",
+            )
         return x.reshape(-1, self.config.d_in).to(self.W_enc.dtype)
 
     def _chunks(self, x: Tensor) -> Iterator[Tensor]:

@@ -20,8 +20,11 @@ PENALISED = ("relu", "kl", "jumprelu", "gated")
 WITH_K = ("topk", "batchtopk")
 HookPoint = str | tuple[str, ...]
 DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16,
-}  # fmt: skip
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +93,11 @@ class SAEConfig:
             value = getattr(self, name)
             if not _is_count(value):
                 raise ConfigError(
-                    f"{name} is not a positive integer", got=repr(value), accepted="an integer of at least 1",
+                    f"{name} is not a positive integer",
+                    got=repr(value),
+                    accepted="an integer of at least 1",
                     fix="pass the width of the hook point (model.hook_width)" if name == "d_in" else "pass 4096, say",
-                )  # fmt: skip
+                )
         if self.activation not in ACTIVATIONS:
             raise unknown_name("activation rule", self.activation, ACTIVATIONS)
         self._check_sparsity()
@@ -155,75 +160,97 @@ class SAEConfig:
         if rule in WITH_K:
             if not _is_count(self.k) or self.k > self.d_sae:  # type: ignore[operator]
                 raise ConfigError(
-                    f"k does not fit the {rule} rule", got=f"k = {self.k!r}",
-                    accepted=f"an integer from 1 to d_sae = {self.d_sae}", fix="pass k=32, say",
-                )  # fmt: skip
+                    f"k does not fit the {rule} rule",
+                    got=f"k = {self.k!r}",
+                    accepted=f"an integer from 1 to d_sae = {self.d_sae}",
+                    fix="pass k=32, say",
+                )
         elif self.k is not None:
             raise ConfigError(
-                f"the {rule} rule has no k", got=self.k, accepted="None",
+                f"the {rule} rule has no k",
+                got=self.k,
+                accepted="None",
                 fix="leave k out, or choose activation='topk' or 'batchtopk'",
-            )  # fmt: skip
+            )
         for name, (default, rules) in _OPTIONS.items():
             value = getattr(self, name)
             if value != default and rule not in rules:
                 raise ConfigError(
-                    f"the {rule} rule has no {name}", got=value, accepted=f"it is an option of {', '.join(rules)}",
+                    f"the {rule} rule has no {name}",
+                    got=value,
+                    accepted=f"it is an option of {', '.join(rules)}",
                     fix=f"leave {name} out, or choose another activation",
-                )  # fmt: skip
+                )
         for name in ("sparsity_coefficient", "aux_coefficient", "multi_k_coefficient"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 <= value < float("inf")):
                 raise ConfigError(
-                    f"{name} is out of range", got=repr(value), accepted="a number of at least 0",
+                    f"{name} is out of range",
+                    got=repr(value),
+                    accepted="a number of at least 0",
                     fix=f"leave {name} out, or pass a number",
-                )  # fmt: skip
+                )
         for name, most in (("target_l0", self.d_sae), ("bandwidth", float("inf")), ("firing_rate", 1.0)):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and 0 < value < most):
                 raise ConfigError(
-                    f"{name} is out of range", got=repr(value), accepted=f"a number between 0 and {most:g}",
+                    f"{name} is out of range",
+                    got=repr(value),
+                    accepted=f"a number between 0 and {most:g}",
                     fix=f"leave {name} out, or pass a number",
-                )  # fmt: skip
+                )
         if self.sparsity_coefficient == 0 and self.target_l0 is not None and self.l0_penalty == "linear":
             raise ConfigError(
-                "the penalty cannot be steered from 0", got="sparsity_coefficient = 0 with a target_l0",
-                accepted="a coefficient above 0, where steering begins", fix="leave sparsity_coefficient out",
-            )  # fmt: skip
+                "the penalty cannot be steered from 0",
+                got="sparsity_coefficient = 0 with a target_l0",
+                accepted="a coefficient above 0, where steering begins",
+                fix="leave sparsity_coefficient out",
+            )
         if self.l0_penalty not in ("linear", "quadratic"):
             raise unknown_name("l0_penalty", self.l0_penalty, ("linear", "quadratic"))
         if self.l0_penalty == "quadratic" and self.target_l0 is None:
             raise ConfigError(
-                "the quadratic L0 penalty needs its target", got="target_l0 = None", accepted="a number",
+                "the quadratic L0 penalty needs its target",
+                got="target_l0 = None",
+                accepted="a number",
                 fix="pass target_l0=32, say",
-            )  # fmt: skip
+            )
         sizes = self.matryoshka
         if sizes != () and not (
-            isinstance(sizes, tuple) and all(_is_count(n) for n in sizes)
-            and list(sizes) == sorted(set(sizes)) and sizes[-1] == self.d_sae
-        ):  # fmt: skip
+            isinstance(sizes, tuple)
+            and all(_is_count(n) for n in sizes)
+            and list(sizes) == sorted(set(sizes))
+            and sizes[-1] == self.d_sae
+        ):
             raise ConfigError(
-                "matryoshka is not a tuple of nested prefix sizes", got=repr(sizes),
+                "matryoshka is not a tuple of nested prefix sizes",
+                got=repr(sizes),
                 accepted=f"a tuple of rising positive integers that ends with d_sae = {self.d_sae}",
                 fix=f"pass matryoshka=({self.d_sae // 4}, {self.d_sae // 2}, {self.d_sae}), say",
-            )  # fmt: skip
+            )
 
     def _check_ends(self) -> None:
         if self.d_out is not None and not _is_count(self.d_out):
             raise ConfigError(
-                "d_out is not a positive integer", got=repr(self.d_out), accepted="None, or an integer of at least 1",
+                "d_out is not a positive integer",
+                got=repr(self.d_out),
+                accepted="None, or an integer of at least 1",
                 fix="pass the width of hook_out (model.hook_width), or leave d_out out where it is d_in",
-            )  # fmt: skip
+            )
         if self.is_transcoder and self.apply_b_dec_to_input:
             raise ConfigError(
                 "a transcoder's b_dec belongs to its output and cannot be subtracted from its input",
-                got="apply_b_dec_to_input=True", accepted="False or None", fix="leave it out",
-            )  # fmt: skip
+                got="apply_b_dec_to_input=True",
+                accepted="False or None",
+                fix="leave it out",
+            )
         if self.is_transcoder and self.is_crosscoder:
             raise ConfigError(
                 "an SAE is a transcoder or a crosscoder, not both",
                 got=f"hook_name={self.hook_name}, hook_out={self.hook_out}",
-                accepted="several hook points in hook_name, or one and a hook_out", fix="leave one of them out",
-            )  # fmt: skip
+                accepted="several hook points in hook_name, or one and a hook_out",
+                fix="leave one of them out",
+            )
 
 
 _OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {

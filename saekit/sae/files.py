@@ -69,9 +69,11 @@ def load_sae(path_or_name: str | Path) -> SAE:
         folder = _named(path_or_name)
     if not (folder / CONFIG).exists() and (inside := sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}"))):
         raise FileError(
-            f"{folder} holds several SAEs, a folder each", got=", ".join(inside), accepted="the folder of one",
+            f"{folder} holds several SAEs, a folder each",
+            got=", ".join(inside),
+            accepted="the folder of one",
             fix=f'sk.load_sae("{folder / inside[0]}"), say',
-        )  # fmt: skip
+        )
     cfg = read_json(folder / CONFIG)
     config = _from_saelens(cfg, folder / CONFIG)
     own = (cfg.get("metadata") or {}).get("saekit") or {}
@@ -84,10 +86,11 @@ def load_sae(path_or_name: str | Path) -> SAE:
         tensor.copy_(weights[name])
     if own.get("fingerprint") not in (None, sae.fingerprint):
         raise FileError(
-            f"{folder / CONFIG} does not describe the weights beside it", got=sae.fingerprint,
+            f"{folder / CONFIG} does not describe the weights beside it",
+            got=sae.fingerprint,
             accepted=own["fingerprint"],
             fix="one of the two files was altered: restore both from where they came, or train the SAE again",
-        )  # fmt: skip
+        )
     sae.training_summary = dict(own.get("training") or {})
     if (folder / SPARSITY).is_file():
         sparsity = _read_weights(folder / SPARSITY, None).get("sparsity")
@@ -127,9 +130,11 @@ def _names() -> list[str]:
 def _named(path_or_name: str | Path) -> Path:
     if isinstance(path_or_name, Path) or str(path_or_name).startswith((".", "/", "~")):
         raise FileError(
-            f"no SAE folder at {path_or_name}", got=path_or_name, accepted=f"a folder with {CONFIG} and {WEIGHTS}",
+            f"no SAE folder at {path_or_name}",
+            got=path_or_name,
+            accepted=f"a folder with {CONFIG} and {WEIGHTS}",
             fix="check the path; sk.list_saes() shows the SAEs that come with saekit",
-        )  # fmt: skip
+        )
     names = _names()
     if str(path_or_name) not in names:
         raise unknown_name("SAE", path_or_name, names, fix="pass a folder that holds an SAE, or one of these names")
@@ -154,9 +159,15 @@ def _tensors(sae: SAE) -> dict[str, Tensor]:
 def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
     c = sae.config
     out: dict[str, Any] = {
-        "architecture": _architecture(c), "d_in": c.d_in, "d_sae": c.d_sae, "dtype": c.dtype, "device": "cpu",
-        "apply_b_dec_to_input": c.subtracts_b_dec, "normalize_activations": "none", "reshape_activations": "none",
-    }  # fmt: skip
+        "architecture": _architecture(c),
+        "d_in": c.d_in,
+        "d_sae": c.d_sae,
+        "dtype": c.dtype,
+        "device": "cpu",
+        "apply_b_dec_to_input": c.subtracts_b_dec,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+    }
     if sae.rule.architecture == "topk":
         out |= {"k": c.k, "rescale_acts_by_decoder_norm": False}
     if c.is_transcoder:
@@ -164,55 +175,75 @@ def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
     hook_name = ", ".join(c.hook_name) if isinstance(c.hook_name, tuple) else c.hook_name
     special = list(c.token_rule.special_ids) if c.token_rule else []
     out["metadata"] = {
-        "sae_lens_version": SAELENS_VERSION, "model_name": c.model_name, "hook_name": hook_name,
+        "sae_lens_version": SAELENS_VERSION,
+        "model_name": c.model_name,
+        "hook_name": hook_name,
         **({"hook_name_out": c.hook_out} if c.is_transcoder else {}),
-        "hook_head_index": None, "context_size": c.context_size, "prepend_bos": True, "dataset_path": c.dataset,
+        "hook_head_index": None,
+        "context_size": c.context_size,
+        "prepend_bos": True,
+        "dataset_path": c.dataset,
         "exclude_special_tokens": special or False,
         "saekit": {
-            "format": 1, "weights_sha256": weights_hash, "fingerprint": sae.fingerprint, "config": c.to_dict(),
+            "format": 1,
+            "weights_sha256": weights_hash,
+            "fingerprint": sae.fingerprint,
+            "config": c.to_dict(),
             "training": sae.training_summary,
         },
-    }  # fmt: skip
+    }
     return out
 
 
 def _from_saelens(cfg: Any, path: Path) -> SAEConfig:
     if not isinstance(cfg, dict) or not {"architecture", "d_in", "d_sae"} <= cfg.keys():
         raise FileError(
-            f"{path} does not describe an SAE", got=sorted(cfg) if isinstance(cfg, dict) else type(cfg).__name__,
-            accepted="SAELens 6 or later: architecture, d_in, d_sae, ...", fix="load and save it once with SAELens 6",
-        )  # fmt: skip
+            f"{path} does not describe an SAE",
+            got=sorted(cfg) if isinstance(cfg, dict) else type(cfg).__name__,
+            accepted="SAELens 6 or later: architecture, d_in, d_sae, ...",
+            fix="load and save it once with SAELens 6",
+        )
     meta = cfg.get("metadata") or {}
     version = str(cfg.get("sae_lens_version") or meta.get("sae_lens_version") or "")
     if not version.split(".")[0].isdigit() or int(version.split(".")[0]) < 6:
         raise FileError(
-            f"{path} is in SAELens' old layout", got=f"sae_lens_version {version or 'missing'}",
-            accepted="6.0.0 or later", fix="load and save it once with SAELens 6",
-        )  # fmt: skip
+            f"{path} is in SAELens' old layout",
+            got=f"sae_lens_version {version or 'missing'}",
+            accepted="6.0.0 or later",
+            fix="load and save it once with SAELens 6",
+        )
     if cfg["architecture"] not in ACTIVATION_OF:
         raise FileError(
-            f"{path}: saekit does not read this architecture", got=cfg["architecture"],
+            f"{path}: saekit does not read this architecture",
+            got=cfg["architecture"],
             accepted=", ".join(ACTIVATION_OF),
             fix="use an SAE of one of these kinds; SAELens' save_inference_model makes one of its training checkpoints",
-        )  # fmt: skip
+        )
     for key in ("normalize_activations", "reshape_activations"):
         if cfg.get(key, "none") != "none":
             raise FileError(
-                f"{path}: {key} is not folded into the weights", got=cfg[key], accepted="none",
+                f"{path}: {key} is not folded into the weights",
+                got=cfg[key],
+                accepted="none",
                 fix="fold it with SAELens (fold_activation_norm_scaling_factor) and save again, or use another SAE",
-            )  # fmt: skip
+            )
     try:
         if own := meta.get("saekit"):
             config = SAEConfig.from_dict(own["config"])
         else:
             config = SAEConfig(
-                d_in=cfg["d_in"], d_sae=cfg["d_sae"], activation=ACTIVATION_OF[cfg["architecture"]],
+                d_in=cfg["d_in"],
+                d_sae=cfg["d_sae"],
+                activation=ACTIVATION_OF[cfg["architecture"]],
                 k=cfg.get("k") if ACTIVATION_OF[cfg["architecture"]] == "topk" else None,
                 apply_b_dec_to_input=cfg.get("apply_b_dec_to_input", True),
-                **_outputs(cfg, meta), dtype=_dtype_name(cfg.get("dtype")),
-                hook_name=meta.get("hook_name"), model_name=meta.get("model_name"),
-                context_size=meta.get("context_size"), dataset=meta.get("dataset_path"),
-            )  # fmt: skip
+                **_outputs(cfg, meta),
+                dtype=_dtype_name(cfg.get("dtype")),
+                hook_name=meta.get("hook_name"),
+                model_name=meta.get("model_name"),
+                context_size=meta.get("context_size"),
+                dataset=meta.get("dataset_path"),
+            )
     except (SaekitError, KeyError, TypeError) as e:
         raise FileError(
             f"{path} holds a value that is not accepted: {getattr(e, 'what', e)}",
@@ -223,10 +254,11 @@ def _from_saelens(cfg: Any, path: Path) -> SAEConfig:
     seen = (cfg["architecture"], cfg["d_in"], cfg["d_sae"], cfg.get("d_out", cfg["d_in"]))
     if seen != (said := (_architecture(config), config.d_in, config.d_sae, config.width_out)):
         raise FileError(
-            f"{path} contradicts itself", got="{}, d_in {}, d_sae {}, d_out {}".format(*seen),
+            f"{path} contradicts itself",
+            got="{}, d_in {}, d_sae {}, d_out {}".format(*seen),
             accepted="what metadata.saekit says: {}, d_in {}, d_sae {}, d_out {}".format(*said),
             fix="the file was altered: restore it from where it came",
-        )  # fmt: skip
+        )
     return config.replace(dtype=_dtype_name(config.dtype))
 
 
@@ -249,17 +281,20 @@ def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
         )
     if expected_hash is not None and sha256(path) != expected_hash:
         raise FileError(
-            f"{path} is not the file that was saved", got=f"{path.stat().st_size} bytes with another hash",
+            f"{path} is not the file that was saved",
+            got=f"{path.stat().st_size} bytes with another hash",
             accepted=f"sha256 {expected_hash[:16]}...",
             fix="it is truncated or altered: copy it again, or train again (sk.train resumes from its checkpoints)",
-        )  # fmt: skip
+        )
     try:
         return load_file(path)
     except SafetensorError as e:
         raise FileError(
-            f"{path} is not a whole safetensors file", got=e, accepted="a file that SAELens or saekit wrote",
+            f"{path} is not a whole safetensors file",
+            got=e,
+            accepted="a file that SAELens or saekit wrote",
             fix="it is truncated or altered: fetch or copy it again",
-        ) from e  # fmt: skip
+        ) from e
 
 
 def _check_tensors(weights: dict[str, Tensor], sae: SAE, path: Path) -> None:
@@ -269,14 +304,17 @@ def _check_tensors(weights: dict[str, Tensor], sae: SAE, path: Path) -> None:
         raise FileError(
             f"{path} does not hold the tensors of a {sae.config.activation} SAE",
             got=f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}",
-            accepted=", ".join(shapes), fix=f"check that {CONFIG} belongs to this file",
-        )  # fmt: skip
+            accepted=", ".join(shapes),
+            fix=f"check that {CONFIG} belongs to this file",
+        )
     for name, shape in shapes.items():
         if tuple(weights[name].shape) != shape:
             raise FileError(
-                f"{path}: {name} has the wrong shape", got=tuple(weights[name].shape), accepted=shape,
+                f"{path}: {name} has the wrong shape",
+                got=tuple(weights[name].shape),
+                accepted=shape,
                 fix=f"check that {CONFIG} belongs to this file",
-            )  # fmt: skip
+            )
 
 
 def _fold_rescaling(weights: dict[str, Tensor]) -> None:

@@ -101,9 +101,13 @@ def decode(
 
 
 def squared_error(
-    value: Float[Tensor, " nnz"], pattern: Pattern, W_dec: Float[Tensor, "d_sae d"], base: Float[Tensor, "*n d"],
-    target: Float[Tensor, "n d"], products: torch.dtype = torch.float32,
-) -> tuple[Float[Tensor, "n d"], Float[Tensor, ""]]:  # fmt: skip
+    value: Float[Tensor, " nnz"],
+    pattern: Pattern,
+    W_dec: Float[Tensor, "d_sae d"],
+    base: Float[Tensor, "*n d"],
+    target: Float[Tensor, "n d"],
+    products: torch.dtype = torch.float32,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, ""]]:
     """The error target - base - decode(value), and its sum of squares; differentiable in all but the target.
 
     Its own gradient needs no matrix beside the error. On a GPU one kernel forms the error and its products with the

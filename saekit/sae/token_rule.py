@@ -41,9 +41,11 @@ class TokenRule:
                 raise ConfigError("max_norm is not positive", got=limit, accepted="a positive number or None")
         if self.blocks and self.max_norm is not None:
             raise ConfigError(
-                "a rule for several hook points has a max_norm for each", got=f"max_norm = {self.max_norm}",
-                accepted="None beside blocks", fix="leave max_norm out",
-            )  # fmt: skip
+                "a rule for several hook points has a max_norm for each",
+                got=f"max_norm = {self.max_norm}",
+                accepted="None beside blocks",
+                fix="leave max_norm out",
+            )
 
     @classmethod
     def joined(cls, rules: Sequence[TokenRule], widths: Sequence[int]) -> TokenRule:
@@ -68,9 +70,11 @@ class TokenRule:
             return [self] * len(widths)
         if [w for w, _ in self.blocks] != list(widths):
             raise MismatchError(
-                "the token rule is for other hook points", got=[w for w, _ in self.blocks], accepted=list(widths),
+                "the token rule is for other hook points",
+                got=[w for w, _ in self.blocks],
+                accepted=list(widths),
                 fix="pass a rule that sk.find_token_rule found for these, or None",
-            )  # fmt: skip
+            )
         return [TokenRule(special_ids=self.special_ids, max_norm=limit) for _, limit in self.blocks]
 
     def keep(self, tokens: Int[Tensor, "*batch pos"], x: Float[Tensor, "*batch pos d"]) -> Bool[Tensor, "*batch pos"]:
@@ -90,10 +94,11 @@ class TokenRule:
             start += width
         if self.blocks and start != x.shape[-1]:
             raise MismatchError(
-                "the token rule is for activations of another width", got=x.shape[-1],
+                "the token rule is for activations of another width",
+                got=x.shape[-1],
                 accepted=" + ".join(str(width) for width, _ in self.blocks),
                 fix="pass the activations of its hook points side by side",
-            )  # fmt: skip
+            )
         return keep
 
     def describe(self) -> str:

@@ -127,10 +127,11 @@ class ComputeFit(ScalingFit):
         if outside.any() and not extrapolate:
             name, measured = outside.index[outside][0], self._ranges
             raise DataError(
-                f"the budget lies outside what was measured: {name}", got=f"{name} {row[name]:.4g} at {compute:.4g}",
+                f"the budget lies outside what was measured: {name}",
+                got=f"{name} {row[name]:.4g} at {compute:.4g}",
                 accepted=f"{name} from {measured[name][0]:.4g} to {measured[name][1]:.4g}",
                 fix="train a grid that reaches it, or pass extrapolate=True",
-            )  # fmt: skip
+            )
         estimates = {n: Estimate(row[n], row[f"{n}_low"], row[f"{n}_high"]) for n in ("width", "n_tokens", "loss")}
         steps = Estimate(*(v / self.batch_size for v in estimates["n_tokens"]))
         return BestChoice(compute=float(compute), **estimates, n_steps=steps, extrapolated=bool(outside.any()))
@@ -189,9 +190,9 @@ class ComputeFit(ScalingFit):
 
     def _outside(self, frontier: pd.DataFrame) -> pd.DataFrame:
         """For compute, width and n_tokens whether they lie outside what was measured, give or take rounding."""
-        return pd.DataFrame({
-            n: ~frontier[n].between(0.999 * low, 1.001 * high) for n, (low, high) in self._ranges.items()
-        })  # fmt: skip
+        return pd.DataFrame(
+            {n: ~frontier[n].between(0.999 * low, 1.001 * high) for n, (low, high) in self._ranges.items()}
+        )
 
     def _path(self, theta: Doubles, product: Doubles) -> tuple[Doubles, Doubles, Doubles]:
         """Logarithms of width, tokens and loss [..., n] on the best path at width * n_tokens = product [n].
@@ -205,7 +206,7 @@ class ComputeFit(ScalingFit):
                 got=f"powers {value['beta_n']:.3g} of width, {value['beta_t']:.3g} of tokens",
                 accepted="negative powers",
                 fix="look at .runs: too little text gone through too often, or a grid too small to tell",
-            )  # fmt: skip
+            )
         a, beta_n, d, beta_t, zeta = (theta[..., i, None] for i in range(5))
         p, q = -beta_n, -beta_t
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

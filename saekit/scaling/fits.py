@@ -100,9 +100,11 @@ class ScalingFit:
         if "sparsity" in at:
             if sparsity is None:
                 raise DataError(
-                    "the irreducible loss depends on the sparsity", got="sparsity=None", accepted="a number",
+                    "the irreducible loss depends on the sparsity",
+                    got="sparsity=None",
+                    accepted="a number",
                     fix=f"pass sparsity={self.runs['sparsity'].median():g}, say",
-                )  # fmt: skip
+                )
             at["sparsity"] = np.array([float(sparsity)])
         draws = np.exp(log_terms(self.form, at, self.samples)[:, -1, 0])
         value = np.exp(log_terms(self.form, at, self.parameters["value"].to_numpy())[-1, 0])
@@ -140,12 +142,13 @@ class ScalingFit:
         where = ", ".join(f"{name} {worst[name]:g}" for name in self.form.inputs)
         table = self.parameters.to_string(float_format=lambda v: f"{v:.4g}")
         return [
-            self.form.formula, f"  {len(self.runs)} runs{', ' * bool(self.about)}{self.about}",
+            self.form.formula,
+            f"  {len(self.runs)} runs{', ' * bool(self.about)}{self.about}",
             f"  residuals {self.rms_residual:.2%} of the loss, at most {abs(worst['residual']):.2%} ({where}); "
             f"R² of log loss {self.r_squared:.4f}",
             f"  95 % intervals from {len(self.samples)} resamples of the residuals",
             *("  " + line for line in table.splitlines()),
-        ]  # fmt: skip
+        ]
 
     def __repr__(self) -> str:
         lines = self._lines()
@@ -171,9 +174,11 @@ def fitted(form: Form, runs: pd.DataFrame, n_bootstrap: int, seed: int) -> dict[
     values = np.stack([*columns.values(), loss])
     if not (np.isfinite(values) & (values > 0)).all():
         raise DataError(
-            "runs hold numbers that cannot be fitted", got=f"loss {loss.min():g} to {loss.max():g}",
-            accepted="finite numbers above 0", fix="leave such runs out of the frame",
-        )  # fmt: skip
+            "runs hold numbers that cannot be fitted",
+            got=f"loss {loss.min():g} to {loss.max():g}",
+            accepted="finite numbers above 0",
+            fix="leave such runs out of the frame",
+        )
     if n_bootstrap < 2:
         raise DataError("too few resamples for an interval", got=n_bootstrap, accepted="at least 2; 300 is usual")
     check_enough(form, columns)
@@ -198,9 +203,12 @@ def fitted(form: Form, runs: pd.DataFrame, n_bootstrap: int, seed: int) -> dict[
     )
     table = runs[[*form.inputs, "loss", *(["asked"] if "asked" in runs else [])]].reset_index(drop=True).astype(float)
     return {
-        "form": form, "parameters": parameters, "samples": samples, "scatter": scatter,
+        "form": form,
+        "parameters": parameters,
+        "samples": samples,
+        "scatter": scatter,
         "runs": table.assign(fitted=np.exp(curve), residual=residual),
-    }  # fmt: skip
+    }
 
 
 def bounds(draws: Doubles, axis: int = 0) -> Sequence[Doubles]:

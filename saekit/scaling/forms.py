@@ -73,18 +73,25 @@ def _surface(c: Columns) -> list[Doubles]:
 
 LNK = Form(
     formula="L(n, k) = exp(alpha + beta_k log k + beta_n log n + gamma log k log n) + exp(zeta + eta log k)",
-    inputs=("width", "sparsity"), parameters=("alpha", "beta_k", "beta_n", "gamma", "zeta", "eta"), terms=_lnk,
+    inputs=("width", "sparsity"),
+    parameters=("alpha", "beta_k", "beta_n", "gamma", "zeta", "eta"),
+    terms=_lnk,
     fewest={"width": 3, "sparsity": 2},
-)  # fmt: skip
+)
 LN = Form(
-    formula="L(n) = exp(alpha + beta_n log n) + exp(zeta)", inputs=("width",), parameters=("alpha", "beta_n", "zeta"),
-    terms=_ln, fewest={"width": 3},
-)  # fmt: skip
+    formula="L(n) = exp(alpha + beta_n log n) + exp(zeta)",
+    inputs=("width",),
+    parameters=("alpha", "beta_n", "zeta"),
+    terms=_ln,
+    fewest={"width": 3},
+)
 SURFACE = Form(
     formula="L(n, tokens) = exp(alpha + beta_n log n) + exp(delta + beta_t log tokens) + exp(zeta)",
-    inputs=("width", "n_tokens"), parameters=("alpha", "beta_n", "delta", "beta_t", "zeta"), terms=_surface,
+    inputs=("width", "n_tokens"),
+    parameters=("alpha", "beta_n", "delta", "beta_t", "zeta"),
+    terms=_surface,
     fewest={"width": 3, "n_tokens": 3},
-)  # fmt: skip
+)
 
 
 def log_terms(form: Form, columns: Columns, theta: Doubles) -> Doubles:
@@ -159,5 +166,6 @@ def check_enough(form: Form, columns: Columns) -> None:
         raise DataError(
             f"too few runs for the {len(form.parameters)} parameters of {form.formula}",
             got=f"{n} runs: " + ", ".join(f"{distinct[name]} {words[name]}" for name in form.inputs),
-            accepted=f"at least {form.fewest_runs} runs, at {wanted} or more", fix="train a larger grid",
-        )  # fmt: skip
+            accepted=f"at least {form.fewest_runs} runs, at {wanted} or more",
+            fix="train a larger grid",
+        )

@@ -49,20 +49,29 @@ class Source:
 
 
 def open_source(
-    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache | BatchFunction, stack: ExitStack, *,
-    hook_name: HookPoint | None, n_tokens: int, n_held_out: int, length: int, seed: int, out: Path | None,
+    model: LanguageModel | None,
+    corpus: Corpus | Windows | ActivationCache | BatchFunction,
+    stack: ExitStack,
+    *,
+    hook_name: HookPoint | None,
+    n_tokens: int,
+    n_held_out: int,
+    length: int,
+    seed: int,
+    out: Path | None,
     progress: bool,
-) -> Source:  # fmt: skip
+) -> Source:
     """The source for runs of up to `n_tokens`; what it holds on disk outside `out` goes when the stack is closed."""
     if n_held_out < 2:
         raise ConfigError("n_held_out is too small", got=n_held_out, accepted="at least 2 tokens; thousands are usual")
     if isinstance(corpus, Corpus | Windows):
         if model is None or hook_name is None:
             raise ConfigError(
-                "a study on text needs a model and a hook_name", got=f"model={model}, hook_name={hook_name}",
+                "a study on text needs a model and a hook_name",
+                got=f"model={model}, hook_name={hook_name}",
                 accepted="both, or an ActivationCache instead of text",
                 fix='pass hook_name="blocks.15.hook_resid_post"',
-            )  # fmt: skip
+            )
         if isinstance(corpus, Corpus):
             corpus = tokenize(corpus, model, length=length, max_tokens=int(SPARE * (n_tokens + n_held_out)))
         folder = out / "activations" if out else Path(stack.enter_context(TemporaryDirectory(prefix="saekit-")))
@@ -71,30 +80,37 @@ def open_source(
         return _of_cache(corpus if hook_name is None else corpus.at(hook_name), n_held_out, seed)
     if not callable(corpus):
         raise ConfigError(
-            "not something to train on", got=type(corpus).__name__,
+            "not something to train on",
+            got=type(corpus).__name__,
             accepted="a Corpus, Windows, an ActivationCache, or a function (batch_size, seed) -> batches",
             fix="pass truth.batches for synthetic data",
-        )  # fmt: skip
+        )
     return _of_function(corpus, n_held_out, seed)
 
 
 def _of_cache(cache: ActivationCache, n_held_out: int, seed: int) -> Source:
     if n_held_out > cache.n_tokens // 2:
         raise DataError(
-            "n_held_out leaves too little to train on", got=f"{n_held_out} of {cache.n_tokens} tokens",
-            accepted=f"at most half, {cache.n_tokens // 2}", fix="pass a smaller n_held_out, or more text",
-        )  # fmt: skip
+            "n_held_out leaves too little to train on",
+            got=f"{n_held_out} of {cache.n_tokens} tokens",
+            accepted=f"at most half, {cache.n_tokens // 2}",
+            fix="pass a smaller n_held_out, or more text",
+        )
     training, held_out = cache.split(n_held_out / cache.n_tokens, seed)
     if held_out.n_tokens < 2 or not training.n_tokens:
         raise DataError(
-            "no document was left for one side of the split", got=f"{held_out.n_tokens} held-out tokens",
-            accepted="documents on both sides", fix="pass a larger n_held_out, another seed or more documents",
-        )  # fmt: skip
+            "no document was left for one side of the split",
+            got=f"{held_out.n_tokens} held-out tokens",
+            accepted="documents on both sides",
+            fix="pass a larger n_held_out, another seed or more documents",
+        )
     n_documents = held_out.windows.n_documents
     return Source(
-        training=training, held_out=lambda: (x for _, x in held_out.chunks(CHUNK)), n_unique=training.n_tokens,
+        training=training,
+        held_out=lambda: (x for _, x in held_out.chunks(CHUNK)),
+        n_unique=training.n_tokens,
         described=f"{held_out.n_tokens:,} held-out tokens of {n_documents:,} documents never trained on",
-    )  # fmt: skip
+    )
 
 
 def _of_function(batches: BatchFunction, n_held_out: int, seed: int) -> Source:
@@ -103,9 +119,10 @@ def _of_function(batches: BatchFunction, n_held_out: int, seed: int) -> Source:
     if first.shape == other.shape and torch.equal(first, other):
         raise DataError(
             "the batches do not depend on the seed, so held-out data would be training data",
-            got=f"the same batch for seeds {seed} and {apart}", accepted="a function (batch_size, seed) -> batches",
+            got=f"the same batch for seeds {seed} and {apart}",
+            accepted="a function (batch_size, seed) -> batches",
             fix="seed a torch.Generator with the second argument",
-        )  # fmt: skip
+        )
     size = min(n_held_out, CHUNK)
 
     def held_out() -> Iterator[Tensor]:
@@ -115,9 +132,11 @@ def _of_function(batches: BatchFunction, n_held_out: int, seed: int) -> Source:
             left -= size
 
     return Source(
-        training=_Stream(batches, first), held_out=held_out, n_unique=None,
+        training=_Stream(batches, first),
+        held_out=held_out,
+        n_unique=None,
         described=f"{n_held_out:,} fresh tokens never trained on",
-    )  # fmt: skip
+    )
 
 
 class _Stream(ActivationCache):
@@ -153,9 +172,11 @@ class _StreamBatches(ActivationBatches):
         x = next(self._batches, None)
         if x is None:
             raise DataError(
-                "the batches came to an end", got=f"{self._n_drawn} batches of {self.batch_size}",
-                accepted="batches without end", fix="pass fewer tokens, or a function that draws fresh ones",
-            )  # fmt: skip
+                "the batches came to an end",
+                got=f"{self._n_drawn} batches of {self.batch_size}",
+                accepted="batches without end",
+                fix="pass fewer tokens, or a function that draws fresh ones",
+            )
         self._n_drawn += 1
         return x.to(self.device)
 

@@ -57,9 +57,11 @@ class ScalingStudy:
     def __post_init__(self) -> None:
         if missing := [c for c in COLUMNS if c not in self.frame]:
             raise DataError(
-                "the table lacks what a study needs", got=", ".join(map(str, self.frame.columns)),
-                accepted=", ".join(COLUMNS), fix=f"add {missing[0]}",
-            )  # fmt: skip
+                "the table lacks what a study needs",
+                got=", ".join(map(str, self.frame.columns)),
+                accepted=", ".join(COLUMNS),
+                fix=f"add {missing[0]}",
+            )
 
     def to_frame(self) -> pd.DataFrame:
         """One row per run: width, sparsity (as asked: k or target_l0), n_tokens, n_steps, compute (FLOP; see
@@ -106,9 +108,14 @@ class ScalingStudy:
         if not len(runs):
             raise _no_such_run("sparsity", sparsity, self.frame["sparsity"])
         return fit_surface(
-            runs, d_in=self.d_in, batch_size=self.batch_size, sparsity=sparsity, n_bootstrap=n_bootstrap, seed=seed,
+            runs,
+            d_in=self.d_in,
+            batch_size=self.batch_size,
+            sparsity=sparsity,
+            n_bootstrap=n_bootstrap,
+            seed=seed,
             about=f"at sparsity {sparsity:g}",
-        )  # fmt: skip
+        )
 
     def best(self, compute: float, *, sparsity: float | None = None, extrapolate: bool = False) -> BestChoice:
         """The width and number of steps with the least loss for a budget in FLOP; see ComputeFit.best."""
@@ -130,7 +137,7 @@ class ScalingStudy:
             f"ScalingStudy of {len(f)} runs, {self.activation}, d_in {self.d_in}",
             f"  widths {_listed(f['width'])}; sparsities {_listed(f['sparsity'])}; tokens {_listed(f['n_tokens'])}",
             f"  loss (1 - explained variance) {low:.3f} to {high:.3f}, on {self.measured_on}",
-        ]  # fmt: skip
+        ]
         if self.n_unique is not None and f["n_tokens"].max() > self.n_unique:
             times = f["n_tokens"].max() / self.n_unique
             lines.append(
@@ -142,11 +149,22 @@ class ScalingStudy:
 
 
 def scaling_study(
-    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache | BatchFunction, *, widths: Sequence[int],
-    sparsities: Sequence[float], config: TrainConfig, hook_name: HookPoint | None = None, activation: str = "topk",
-    budgets: Sequence[int] | None = None, n_held_out: int = 8192, out: str | Path | None = None, resume: bool = True,
-    progress: bool = True, loggers: Sequence[Logger] = (), **options: Any,
-) -> ScalingStudy:  # fmt: skip
+    model: LanguageModel | None,
+    corpus: Corpus | Windows | ActivationCache | BatchFunction,
+    *,
+    widths: Sequence[int],
+    sparsities: Sequence[float],
+    config: TrainConfig,
+    hook_name: HookPoint | None = None,
+    activation: str = "topk",
+    budgets: Sequence[int] | None = None,
+    n_held_out: int = 8192,
+    out: str | Path | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    loggers: Sequence[Logger] = (),
+    **options: Any,
+) -> ScalingStudy:
     """Losses of a grid of SAEs, every width with every sparsity at every token budget.
 
     `sparsities` are k for topk and batchtopk, target_l0 for the other rules. `budgets` are in tokens, each a run of its
@@ -171,14 +189,24 @@ def scaling_study(
     out = None if out is None else Path(out)
     if bad := [name for name in ("hook_out", "d_out", "skip") if name in options]:
         raise ConfigError(
-            "scaling studies are of SAEs that reconstruct what they read", got=bad[0], accepted="no transcoders",
+            "scaling studies are of SAEs that reconstruct what they read",
+            got=bad[0],
+            accepted="no transcoders",
             fix=f"leave {bad[0]} out",
-        )  # fmt: skip
+        )
     with ExitStack() as stack:
         source = open_source(
-            model, corpus, stack, hook_name=hook_name, n_tokens=max(budgets), n_held_out=n_held_out,
-            length=config.context_size, seed=config.seed, out=out, progress=progress,
-        )  # fmt: skip
+            model,
+            corpus,
+            stack,
+            hook_name=hook_name,
+            n_tokens=max(budgets),
+            n_held_out=n_held_out,
+            length=config.context_size,
+            seed=config.seed,
+            out=out,
+            progress=progress,
+        )
         d_in = source.training.d_in
         saes = [_sae(d_in, n, k, activation, config.seed, options) for n in widths for k in sparsities]
         spread = _spread(source, d_in)
@@ -186,16 +214,26 @@ def scaling_study(
         for run in configs:
             folder = out / f"{run.n_tokens}-tokens" if out else None
             trained = train(
-                model, source.training, sae=saes, config=run, out=folder, resume=resume, progress=progress,
+                model,
+                source.training,
+                sae=saes,
+                config=run,
+                out=folder,
+                resume=resume,
+                progress=progress,
                 loggers=loggers,
-            )  # fmt: skip
+            )
             if not all(sae.training_summary["finished"] for sae in trained):
                 raise KeyboardInterrupt  # `train` has said what happened and where to go on
             rows += [_row(sae, source, spread, run) for sae in trained]
     return ScalingStudy(
-        frame=pd.DataFrame(rows), d_in=d_in, batch_size=config.batch_size, activation=activation,
-        n_unique=source.n_unique, measured_on=source.described,
-    )  # fmt: skip
+        frame=pd.DataFrame(rows),
+        d_in=d_in,
+        batch_size=config.batch_size,
+        activation=activation,
+        n_unique=source.n_unique,
+        measured_on=source.described,
+    )
 
 
 class _Spread(NamedTuple):
@@ -224,10 +262,15 @@ def _row(sae: SAE, source: Source, spread: _Spread, run: TrainConfig) -> dict[st
         active += acts.value.numel()
     n_tokens = run.n_steps * run.batch_size
     return {
-        "width": c.d_sae, "sparsity": float(c.k or c.target_l0 or 0), "n_tokens": n_tokens, "n_steps": run.n_steps,
-        "compute": float(compute_of(c.d_sae, n_tokens, c.d_in)), "loss": error / spread.squares,
-        "l0": active / spread.n, "dead_share": sae.training_summary["dead_features"] / c.d_sae,
-    }  # fmt: skip
+        "width": c.d_sae,
+        "sparsity": float(c.k or c.target_l0 or 0),
+        "n_tokens": n_tokens,
+        "n_steps": run.n_steps,
+        "compute": float(compute_of(c.d_sae, n_tokens, c.d_in)),
+        "loss": error / spread.squares,
+        "l0": active / spread.n,
+        "dead_share": sae.training_summary["dead_features"] / c.d_sae,
+    }
 
 
 def _sae(d_in: int, width: int, sparsity: float, activation: str, seed: int, options: dict[str, Any]) -> SAEConfig:

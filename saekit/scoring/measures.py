@@ -41,9 +41,16 @@ FEW_DOCUMENTS = 10
 
 
 def specificity(
-    index: FeatureIndex, feature: int, concept: Concept, *, unit: Unit = "token", n_bootstrap: int = 1000,
-    n_controls: int = 10, level: float = 0.95, seed: int = 0,
-) -> SpecificityResult:  # fmt: skip
+    index: FeatureIndex,
+    feature: int,
+    concept: Concept,
+    *,
+    unit: Unit = "token",
+    n_bootstrap: int = 1000,
+    n_controls: int = 10,
+    level: float = 0.95,
+    seed: int = 0,
+) -> SpecificityResult:
     """How well the activation of one feature tells a concept from everything else in the index.
 
     Scores every kept token (unit "token") or every document by its strongest token (unit "document"). Intervals are
@@ -89,29 +96,46 @@ def specificity(
 
     top = _top(scored, item, value)
     return SpecificityResult(
-        feature=feature, concept=concept, unit=unit, level=level, n_bootstrap=n_bootstrap, n=scored.n,
-        n_positive=scored.n_positive, n_documents=len(scored.document_numbers), n_positive_documents=with_concept,
-        n_firings=int(stats.n_firings[0]), n_matches=int(stats.n_matches[0]),
+        feature=feature,
+        concept=concept,
+        unit=unit,
+        level=level,
+        n_bootstrap=n_bootstrap,
+        n=scored.n,
+        n_positive=scored.n_positive,
+        n_documents=len(scored.document_numbers),
+        n_positive_documents=with_concept,
+        n_firings=int(stats.n_firings[0]),
+        n_matches=int(stats.n_matches[0]),
         max_activation=float(value.max(initial=0)),
         base_rate=estimate("base_rate", scored.n_positive / scored.n, drawn("base_rate")),
         auroc=estimate("auroc", float(stats.auroc[0]), drawn("auroc")),
         average_precision=estimate("average_precision", float(stats.average_precision[0]), drawn("average_precision")),
-        f1=estimate("f1", float(stats.f1[0]), drawn("f1")), f1_threshold=float(stats.f1_threshold[0]),
+        f1=estimate("f1", float(stats.f1[0]), drawn("f1")),
+        f1_threshold=float(stats.f1_threshold[0]),
         precision=estimate("precision", float(stats.precision[0]), drawn("curve_precision", -1) if len(item) else None),
         recall=estimate("recall", float(stats.recall[0]), drawn("curve_recall", -1) if len(item) else None),
         top_precision=estimate("top_precision", top[0], drawn("bin_precision", -1)),
         top_recall=estimate("top_recall", top[1], drawn("bin_recall", -1)),
-        curve=curve, intervals=intervals.assign(controls_share=controls.share), by_label=by_label(scored, item, value),
+        curve=curve,
+        intervals=intervals.assign(controls_share=controls.share),
+        by_label=by_label(scored, item, value),
         examples=examples(scored, feature, item, value, position, seed),
-        controls=controls.table, control_curves=controls.curves,
+        controls=controls.table,
+        control_curves=controls.curves,
         notes=tuple(_notes(scored, item, with_concept, n_controls, len(controls.table))),
-    )  # fmt: skip
+    )
 
 
 def rank_features(
-    index: FeatureIndex, concept: Concept, *, unit: Unit = "token", by: By = "average_precision", n: int = 20,
+    index: FeatureIndex,
+    concept: Concept,
+    *,
+    unit: Unit = "token",
+    by: By = "average_precision",
+    n: int = 20,
     min_firings: int = 5,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """The n features that tell a concept best, from one scan over all: a row each, best first, without intervals.
 
     The numbers are those of `specificity`. Features that fire on fewer than `min_firings` tokens (or documents) are
@@ -184,11 +208,17 @@ def _intervals(scored: Units, item: Ints, value: Floats, resamples: Resamples | 
     low, high = _bounds(None if resamples is None else resamples.bin_precision, N_INTERVALS, level)
     return pd.DataFrame(
         {
-            "low": edges[:-1], "high": edges[1:], "n_firings": n, "n_matches": hits,
+            "low": edges[:-1],
+            "high": edges[1:],
+            "n_firings": n,
+            "n_matches": hits,
             "n_documents": np.bincount(pairs, minlength=N_INTERVALS),
-            "share": np.where(n > 0, hits / np.maximum(n, 1), np.nan), "share_low": low, "share_high": high,
-        }, index=pd.RangeIndex(N_INTERVALS, name="interval"),
-    )  # fmt: skip
+            "share": np.where(n > 0, hits / np.maximum(n, 1), np.nan),
+            "share_low": low,
+            "share_high": high,
+        },
+        index=pd.RangeIndex(N_INTERVALS, name="interval"),
+    )
 
 
 def _bounds(samples: Doubles | None, n: int, level: float) -> tuple[Doubles, Doubles]:

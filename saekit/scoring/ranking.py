@@ -90,9 +90,15 @@ def statistics(
             f1_threshold[feature[best]] = bits[ends[best]].view(np.float32)
         precision[alive] = n_matches[alive] / counts[alive]
     return Statistics(
-        n_firings=counts, n_matches=n_matches, auroc=auroc, average_precision=ap, f1=f1, f1_threshold=f1_threshold,
-        precision=precision, recall=recall,
-    )  # fmt: skip
+        n_firings=counts,
+        n_matches=n_matches,
+        auroc=auroc,
+        average_precision=ap,
+        f1=f1,
+        f1_threshold=f1_threshold,
+        precision=precision,
+        recall=recall,
+    )
 
 
 def _sorted(

@@ -155,12 +155,20 @@ class SpecificityResult:
         """A row per example: group, interval, matches, activation, text, document, window, pos and the labels."""
         return pd.DataFrame(
             [
-                {"group": e.group, "interval": e.interval, "matches": e.matches, "activation": e.context.activation,
-                 "text": e.context.text, "document": e.context.document, "window": e.context.window,
-                 "pos": e.context.pos, **e.context.labels}
+                {
+                    "group": e.group,
+                    "interval": e.interval,
+                    "matches": e.matches,
+                    "activation": e.context.activation,
+                    "text": e.context.text,
+                    "document": e.context.document,
+                    "window": e.context.window,
+                    "pos": e.context.pos,
+                    **e.context.labels,
+                }
                 for e in self.examples
             ]
-        )  # fmt: skip
+        )
 
     def plot(self) -> Any:
         """Precision against recall, and the share of the concept by activation interval, as a plotly figure."""
@@ -239,8 +247,14 @@ class SpecificityResult:
 
     @staticmethod
     def _row(e: Estimate, mean: float = math.nan, best: float = math.nan) -> dict[str, Any]:
-        return {"value": e.value, "low": e.low, "high": e.high, "controls_mean": mean, "controls_best": best,
-                "reason": e.reason}  # fmt: skip
+        return {
+            "value": e.value,
+            "low": e.low,
+            "high": e.high,
+            "controls_mean": mean,
+            "controls_best": best,
+            "reason": e.reason,
+        }
 
 
 def _short(value: float) -> str:

@@ -92,11 +92,18 @@ def resample(firings: Firings, thresholds: Floats, n_bins: int, *, n_bootstrap: 
         f1 = (2 * tp / np.maximum(tp + fp + P, 1)).max(axis=0, initial=0.0)
         hit, miss = np.cumsum(steps_hit @ weights, axis=0), np.cumsum(steps_miss @ weights, axis=0)
         bin_hit = bins_hit @ weights
-        parts.append((
-            _ratio(pairs, P * N), _ratio(area, P), np.where(P > 0, f1, np.nan), _ratio(P, P + N),
-            _ratio(hit, hit + miss), _ratio(hit, P), _ratio(bin_hit, bin_hit + bins_miss @ weights),
-            _ratio(bin_hit, P),
-        ))  # fmt: skip
+        parts.append(
+            (
+                _ratio(pairs, P * N),
+                _ratio(area, P),
+                np.where(P > 0, f1, np.nan),
+                _ratio(P, P + N),
+                _ratio(hit, hit + miss),
+                _ratio(hit, P),
+                _ratio(bin_hit, bin_hit + bins_miss @ weights),
+                _ratio(bin_hit, P),
+            )
+        )
     columns = zip(*parts, strict=True)  # in the order of the fields of Resamples
     return Resamples(**{f.name: np.concatenate(c, axis=-1) for f, c in zip(fields(Resamples), columns, strict=True)})
 

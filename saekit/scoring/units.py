@@ -64,10 +64,13 @@ class Units:
         """Scored items as the arrays that resampling needs."""
         n_documents = len(self.document_numbers)
         return Firings(
-            value=value, match=self.match[item], document=self.document[item], bin=interval_of(value),
+            value=value,
+            match=self.match[item],
+            document=self.document[item],
+            bin=interval_of(value),
             positives=np.bincount(self.document[self.match], minlength=n_documents),
             negatives=np.bincount(self.document[~self.match], minlength=n_documents),
-        )  # fmt: skip
+        )
 
     def blocks(self, features: Sequence[int]) -> Iterator[tuple[Sequence[int], Ints, Ints, Floats]]:
         """The scored items of many features, some at a time: features, start [n + 1], item and value of each firing."""
@@ -122,16 +125,30 @@ def units(index: FeatureIndex, concept: Concept, unit: Unit) -> Units:
     item_of = np.full(len(kept), -1, dtype=np.int64)
     if token_match is not None:
         item_of[inside] = np.arange(len(position))
-        return Units(index=index, unit=unit, match=token_match[inside], document=document, document_numbers=numbers,
-                     position=position, item_of=item_of)  # fmt: skip
+        return Units(
+            index=index,
+            unit=unit,
+            match=token_match[inside],
+            document=document,
+            document_numbers=numbers,
+            position=position,
+            item_of=item_of,
+        )
     item_of[inside] = document
     match = np.isin(numbers, np.asarray(index.documents.index)[concept.document_mask(index)])
     first = np.full(len(numbers), -1, dtype=np.int64)
     of_concept = concept.flat_mask(index)[position]
     for chosen in (np.ones_like(of_concept), of_concept):  # one of the concept, where there is one, replaces the first
         first[document[chosen][::-1]] = position[chosen][::-1]
-    return Units(index=index, unit=unit, match=match, document=np.arange(len(numbers)), document_numbers=numbers,
-                 position=first, item_of=item_of)  # fmt: skip
+    return Units(
+        index=index,
+        unit=unit,
+        match=match,
+        document=np.arange(len(numbers)),
+        document_numbers=numbers,
+        position=first,
+        item_of=item_of,
+    )
 
 
 def interval_of(value: Floats) -> Ints:

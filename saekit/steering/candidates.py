@@ -57,9 +57,11 @@ def steering_features(
         raise ConfigError("n is not positive", got=n, accepted="1 or more")
     if index.sae_fingerprint != sae.fingerprint:
         raise MismatchError(
-            "the index was built with another SAE", got=index.sae_fingerprint, accepted=sae.fingerprint,
+            "the index was built with another SAE",
+            got=index.sae_fingerprint,
+            accepted=sae.fingerprint,
             fix="pass the index of this SAE, or build one with sk.build_index",
-        )  # fmt: skip
+        )
     ranked = rank_features(index, concept, n=index.d_sae)[INPUT]
     fires = [int(i) for i in ranked.index[:n]]
     effects = _effects(model, sae, index, words)
@@ -70,9 +72,7 @@ def steering_features(
     table["input"] = ranked["average_precision"].reindex(chosen)
     table["output"] = scores.reindex(chosen)
     table["writes"] = float("nan") if effects is None else effects[chosen].numpy()
-    table["found_by"] = [
-        "both" if i in fires and i in writes else "fires" if i in fires else "writes" for i in chosen
-    ]  # fmt: skip
+    table["found_by"] = ["both" if i in fires and i in writes else "fires" if i in fires else "writes" for i in chosen]
     table = table.join(ranked.drop(columns="average_precision").reindex(chosen))
     return table.sort_values("output", ascending=False, kind="stable")
 

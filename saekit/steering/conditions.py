@@ -71,10 +71,11 @@ class Where:
         ids = tuple(i for i, text in enumerate(strings) if compiled.fullmatch(text.removeprefix(" ")))
         if not ids:
             raise DataError(
-                "no token of the model reads like this", got=pattern,
+                "no token of the model reads like this",
+                got=pattern,
                 accepted=f"a pattern that one of {n:,} tokens matches",
                 fix="long words are several tokens: look at model.token_strings(model.tokenize(text))",
-            )  # fmt: skip
+            )
         return cls(pattern=pattern, ids=ids)
 
     def __invert__(self) -> Where:
@@ -109,8 +110,12 @@ class Where:
 
     def to_dict(self) -> dict[str, Any]:
         if self.sae is not None:
-            return {"sae_fingerprint": self.sae.fingerprint, "feature": self.feature, "above": self.above,
-                    "negated": self.negated}  # fmt: skip
+            return {
+                "sae_fingerprint": self.sae.fingerprint,
+                "feature": self.feature,
+                "above": self.above,
+                "negated": self.negated,
+            }
         return {"pattern": self.pattern, "ids": list(self.ids), "negated": self.negated}
 
     @classmethod
@@ -142,9 +147,10 @@ class Schedule:
         at = [n for n, _ in self.points]
         if not at or at != sorted(set(at)) or at[0] < 0:
             raise ConfigError(
-                "a schedule needs numbers of new tokens, ascending from 0 or more", got=dict(self.points),
+                "a schedule needs numbers of new tokens, ascending from 0 or more",
+                got=dict(self.points),
                 accepted="such as {0: 1.0, 20: 0.0}",
-            )  # fmt: skip
+            )
         if not all(torch.tensor([factor for _, factor in self.points]).isfinite()):
             raise ConfigError(
                 "a schedule's factors are finite", got=dict(self.points), accepted="such as {0: 1.0, 20: 0.0}"
@@ -208,9 +214,11 @@ def sae_of(fingerprint: str, saes: Sequence[SAE]) -> SAE:
         if sae.fingerprint == fingerprint:
             return sae
     raise MismatchError(
-        "the edit was made for another SAE", got=", ".join(sae.fingerprint for sae in saes) or "no SAE",
-        accepted=fingerprint, fix="load the SAE it was made for and pass it",
-    )  # fmt: skip
+        "the edit was made for another SAE",
+        got=", ".join(sae.fingerprint for sae in saes) or "no SAE",
+        accepted=fingerprint,
+        fix="load the SAE it was made for and pass it",
+    )
 
 
 def digest(x: Tensor) -> str:

@@ -131,17 +131,18 @@ def add_direction(
     add 0.4 x the residual norm along 'gates' at blocks.0.hook_resid_post, at all positions
     """
     return DirectionEdit(
-        kind="add", direction=direction, value=float(value), unit=unit, positions=positions,
-        where=_conditions(where), schedule=schedule,
-    )  # fmt: skip
+        kind="add",
+        direction=direction,
+        value=float(value),
+        unit=unit,
+        positions=positions,
+        where=_conditions(where),
+        schedule=schedule,
+    )
 
 
 def project_out(
-    direction: Direction,
-    *,
-    positions: Positions = "all",
-    where: Conditions = (),
-    schedule: Schedule | None = None,
+    direction: Direction, *, positions: Positions = "all", where: Conditions = (), schedule: Schedule | None = None
 ) -> Edit:
     """An Edit that removes what lies along a direction, or in the span of several.
 
@@ -158,20 +159,34 @@ def _conditions(where: Conditions) -> tuple[Where, ...]:
 
 
 def _edit(
-    sae: SAE, kind: Kind, values: Mapping[int, float], unit: Unit, positions: Positions, where: Conditions,
-    schedule: Schedule | None, index: FeatureIndex | None,
-) -> Edit:  # fmt: skip
+    sae: SAE,
+    kind: Kind,
+    values: Mapping[int, float],
+    unit: Unit,
+    positions: Positions,
+    where: Conditions,
+    schedule: Schedule | None,
+    index: FeatureIndex | None,
+) -> Edit:
     if not isinstance(values, Mapping):
         raise ConfigError(
-            f"{kind} needs a value for each feature", got=values, accepted="a mapping from feature number to value",
+            f"{kind} needs a value for each feature",
+            got=values,
+            accepted="a mapping from feature number to value",
             fix=f"sk.{kind}(sae, {{feature: value}})",
-        )  # fmt: skip
+        )
     features = tuple(_feature_number(i) for i in values)
     return FeatureEdit(
-        sae=sae, kind=kind, features=features, values=tuple(float(v) for v in values.values()), unit=unit,
-        positions=positions, where=_conditions(where), schedule=schedule,
+        sae=sae,
+        kind=kind,
+        features=features,
+        values=tuple(float(v) for v in values.values()),
+        unit=unit,
+        positions=positions,
+        where=_conditions(where),
+        schedule=schedule,
         maxima=_maxima(sae, features, index) if unit == "max" else None,
-    )  # fmt: skip
+    )
 
 
 def _feature_number(i: object) -> int:
@@ -189,16 +204,19 @@ def _maxima(sae: SAE, features: Sequence[int], index: FeatureIndex | None) -> tu
         )
     if index.sae_fingerprint != sae.fingerprint:
         raise MismatchError(
-            "the index was built with another SAE", got=index.sae_fingerprint, accepted=sae.fingerprint,
+            "the index was built with another SAE",
+            got=index.sae_fingerprint,
+            accepted=sae.fingerprint,
             fix="pass the index of this SAE, or build one with sk.build_index",
-        )  # fmt: skip
+        )
     known = index.features["max"]
     for i in features:
         if i not in known.index:
             raise UnknownNameError(f"the index has no feature {i}", got=i, accepted=f"0 to {len(known) - 1}")
         if not known.loc[i] > 0:
             raise ConfigError(
-                f"feature {i} never fires in the index, so it has no maximum", got=float(known.loc[i]),
+                f"feature {i} never fires in the index, so it has no maximum",
+                got=float(known.loc[i]),
                 fix='use unit="norm" or unit="raw"',
-            )  # fmt: skip
+            )
     return tuple(float(known.loc[i]) for i in features)

@@ -46,9 +46,11 @@ def mean_difference(
         raise ConfigError("n_tokens and batch_size are positive", got=f"{n_tokens}, {batch_size}", accepted="1 or more")
     if index.sae_fingerprint != sae.fingerprint:
         raise MismatchError(
-            "the index was built with another SAE", got=index.sae_fingerprint, accepted=sae.fingerprint,
+            "the index was built with another SAE",
+            got=index.sae_fingerprint,
+            accepted=sae.fingerprint,
             fix="pass the index of this SAE, or build one with sk.build_index",
-        )  # fmt: skip
+        )
     hook_name = str(sae.config.hook_name)
     sae.check(model, hook_name)
     concept.token_mask(index)  # says what is wrong when no token is the concept's
@@ -57,9 +59,10 @@ def mean_difference(
     kept[torch.as_tensor(index.kept)] = True
     if not (kept & ~meant).any():
         raise DataError(
-            "every token of the index is the concept's, so there is nothing to subtract", got=repr(concept),
+            "every token of the index is the concept's, so there is nothing to subtract",
+            got=repr(concept),
             fix="index text that the concept is not in as well",
-        )  # fmt: skip
+        )
     holds = (meant & kept).reshape(index.n_windows, index.length).any(1)
     order = torch.randperm(index.n_windows, generator=torch.Generator().manual_seed(seed))
     wanted = max(2, n_tokens // index.length)

@@ -48,9 +48,10 @@ class Direction:
         rows = rows[None] if rows.ndim == 1 else rows
         if rows.ndim != 2 or not rows.isfinite().all() or not (rows.norm(dim=1) > 0).all():
             raise ConfigError(
-                "not a direction", got=f"shape {tuple(rows.shape)}, norms {rows.norm(dim=-1).tolist()}",
+                "not a direction",
+                got=f"shape {tuple(rows.shape)}, norms {rows.norm(dim=-1).tolist()}",
                 accepted="finite vectors [d_in] or [n, d_in], none of them zero",
-            )  # fmt: skip
+            )
         object.__setattr__(self, "vectors", rows)
         if not self.hook_name:
             raise ConfigError("a direction needs its hook point", got=repr(self.hook_name), fix="pass hook_name=")
@@ -81,8 +82,12 @@ class Direction:
         return f"{many} {self.name!r} at {self.hook_name}"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"vectors": self.vectors.tolist(), "hook_name": self.hook_name, "name": self.name,
-                "token_rule": self.token_rule.to_dict() if self.token_rule else None}  # fmt: skip
+        return {
+            "vectors": self.vectors.tolist(),
+            "hook_name": self.hook_name,
+            "name": self.name,
+            "token_rule": self.token_rule.to_dict() if self.token_rule else None,
+        }
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Direction:
@@ -114,9 +119,11 @@ class DirectionEdit(Edit):
             raise ConfigError("the value is not finite", got=self.value, accepted="a finite number, such as 0.4")
         if self.kind == "add" and len(self.direction.vectors) > 1:
             raise ConfigError(
-                "one direction is added at a time", got=f"{len(self.direction.vectors)} directions",
-                accepted="one", fix="pass several edits",
-            )  # fmt: skip
+                "one direction is added at a time",
+                got=f"{len(self.direction.vectors)} directions",
+                accepted="one",
+                fix="pass several edits",
+            )
         self._check_shared()
 
     @property
@@ -132,10 +139,11 @@ class DirectionEdit(Edit):
         width, d_in = model.hook_width(self.hook_name), self.direction.vectors.shape[1]
         if width != d_in:
             raise MismatchError(
-                "the direction does not fit the hook point", got=f"{d_in} dimensions",
+                "the direction does not fit the hook point",
+                got=f"{d_in} dimensions",
                 accepted=f"{width} at {self.hook_name} of {model.name}",
                 fix="take a direction of this model's activations",
-            )  # fmt: skip
+            )
 
     def _what(self) -> str:
         if self.kind == "add":

@@ -82,9 +82,11 @@ class Edit(ABC):
                 raise ConfigError("not a condition on tokens", got=condition, accepted="sk.Where.token, sk.Where.fires")
             if condition.sae is not None and condition.sae.config.hook_name != self.hook_name:
                 raise MismatchError(
-                    "the condition reads another hook point than the edit", got=condition.sae.config.hook_name,
-                    accepted=self.hook_name, fix="use a feature of an SAE at the edit's hook point",
-                )  # fmt: skip
+                    "the condition reads another hook point than the edit",
+                    got=condition.sae.config.hook_name,
+                    accepted=self.hook_name,
+                    fix="use a feature of an SAE at the edit's hook point",
+                )
         if self.schedule is not None and not isinstance(self.schedule, Schedule):
             raise ConfigError("not a schedule", got=self.schedule, accepted="sk.Schedule.steps, sk.Schedule.linear")
 
@@ -95,9 +97,11 @@ class Edit(ABC):
     def to_dict(self) -> dict[str, Any]:
         """The edit as JSON values. Weights stay behind: an SAE is named by its fingerprint."""
         return {
-            **self._values(), "positions": self.positions, "where": [where.to_dict() for where in self.where],
+            **self._values(),
+            "positions": self.positions,
+            "where": [where.to_dict() for where in self.where],
             "schedule": self.schedule.to_dict() if self.schedule else None,
-        }  # fmt: skip
+        }
 
     @staticmethod
     def from_dict(saved: Mapping[str, Any], saes: SAE | Sequence[SAE] = ()) -> Edit:
@@ -122,15 +126,22 @@ class Edit(ABC):
             from .directions import Direction, DirectionEdit
 
             return DirectionEdit(
-                kind=saved["kind"], direction=Direction.from_dict(saved["direction"]), value=float(saved["value"]),
-                unit=saved["unit"], **shared,
-            )  # fmt: skip
+                kind=saved["kind"],
+                direction=Direction.from_dict(saved["direction"]),
+                value=float(saved["value"]),
+                unit=saved["unit"],
+                **shared,
+            )
         maxima = saved["maxima"]
         return FeatureEdit(
-            sae=sae_of(saved["sae_fingerprint"], given), kind=saved["kind"],
-            features=tuple(int(i) for i in saved["features"]), values=tuple(float(v) for v in saved["values"]),
-            unit=saved["unit"], maxima=None if maxima is None else tuple(float(m) for m in maxima), **shared,
-        )  # fmt: skip
+            sae=sae_of(saved["sae_fingerprint"], given),
+            kind=saved["kind"],
+            features=tuple(int(i) for i in saved["features"]),
+            values=tuple(float(v) for v in saved["values"]),
+            unit=saved["unit"],
+            maxima=None if maxima is None else tuple(float(m) for m in maxima),
+            **shared,
+        )
 
     def covers(
         self,
@@ -178,31 +189,34 @@ class FeatureEdit(Edit):
     """With unit "max": each feature's largest activation in the index."""
 
     def __post_init__(self) -> None:
-        for name, value, kinds in (
-            ("kind", self.kind, Kind), ("unit", self.unit, Unit),
-        ):  # fmt: skip
+        for name, value, kinds in (("kind", self.kind, Kind), ("unit", self.unit, Unit)):
             if value not in get_args(kinds):
                 raise unknown_name(name, value, get_args(kinds))
         if not self.features or len(set(self.features)) < len(self.features):
             raise ConfigError(
-                "an edit needs features, each once", got=list(self.features), accepted="one or more distinct features",
+                "an edit needs features, each once",
+                got=list(self.features),
+                accepted="one or more distinct features",
                 fix="pass {feature: value, ...}",
-            )  # fmt: skip
+            )
         for i in self.features:
             if not 0 <= i < self.sae.config.d_sae:
                 raise UnknownNameError(
-                    f"the SAE has no feature {i}", got=i, accepted=f"0 to {self.sae.config.d_sae - 1}",
+                    f"the SAE has no feature {i}",
+                    got=i,
+                    accepted=f"0 to {self.sae.config.d_sae - 1}",
                     fix="check that the feature number comes from this SAE's index",
-                )  # fmt: skip
+                )
         if len(self.values) != len(self.features) or not all(map(math.isfinite, self.values)):
             raise ConfigError(
                 "every feature needs one finite value", got=dict(zip(self.features, self.values, strict=False))
             )
         if (self.maxima is not None) != (self.unit == "max"):
             raise ConfigError(
-                'unit "max" needs the features\' maxima, and only that unit', got=f"unit {self.unit!r}",
+                'unit "max" needs the features\' maxima, and only that unit',
+                got=f"unit {self.unit!r}",
                 fix="pass index=, the feature index of this SAE",
-            )  # fmt: skip
+            )
         c = self.sae.config
         if c.is_transcoder or c.is_crosscoder:
             raise MismatchError(
@@ -210,12 +224,13 @@ class FeatureEdit(Edit):
                 got=f"reads {c.hook_name}" + (f", writes {c.hook_out}" if c.hook_out else ""),
                 accepted="an SAE that reads and writes one and the same hook point",
                 fix="train a plain SAE at the hook point that is to be edited",
-            )  # fmt: skip
+            )
         if self.sae.config.hook_name is None:
             raise ConfigError(
-                "the SAE does not say which hook point it reads", got="sae.config.hook_name = None",
+                "the SAE does not say which hook point it reads",
+                got="sae.config.hook_name = None",
                 fix="build it with SAEConfig(hook_name=...), or train it with sk.train",
-            )  # fmt: skip
+            )
         self._check_shared()
 
     @property
@@ -243,10 +258,14 @@ class FeatureEdit(Edit):
 
     def _values(self) -> dict[str, Any]:
         return {
-            "kind": self.kind, "features": list(self.features), "values": list(self.values), "unit": self.unit,
-            "maxima": None if self.maxima is None else list(self.maxima), "hook_name": self.hook_name,
+            "kind": self.kind,
+            "features": list(self.features),
+            "values": list(self.values),
+            "unit": self.unit,
+            "maxima": None if self.maxima is None else list(self.maxima),
+            "hook_name": self.hook_name,
             "sae_fingerprint": self.sae.fingerprint,
-        }  # fmt: skip
+        }
 
     def delta(self, x: Float[Tensor, "n d_in"], norm: Float[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
         sae = self.sae

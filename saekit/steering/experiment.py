@@ -132,29 +132,53 @@ def dose_response(
     jobs = _jobs(model, plan, prompts, seeds, chat, instruction, max_new_tokens)
 
     described = {
-        "model": model.fingerprint, "sae": sae.fingerprint, "weights": {str(i): w for i, w in weights.items()},
-        "prompts": prompts, "concept": repr(concept), "strengths": strengths, "unit": unit, "seeds": seeds,
-        "controls": [list(matched) for matched in chosen], "instruction": instruction,
-        "direction": direction.to_dict() if direction else None, "max_new_tokens": max_new_tokens,
-        "temperature": temperature, "chat": chat, "positions": positions, "costs": costs,
-    }  # fmt: skip
+        "model": model.fingerprint,
+        "sae": sae.fingerprint,
+        "weights": {str(i): w for i, w in weights.items()},
+        "prompts": prompts,
+        "concept": repr(concept),
+        "strengths": strengths,
+        "unit": unit,
+        "seeds": seeds,
+        "controls": [list(matched) for matched in chosen],
+        "instruction": instruction,
+        "direction": direction.to_dict() if direction else None,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "chat": chat,
+        "positions": positions,
+        "costs": costs,
+    }
     kept = _Kept(Path(out), described) if out is not None else None
     records = _run(
         model, sae, jobs, concept, kept, list(weights), max_new_tokens, temperature, costs, batch_size, progress
     )
     return SteeringStudy(
-        model_name=model.name, hook_name=str(sae.config.hook_name), feature=next(iter(weights)), weights=weights,
-        controls=tuple(matched[0] for matched in chosen), direction=direction.name if direction else None,
-        concept=str(getattr(concept, "name", concept)), strengths=tuple(strengths), unit=unit, positions=positions,
-        temperature=temperature, max_new_tokens=max_new_tokens, chat=chat,
+        model_name=model.name,
+        hook_name=str(sae.config.hook_name),
+        feature=next(iter(weights)),
+        weights=weights,
+        controls=tuple(matched[0] for matched in chosen),
+        direction=direction.name if direction else None,
+        concept=str(getattr(concept, "name", concept)),
+        strengths=tuple(strengths),
+        unit=unit,
+        positions=positions,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        chat=chat,
         generations=pd.DataFrame(records).astype({"feature": "Int64"}),
-    )  # fmt: skip
+    )
 
 
 def _check(
-    prompts: list[str], strengths: list[float], seeds: list[int], weights: Mapping[int, float], temperature: float,
+    prompts: list[str],
+    strengths: list[float],
+    seeds: list[int],
+    weights: Mapping[int, float],
+    temperature: float,
     batch_size: int,
-) -> None:  # fmt: skip
+) -> None:
     if not prompts or len(set(prompts)) < len(prompts):
         raise DataError("a study needs prompts, each once", got=prompts, accepted="one or more different prompts")
     if not strengths or len(set(strengths)) < len(strengths):
@@ -165,17 +189,24 @@ def _check(
         )
     if not seeds or len(set(seeds)) < len(seeds) or (temperature == 0 and len(seeds) > 1):
         raise ConfigError(
-            "the seeds do not give different texts", got=f"seeds {seeds} at temperature {temperature:g}",
-            accepted="one or more different seeds; only one at temperature 0", fix="pass temperature=0.8",
-        )  # fmt: skip
+            "the seeds do not give different texts",
+            got=f"seeds {seeds} at temperature {temperature:g}",
+            accepted="one or more different seeds; only one at temperature 0",
+            fix="pass temperature=0.8",
+        )
     if batch_size < 1:
         raise ConfigError("batch_size is not positive", got=batch_size, accepted="1 or more")
 
 
 def _jobs(
-    model: LanguageModel, plan: Sequence[tuple[str, int | None, float, tuple[Edit, ...]]], prompts: Sequence[str],
-    seeds: Sequence[int], chat: bool, instruction: str | None, max_new_tokens: int,
-) -> list[_Job]:  # fmt: skip
+    model: LanguageModel,
+    plan: Sequence[tuple[str, int | None, float, tuple[Edit, ...]]],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    chat: bool,
+    instruction: str | None,
+    max_new_tokens: int,
+) -> list[_Job]:
     rows = [row for seed in seeds for row in make_rows(model, prompts, seed=seed, chat=chat)]
     asking = [p if instruction is None else f"{p} {instruction}" for p in prompts]
     instructed = [row for seed in seeds for row in make_rows(model, asking, seed=seed, chat=chat)]
@@ -192,9 +223,18 @@ def _jobs(
 
 
 def _run(
-    model: LanguageModel, sae: SAE, jobs: Sequence[_Job], concept: PresentIn, kept: _Kept | None,
-    edited: Sequence[int], max_new_tokens: int, temperature: float, costs: bool, batch_size: int, progress: bool,
-) -> list[dict[str, Any]]:  # fmt: skip
+    model: LanguageModel,
+    sae: SAE,
+    jobs: Sequence[_Job],
+    concept: PresentIn,
+    kept: _Kept | None,
+    edited: Sequence[int],
+    max_new_tokens: int,
+    temperature: float,
+    costs: bool,
+    batch_size: int,
+    progress: bool,
+) -> list[dict[str, Any]]:
     """A record for each job, in their order; those in `kept` are not run again."""
     done = kept.read() if kept is not None else {}
     profiles: dict[tuple[Any, ...], torch.Tensor] = {}
@@ -238,10 +278,14 @@ def _run(
 
 def _record(job: _Job, text: Generation, concept: PresentIn) -> dict[str, Any]:
     return job.told | {
-        "text": text.text, "tokens": list(text.tokens), "concept_present": bool(concept.present(text.text)),
-        "nll": None, "repetition": repetition(text.tokens), "n_tokens": len(text.tokens),
+        "text": text.text,
+        "tokens": list(text.tokens),
+        "concept_present": bool(concept.present(text.text)),
+        "nll": None,
+        "repetition": repetition(text.tokens),
+        "n_tokens": len(text.tokens),
         "finish_reason": text.finish_reason,
-    }  # fmt: skip
+    }
 
 
 def _costs(model: LanguageModel, sae: SAE, jobs: Sequence[_Job], tokens: Sequence[Sequence[int]]) -> list[Cost]:
@@ -292,9 +336,11 @@ class _Kept:
             before = read_json(folder / PLAN)
             if differing := sorted(k for k in {*before, *described} if before.get(k) != described.get(k)):
                 raise MismatchError(
-                    f"{folder} holds another study", got=", ".join(differing) + " differ", accepted="the same settings",
+                    f"{folder} holds another study",
+                    got=", ".join(differing) + " differ",
+                    accepted="the same settings",
                     fix="pass another folder as out=, or delete this one",
-                )  # fmt: skip
+                )
         else:
             write_json(folder / PLAN, described)
 

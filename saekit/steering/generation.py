@@ -90,14 +90,28 @@ class Row:
 
 @overload
 def generate(
-    model: LanguageModel, prompt: str, *, edits: Edits = ..., max_new_tokens: int = ..., temperature: float = ...,
-    seed: int = ..., chat: bool = ..., use_cache: bool = ...,
-) -> Generation: ...  # fmt: skip
+    model: LanguageModel,
+    prompt: str,
+    *,
+    edits: Edits = ...,
+    max_new_tokens: int = ...,
+    temperature: float = ...,
+    seed: int = ...,
+    chat: bool = ...,
+    use_cache: bool = ...,
+) -> Generation: ...
 @overload
 def generate(
-    model: LanguageModel, prompt: Sequence[Any], *, edits: Edits = ..., max_new_tokens: int = ...,
-    temperature: float = ..., seed: int = ..., chat: bool = ..., use_cache: bool = ...,
-) -> Any: ...  # fmt: skip
+    model: LanguageModel,
+    prompt: Sequence[Any],
+    *,
+    edits: Edits = ...,
+    max_new_tokens: int = ...,
+    temperature: float = ...,
+    seed: int = ...,
+    chat: bool = ...,
+    use_cache: bool = ...,
+) -> Any: ...
 def generate(
     model: LanguageModel,
     prompt: Prompt | Sequence[Prompt],
@@ -188,9 +202,11 @@ def check_edits(model: LanguageModel, edits: Edits) -> tuple[Edit, ...]:
     for edit in chosen:
         if not isinstance(edit, Edit):
             raise ConfigError(
-                "not an edit", got=edit, accepted="what sk.clamp, sk.scale, sk.ablate and sk.add return",
+                "not an edit",
+                got=edit,
+                accepted="what sk.clamp, sk.scale, sk.ablate and sk.add return",
                 fix="edits=[sk.clamp(sae, {feature: value})]",
-            )  # fmt: skip
+            )
         edit.check(model)
     return chosen
 
@@ -221,18 +237,14 @@ def check_room(model: LanguageModel, rows: Sequence[Row], max_new_tokens: int) -
     if longest + max_new_tokens > model.n_ctx:
         raise ContextLengthError(
             "prompt and new tokens do not fit into the model's context",
-            got=f"{longest} prompt tokens + {max_new_tokens} new", accepted=f"{model.n_ctx} together ({model.name})",
+            got=f"{longest} prompt tokens + {max_new_tokens} new",
+            accepted=f"{model.n_ctx} together ({model.name})",
             fix="shorten the prompt or lower max_new_tokens",
-        )  # fmt: skip
+        )
 
 
 def complete(
-    model: LanguageModel,
-    rows: Sequence[Row],
-    *,
-    max_new_tokens: int,
-    temperature: float,
-    use_cache: bool = True,
+    model: LanguageModel, rows: Sequence[Row], *, max_new_tokens: int, temperature: float, use_cache: bool = True
 ) -> list[Generation]:
     """The rows continued, each under its own edits, as one batch; `check_edits` comes first."""
     loop = _Loop(model, rows, max_new_tokens=max_new_tokens, temperature=temperature, use_cache=use_cache)
@@ -260,13 +272,7 @@ class _Loop:
     """Decoding, one step of all rows at a time. `new` holds each row's tokens so far."""
 
     def __init__(
-        self,
-        model: LanguageModel,
-        rows: Sequence[Row],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        use_cache: bool,
+        self, model: LanguageModel, rows: Sequence[Row], *, max_new_tokens: int, temperature: float, use_cache: bool
     ) -> None:
         check_room(model, rows, max_new_tokens)
         if not (temperature >= 0 and math.isfinite(temperature)):
@@ -317,9 +323,10 @@ class _Loop:
     def _choose(self, logits: Float[Tensor, "batch d_vocab"]) -> Int[Tensor, " batch"]:
         if bool(logits.isnan().any()):
             raise DataError(
-                "the model's logits are NaN", got=f"at new token {self.n_steps}",
+                "the model's logits are NaN",
+                got=f"at new token {self.n_steps}",
                 fix="lower the strength of the edits; without edits, check the model's weights and dtype",
-            )  # fmt: skip
+            )
         if self.temperature == 0:
             return logits.argmax(-1)
         # One uniform number per row through the inverse cumulative distribution: a rounding difference in the logits

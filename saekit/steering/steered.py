@@ -101,10 +101,16 @@ class SteeredModel(LanguageModel):
         """Writes the edits into a JSON file and returns its path; see `load_steered`."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {
-            "format": FORMAT, "model_name": self.base.name, "model_fingerprint": self.weights_fingerprint,
-            "sentences": [repr(edit) for edit in self.edits], "edits": [edit.to_dict() for edit in self.edits],
-        })  # fmt: skip
+        write_json(
+            path,
+            {
+                "format": FORMAT,
+                "model_name": self.base.name,
+                "model_fingerprint": self.weights_fingerprint,
+                "sentences": [repr(edit) for edit in self.edits],
+                "edits": [edit.to_dict() for edit in self.edits],
+            },
+        )
         return path
 
 
@@ -121,14 +127,18 @@ def load_steered(model: LanguageModel, path: str | Path, saes: SAE | Sequence[SA
     saved = read_json(path)
     if not isinstance(saved, dict) or saved.get("format") != FORMAT or "edits" not in saved:
         raise FileError(
-            f"{path} does not hold a steered model", got=f"{saved!r:.80}",
-            accepted=f"a file of SteeredModel.save, format {FORMAT}", fix="save it again with this version of saekit",
-        )  # fmt: skip
+            f"{path} does not hold a steered model",
+            got=f"{saved!r:.80}",
+            accepted=f"a file of SteeredModel.save, format {FORMAT}",
+            fix="save it again with this version of saekit",
+        )
     if saved["model_fingerprint"] != model.weights_fingerprint:
         raise MismatchError(
-            "the edits were made for another model", got=f"{model.name} ({model.weights_fingerprint})",
-            accepted=f"{saved['model_name']} ({saved['model_fingerprint']})", fix="load that model",
-        )  # fmt: skip
+            "the edits were made for another model",
+            got=f"{model.name} ({model.weights_fingerprint})",
+            accepted=f"{saved['model_name']} ({saved['model_fingerprint']})",
+            fix="load that model",
+        )
     given = [saes] if isinstance(saes, SAE) else list(saes)
     given += _packaged(saved["edits"], {sae.fingerprint for sae in given})
     return steered(model, [Edit.from_dict(edit, given) for edit in saved["edits"]])
@@ -186,9 +196,11 @@ class _BridgeHooks:
         points = bridge.hook_dict  # made anew each time it is asked for
         if TOKENS not in points:
             raise MismatchError(
-                f"{self._model.name} has no hook point that sees its tokens", got="no " + TOKENS,
-                accepted="a model with that hook point", fix="pass the edits to sk.generate instead",
-            )  # fmt: skip
+                f"{self._model.name} has no hook point that sees its tokens",
+                got="no " + TOKENS,
+                accepted="a model with that hook point",
+                fix="pass the edits to sk.generate instead",
+            )
         self._installed.append((None, bridge.register_forward_pre_hook(self._begin, with_kwargs=True)))
         for name, hook in ((TOKENS, self._see), *((name, partial(self._edit, name)) for name in self._by_hook)):
             point = points[name]

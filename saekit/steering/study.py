@@ -76,9 +76,13 @@ class SteeringStudy:
                 n_hits, n = int(texts["concept_present"].sum()), len(texts)
                 low, high = wilson_interval(n_hits, n)
                 row: dict[str, Any] = {
-                    "condition": condition, "strength": float(strength), "n_texts": n,
-                    "rate": n_hits / n, "rate_low": low, "rate_high": high,
-                }  # fmt: skip
+                    "condition": condition,
+                    "strength": float(strength),
+                    "n_texts": n,
+                    "rate": n_hits / n,
+                    "rate_low": low,
+                    "rate_high": high,
+                }
                 for name in means:
                     groups = [group[name].tolist() for _, group in texts.groupby("prompt", sort=False)]
                     row[name] = float(texts[name].mean())

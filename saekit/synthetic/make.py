@@ -53,9 +53,13 @@ def independent(
     _check(d_model=d_model, n_features=n_features)
     rate = _rates(_zipf(n_features, zipf_exponent), torch.ones(n_features, dtype=torch.float64), n_active)
     return GroundTruth(
-        firing_rate=rate, parent=_none(n_features), group=_none(n_features), group_rate=rate.new_zeros(0),
-        name="independent", **_space(d_model, n_features, magnitude, directions, bias, noise, seed),
-    )  # fmt: skip
+        firing_rate=rate,
+        parent=_none(n_features),
+        group=_none(n_features),
+        group_rate=rate.new_zeros(0),
+        name="independent",
+        **_space(d_model, n_features, magnitude, directions, bias, noise, seed),
+    )
 
 
 def correlated(
@@ -85,15 +89,23 @@ def correlated(
     """
     _check(d_model=d_model, n_features=n_features, group_size=group_size)
     if not 0 < correlation <= 1:
-        raise ConfigError("correlation is out of range", got=correlation, accepted="above 0 and at most 1",
-                          fix="use synthetic.independent for none")  # fmt: skip
+        raise ConfigError(
+            "correlation is out of range",
+            got=correlation,
+            accepted="above 0 and at most 1",
+            fix="use synthetic.independent for none",
+        )
     group = torch.arange(n_features) // group_size
     size = torch.bincount(group).double()
     p = _rates(_zipf(len(size), zipf_exponent), size, n_active)
     return GroundTruth(
-        firing_rate=p[group], parent=_none(n_features), group=group, group_rate=p / (p + correlation * (1 - p)),
-        name="correlated", **_space(d_model, n_features, magnitude, directions, bias, noise, seed),
-    )  # fmt: skip
+        firing_rate=p[group],
+        parent=_none(n_features),
+        group=group,
+        group_rate=p / (p + correlation * (1 - p)),
+        name="correlated",
+        **_space(d_model, n_features, magnitude, directions, bias, noise, seed),
+    )
 
 
 def hierarchical(
@@ -127,9 +139,11 @@ def hierarchical(
     _check(d_model=d_model, n_features=n_features, n_children=n_children, depth=depth)
     if not 0 < child_share <= (1 if exclusive else 0.9 * n_children):
         raise ConfigError(
-            "child_share is out of range", got=child_share, fix="pass child_share=0.5",
+            "child_share is out of range",
+            got=child_share,
+            fix="pass child_share=0.5",
             accepted="above 0, at most 1 where children are exclusive, else 0.9 * n_children",
-        )  # fmt: skip
+        )
     parent, sibling = _trees(n_features, n_children, depth)
     share = torch.ones(n_features, dtype=torch.float64)  # of the parent's firings
     family = torch.bincount(parent[parent >= 0], minlength=n_features)[parent.clamp(min=0)]
@@ -148,9 +162,14 @@ def hierarchical(
     for i in range(roots, n_features):
         rate[i] *= rate[parent[i]]
     return GroundTruth(
-        firing_rate=rate, parent=parent, group=_none(n_features), group_rate=rate.new_zeros(0), exclusive=exclusive,
-        name="hierarchical", **_space(d_model, n_features, magnitude, directions, bias, noise, seed),
-    )  # fmt: skip
+        firing_rate=rate,
+        parent=parent,
+        group=_none(n_features),
+        group_rate=rate.new_zeros(0),
+        exclusive=exclusive,
+        name="hierarchical",
+        **_space(d_model, n_features, magnitude, directions, bias, noise, seed),
+    )
 
 
 def unit_directions(
@@ -170,8 +189,12 @@ def unit_directions(
     rows = torch.randn(n_features, d_model, generator=stream("directions", seed), dtype=torch.float64)
     if kind == "orthogonal":
         if n_features > d_model:
-            raise ConfigError("there is no room for so many orthogonal directions", got=n_features,
-                              accepted=f"at most d_model = {d_model}", fix='pass directions="spread"')  # fmt: skip
+            raise ConfigError(
+                "there is no room for so many orthogonal directions",
+                got=n_features,
+                accepted=f"at most d_model = {d_model}",
+                fix='pass directions="spread"',
+            )
         rows = torch.linalg.qr(rows.T).Q.T.contiguous()
     rows /= rows.norm(dim=1, keepdim=True)
     if kind == "spread":
@@ -187,9 +210,11 @@ def _space(
 ) -> dict[str, Any]:
     offset = torch.randn(d_model, generator=stream("bias", seed))
     return {
-        "directions": unit_directions(d_model, n_features, kind=directions, seed=seed), "magnitude": magnitude,
-        "bias": bias * offset / offset.norm(), "noise": noise,
-    }  # fmt: skip
+        "directions": unit_directions(d_model, n_features, kind=directions, seed=seed),
+        "magnitude": magnitude,
+        "bias": bias * offset / offset.norm(),
+        "noise": noise,
+    }
 
 
 def _trees(n_features: int, n_children: int, depth: int) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
@@ -215,8 +240,12 @@ def _rates(weight: Tensor, size: Tensor, total: Number, cap: float = MAX_RATE) -
     """Rates in proportion to the weights, none above `cap`, with sum of rate * size = total."""
     room = cap * float(size.sum())
     if not 0 < total <= room:
-        raise ConfigError("so many active features do not fit", got=f"n_active {total:g}",
-                          accepted=f"above 0, at most {room:g} at rates of {cap:g}", fix="lower n_active")  # fmt: skip
+        raise ConfigError(
+            "so many active features do not fit",
+            got=f"n_active {total:g}",
+            accepted=f"above 0, at most {room:g} at rates of {cap:g}",
+            fix="lower n_active",
+        )
     low, high = torch.zeros((), dtype=torch.float64), cap / weight.min()
     for _ in range(100):
         middle = (low + high) / 2

@@ -79,14 +79,24 @@ class GroundTruth:
             raise ConfigError("noise is negative", got=self.noise, accepted="a standard deviation of at least 0")
         norms = self.directions.norm(dim=1)
         if not bool((norms - 1).abs().max() < 1e-3):
-            raise ConfigError("directions are not unit vectors", got=f"norms {norms.min():.3g} to {norms.max():.3g}",
-                              accepted="rows of norm 1", fix="divide each row by its norm")  # fmt: skip
+            raise ConfigError(
+                "directions are not unit vectors",
+                got=f"norms {norms.min():.3g} to {norms.max():.3g}",
+                accepted="rows of norm 1",
+                fix="divide each row by its norm",
+            )
         if not bool(((self.firing_rate > 0) & (self.firing_rate < 1)).all()):
-            raise ConfigError("a firing rate is out of range", got=[float(v) for v in self.firing_rate.aminmax()],
-                              accepted="numbers above 0 and below 1")  # fmt: skip
+            raise ConfigError(
+                "a firing rate is out of range",
+                got=[float(v) for v in self.firing_rate.aminmax()],
+                accepted="numbers above 0 and below 1",
+            )
         if bool((self.parent >= torch.arange(self.n_features)).any()):
-            raise ConfigError("a feature comes before its parent", accepted="parents with lower numbers, -1 for none",
-                              fix="sort the features by their depth")  # fmt: skip
+            raise ConfigError(
+                "a feature comes before its parent",
+                accepted="parents with lower numbers, -1 for none",
+                fix="sort the features by their depth",
+            )
         if bool(((self.parent >= 0) & (self.group >= 0)).any()):
             raise ConfigError("a feature has both a parent and a group", accepted="one of them, -1 for the other")
         for fan, what in ((self._children, "children"), (self._members, "members of a group")):
@@ -96,9 +106,10 @@ class GroundTruth:
             worst = total if self.exclusive and what == "children" else fan.share
             if worst.numel() and float(worst.max()) > 1 + 1e-6:
                 raise ConfigError(
-                    f"{what} fire more often than what they depend on", got=f"{float(worst.max()):.3g} times as often",
+                    f"{what} fire more often than what they depend on",
+                    got=f"{float(worst.max()):.3g} times as often",
                     accepted="rates of at most the parent's or switch's; exclusive children's together",
-                )  # fmt: skip
+                )
 
     @property
     def n_features(self) -> int:

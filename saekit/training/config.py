@@ -72,15 +72,18 @@ class TrainConfig:
                 _at_least(self, name, 0 if name == "warmup_steps" else 1)
         if self.n_tokens < self.batch_size:
             raise ConfigError(
-                "n_tokens is less than one batch", got=self.n_tokens,
+                "n_tokens is less than one batch",
+                got=self.n_tokens,
                 accepted=f"at least batch_size = {self.batch_size}",
                 fix="pass more tokens or a smaller batch_size",
-            )  # fmt: skip
+            )
         if self.products not in ("auto", "float32", "bfloat16"):
             raise ConfigError(
-                "unknown type for products", got=repr(self.products), accepted='"auto", "float32" or "bfloat16"',
+                "unknown type for products",
+                got=repr(self.products),
+                accepted='"auto", "float32" or "bfloat16"',
                 fix="leave products out",
-            )  # fmt: skip
+            )
         for name in ("lr", "grad_clip"):
             value = getattr(self, name)
             if not (_is_number(value) and value > 0) and not (name == "lr" and value is None):
@@ -110,9 +113,11 @@ class TrainConfig:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as e:
             raise ConfigError(
-                "no such device here", got=self.device, accepted='"auto", "cpu", or "cuda" where torch sees a GPU',
+                "no such device here",
+                got=self.device,
+                accepted='"auto", "cpu", or "cuda" where torch sees a GPU',
                 fix='pass device="auto"',
-            ) from e  # fmt: skip
+            ) from e
         return device
 
     @property
@@ -169,9 +174,11 @@ def _at_least(config: TrainConfig, name: str, least: int) -> None:
     value = getattr(config, name)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(
-            f"{name} is out of range", got=repr(value), accepted=f"an integer of at least {least}",
+            f"{name} is out of range",
+            got=repr(value),
+            accepted=f"an integer of at least {least}",
             fix=f"pass {name}={int(value)}" if isinstance(value, float) and value >= least else f"pass another {name}",
-        )  # fmt: skip
+        )
 
 
 def _is_number(value: object) -> bool:

@@ -71,9 +71,13 @@ def auxiliary_loss(
 
 @torch.no_grad()
 def resample(
-    sae: SAE, adam: Mapping[Tensor, Any], x: Float[Tensor, "n d_in"], error: Float[Tensor, "n d_out"],
-    dead: Int[Tensor, " n_dead"], seed: int,
-) -> None:  # fmt: skip
+    sae: SAE,
+    adam: Mapping[Tensor, Any],
+    x: Float[Tensor, "n d_in"],
+    error: Float[Tensor, "n d_out"],
+    dead: Int[Tensor, " n_dead"],
+    seed: int,
+) -> None:
     """Points dead features at what the others reconstruct worst, in place; the optimiser forgets them.
 
     A token is drawn for each with a chance that grows with its squared loss, ||error||^4. The decoder row becomes the

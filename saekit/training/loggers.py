@@ -102,9 +102,11 @@ def checked(loggers: Iterable[Logger]) -> list[Logger]:
     for logger in found:
         if isinstance(logger, type) or not isinstance(logger, Logger):
             raise ConfigError(
-                "not a logger", got=logger, accepted="objects with start, record and finish",
+                "not a logger",
+                got=logger,
+                accepted="objects with start, record and finish",
                 fix="pass loggers=[sk.TrainingMonitor()], say",
-            )  # fmt: skip
+            )
     return found
 
 
@@ -128,8 +130,9 @@ class Watch:
                 self.loggers.remove(logger)
                 warnings.warn(
                     f"the logger {type(logger).__name__} failed and is not used again in this run; training goes on: "
-                    f"{type(e).__name__}: {e}", stacklevel=2,
-                )  # fmt: skip
+                    f"{type(e).__name__}: {e}",
+                    stacklevel=2,
+                )
 
     def _densities(self) -> list[Float[np.ndarray, " d_sae"] | None]:
         shares = [trainer.density for trainer in self.trainers]
@@ -299,9 +302,11 @@ def _library(name: str, logger: object) -> Any:
         return import_module(name)
     except ImportError as e:
         raise ConfigError(
-            f"{type(logger).__name__} needs the package {name}", got=f"{type(e).__name__}: {e}",
-            accepted=f"an installed {name}", fix=f"pip install {name}",
-        ) from e  # fmt: skip
+            f"{type(logger).__name__} needs the package {name}",
+            got=f"{type(e).__name__}: {e}",
+            accepted=f"an installed {name}",
+            fix=f"pip install {name}",
+        ) from e
 
 
 def _scalars(row: Row) -> dict[str, float]:

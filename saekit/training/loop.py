@@ -30,33 +30,65 @@ from .trainer import Trainer
 
 @overload
 def train(
-    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: SAEConfig, config: TrainConfig,
-    hook_name: HookPoint | None = None, out: str | Path | None = None, resume: bool = True, progress: bool = True,
-    activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
-) -> SAE: ...  # fmt: skip
+    model: LanguageModel | None,
+    corpus: Corpus | Windows | ActivationCache,
+    *,
+    sae: SAEConfig,
+    config: TrainConfig,
+    hook_name: HookPoint | None = None,
+    out: str | Path | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    activations: ActivationCache | None = None,
+    loggers: Sequence[Logger] = (),
+) -> SAE: ...
 
 
 @overload
 def train(
-    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: SAEConfig, config: TrainConfig,
-    hook_name: list[str] | list[tuple[str, ...]] | list[HookPoint], out: str | Path | None = None, resume: bool = True,
-    progress: bool = True, activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
-) -> TrainedSAEs: ...  # fmt: skip
+    model: LanguageModel | None,
+    corpus: Corpus | Windows | ActivationCache,
+    *,
+    sae: SAEConfig,
+    config: TrainConfig,
+    hook_name: list[str] | list[tuple[str, ...]] | list[HookPoint],
+    out: str | Path | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    activations: ActivationCache | None = None,
+    loggers: Sequence[Logger] = (),
+) -> TrainedSAEs: ...
 
 
 @overload
 def train(
-    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: Sequence[SAEConfig],
-    config: TrainConfig, hook_name: HookPoints | None = None, out: str | Path | None = None, resume: bool = True,
-    progress: bool = True, activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
-) -> TrainedSAEs: ...  # fmt: skip
+    model: LanguageModel | None,
+    corpus: Corpus | Windows | ActivationCache,
+    *,
+    sae: Sequence[SAEConfig],
+    config: TrainConfig,
+    hook_name: HookPoints | None = None,
+    out: str | Path | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    activations: ActivationCache | None = None,
+    loggers: Sequence[Logger] = (),
+) -> TrainedSAEs: ...
 
 
 def train(
-    model: LanguageModel | None, corpus: Corpus | Windows | ActivationCache, *, sae: SAEConfig | Sequence[SAEConfig],
-    config: TrainConfig, hook_name: HookPoints | None = None, out: str | Path | None = None, resume: bool = True,
-    progress: bool = True, activations: ActivationCache | None = None, loggers: Sequence[Logger] = (),
-) -> SAE | TrainedSAEs:  # fmt: skip
+    model: LanguageModel | None,
+    corpus: Corpus | Windows | ActivationCache,
+    *,
+    sae: SAEConfig | Sequence[SAEConfig],
+    config: TrainConfig,
+    hook_name: HookPoints | None = None,
+    out: str | Path | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    activations: ActivationCache | None = None,
+    loggers: Sequence[Logger] = (),
+) -> SAE | TrainedSAEs:
     """A trained SAE, in the model's units, with where it came from in its config and its metrics in `.history`.
 
     `corpus` is text, token windows or cached activations (also as `activations`; the model may then be None, and
@@ -108,9 +140,11 @@ def train(
     if state is not None:
         if len(state["trainers"]) != len(trainers):
             raise MismatchError(
-                "a run of another number of SAEs lies here", got=len(trainers), accepted=len(state["trainers"]),
+                "a run of another number of SAEs lies here",
+                got=len(trainers),
+                accepted=len(state["trainers"]),
                 fix="pass the same configurations to go on, or another out= (resume=False starts anew)",
-            )  # fmt: skip
+            )
         batches.load_state_dict(state["batches"])  # first: other text is named as such, not by the token rule it gives
         for trainer, saved in zip(trainers, state["trainers"], strict=True):
             trainer.load_state_dict(saved)
@@ -125,9 +159,8 @@ def train(
 
 
 def _run(
-    fed: list[Fed], batches: ActivationBatches, folder: RunFolder, config: TrainConfig, progress: bool,
-    watch: Watch,
-) -> list[SAE]:  # fmt: skip
+    fed: list[Fed], batches: ActivationBatches, folder: RunFolder, config: TrainConfig, progress: bool, watch: Watch
+) -> list[SAE]:
     from tqdm.auto import tqdm
 
     trainers, cutter = [f.trainer for f in fed], Cutter(fed, batches)
@@ -135,9 +168,14 @@ def _run(
     began, steps_before = time.perf_counter(), first.n_steps_done
     interrupted = False
     bar = tqdm(
-        total=n_steps * config.batch_size, initial=first.n_tokens_done, unit="tok", unit_scale=True, desc="train",
-        mininterval=0.5, disable=not progress,
-    )  # fmt: skip
+        total=n_steps * config.batch_size,
+        initial=first.n_tokens_done,
+        unit="tok",
+        unit_scale=True,
+        desc="train",
+        mininterval=0.5,
+        disable=not progress,
+    )
     x = next(batches, None) if first.n_steps_done < n_steps else None  # fills the pool: an interrupt here ends at once
     with bar, _interrupts() as asked_to_stop:
         try:
@@ -186,21 +224,26 @@ def _check_kinds(model: object, source: object, config: object) -> None:
     ):
         if not isinstance(value, kinds):
             raise ConfigError(
-                f"not {what}", got=type(value).__name__,
-                accepted=", ".join(k.__name__.removesuffix("Type") for k in kinds), fix=f"make one with {fix}",
-            )  # fmt: skip
+                f"not {what}",
+                got=type(value).__name__,
+                accepted=", ".join(k.__name__.removesuffix("Type") for k in kinds),
+                fix=f"make one with {fix}",
+            )
 
 
 def _batches(
-    model: LanguageModel | None, source: Corpus | Windows | ActivationCache, saes: Sequence[SAEConfig],
+    model: LanguageModel | None,
+    source: Corpus | Windows | ActivationCache,
+    saes: Sequence[SAEConfig],
     config: TrainConfig,
-) -> ActivationBatches:  # fmt: skip
+) -> ActivationBatches:
     if not isinstance(source, ActivationCache) and (model is None or any(c.hook_name is None for c in saes)):
         raise ConfigError(
             "training on text needs a model and a hook_name",
-            got=f"model={model}, hook_name={saes[0].hook_name}", accepted="both, or an ActivationCache instead of text",
+            got=f"model={model}, hook_name={saes[0].hook_name}",
+            accepted="both, or an ActivationCache instead of text",
             fix='pass hook_name="blocks.15.hook_resid_post"',
-        )  # fmt: skip
+        )
     hook_name = all_hooks(saes)
     if isinstance(source, ActivationCache):
         source = source.at(hook_name)
@@ -209,32 +252,46 @@ def _batches(
         return source.batches(config.batch_size, seed=config.seed, device=config.torch_device)
     assert model is not None
     return activation_batches(
-        model, source, hook_name, batch_size=config.batch_size, length=config.context_size, seed=config.seed,
-        buffer_tokens=max(config.buffer_tokens, config.batch_size), device=config.torch_device,
-    )  # fmt: skip
+        model,
+        source,
+        hook_name,
+        batch_size=config.batch_size,
+        length=config.context_size,
+        seed=config.seed,
+        buffer_tokens=max(config.buffer_tokens, config.batch_size),
+        device=config.torch_device,
+    )
 
 
 def _with_provenance(
-    sae: SAEConfig, model: LanguageModel | None, source: Corpus | Windows | ActivationCache,
-    corpus: Corpus | Windows | ActivationCache, batches: ActivationBatches, config: TrainConfig,
-) -> SAEConfig:  # fmt: skip
+    sae: SAEConfig,
+    model: LanguageModel | None,
+    source: Corpus | Windows | ActivationCache,
+    corpus: Corpus | Windows | ActivationCache,
+    batches: ActivationBatches,
+    config: TrainConfig,
+) -> SAEConfig:
     check_widths(sae, batches)
     origin: Any = source if isinstance(source, ActivationCache) else model
     return sae.replace(
-        token_rule=rule_of(sae, batches), weight_processing=origin.weight_processing,
+        token_rule=rule_of(sae, batches),
+        weight_processing=origin.weight_processing,
         model_name=origin.model_name if isinstance(origin, ActivationCache) else origin.name,
         model_fingerprint=origin.model_fingerprint if isinstance(origin, ActivationCache) else origin.fingerprint,
         context_size=origin.windows.length if isinstance(origin, ActivationCache) else config.context_size,
         dataset=sae.dataset or (corpus.name if isinstance(corpus, Corpus) else None),
-    )  # fmt: skip
+    )
 
 
 def _finish(trainer: Trainer, last: StepMetrics | None, finished: bool) -> SAE:
     sae = trainer.finish()
     figures = {} if last is None else {k: v for k, v in last.to_dict().items() if k not in ("lr", "grad_norm")}
     sae.training_summary = {
-        **figures, "finished": finished, "n_steps": trainer.config.n_steps, "config": trainer.config.to_dict(),
-    }  # fmt: skip
+        **figures,
+        "finished": finished,
+        "n_steps": trainer.config.n_steps,
+        "config": trainer.config.to_dict(),
+    }
     return sae
 
 

@@ -74,10 +74,19 @@ class Optimiser:
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
             state["step"] += finite
             fused.adam_(
-                p.data, grad, state["exp_avg"], state["exp_avg_sq"], lr=lr * self._pace[weight], beta1=BETAS[0],
-                beta2=BETAS[1], eps=EPS, step=state["step"], scale=scale, skip=~finite,
+                p.data,
+                grad,
+                state["exp_avg"],
+                state["exp_avg_sq"],
+                lr=lr * self._pace[weight],
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                eps=EPS,
+                step=state["step"],
+                scale=scale,
+                skip=~finite,
                 unit_rows=unit and weight is W_dec,
-            )  # fmt: skip
+            )
         return norm
 
     def moments(self) -> Mapping[Tensor, Mapping[str, Any]]:

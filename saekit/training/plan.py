@@ -32,9 +32,11 @@ def listed(sae: SAEConfig | Sequence[SAEConfig]) -> list[SAEConfig]:
     for c in configs:
         if not isinstance(c, SAEConfig):
             raise ConfigError(
-                "not an SAE's configuration", got=type(c).__name__, accepted="an SAEConfig or a list of them",
+                "not an SAE's configuration",
+                got=type(c).__name__,
+                accepted="an SAEConfig or a list of them",
                 fix="pass sae=sk.SAEConfig(...); sk.Trainer goes on with an SAE that is there",
-            )  # fmt: skip
+            )
     return configs
 
 
@@ -53,9 +55,11 @@ def placed(sae: SAEConfig | Sequence[SAEConfig], where: HookPoints | None) -> li
     asked: list[HookPoint] = [] if where is None else list(where) if isinstance(where, list) else [where]
     if where is not None and len({hook_names(hook) for hook in asked}) < max(len(asked), 1):
         raise ConfigError(
-            "the hook points to train at are not distinct", got=[hook_text(h) for h in asked],
-            accepted="one or more, each once", fix="leave the repeated ones out",
-        )  # fmt: skip
+            "the hook points to train at are not distinct",
+            got=[hook_text(h) for h in asked],
+            accepted="one or more, each once",
+            fix="leave the repeated ones out",
+        )
     out = []
     for hook in asked:
         here = [c if c.hook_name else c.replace(hook_name=hook) for c in configs if c.hook_name in (None, hook)]
@@ -65,15 +69,17 @@ def placed(sae: SAEConfig | Sequence[SAEConfig], where: HookPoints | None) -> li
                 got="configurations of " + "; ".join(dict.fromkeys(hook_text(c.hook_name or "") for c in configs)),
                 accepted="a configuration with hook_name None or this one",
                 fix="pass config.replace(hook_name=None), or leave this hook point out",
-            )  # fmt: skip
+            )
         out += here
     out += [c for c in configs if c.hook_name not in asked and (c.hook_name is not None or not asked)]
     for c in out:
         if c.is_transcoder and (c.hook_out is None or c.hook_out == c.hook_name):
             raise ConfigError(
-                "a transcoder reconstructs another hook point than it reads", got=f"hook_out = {c.hook_out}",
-                accepted="the name of a hook point", fix='pass SAEConfig(hook_out="blocks.15.mlp.hook_out", ...), say',
-            )  # fmt: skip
+                "a transcoder reconstructs another hook point than it reads",
+                got=f"hook_out = {c.hook_out}",
+                accepted="the name of a hook point",
+                fix='pass SAEConfig(hook_out="blocks.15.mlp.hook_out", ...), say',
+            )
     return out
 
 
@@ -92,14 +98,14 @@ def all_hooks(saes: Sequence[SAEConfig]) -> HookPoint:
 def check_widths(sae: SAEConfig, batches: ActivationBatches) -> None:
     """MismatchError unless the SAE is as wide as the activations it is to learn."""
     widths = [batches.width(end) for end in ends(sae)]
-    for end, name, width, mine in zip(
-        ends(sae), ("d_in", "d_out"), widths, (sae.d_in, sae.width_out), strict=False
-    ):  # fmt: skip
+    for end, name, width, mine in zip(ends(sae), ("d_in", "d_out"), widths, (sae.d_in, sae.width_out), strict=False):
         if width != mine:
             raise MismatchError(
-                f"activations at {hook_text(end)} are of another width than the SAE", got=width, accepted=mine,
+                f"activations at {hook_text(end)} are of another width than the SAE",
+                got=width,
+                accepted=mine,
                 fix=f"pass SAEConfig({name}={width}, ...)",
-            )  # fmt: skip
+            )
 
 
 def rule_of(sae: SAEConfig, batches: ActivationBatches) -> TokenRule:

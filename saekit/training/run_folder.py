@@ -70,10 +70,11 @@ class RunFolder:
         found += ["cfg.json"] if (self.path / "cfg.json").is_file() else []
         if found:
             raise MismatchError(
-                f"other SAEs lie here and would be written over, in {self.path}", got=", ".join(found),
+                f"other SAEs lie here and would be written over, in {self.path}",
+                got=", ".join(found),
                 accepted="a folder without SAEs, or the configurations of the run that lies here",
                 fix="pass another out=, or resume=False to write over them",
-            )  # fmt: skip
+            )
 
     def start(self, anew: bool) -> None:
         """Makes the folder ready for the next step: metrics after it go, and, anew, old checkpoints too."""

@@ -128,17 +128,26 @@ class Trainer:
             raise self._not_finite(float(loss.detach()))
         loss.backward()  # type: ignore[no-untyped-call]
         lr = learning_rate(
-            self.n_steps_done, peak=self._peak, n_steps=self.config.n_steps, warmup_steps=self._warmup,
+            self.n_steps_done,
+            peak=self._peak,
+            n_steps=self.config.n_steps,
+            warmup_steps=self._warmup,
             decay_share=self.config.decay_share,
-        )  # fmt: skip
+        )
         grad_norm = self._optimiser.step(lr, finite)
         self._after(out, x, finite)
         self._figures = {
-            "loss": loss.detach(), "lr": lr, "grad_norm": grad_norm, "l0": out.counts.sum() / len(x),
-            "squared": squared.sum(), "variance": variance, "aux_loss": 0.0 if aux is None else aux.detach(),
-            "penalty": 0.0 if out.penalty is None else out.penalty.detach(), "coefficient": coefficient,
+            "loss": loss.detach(),
+            "lr": lr,
+            "grad_norm": grad_norm,
+            "l0": out.counts.sum() / len(x),
+            "squared": squared.sum(),
+            "variance": variance,
+            "aux_loss": 0.0 if aux is None else aux.detach(),
+            "penalty": 0.0 if out.penalty is None else out.penalty.detach(),
+            "coefficient": coefficient,
             "mse": (squared / self._normalisation.of_output[1].square()).sum() / len(x),
-        }  # fmt: skip
+        }
 
     def metrics(self) -> StepMetrics:
         """The figures of the last step; on a GPU the host waits for it here.
@@ -153,9 +162,12 @@ class Trainer:
         f = {name: float(value) for name, value in self._figures.items()}
         squared, variance = f.pop("squared"), f.pop("variance")
         return StepMetrics(
-            step=self.n_steps_done, n_tokens=self.n_tokens_done, dead_features=self._dead.numel(),
-            explained_variance=1.0 - squared / variance if variance > 0 else float("nan"), **f,
-        )  # fmt: skip
+            step=self.n_steps_done,
+            n_tokens=self.n_tokens_done,
+            dead_features=self._dead.numel(),
+            explained_variance=1.0 - squared / variance if variance > 0 else float("nan"),
+            **f,
+        )
 
     # ---- parts of a step ----------------------------------------------------------------------------------------
 
@@ -164,9 +176,11 @@ class Trainer:
         if self._sae.config.is_transcoder:
             if target is None or len(target) != len(x):
                 raise MismatchError(
-                    "a transcoder learns from pairs", got="no target" if target is None else tuple(target.shape),
-                    accepted="as many activations of its output as of its input", fix="pass step(x, target)",
-                )  # fmt: skip
+                    "a transcoder learns from pairs",
+                    got="no target" if target is None else tuple(target.shape),
+                    accepted="as many activations of its output as of its input",
+                    fix="pass step(x, target)",
+                )
             target = self._fitting(target, self._sae.config.width_out, "writes")
         elif target is not None:
             raise MismatchError("only a transcoder has a target", got=tuple(target.shape), fix="pass step(x)")
@@ -175,9 +189,11 @@ class Trainer:
     def _fitting(self, x: Tensor, width: int, does: str) -> Tensor:
         if x.ndim != 2 or x.shape[1] != width or not len(x):
             raise MismatchError(
-                "a batch does not fit this SAE", got=tuple(x.shape), accepted=f"[batch, {width}], what it {does}",
+                "a batch does not fit this SAE",
+                got=tuple(x.shape),
+                accepted=f"[batch, {width}], what it {does}",
                 fix="pass activations of the hook point the SAE is for",
-            )  # fmt: skip
+            )
         x = x.detach().to(device=self.device, dtype=self._sae.W_enc.dtype)
         if self._waits and not torch.isfinite(x.sum()):
             finite = torch.isfinite(x).all(dim=1)
@@ -185,9 +201,10 @@ class Trainer:
             if len(bad):
                 raise DataError(
                     f"activations contain NaN or infinity in batch {self.n_steps_done + 1}",
-                    got=f"{bad.numel()} of {len(x)} tokens, the first at row {int(bad[0])}", accepted="finite numbers",
+                    got=f"{bad.numel()} of {len(x)} tokens, the first at row {int(bad[0])}",
+                    accepted="finite numbers",
                     fix="the weights are as before this batch: leave it out, or run the model in float32",
-                )  # fmt: skip
+                )
         return x
 
     def _not_finite(self, value: float, step: int | None = None) -> DataError:
@@ -236,9 +253,13 @@ class Trainer:
         every, last = self.config.resample_every, (1 - self.config.decay_share) * n_steps
         if every and out.penalty is not None and self.n_steps_done % every == 0 and self.n_steps_done <= last:
             resample(
-                self._sae, self._optimiser.moments(), x, out.error.detach(), self._dead,
+                self._sae,
+                self._optimiser.moments(),
+                x,
+                out.error.detach(),
+                self._dead,
                 self.config.seed + self.n_steps_done,
-            )  # fmt: skip
+            )
             self._silence.n_silent[self._dead] = 0
 
     # ---- state --------------------------------------------------------------------------------------------------
@@ -246,13 +267,19 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to go on bit for bit; copies, so later steps do not change them."""
         state = {
-            "sae_config": self._sae.config.to_dict(), "train_config": self.config.to_dict(),
-            "n_steps_done": self.n_steps_done, "n_tokens_done": self.n_tokens_done, "new": self._new,
-            "sae": self._sae.state_dict(), "adam": self._optimiser.state_dict(),
+            "sae_config": self._sae.config.to_dict(),
+            "train_config": self.config.to_dict(),
+            "n_steps_done": self.n_steps_done,
+            "n_tokens_done": self.n_tokens_done,
+            "new": self._new,
+            "sae": self._sae.state_dict(),
+            "adam": self._optimiser.state_dict(),
             "sparsity": self._sparsity.state_dict(),
-            "normalisation": vars(self._normalisation), "n_silent": self._silence.n_silent,
-            "n_fired": self._silence.n_fired, "n_counted": self._silence.n_counted,
-        }  # fmt: skip
+            "normalisation": vars(self._normalisation),
+            "n_silent": self._silence.n_silent,
+            "n_fired": self._silence.n_fired,
+            "n_counted": self._silence.n_counted,
+        }
         return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -275,19 +302,22 @@ class Trainer:
 def configuration_differs(name: str, saved: object, now: object) -> MismatchError:
     """The error for going on with a run under another configuration."""
     return MismatchError(
-        f"a run with another {name} lies here, and going on would mix the two", got=f"{name} = {now}",
+        f"a run with another {name} lies here, and going on would mix the two",
+        got=f"{name} = {now}",
         accepted=f"{name} = {saved}",
         fix="pass the same configuration to go on, or another out= (resume=False starts anew)",
-    )  # fmt: skip
+    )
 
 
 def _identity(sae: SAE) -> Normalisation:
     c, like = sae.config, sae.b_dec.detach()
     out = c.is_transcoder
     return Normalisation(
-        mean=like.new_zeros(c.d_in), scale=like.new_ones(c.d_in),
-        mean_out=torch.zeros_like(like) if out else None, scale_out=torch.ones_like(like) if out else None,
-    )  # fmt: skip
+        mean=like.new_zeros(c.d_in),
+        scale=like.new_ones(c.d_in),
+        mean_out=torch.zeros_like(like) if out else None,
+        scale_out=torch.ones_like(like) if out else None,
+    )
 
 
 def _standard(x: Float[Tensor, "n d"], blocks: Sequence[int]) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:

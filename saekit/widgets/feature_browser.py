@@ -258,8 +258,10 @@ def explore(
     for name, given, expected in (("model", model, index.model_fingerprint), ("sae", sae, index.sae_fingerprint)):
         if given is not None and given.fingerprint != expected:
             raise MismatchError(
-                f"this index was built with another {name}", got=given.fingerprint, accepted=expected,
+                f"this index was built with another {name}",
+                got=given.fingerprint,
+                accepted=expected,
                 fix=f"pass the {name} the index was built with, or none",
-            )  # fmt: skip
+            )
     features = index.features[["density", "max", "n_firings", "promoted"]].assign(example=examples(index))
     return FeatureBrowser(features, index.feature, names=lambda i: names_of(index, i), **traits)

@@ -56,10 +56,10 @@ class SteeringPanel(Widget):
     prompt = t.Unicode("", help="The first message, or the text to continue.").tag(sync=True)
     chat = t.Bool(False, help="Put messages into the model's chat template.").tag(sync=True)
     has_chat = t.Bool(True, help="Whether the model has a chat template.").tag(sync=True)
-    conditions = t.List(t.Dict(), help="What is written side by side: name, features with strengths, instruction, edits.").tag(sync=True)  # noqa: E501  # fmt: skip
-    about = t.Dict(help="Name, maximum and recommended strength (share of the norm) of the features in use.").tag(sync=True)  # noqa: E501  # fmt: skip
+    conditions = t.List(t.Dict(), help="Written side by side: name, features, instruction, edits.").tag(sync=True)
+    about = t.Dict(help="Name, max and recommended (share of the norm) by feature.").tag(sync=True)
     n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
-    unit = t.Unicode("norm", help="Of strengths: raw, max (times the feature's maximum) or norm (share of the residual norm).").tag(sync=True)  # noqa: E501  # fmt: skip
+    unit = t.Unicode("norm", help="Of strengths: raw, max (the feature's) or norm (of the residual).").tag(sync=True)
     units = t.List(t.Unicode(), list(UNITS), help="Units on offer; max needs an index.").tag(sync=True)
     residual_norm = t.Float(0.0, help="The usual norm of what the SAE reads; 0 when unknown.").tag(sync=True)
     sweep_strengths = t.List(t.Float(), [0.2, 0.3, 0.4, 0.5, 0.6], help="What `sweep` runs over.").tag(sync=True)
@@ -83,9 +83,13 @@ class SteeringPanel(Widget):
     live = t.Bool(True, help="Whether Python is there to answer; False on an offline page.").tag(sync=True)
 
     def __init__(
-        self, write: Write | None = None, read: Read | None = None, describe: Describe | None = None,
-        present: Present | None = None, **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        write: Write | None = None,
+        read: Read | None = None,
+        describe: Describe | None = None,
+        present: Present | None = None,
+        **kwargs: Any,
+    ) -> None:
         self._write, self._read, self._describe, self._present = write, read, describe, present
         self._stop = threading.Event()
         self._worker: threading.Thread | None = None
@@ -170,9 +174,13 @@ class SteeringPanel(Widget):
         return self._start(self._ran, self.ran_unit, self.exchanges[:-1], self.exchanges[-1]["user"], wait)
 
     def sweep(
-        self, strengths: Sequence[float] | None = None, *, feature: int | None = None, condition: int | None = None,
+        self,
+        strengths: Sequence[float] | None = None,
+        *,
+        feature: int | None = None,
+        condition: int | None = None,
         wait: bool = False,
-    ) -> SteeringPanel:  # fmt: skip
+    ) -> SteeringPanel:
         """The panel itself, `prompt` being answered at each strength of a feature, beside the unsteered text.
 
         What else the condition does stays as it is. `condition` counts from 0; the first that has the feature.
@@ -183,9 +191,10 @@ class SteeringPanel(Widget):
         having = [i for i, c in enumerate(self._conditions) if feature in dict(c.features)]
         if not having or not self.sweep_strengths or (condition is not None and condition not in having):
             raise ConfigError(
-                "nothing to sweep over", got=f"feature {feature}, strengths {self.sweep_strengths}",
+                "nothing to sweep over",
+                got=f"feature {feature}, strengths {self.sweep_strengths}",
                 accepted=f"features of the conditions ({having or 'none has it'}), and one or more strengths",
-            )  # fmt: skip
+            )
         base = self._conditions[having[0] if condition is None else condition]
         swept = [replace(base.at(feature, s), name=f"{base.name} at {s:g}") for s in self.sweep_strengths]
         return self._start([Condition(name="unsteered"), *swept], self.unit, [], self.prompt, wait)
@@ -227,10 +236,16 @@ class SteeringPanel(Widget):
             raise ConfigError("the panel has no conditions", got=[], fix="add one: panel.conditions, or the button")
         said = [tuple("".join(e["replies"][i]["tokens"]) for e in before) for i in range(len(conditions))]
         request = SteeringRequest(
-            conditions=tuple(conditions), messages=(*(e["user"] for e in before), message), replies=tuple(said),
-            chat=self.chat, unit=cast(Any, unit), positions=cast(Any, self.positions),
-            max_new_tokens=self.max_new_tokens, temperature=self.temperature, seed=self.seed,
-        )  # fmt: skip
+            conditions=tuple(conditions),
+            messages=(*(e["user"] for e in before), message),
+            replies=tuple(said),
+            chat=self.chat,
+            unit=cast(Any, unit),
+            positions=cast(Any, self.positions),
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            seed=self.seed,
+        )
         self._stop.clear()
         self._failure, self.error, self.status, self.running = None, "", "Reading the prompt…", True
         self._worker = threading.Thread(target=self._work, args=(self._write, request, list(before)), daemon=True)
@@ -335,9 +350,11 @@ class SteeringPanel(Widget):
     def _check_conversation(self) -> None:
         if not self.chat or not self.exchanges:
             raise ConfigError(
-                "there is no conversation to go on with", got=f"chat {self.chat}, {len(self.exchanges)} turns",
-                accepted="a run with chat on", fix="panel.chat = True; panel.run(wait=True)",
-            )  # fmt: skip
+                "there is no conversation to go on with",
+                got=f"chat {self.chat}, {len(self.exchanges)} turns",
+                accepted="a run with chat on",
+                fix="panel.chat = True; panel.run(wait=True)",
+            )
 
     def _tell_about(self) -> None:
         if self._describe is not None:
@@ -366,9 +383,11 @@ class SteeringPanel(Widget):
             self.stop()
             return
         verbs: dict[Any, Callable[[], Any]] = {
-            "run": self.run, "redo": self.redo, "reply": lambda: self.reply(str(content["message"])),
+            "run": self.run,
+            "redo": self.redo,
+            "reply": lambda: self.reply(str(content["message"])),
             "sweep": lambda: self.sweep(feature=int(content["feature"]), condition=int(content["condition"])),
-        }  # fmt: skip
+        }
         if kind in verbs and not self.running:
             try:
                 verbs[kind]()

@@ -46,9 +46,11 @@ class Condition:
         if len({i for i, _ in rows}) < len(rows):
             raise ConfigError("a condition has a feature twice", got=rows, accepted="each feature once")
         return Condition(
-            name=str(saved.get("name", "")), features=tuple(rows), instruction=str(saved.get("instruction", "")),
+            name=str(saved.get("name", "")),
+            features=tuple(rows),
+            instruction=str(saved.get("instruction", "")),
             edits=str(saved.get("edits", "")),
-        )  # fmt: skip
+        )
 
     def at(self, feature: int, strength: float) -> Condition:
         """The condition with one strength changed."""

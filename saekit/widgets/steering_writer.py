@@ -84,9 +84,10 @@ def steer(
         strength = converted(marks.get(first, HALF), "norm", unit, scales)
     if conditions is not None and feature is not None:
         raise ConfigError(
-            "a feature and conditions are both given", got=f"feature={feature}, conditions={list(conditions)}",
+            "a feature and conditions are both given",
+            got=f"feature={feature}, conditions={list(conditions)}",
             fix=f"put the feature among the conditions: {{'steered': {{{feature}: {strength:g}}}}}",
-        )  # fmt: skip
+        )
     asked = {"unsteered": None, "steered": {first: strength}} if conditions is None else dict(conditions)
     fixed: dict[str, tuple[Edit, ...]] = {}
     rows = [_condition(model, name, what, fixed) for name, what in asked.items()]
@@ -96,12 +97,19 @@ def steer(
     writer = _Writer(model, sae, index, fixed)
     has_chat = getattr(model.tokenizer, "chat_template", None) is not None
     return SteeringPanel(
-        writer.write, writer.read, describe, None if concept is None else concept.present,
-        n_features=sae.config.d_sae, prompt=prompt, conditions=[row.to_dict() for row in rows], residual_norm=norm,
-        concept="" if concept is None else str(getattr(concept, "name", concept)), has_chat=has_chat,
+        writer.write,
+        writer.read,
+        describe,
+        None if concept is None else concept.present,
+        n_features=sae.config.d_sae,
+        prompt=prompt,
+        conditions=[row.to_dict() for row in rows],
+        residual_norm=norm,
+        concept="" if concept is None else str(getattr(concept, "name", concept)),
+        has_chat=has_chat,
         units=[u for u in UNITS if u != "max" or index is not None],
         **{"chat": has_chat, "colour_feature": first if conditions is None else _first_feature(rows), **traits},
-    )  # fmt: skip
+    )
 
 
 class _Writer:
@@ -164,13 +172,16 @@ class _Writer:
             likely = {*before.topk(N_CHOICES).indices.tolist(), *after.topk(N_CHOICES).indices.tolist(), written}
             ids = sorted(likely, key=lambda i: -float(after[i]))
             strings = self._model.token_strings(ids)
-            choices.append([
-                (text, float(before[i].exp()), float(after[i].exp())) for text, i in zip(strings, ids, strict=True)
-            ])  # fmt: skip
+            choices.append(
+                [(text, float(before[i].exp()), float(after[i].exp())) for text, i in zip(strings, ids, strict=True)]
+            )
         return Annotation(
-            nll=reading.nll.tolist(), repetition=repetition(new), choices=choices,
-            acts=pack_rows(token.numpy(), feature.numpy(), value.numpy(), len(new)), names=self._names(reading),
-        )  # fmt: skip
+            nll=reading.nll.tolist(),
+            repetition=repetition(new),
+            choices=choices,
+            acts=pack_rows(token.numpy(), feature.numpy(), value.numpy(), len(new)),
+            names=self._names(reading),
+        )
 
     def _names(self, reading: Any) -> dict[int, str]:
         strongest = reading.feature_acts.topk(N_NAMED)

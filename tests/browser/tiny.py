@@ -81,9 +81,14 @@ def slow_panel(seconds: float = 0.1) -> SteeringPanel:
 
     conditions = [{"name": "unsteered"}, {"name": "steered", "features": [{"feature": 3, "strength": 0.5}]}]
     return SteeringPanel(
-        write, None, lambda i: {"name": f"name{i}", "max": 2.0, "recommended": None}, conditions=conditions,
-        n_features=16, prompt="Hello", max_new_tokens=500,
-    )  # fmt: skip
+        write,
+        None,
+        lambda i: {"name": f"name{i}", "max": 2.0, "recommended": None},
+        conditions=conditions,
+        n_features=16,
+        prompt="Hello",
+        max_new_tokens=500,
+    )
 
 
 def written(panel: SteeringPanel) -> dict[str, str]:
@@ -101,11 +106,17 @@ def written(panel: SteeringPanel) -> dict[str, str]:
             turns += [{"role": "assistant", "content": "".join(exchange["replies"][i]["tokens"])}]
         prompt = [turns[:-1]] if panel.chat else [panel.prompt]
         [texts[condition["name"]]] = [
-            g.text for g in generate(
-                model, prompt, edits=edits, max_new_tokens=panel.max_new_tokens, temperature=panel.temperature,
-                seed=panel.seed, chat=panel.chat,
+            g.text
+            for g in generate(
+                model,
+                prompt,
+                edits=edits,
+                max_new_tokens=panel.max_new_tokens,
+                temperature=panel.temperature,
+                seed=panel.seed,
+                chat=panel.chat,
             )
-        ]  # fmt: skip
+        ]
     return texts
 
 

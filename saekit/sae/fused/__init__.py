@@ -27,9 +27,14 @@ from .segments import segments as segments
 
 
 def top_k(
-    x: Float[Tensor, "n d_in"], W_rows: Float[Tensor, "d_sae d_in"], b_enc: Float[Tensor, " d_sae"], k: int, *,
-    dtype: torch.dtype = torch.float32, plan: Plan | None = None,
-) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:  # fmt: skip
+    x: Float[Tensor, "n d_in"],
+    W_rows: Float[Tensor, "d_sae d_in"],
+    b_enc: Float[Tensor, " d_sae"],
+    k: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    plan: Plan | None = None,
+) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """The k largest of x @ W_rows.T + b_enc for each token, as values (not clipped) and features, ascending.
 
     x has b_dec subtracted already. Of equal values the fused plan takes the lowest features; the dense one takes any.
@@ -49,9 +54,14 @@ def top_k(
 
 
 def top_of_batch(
-    x: Float[Tensor, "n d_in"], W_rows: Float[Tensor, "d_sae d_in"], b_enc: Float[Tensor, " d_sae"], count: int, *,
-    dtype: torch.dtype = torch.float32, plan: Plan | None = None,
-) -> tuple[Float[Tensor, " count"], Int[Tensor, " count"]]:  # fmt: skip
+    x: Float[Tensor, "n d_in"],
+    W_rows: Float[Tensor, "d_sae d_in"],
+    b_enc: Float[Tensor, " d_sae"],
+    count: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    plan: Plan | None = None,
+) -> tuple[Float[Tensor, " count"], Int[Tensor, " count"]]:
     """The `count` largest of x @ W_rows.T + b_enc over the batch, as values and positions token * d_sae + feature.
 
     Positions ascend; of equal values the first positions are taken. Operations and bytes as `top_k` with k = count / n.
@@ -69,9 +79,14 @@ def top_of_batch(
 
 
 def decode_error(
-    feature: Int[Tensor, "n k"], value: Float[Tensor, "n k"], W_dec: Float[Tensor, "d_sae d"],
-    b_dec: Float[Tensor, " d"], target: Float[Tensor, "n d"], *, dtype: torch.dtype = torch.float32,
-) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k"]]:  # fmt: skip
+    feature: Int[Tensor, "n k"],
+    value: Float[Tensor, "n k"],
+    W_dec: Float[Tensor, "d_sae d"],
+    b_dec: Float[Tensor, " d"],
+    target: Float[Tensor, "n d"],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k"]]:
     """The error target - b_dec - sum of value * W_dec[feature], and its product with each of these rows.
 
     The gradient of the squared error is -2 error for the reconstruction and -2 times the products for the values.
@@ -89,10 +104,15 @@ def decode_error(
 
 
 def decode_error_of_pairs(
-    start: Int[Tensor, " n_plus_1"], feature: Int[Tensor, " nnz"], value: Float[Tensor, " nnz"],
-    W_dec: Float[Tensor, "d_sae d"], b_dec: Float[Tensor, " d"], target: Float[Tensor, "n d"], *,
+    start: Int[Tensor, " n_plus_1"],
+    feature: Int[Tensor, " nnz"],
+    value: Float[Tensor, " nnz"],
+    W_dec: Float[Tensor, "d_sae d"],
+    b_dec: Float[Tensor, " d"],
+    target: Float[Tensor, "n d"],
+    *,
     dtype: torch.dtype = torch.float32,
-) -> tuple[Float[Tensor, "n d"], Float[Tensor, " nnz"]]:  # fmt: skip
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, " nnz"]]:
     """`decode_error` for tokens of unequal numbers of features: token i has the pairs from start[i] to start[i + 1].
 
     Rows are read once where a token has at most about twice the mean number of pairs, and twice beyond.
@@ -111,9 +131,15 @@ def decode_error_of_pairs(
 
 
 def weight_grad(
-    feature: Int[Tensor, " nnz"], value: Float[Tensor, " nnz"], rows: Float[Tensor, "n d"], token: Int[Tensor, " nnz"],
-    d_sae: int, out: Float[Tensor, "d_sae d"] | None = None, *, sorted_: Segments | None = None,
-) -> Float[Tensor, "d_sae d"]:  # fmt: skip
+    feature: Int[Tensor, " nnz"],
+    value: Float[Tensor, " nnz"],
+    rows: Float[Tensor, "n d"],
+    token: Int[Tensor, " nnz"],
+    d_sae: int,
+    out: Float[Tensor, "d_sae d"] | None = None,
+    *,
+    sorted_: Segments | None = None,
+) -> Float[Tensor, "d_sae d"]:
     """Per feature, the sum of value * rows[token] over its pairs: bit for bit the same in every run.
 
     `sorted_` is `segments(feature, d_sae)` when that was made already, for the other weight or for `segment_counts`.
@@ -151,11 +177,21 @@ def segment_counts(
 
 
 def adam_(
-    param: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], exp_avg: Float[Tensor, "*shape"],
-    exp_avg_sq: Float[Tensor, "*shape"], *, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8,
-    step: Tensor, scale: Float[Tensor, ""], skip: Tensor, unit_rows: bool = False,
+    param: Float[Tensor, "*shape"],
+    grad: Float[Tensor, "*shape"],
+    exp_avg: Float[Tensor, "*shape"],
+    exp_avg_sq: Float[Tensor, "*shape"],
+    *,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    step: Tensor,
+    scale: Float[Tensor, ""],
+    skip: Tensor,
+    unit_rows: bool = False,
     copy: Float[Tensor, "*shape"] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Moves param and both moments in place by torch.optim.Adam's formula, with scale * grad as the gradient.
 
     `step` is the number of this step, from 1, on the device: the caller has added 1 to it unless the batch is skipped.
@@ -177,9 +213,20 @@ def adam_(
     else:
         move = twins.adam_
     move(
-        param, grad, exp_avg, exp_avg_sq, lr=lr, beta1=beta1, beta2=beta2, eps=eps, step=step, scale=scale, skip=skip,
-        unit_rows=unit_rows, copy=copy,
-    )  # fmt: skip
+        param,
+        grad,
+        exp_avg,
+        exp_avg_sq,
+        lr=lr,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        step=step,
+        scale=scale,
+        skip=skip,
+        unit_rows=unit_rows,
+        copy=copy,
+    )
 
 
 def project_(param: Float[Tensor, "rows d"], grad: Float[Tensor, "rows d"]) -> Float[Tensor, ""]:
@@ -209,9 +256,11 @@ def _in_place(first: Tensor, *others: Tensor) -> None:
     for t in (first, *others):
         if not t.is_contiguous() or t.shape != first.shape:
             raise MismatchError(
-                "tensors that are changed in place do not match", got=f"{tuple(t.shape)}, strides {t.stride()}",
-                accepted=f"contiguous tensors of shape {tuple(first.shape)}", fix="pass rows: W_enc.T, not W_enc",
-            )  # fmt: skip
+                "tensors that are changed in place do not match",
+                got=f"{tuple(t.shape)}, strides {t.stride()}",
+                accepted=f"contiguous tensors of shape {tuple(first.shape)}",
+                fix="pass rows: W_enc.T, not W_enc",
+            )
 
 
 def _planned(plan: Plan | None, x: Tensor, d_sae: int, k: int) -> Plan:
@@ -223,8 +272,9 @@ def _planned(plan: Plan | None, x: Tensor, d_sae: int, k: int) -> Plan:
         return _plan.choose(n, d_in, d_sae, k, x.dtype, x.device)
     if plan.kind == "fused" and not _plan.possible(n, d_sae, k):
         raise ConfigError(
-            "the fused kernels cannot choose that many", got=f"k = {k} of {d_sae} features on {n} tokens",
+            "the fused kernels cannot choose that many",
+            got=f"k = {k} of {d_sae} features on {n} tokens",
             accepted=f"k of at most a sixteenth of d_sae, and at most {16 * _plan.MOST_GROUPS} features",
             fix="leave plan= out, or pass Plan(kind='dense')",
-        )  # fmt: skip
+        )
     return plan

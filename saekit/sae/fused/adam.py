@@ -30,9 +30,19 @@ def _one_minus_power(step, BASE: tl.constexpr):
 
 @triton.jit
 def _moved(
-    param_ptr, grad_ptr, exp_avg_ptr, exp_avg_sq_ptr, step_ptr, scale_ptr, at, inside, lr, eps,
-    BETA1: tl.constexpr, BETA2: tl.constexpr,
-):  # fmt: skip
+    param_ptr,
+    grad_ptr,
+    exp_avg_ptr,
+    exp_avg_sq_ptr,
+    step_ptr,
+    scale_ptr,
+    at,
+    inside,
+    lr,
+    eps,
+    BETA1: tl.constexpr,
+    BETA2: tl.constexpr,
+):
     """Adam's formula as torch.optim.Adam has it: the moments are stored, the moved weights returned."""
     step = tl.load(step_ptr).to(tl.int32)
     size = (lr / _one_minus_power(step, BETA1)).to(tl.float32)
@@ -48,9 +58,24 @@ def _moved(
 
 @triton.jit
 def _adam(
-    param_ptr, grad_ptr, exp_avg_ptr, exp_avg_sq_ptr, copy_ptr, step_ptr, scale_ptr, skip_ptr, lr, eps, row, n,
-    BETA1: tl.constexpr, BETA2: tl.constexpr, UNIT: tl.constexpr, COPY: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
+    param_ptr,
+    grad_ptr,
+    exp_avg_ptr,
+    exp_avg_sq_ptr,
+    copy_ptr,
+    step_ptr,
+    scale_ptr,
+    skip_ptr,
+    lr,
+    eps,
+    row,
+    n,
+    BETA1: tl.constexpr,
+    BETA2: tl.constexpr,
+    UNIT: tl.constexpr,
+    COPY: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     """One program a block of `row` numbers; with UNIT a block is a row of weights and is divided by its norm."""
     if tl.load(skip_ptr) != 0:
         return
@@ -59,7 +84,7 @@ def _adam(
     inside = (i < row) & (at < n)
     param = _moved(
         param_ptr, grad_ptr, exp_avg_ptr, exp_avg_sq_ptr, step_ptr, scale_ptr, at, inside, lr, eps, BETA1, BETA2
-    )  # fmt: skip
+    )
     if UNIT:
         param = param / tl.maximum(tl.sqrt(tl.sum(param * param)), TINY)
     tl.store(param_ptr + at, param, mask=inside)
@@ -79,17 +104,46 @@ def _project(param_ptr, grad_ptr, squares_ptr, d, BLOCK: tl.constexpr):
 
 
 def adam_(
-    param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, *, lr: float, beta1: float, beta2: float,
-    eps: float, step: Tensor, scale: Tensor, skip: Tensor, unit_rows: bool, copy: Tensor | None,
-) -> None:  # fmt: skip
+    param: Tensor,
+    grad: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    step: Tensor,
+    scale: Tensor,
+    skip: Tensor,
+    unit_rows: bool,
+    copy: Tensor | None,
+) -> None:
     """`twins.adam_` by a kernel."""
     row = param.shape[-1] if unit_rows else BLOCK
     block = power_of_two(row)
     launch(
-        _adam, (cdiv(param.numel(), row),), param, grad, exp_avg, exp_avg_sq, param if copy is None else copy, step,
-        scale, skip, lr, eps, row, param.numel(), beta1, beta2, unit_rows, copy is not None, block,
+        _adam,
+        (cdiv(param.numel(), row),),
+        param,
+        grad,
+        exp_avg,
+        exp_avg_sq,
+        param if copy is None else copy,
+        step,
+        scale,
+        skip,
+        lr,
+        eps,
+        row,
+        param.numel(),
+        beta1,
+        beta2,
+        unit_rows,
+        copy is not None,
+        block,
         num_warps=warps(block),
-    )  # fmt: skip
+    )
 
 
 def project_(param: Tensor, grad: Tensor) -> Tensor:

@@ -62,9 +62,18 @@ def _descend(histogram_ptr, state_ptr, bound_ptr, SHIFT: tl.constexpr):
 
 @triton.jit
 def _count(
-    first_ptr, second_ptr, bound_ptr, n_open_ptr, row_start_ptr, rows_ptr, above_ptr, equal_ptr, n_groups,
-    OF_GROUPS: tl.constexpr, GROUPS: tl.constexpr,
-):  # fmt: skip
+    first_ptr,
+    second_ptr,
+    bound_ptr,
+    n_open_ptr,
+    row_start_ptr,
+    rows_ptr,
+    above_ptr,
+    equal_ptr,
+    n_groups,
+    OF_GROUPS: tl.constexpr,
+    GROUPS: tl.constexpr,
+):
     """Per token, how many numbers are above the bound and how many equal it; of second candidates with OF_GROUPS."""
     token = tl.program_id(0).to(tl.int64)
     _, key_1, key_2 = load_keys(first_ptr, second_ptr, token, n_groups, GROUPS)
@@ -82,18 +91,46 @@ def _count(
 
 @triton.jit
 def _list(
-    first_ptr, second_ptr, index_ptr, bound_ptr, n_ties_ptr, n_open_ptr, row_start_ptr, rows_ptr, row_group_ptr,
-    out_start_ptr, value_ptr, position_ptr, room, d_sae, n_groups, GROUPS: tl.constexpr,
-):  # fmt: skip
+    first_ptr,
+    second_ptr,
+    index_ptr,
+    bound_ptr,
+    n_ties_ptr,
+    n_open_ptr,
+    row_start_ptr,
+    rows_ptr,
+    row_group_ptr,
+    out_start_ptr,
+    value_ptr,
+    position_ptr,
+    room,
+    d_sae,
+    n_groups,
+    GROUPS: tl.constexpr,
+):
     """Writes a token's numbers above the bound, and its share of those that equal it, into the list."""
     token = tl.program_id(0).to(tl.int64)
     group, key_1, key_2 = load_keys(first_ptr, second_ptr, token, n_groups, GROUPS)
     place_1, place_2 = load_places(index_ptr, token, n_groups, GROUPS)
     emit(
-        value_ptr, position_ptr, tl.load(out_start_ptr + token), room, token * d_sae, d_sae - 1, group, key_1, key_2,
-        place_1, place_2, tl.load(bound_ptr), tl.load(n_ties_ptr + token), rows_ptr, row_group_ptr,
-        tl.load(row_start_ptr + token), tl.load(n_open_ptr + token),
-    )  # fmt: skip
+        value_ptr,
+        position_ptr,
+        tl.load(out_start_ptr + token),
+        room,
+        token * d_sae,
+        d_sae - 1,
+        group,
+        key_1,
+        key_2,
+        place_1,
+        place_2,
+        tl.load(bound_ptr),
+        tl.load(n_ties_ptr + token),
+        rows_ptr,
+        row_group_ptr,
+        tl.load(row_start_ptr + token),
+        tl.load(n_open_ptr + token),
+    )
 
 
 @triton.jit
@@ -107,9 +144,18 @@ def _count_listed(value_ptr, length_ptr, bound_ptr, above_ptr, equal_ptr, BLOCK:
 
 @triton.jit
 def _keep(
-    value_ptr, position_ptr, length_ptr, bound_ptr, n_ties_ptr, out_start_ptr, out_value_ptr, out_position_ptr, count,
-    last, BLOCK: tl.constexpr,
-):  # fmt: skip
+    value_ptr,
+    position_ptr,
+    length_ptr,
+    bound_ptr,
+    n_ties_ptr,
+    out_start_ptr,
+    out_value_ptr,
+    out_position_ptr,
+    count,
+    last,
+    BLOCK: tl.constexpr,
+):
     """Copies what is above the bound, and a block's share of what equals it; no position is outside the batch."""
     block = tl.program_id(0).to(tl.int64)
     length = tl.load(length_ptr)
@@ -169,21 +215,54 @@ def top_of_batch(x: Tensor, W_rows: Tensor, b_enc: Tensor, count: int, plan: Pla
     ties, row_start, _ = shares(above, equal, n_ties)
     n_open = above + ties
     launch(
-        complete, (n,), x, W_rows, b_enc, top[0], top[1], bound, ties, n_open, row_start, rows, row_group, d_in, d_sae,
-        n_groups, ONE_BOUND=True, BLOCK_K=inner_block(d_in), **options,
-    )  # fmt: skip
+        complete,
+        (n,),
+        x,
+        W_rows,
+        b_enc,
+        top[0],
+        top[1],
+        bound,
+        ties,
+        n_open,
+        row_start,
+        rows,
+        row_group,
+        d_in,
+        d_sae,
+        n_groups,
+        ONE_BOUND=True,
+        BLOCK_K=inner_block(d_in),
+        **options,
+    )
 
     launch(
         _count, (n,), top[0], top[1], bound, n_open, row_start, rows, above, equal, n_groups, OF_GROUPS=False, **options
-    )  # fmt: skip
+    )
     ties, out_start, length = shares(above, equal, n_ties)
     room = min(LISTED * count, n * d_sae)
     listed = torch.empty(room, dtype=torch.float32, device=x.device)
     places = torch.empty(room, dtype=torch.int64, device=x.device)
     launch(
-        _list, (n,), top[0], top[1], index, bound, ties, n_open, row_start, rows, row_group, out_start, listed, places,
-        room, d_sae, n_groups, **options,
-    )  # fmt: skip
+        _list,
+        (n,),
+        top[0],
+        top[1],
+        index,
+        bound,
+        ties,
+        n_open,
+        row_start,
+        rows,
+        row_group,
+        out_start,
+        listed,
+        places,
+        room,
+        d_sae,
+        n_groups,
+        **options,
+    )
 
     bound, n_ties = bound_of(listed, length, count)
     blocks = cdiv(room, BLOCK)
@@ -193,7 +272,19 @@ def top_of_batch(x: Tensor, W_rows: Tensor, b_enc: Tensor, count: int, plan: Pla
     value = torch.zeros(count, dtype=torch.float32, device=x.device)
     position = torch.zeros(count, dtype=torch.int64, device=x.device)
     launch(
-        _keep, (blocks,), listed, places, length, bound, ties, out_start, value, position, count, n * d_sae - 1, BLOCK,
+        _keep,
+        (blocks,),
+        listed,
+        places,
+        length,
+        bound,
+        ties,
+        out_start,
+        value,
+        position,
+        count,
+        n * d_sae - 1,
+        BLOCK,
         num_warps=8,
-    )  # fmt: skip
+    )
     return value, position

@@ -39,9 +39,21 @@ def _gather(feature_ptr, w_ptr, pair, end, i, d):
 
 @triton.jit
 def _decode_error(
-    start_ptr, feature_ptr, value_ptr, w_ptr, b_ptr, target_ptr, error_ptr, d_value_ptr, k, d,
-    LISTED: tl.constexpr, LONG: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
+    start_ptr,
+    feature_ptr,
+    value_ptr,
+    w_ptr,
+    b_ptr,
+    target_ptr,
+    error_ptr,
+    d_value_ptr,
+    k,
+    d,
+    LISTED: tl.constexpr,
+    LONG: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
     token = tl.program_id(0).to(tl.int64)
     begin, end = _pairs_of(start_ptr, token, k, LISTED)
     pair = begin + tl.arange(0, BLOCK_K)
@@ -64,9 +76,17 @@ def _decode_error(
 
 @triton.jit
 def _remaining_products(
-    start_ptr, feature_ptr, w_ptr, error_ptr, d_value_ptr, k, d,
-    LISTED: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
+    start_ptr,
+    feature_ptr,
+    w_ptr,
+    error_ptr,
+    d_value_ptr,
+    k,
+    d,
+    LISTED: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
     """The products of the error with the rows beyond a token's first block of pairs."""
     token = tl.program_id(0).to(tl.int64)
     begin, end = _pairs_of(start_ptr, token, k, LISTED)
@@ -100,12 +120,38 @@ def decode_error(
     begins = feature if start is None else start
     warps = max(1, block_k * block_d // 1024)
     launch(
-        _decode_error, (n,), begins, feature, value, W_dec, b_dec, target, error, d_value, k, d, start is not None,
-        long, block_k, block_d, num_warps=warps,
-    )  # fmt: skip
+        _decode_error,
+        (n,),
+        begins,
+        feature,
+        value,
+        W_dec,
+        b_dec,
+        target,
+        error,
+        d_value,
+        k,
+        d,
+        start is not None,
+        long,
+        block_k,
+        block_d,
+        num_warps=warps,
+    )
     if long:
         launch(
-            _remaining_products, (n,), begins, feature, W_dec, error, d_value, k, d, start is not None, block_k,
-            block_d, num_warps=warps,
-        )  # fmt: skip
+            _remaining_products,
+            (n,),
+            begins,
+            feature,
+            W_dec,
+            error,
+            d_value,
+            k,
+            d,
+            start is not None,
+            block_k,
+            block_d,
+            num_warps=warps,
+        )
     return error, d_value

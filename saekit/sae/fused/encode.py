@@ -19,24 +19,28 @@ from torch import Tensor
 
 from .launch import cdiv, launch, power_of_two
 from .plan import Plan
-from .selection import (
-    GROUP,
-    count_at_least,
-    emit,
-    group_pre_acts,
-    kth_largest,
-    load_keys,
-    load_places,
-    open_groups,
-)
+from .selection import GROUP, count_at_least, emit, group_pre_acts, kth_largest, load_keys, load_places, open_groups
 
 
 @triton.jit
 def _candidates(
-    x_ptr, w_ptr, b_ptr, first_ptr, second_ptr, index_ptr, n, d_in, d_sae, n_groups,
-    TILE_N: tl.constexpr, TILE_F: tl.constexpr, TILE_K: tl.constexpr, STRIP: tl.constexpr, EVEN: tl.constexpr,
+    x_ptr,
+    w_ptr,
+    b_ptr,
+    first_ptr,
+    second_ptr,
+    index_ptr,
+    n,
+    d_in,
+    d_sae,
+    n_groups,
+    TILE_N: tl.constexpr,
+    TILE_F: tl.constexpr,
+    TILE_K: tl.constexpr,
+    STRIP: tl.constexpr,
+    EVEN: tl.constexpr,
     PRECISION: tl.constexpr,
-):  # fmt: skip
+):
     # Programs walk through STRIP tiles of tokens before they go on to the next features: both stay in the L2 cache.
     program = tl.program_id(0)
     n_token_tiles, n_feature_tiles = tl.cdiv(n, TILE_N), tl.cdiv(d_sae, TILE_F)
@@ -84,9 +88,19 @@ def _candidates(
 
 @triton.jit
 def _choose(
-    first_ptr, second_ptr, index_ptr, bound_ptr, n_ties_ptr, n_open_ptr, value_ptr, feature_ptr, k, d_sae, n_groups,
+    first_ptr,
+    second_ptr,
+    index_ptr,
+    bound_ptr,
+    n_ties_ptr,
+    n_open_ptr,
+    value_ptr,
+    feature_ptr,
+    k,
+    d_sae,
+    n_groups,
     GROUPS: tl.constexpr,
-):  # fmt: skip
+):
     token = tl.program_id(0).to(tl.int64)
     group, key_1, key_2 = load_keys(first_ptr, second_ptr, token, n_groups, GROUPS)
     place_1, place_2 = load_places(index_ptr, token, n_groups, GROUPS)
@@ -96,16 +110,46 @@ def _choose(
     tl.store(n_ties_ptr + token, n_ties)
     tl.store(n_open_ptr + token, tl.sum(open_groups(key_2, bound, n_ties).to(tl.int32)))
     emit(
-        value_ptr, feature_ptr, token * k, token * k + k, 0, d_sae - 1, group, key_1, key_2, place_1, place_2,
-        bound, n_ties, first_ptr, index_ptr, 0, 0,
-    )  # fmt: skip
+        value_ptr,
+        feature_ptr,
+        token * k,
+        token * k + k,
+        0,
+        d_sae - 1,
+        group,
+        key_1,
+        key_2,
+        place_1,
+        place_2,
+        bound,
+        n_ties,
+        first_ptr,
+        index_ptr,
+        0,
+        0,
+    )
 
 
 @triton.jit
 def complete(
-    x_ptr, w_ptr, b_ptr, first_ptr, second_ptr, bound_ptr, n_ties_ptr, n_open_ptr, row_start_ptr, rows_ptr,
-    row_group_ptr, d_in, d_sae, n_groups, ONE_BOUND: tl.constexpr, GROUPS: tl.constexpr, BLOCK_K: tl.constexpr,
-):  # fmt: skip
+    x_ptr,
+    w_ptr,
+    b_ptr,
+    first_ptr,
+    second_ptr,
+    bound_ptr,
+    n_ties_ptr,
+    n_open_ptr,
+    row_start_ptr,
+    rows_ptr,
+    row_group_ptr,
+    d_in,
+    d_sae,
+    n_groups,
+    ONE_BOUND: tl.constexpr,
+    GROUPS: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
     """Computes a token's open groups again, into its rows, and takes their candidates away."""
     token = tl.program_id(0).to(tl.int64)
     n_open = tl.load(n_open_ptr + token)
@@ -128,9 +172,20 @@ def complete(
 
 @triton.jit
 def _choose_again(
-    first_ptr, second_ptr, index_ptr, n_open_ptr, row_start_ptr, rows_ptr, row_group_ptr, value_ptr, feature_ptr,
-    k, d_sae, n_groups, GROUPS: tl.constexpr,
-):  # fmt: skip
+    first_ptr,
+    second_ptr,
+    index_ptr,
+    n_open_ptr,
+    row_start_ptr,
+    rows_ptr,
+    row_group_ptr,
+    value_ptr,
+    feature_ptr,
+    k,
+    d_sae,
+    n_groups,
+    GROUPS: tl.constexpr,
+):
     token = tl.program_id(0).to(tl.int64)
     n_open = tl.load(n_open_ptr + token)
     if n_open == 0:
@@ -141,9 +196,24 @@ def _choose_again(
     bound = kth_largest(key_1, key_2, k, rows_ptr, row_start, n_open)
     n_ties = k - count_at_least(bound + 1, key_1, key_2, rows_ptr, row_start, n_open)
     emit(
-        value_ptr, feature_ptr, token * k, token * k + k, 0, d_sae - 1, group, key_1, key_2, place_1, place_2,
-        bound, n_ties, rows_ptr, row_group_ptr, row_start, n_open,
-    )  # fmt: skip
+        value_ptr,
+        feature_ptr,
+        token * k,
+        token * k + k,
+        0,
+        d_sae - 1,
+        group,
+        key_1,
+        key_2,
+        place_1,
+        place_2,
+        bound,
+        n_ties,
+        rows_ptr,
+        row_group_ptr,
+        row_start,
+        n_open,
+    )
 
 
 def candidates(x: Tensor, W_rows: Tensor, b_enc: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -159,9 +229,27 @@ def candidates(x: Tensor, W_rows: Tensor, b_enc: Tensor, plan: Plan) -> tuple[Te
     index = torch.empty(n, n_groups, dtype=torch.uint8, device=x.device)
     grid = (cdiv(n, plan.tile_n) * cdiv(d_sae, plan.tile_f),)
     launch(
-        _candidates, grid, x, W_rows, b_enc, top[0], top[1], index, n, d_in, d_sae, n_groups, plan.tile_n, plan.tile_f,
-        plan.tile_k, plan.strip, d_in % plan.tile_k == 0, "ieee", num_warps=plan.warps, num_stages=plan.stages,
-    )  # fmt: skip
+        _candidates,
+        grid,
+        x,
+        W_rows,
+        b_enc,
+        top[0],
+        top[1],
+        index,
+        n,
+        d_in,
+        d_sae,
+        n_groups,
+        plan.tile_n,
+        plan.tile_f,
+        plan.tile_k,
+        plan.strip,
+        d_in % plan.tile_k == 0,
+        "ieee",
+        num_warps=plan.warps,
+        num_stages=plan.stages,
+    )
     return top, index
 
 
@@ -186,19 +274,47 @@ def top_k(x: Tensor, W_rows: Tensor, b_enc: Tensor, k: int, plan: Plan) -> tuple
     value = x.new_zeros(n, k, dtype=torch.float32)
     feature = torch.zeros(n, k, dtype=torch.int64, device=x.device)
     bound, n_ties, n_open = torch.empty(3, n, dtype=torch.int32, device=x.device)
-    launch(
-        _choose, (n,), top[0], top[1], index, bound, n_ties, n_open, value, feature, k, d_sae, n_groups, **options
-    )  # fmt: skip
+    launch(_choose, (n,), top[0], top[1], index, bound, n_ties, n_open, value, feature, k, d_sae, n_groups, **options)
     # At most k groups of a token are open: those above the bound hold two of fewer than k, the others one of the rest.
     row_start = torch.arange(n, device=x.device) * k
     rows = torch.empty(n * k, GROUP.value, dtype=torch.float32, device=x.device)
     row_group = torch.empty(n * k, dtype=torch.int32, device=x.device)
     launch(
-        complete, (n,), x, W_rows, b_enc, top[0], top[1], bound, n_ties, n_open, row_start, rows, row_group,
-        d_in, d_sae, n_groups, ONE_BOUND=False, BLOCK_K=inner_block(d_in), **options,
-    )  # fmt: skip
+        complete,
+        (n,),
+        x,
+        W_rows,
+        b_enc,
+        top[0],
+        top[1],
+        bound,
+        n_ties,
+        n_open,
+        row_start,
+        rows,
+        row_group,
+        d_in,
+        d_sae,
+        n_groups,
+        ONE_BOUND=False,
+        BLOCK_K=inner_block(d_in),
+        **options,
+    )
     launch(
-        _choose_again, (n,), top[0], top[1], index, n_open, row_start, rows, row_group, value, feature, k, d_sae,
-        n_groups, **options,
-    )  # fmt: skip
+        _choose_again,
+        (n,),
+        top[0],
+        top[1],
+        index,
+        n_open,
+        row_start,
+        rows,
+        row_group,
+        value,
+        feature,
+        k,
+        d_sae,
+        n_groups,
+        **options,
+    )
     return value, feature

@@ -51,6 +51,9 @@ def segments(feature: Int[Tensor, " nnz"], d_sae: int) -> Segments:
     chunks = torch.arange(d_sae + len(order) // CHUNK, device=feature.device)
     several = torch.where(n_chunks > 1, n_chunks, 0)
     return Segments(
-        order=order, start=start, chunk_end=chunk_end, chunk_feature=torch.searchsorted(chunk_end, chunks, right=True),
+        order=order,
+        start=start,
+        chunk_end=chunk_end,
+        chunk_feature=torch.searchsorted(chunk_end, chunks, right=True),
         partial_start=several.cumsum(0) - several,
-    )  # fmt: skip
+    )

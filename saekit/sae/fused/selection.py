@@ -118,9 +118,24 @@ def chosen_of_row(keys, bound, ties_before, n_ties):
 
 @triton.jit
 def emit(
-    value_ptr, place_ptr, out_start, out_end, offset, last, group, key_1, key_2, place_1, place_2, bound, n_ties,
-    rows_ptr, row_group_ptr, row_start, n_rows,
-):  # fmt: skip
+    value_ptr,
+    place_ptr,
+    out_start,
+    out_end,
+    offset,
+    last,
+    group,
+    key_1,
+    key_2,
+    place_1,
+    place_2,
+    bound,
+    n_ties,
+    rows_ptr,
+    row_group_ptr,
+    row_start,
+    n_rows,
+):
     """Writes value and offset + feature of everything above the bound and of the first n_ties equal to it.
 
     Features ascend; the first goes to out_start, nothing to out_end or beyond, and no feature is above `last`.

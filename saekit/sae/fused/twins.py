@@ -78,9 +78,21 @@ def weight_grad(value: Tensor, rows: Tensor, token: Tensor, d_sae: int, sorted_:
 
 
 def adam_(
-    param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, *, lr: float, beta1: float, beta2: float,
-    eps: float, step: Tensor, scale: Tensor, skip: Tensor, unit_rows: bool, copy: Tensor | None,
-) -> None:  # fmt: skip
+    param: Tensor,
+    grad: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    step: Tensor,
+    scale: Tensor,
+    skip: Tensor,
+    unit_rows: bool,
+    copy: Tensor | None,
+) -> None:
     """torch.optim.Adam's step in place, and each row divided by its norm."""
     skipped = skip != 0
     step = step.double()

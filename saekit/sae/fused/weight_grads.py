@@ -19,9 +19,22 @@ PAIRS = 16  # read at once
 
 @triton.jit
 def _sum_chunks(
-    value_ptr, rows_ptr, token_ptr, order_ptr, start_ptr, chunk_end_ptr, chunk_feature_ptr, partial_start_ptr, out_ptr,
-    partial_ptr, d_sae, d, CHUNK: tl.constexpr, PAIRS: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
+    value_ptr,
+    rows_ptr,
+    token_ptr,
+    order_ptr,
+    start_ptr,
+    chunk_end_ptr,
+    chunk_feature_ptr,
+    partial_start_ptr,
+    out_ptr,
+    partial_ptr,
+    d_sae,
+    d,
+    CHUNK: tl.constexpr,
+    PAIRS: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
     chunk = tl.program_id(0)
     feature = tl.load(chunk_feature_ptr + chunk)
     if feature >= d_sae:
@@ -71,8 +84,24 @@ def weight_grad(value: Tensor, rows: Tensor, token: Tensor, d_sae: int, sorted_:
     block_d = min(128, max(16, power_of_two(d)))
     partial = torch.empty(s.n_partials, d, dtype=torch.float32, device=rows.device)
     launch(
-        _sum_chunks, (len(s.chunk_feature), cdiv(d, block_d)), value, rows, token, s.order, s.start, s.chunk_end,
-        s.chunk_feature, s.partial_start, out, partial, d_sae, d, CHUNK, PAIRS, block_d, num_warps=2,
-    )  # fmt: skip
+        _sum_chunks,
+        (len(s.chunk_feature), cdiv(d, block_d)),
+        value,
+        rows,
+        token,
+        s.order,
+        s.start,
+        s.chunk_end,
+        s.chunk_feature,
+        s.partial_start,
+        out,
+        partial,
+        d_sae,
+        d,
+        CHUNK,
+        PAIRS,
+        block_d,
+        num_warps=2,
+    )
     launch(_add_partials, (d_sae,), s.start, s.partial_start, out, partial, d, CHUNK, block_d, num_warps=1)
     return out
