@@ -18,7 +18,7 @@ from .errors import SaekitError
 from .sae.config import ACTIVATIONS, WITH_K
 
 if TYPE_CHECKING:
-    from .models import HookPoint
+    from .hook_points import HookPoint
     from .training.loggers import Logger
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def command(function: Command) -> Command:
 @command
 def fetch() -> None:
     """Fetch the default model into the cache, or check the copy that is there."""
-    from .default_model import default_model_folder
+    from .models.default_model import default_model_folder
 
     print(default_model_folder())
 

@@ -20,7 +20,7 @@ from default_concepts import markdown
 from default_harvest import LENGTH
 
 import saekit as sk
-from saekit.files import atomic_write, read_json, sha256, write_json
+from saekit.atomic_io import atomic_write, read_json, sha256, write_json
 from saekit.sae.files import WEIGHTS
 
 N_FEATURES, N_CONTEXTS, N_PROMOTED = 20, 3, 8

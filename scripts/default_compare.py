@@ -18,7 +18,7 @@ import pandas as pd
 from default_concepts import markdown
 
 import saekit as sk
-from saekit.files import read_json, write_json
+from saekit.atomic_io import read_json, write_json
 
 LAYERS = (9, 15, 21)
 MAIN = 15

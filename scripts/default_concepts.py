@@ -16,8 +16,8 @@ import default_mixture
 import pandas as pd
 
 import saekit as sk
+from saekit.atomic_io import read_json, write_json
 from saekit.errors import DataError, UnknownNameError
-from saekit.files import read_json, write_json
 
 AUROC, PRECISION = 0.95, 0.8
 """A concept has a feature when both are above these on the half that had no say."""

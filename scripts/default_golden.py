@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 import saekit as sk
+from saekit.atomic_io import read_json, write_json
 from saekit.demo import BRIDGE, QUESTIONS, SCREENING, WORDS
-from saekit.files import read_json, write_json
 
 STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 """Shares of the residual norm."""

@@ -19,7 +19,7 @@ import torch
 
 import saekit as sk
 from saekit.activations import kept_activations
-from saekit.files import read_json, write_json
+from saekit.atomic_io import read_json, write_json
 
 LENGTH = 256
 """Tokens in a window."""

@@ -19,8 +19,8 @@ from default_concepts import NAMED, markdown
 from torch import Tensor
 
 import saekit as sk
+from saekit.atomic_io import read_json, write_json
 from saekit.demo import BRIDGE, QUESTIONS
-from saekit.files import read_json, write_json
 from saekit.steering.fluency import wilson_interval
 
 LAYERS = (9, 12, 15, 18, 21)

@@ -20,7 +20,7 @@ import pandas as pd
 from demo_topics import TOPICS
 
 import saekit as sk
-from saekit.files import atomic_write, write_json
+from saekit.atomic_io import atomic_write, write_json
 
 LABELS = ["source", "kind", "language", "topic", "group", "style"]
 HELD_OUT = 0.05

@@ -31,7 +31,7 @@ import default_layers
 import default_mixture
 
 import saekit as sk
-from saekit.files import read_json, write_json
+from saekit.atomic_io import read_json, write_json
 from saekit.training.config import peak_lr
 
 ROOT = Path(__file__).parents[1]

@@ -14,15 +14,15 @@ import saekit as sk
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "saekit"
-BASE = {"errors", "files"}
+BASE = {"errors", "atomic_io", "hook_points"}
 MAY_IMPORT = {
     "errors": set(),
-    "files": {"errors"},
+    "atomic_io": {"errors"},
+    "hook_points": {"errors"},
     "sae": BASE,
     "synthetic": BASE | {"sae"},
     "matching": BASE | {"sae", "synthetic"},
-    "default_model": BASE,
-    "models": BASE | {"default_model"},
+    "models": BASE,
     "corpus": BASE | {"models"},
     "activations": BASE | {"models", "corpus", "sae"},
     "comparison": BASE | {"sae"},

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import saekit as sk
-from saekit.files import read_json, sha256
+from saekit.atomic_io import read_json, sha256
 from saekit.sae.files import PRETRAINED, WEIGHTS
 
 FAMILY = "smollm2-135m-instruct"

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from ..corpus import Corpus, Windows, iter_windows, tokenize
 from ..errors import ConfigError, DataError, MismatchError
-from ..models import HookPoint, LanguageModel, hook_names
+from ..hook_points import HookPoint, hook_names
+from ..models import LanguageModel
 from ..sae import TokenRule
 from .ahead import checked_device, one_ahead, sent
 from .columns import Columns

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..corpus import Windows
 from ..errors import ConfigError, DataError, MismatchError
-from ..models import HookPoint, LanguageModel, hook_names, hook_text
+from ..hook_points import HookPoint, hook_names, hook_text
+from ..models import LanguageModel
 from ..sae import TokenRule
 from .ahead import checked_device, one_ahead, sent
 from .batches import ActivationBatches, mixed_seed

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ..errors import MismatchError
-from ..models import HookPoint, hook_names, hook_text
+from ..hook_points import HookPoint, hook_names, hook_text
 from ..sae import TokenRule
 
 

@@ -17,7 +17,8 @@ from tqdm.auto import tqdm
 
 from ..corpus import Corpus, Windows, tokenize
 from ..errors import ConfigError, FileError, MismatchError
-from ..models import HookPoint, LanguageModel, hook_names
+from ..hook_points import HookPoint, hook_names
+from ..models import LanguageModel
 from ..sae import TokenRule
 from .cache import ActivationCache
 from .rule import WINDOWS_PER_RUN, find_token_rule, kept_activations, nothing_kept

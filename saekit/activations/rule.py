@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..corpus import Windows
 from ..errors import ConfigError, DataError
-from ..models import HookPoint, LanguageModel, hook_names
+from ..hook_points import HookPoint, hook_names
+from ..models import LanguageModel
 from ..sae import TokenRule
 from .ahead import sent
 

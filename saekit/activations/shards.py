@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..atomic_io import atomic_write, read_json, sha256, write_json
 from ..corpus import Windows
 from ..errors import DataError, FileError, MismatchError, disk_errors
-from ..files import atomic_write, read_json, sha256, write_json
 from ..sae import TokenRule
 
 FORMAT = 1

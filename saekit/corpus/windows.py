@@ -22,8 +22,8 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..atomic_io import atomic_write
 from ..errors import ConfigError, ContextLengthError, DataError, FileError, disk_errors
-from ..files import atomic_write
 from ..models import LanguageModel
 from .documents import Corpus, Document, check_fraction, is_held_out
 

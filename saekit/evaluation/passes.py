@@ -19,7 +19,8 @@ from tqdm.auto import tqdm
 from ..activations import find_token_rule
 from ..corpus import Corpus, Windows, tokenize
 from ..errors import ConfigError, DataError
-from ..models import Hook, HookPoint, hook_names, hook_text
+from ..hook_points import HookPoint, hook_names, hook_text
+from ..models import Hook
 from ..sae import SAE, TokenRule
 from .result import Evaluation
 from .sums import Sums

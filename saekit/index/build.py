@@ -23,7 +23,7 @@ import torch
 from ..activations import ActivationCache, find_token_rule
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, DataError, FileError, MismatchError, disk_errors
-from ..models import HookPoint
+from ..hook_points import HookPoint
 from . import directions, store
 from .parts import Encoder, Source, claim, encode_all, join_parts, progress_bar, refuse_other
 from .query import FeatureIndex

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..models import HookPoint, hook_names
+from ..hook_points import HookPoint, hook_names
 from .products import Ranked, largest_products
 
 if TYPE_CHECKING:

@@ -24,14 +24,15 @@ from tqdm.auto import tqdm
 
 from ..activations import ActivationCache, kept_activations
 from ..activations.ahead import one_ahead
+from ..atomic_io import read_json, write_json
 from ..corpus import Corpus, Windows, iter_windows
 from ..errors import DataError, FileError, MismatchError
-from ..files import read_json, write_json
 from .statistics import Sparse
 from .store import save_tensors
 
 if TYPE_CHECKING:
-    from ..models import HookPoint, LanguageModel
+    from ..hook_points import HookPoint
+    from ..models import LanguageModel
     from ..sae import SAE, TokenRule
 
 CHUNK_WINDOWS = 256

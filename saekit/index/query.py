@@ -19,7 +19,7 @@ from scipy import sparse
 
 from ..corpus import Windows
 from ..errors import ConfigError, DataError, UnknownNameError
-from ..models import HookPoint, hook_text
+from ..hook_points import HookPoint, hook_text
 from . import search
 from .records import N_INTERVALS, Active, Context, FeatureRecord, Firings, Histogram, Interval
 from .statistics import Sparse

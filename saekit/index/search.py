@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
-from ..models import HookPoint, hook_text
+from ..hook_points import HookPoint, hook_text
 from .directions import written_to_residual
 from .text import tokens_of_matches
 

@@ -31,8 +31,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ..atomic_io import atomic_write, read_json, sha256, write_json
 from ..errors import FileError, disk_errors
-from ..files import atomic_write, read_json, sha256, write_json
 
 KIND, FORMAT = "saekit feature index", 1
 SMALL = 4_000_000

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import ConfigError, ContextLengthError, DataError, MismatchError, unknown_name
-from .hooks import HookPoint, hook_names, hook_text
+from ..hook_points import HookPoint, hook_names, hook_text
 
 Hook = Callable[[Tensor], Tensor | None]
 

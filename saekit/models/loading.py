@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from ..default_model import NAME as DEFAULT_NAME
-from ..default_model import cache_dir, convert_gguf, damaged_file, default_model_folder
+from ..atomic_io import sha256
 from ..errors import ConfigError, FileError, SaekitError, unknown_name
-from ..files import sha256
+from .default_model import NAME as DEFAULT_NAME
+from .default_model import cache_dir, convert_gguf, damaged_file, default_model_folder
 from .language_model import LanguageModel
 
 

@@ -22,7 +22,8 @@ from ..activations import find_token_rule
 from ..activations.rule import WINDOWS_PER_RUN, kept_activations
 from ..corpus import Corpus, Document, tokenize
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
-from ..models import HookPoint, LanguageModel
+from ..hook_points import HookPoint
+from ..models import LanguageModel
 from ..sae import SAE, SAEConfig, SparseActs, TokenRule
 from .probes import Matrix
 

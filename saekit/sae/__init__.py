@@ -4,7 +4,6 @@ from .base import RULES as RULES
 from .base import SAE as SAE
 from .base import SAEOutput as SAEOutput
 from .config import ACTIVATIONS as ACTIVATIONS
-from .config import HookPoint as HookPoint
 from .config import SAEConfig as SAEConfig
 from .files import list_saes as list_saes
 from .files import load_sae as load_sae

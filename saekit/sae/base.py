@@ -17,9 +17,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError, MismatchError
+from ..hook_points import HookPoint
 from . import kernels
 from .batchtopk import BatchTopK
-from .config import HookPoint, SAEConfig
+from .config import SAEConfig
 from .gated import Gated
 from .jumprelu import JumpReLU
 from .kernels import SparseActs

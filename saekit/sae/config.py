@@ -12,13 +12,13 @@ from typing import Any, Literal
 import torch
 
 from ..errors import ConfigError, unknown_name
+from ..hook_points import HookPoint
 from .token_rule import TokenRule
 
 Activation = Literal["relu", "kl", "topk", "batchtopk", "jumprelu", "gated"]
 ACTIVATIONS: tuple[str, ...] = ("relu", "kl", "topk", "batchtopk", "jumprelu", "gated")
 PENALISED = ("relu", "kl", "jumprelu", "gated")
 WITH_K = ("topk", "batchtopk")
-HookPoint = str | tuple[str, ...]
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "float64": torch.float64,

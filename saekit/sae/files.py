@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from ..atomic_io import atomic_write, read_json, sha256
 from ..errors import FileError, SaekitError, unknown_name
-from ..files import atomic_write, read_json, sha256
 from .base import RULES, SAE
 from .config import SAEConfig
 

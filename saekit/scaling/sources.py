@@ -24,7 +24,8 @@ from ..activations import ActivationBatches, ActivationCache, cache_activations
 from ..activations.batches import mixed_seed
 from ..corpus import Corpus, Windows, tokenize
 from ..errors import ConfigError, DataError
-from ..models import HookPoint, LanguageModel
+from ..hook_points import HookPoint
+from ..models import LanguageModel
 from ..sae import TokenRule
 
 BatchFunction = Callable[[int, int], Iterator[Tensor]]

@@ -24,7 +24,8 @@ from torch import Tensor
 from ..activations import ActivationCache
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, DataError
-from ..models import HookPoint, LanguageModel
+from ..hook_points import HookPoint
+from ..models import LanguageModel
 from ..sae import SAE, SAEConfig
 from ..sae.config import WITH_K
 from ..training import Logger, TrainConfig, train

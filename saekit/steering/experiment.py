@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from ..atomic_io import read_json, write_json
 from ..errors import ConfigError, DataError, MismatchError
-from ..files import read_json, write_json
 from ..models import LanguageModel
 from ..sae import SAE
 from .constructors import add_direction, clamp

@@ -17,8 +17,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from ..atomic_io import read_json, write_json
 from ..errors import FileError, MismatchError
-from ..files import read_json, write_json
 from ..models import LanguageModel
 from ..sae import SAE, TokenRule, list_saes, load_sae
 from .edits import Edit

@@ -18,7 +18,8 @@ from typing import Any, overload
 from ..activations import ActivationBatches, ActivationCache, activation_batches
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, MismatchError
-from ..models import HookPoint, LanguageModel
+from ..hook_points import HookPoint
+from ..models import LanguageModel
 from ..sae import SAE, SAEConfig
 from .config import TrainConfig
 from .loggers import Logger, RunInfo, TrainedSAEs, Watch, checked, watched

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..activations import ActivationBatches
 from ..errors import ConfigError, MismatchError
-from ..models import HookPoint, hook_names, hook_text
+from ..hook_points import HookPoint, hook_names, hook_text
 from ..sae import SAE, SAEConfig, TokenRule
 from .config import TrainConfig
 from .trainer import Trainer

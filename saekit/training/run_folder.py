@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..atomic_io import atomic_write
 from ..errors import FileError, MismatchError, disk_errors
-from ..files import atomic_write
-from ..models import HookPoint, hook_names
+from ..hook_points import HookPoint, hook_names
 from ..sae import SAE, SAEConfig, load_sae, saved_config
 from .checkpoints import load_checkpoint, save_checkpoint
 from .config import TrainConfig, difference

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..atomic_io import atomic_write
 from ..errors import DataError
-from ..files import atomic_write
 from .base import STATIC, Widget
 from .circuits import CircuitsWidget, circuits_script
 from .markdown import escape, to_html

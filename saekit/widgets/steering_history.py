@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..files import write_json
+from ..atomic_io import write_json
 from .base import check_choice
 from .steering_request import Condition
 

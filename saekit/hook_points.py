@@ -6,7 +6,7 @@ order. Knows nothing of models: names are only taken apart and put together here
 
 from __future__ import annotations
 
-from ..errors import ConfigError
+from .errors import ConfigError
 
 HookPoint = str | tuple[str, ...]
 """A hook point's name, or a tuple of names."""
@@ -15,7 +15,7 @@ HookPoint = str | tuple[str, ...]
 def hook_names(hook_point: HookPoint) -> tuple[str, ...]:
     """The names in a hook point, one or several. ConfigError for anything else, for none and for one named twice.
 
-    >>> from saekit.models import hook_names
+    >>> from saekit.hook_points import hook_names
     >>> hook_names("blocks.0.hook_in"), hook_names(("blocks.0.hook_in", "blocks.1.hook_in"))
     (('blocks.0.hook_in',), ('blocks.0.hook_in', 'blocks.1.hook_in'))
     """
@@ -37,7 +37,7 @@ def hook_names(hook_point: HookPoint) -> tuple[str, ...]:
 def hook_text(hook_point: HookPoint) -> str:
     """A hook point as text: its names with commas between.
 
-    >>> from saekit.models import hook_text
+    >>> from saekit.hook_points import hook_text
     >>> hook_text(("blocks.0.hook_in", "blocks.1.hook_in"))
     'blocks.0.hook_in, blocks.1.hook_in'
     """

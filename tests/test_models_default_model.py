@@ -10,8 +10,8 @@ import zipfile
 
 import pytest
 
-from saekit import default_model as dm
 from saekit.errors import FileError
+from saekit.models import default_model as dm
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_failed_conversion_leaves_nothing(cache, monkeypatch):
 def test_a_killed_fetch_is_cleaned_up_by_the_next(cache):
     script = f"""
         import os, time
-        from saekit import default_model as dm
+        from saekit.models import default_model as dm
         def fetch(folder):
             (folder / "half").write_text("x")
             print("fetching", flush=True)
