@@ -16,14 +16,14 @@ from pathlib import Path
 import pandas as pd
 
 from .activations import cache_activations
-from .comparison import compare
-from .concepts import Concept
 from .corpus import load_corpus
 from .evaluation import Evaluation, evaluate
+from .evaluation.comparison import compare
 from .index import FeatureIndex, build_index
 from .models import LanguageModel, load_model
 from .sae import SAE, SAEConfig, load_sae
-from .scoring import SpecificityResult, specificity
+from .specificity import SpecificityResult, specificity
+from .specificity.concepts import Concept
 from .steering import SteeringStudy, dose_response, steering_features
 from .training import TrainConfig, train
 

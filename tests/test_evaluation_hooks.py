@@ -143,7 +143,7 @@ def test_one_without_a_rule_gets_the_default_of_its_hook_points(model, windows, 
     asked = []
     real = sk.find_token_rule
     monkeypatch.setattr(
-        "saekit.evaluation.passes.find_token_rule", lambda m, w, hook: asked.append(hook) or real(m, w, hook)
+        "saekit.evaluation.fidelity.find_token_rule", lambda m, w, hook: asked.append(hook) or real(m, w, hook)
     )
     kinds = [{}, {}, CASES["transcoder"], CASES["crosscoder"]]
     evaluate(model, [make_sae(model, token_rule=None, **kind) for kind in kinds], windows)

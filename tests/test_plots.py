@@ -13,12 +13,12 @@ import plotly.graph_objects as go
 import pytest
 
 from saekit import plots
-from saekit.concepts import Concept
 from saekit.errors import DataError, SaekitError
 from saekit.evaluation import Evaluation
 from saekit.index.records import FeatureRecord, Histogram
 from saekit.plots.style import BLUE, GREY, ORANGE, TEXT
-from saekit.scoring import SpecificityResult, specificity
+from saekit.specificity import SpecificityResult, specificity
+from saekit.specificity.concepts import Concept
 from saekit.steering import SteeringStudy
 
 from .array_index import ArrayIndex

@@ -14,7 +14,7 @@ from .style import GREY, ORANGE, band, faded, figure, note
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex, FeatureRecord
-    from ..scoring import SpecificityResult
+    from ..specificity import SpecificityResult
 
 N_DENSITY_BINS = 40
 

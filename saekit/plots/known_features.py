@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from .style import BLUE, GREY, ORANGE, faded, figure, note
 
 if TYPE_CHECKING:
-    from ..matching import Recovery
+    from ..synthetic import Recovery
 
 
 def recovery(recovery: Recovery) -> go.Figure:

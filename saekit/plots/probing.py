@@ -12,7 +12,14 @@ from plotly.subplots import make_subplots
 from .style import BLUE, GREY, ORANGE, band, faded, figure, note
 
 if TYPE_CHECKING:
-    from ..probing import AblationSparsity, Absorption, ComputeShare, ProbePerturbation, SparseProbing, SpuriousRemoval
+    from ..evaluation.saebench import (
+        AblationSparsity,
+        Absorption,
+        ComputeShare,
+        ProbePerturbation,
+        SparseProbing,
+        SpuriousRemoval,
+    )
 
 PROBES = {
     "SAE features": (ORANGE, "solid", 2.5),

@@ -10,14 +10,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..comparison import HELD_OUT, MEASURES, TRAINING, check_measure, pareto_optimal
 from ..errors import DataError
+from ..evaluation.comparison import HELD_OUT, MEASURES, TRAINING, check_measure, pareto_optimal
 from .features import add_density
 from .style import BLUE, GREY, ORANGE, faded, figure, note
 
 if TYPE_CHECKING:
-    from ..comparison import Comparison
     from ..evaluation import Evaluation
+    from ..evaluation.comparison import Comparison
 
 PANELS = {
     "loss": "loss",

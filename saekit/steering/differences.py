@@ -10,11 +10,11 @@ import torch
 from tqdm.auto import tqdm
 
 from ..activations import kept_activations
-from ..concepts import Concept
 from ..errors import ConfigError, DataError, MismatchError
 from ..index import FeatureIndex
 from ..models import LanguageModel
 from ..sae import SAE, TokenRule
+from ..specificity.concepts import Concept
 from .directions import Direction
 
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from ..comparison import compare, labels
 from ..errors import ConfigError
+from ..evaluation.comparison import compare, labels
 from ..sae import SAE, SAEConfig
 from .config import TrainConfig
 from .trainer import Trainer
