@@ -183,7 +183,7 @@ def write_page(
     replies: pd.DataFrame,
 ) -> Path:
     """One offline page of what the demo found, with widgets that answer clicks. `saes`: the small one, the packaged."""
-    from .plots import training_curves
+    from .training.plots import training_curves
     from .widgets import explore, highlight, save_page
 
     small, sae = saes

@@ -12,9 +12,9 @@ import pytest
 
 import saekit as sk
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
-from saekit.evaluation.comparison import HELD_OUT, TRAINING, labels, pareto_optimal
-from saekit.plots.runs import RULE_COLOURS
-from saekit.plots.style import BLUE, ORANGE
+from saekit.evaluation.comparison import labels
+from saekit.evaluation.pareto import HELD_OUT, TRAINING, pareto_optimal
+from saekit.plotting.style import BLUE, ORANGE, PALETTE
 
 HOOK = "blocks.0.hook_resid_post"
 
@@ -176,7 +176,7 @@ def test_each_rule_has_a_colour_a_symbol_and_a_line_through_its_best(trained):
     fig = trained.plot()
     marks = {t.name: t for t in drawn(fig, "markers")}
     assert list(marks) == ["topk", "batchtopk", "relu"]
-    assert [t.marker.color for t in marks.values()] == list(RULE_COLOURS[:3]) and RULE_COLOURS[:2] == (ORANGE, BLUE)
+    assert [t.marker.color for t in marks.values()] == list(PALETTE[:3]) and PALETTE[:2] == (ORANGE, BLUE)
     assert len({t.marker.symbol for t in marks.values()}) == 3
     frame = trained.to_frame()
     assert list(marks["topk"].y) == frame["explained_variance"].iloc[:3].tolist()

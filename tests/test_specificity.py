@@ -16,7 +16,7 @@ from saekit.errors import ConfigError, DataError, UnknownNameError
 from saekit.index import FeatureIndex, build_index
 from saekit.models import LanguageModel
 from saekit.sae import SAE, SAEConfig, TokenRule
-from saekit.specificity import rank_features, specificity
+from saekit.specificity import examples, rank_features, specificity
 from saekit.specificity.concepts import Concept
 from saekit.specificity.resampling import _weights
 
@@ -135,7 +135,7 @@ def test_rank_features_leaves_out_rare_ones_and_scans_in_blocks(
 ) -> None:
     whole = rank_features(index, BRIDGE, n=4, min_firings=1)
     assert len(whole) == 4
-    monkeypatch.setattr("saekit.specificity.examples.BLOCK_FIRINGS", 70)
+    monkeypatch.setattr(examples, "BLOCK_FIRINGS", 70)
     pd.testing.assert_frame_equal(rank_features(index, BRIDGE, n=4, min_firings=1), whole)
     fired = (index.acts > 0).sum(0)
     assert set(rank_features(index, BRIDGE, min_firings=60).index) == set(np.flatnonzero(fired >= 60))

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
 from ..sae import SAE, SAEConfig
+from .pareto import HELD_OUT, MEASURES, NOTHING, TRAINING, pareto_optimal
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -36,10 +36,6 @@ NAMED = {
 """Fields that names are made of, in this order, and how each reads."""
 UNNAMED = {"activation", "d_in", "d_out", "token_rule", "model_fingerprint", "weight_processing"}
 """Fields that follow from others or say nothing to a reader."""
-TRAINING, HELD_OUT, NOTHING = "last training batch", "held-out text", "nothing"
-"""What the figures of a row were measured on."""
-MEASURES = {"explained_variance": "explained variance", "ce_loss_recovered": "cross-entropy loss recovered"}
-"""What `plot` can show by L0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +65,9 @@ class Comparison:
 
         `y` is "explained_variance" or "ce_loss_recovered"; None is the latter where every SAE has it.
         """
-        from .. import plots
+        from .plots import plot_pareto
 
-        return plots.pareto(self, y)
+        return plot_pareto(self, check_measure(self, y))
 
     @property
     def note(self) -> str:
@@ -157,17 +153,6 @@ def check_measure(comparison: Comparison, y: str | None) -> str:
             fix="pass sk.compare(saes, [sk.evaluate(model, sae, held_out) for sae in saes])",
         )
     return y
-
-
-def pareto_optimal(frame: pd.DataFrame, groups: Sequence[str], y: str = "explained_variance") -> pd.Series:
-    """True for rows of a group that no other row of it beats: none has a smaller l0 and as high a y, or the reverse."""
-    best = np.zeros(len(frame), bool)
-    known = frame.reset_index(drop=True)[[*groups, "l0", y]].dropna(subset=["l0", y])
-    for _, group in known.groupby(list(groups), dropna=False):
-        l0, value = group["l0"].to_numpy(float), group[y].to_numpy(float)
-        no_worse = (l0 <= l0[:, None]) & (value >= value[:, None])
-        best[group.index.to_numpy(int)] = ~(no_worse & ((l0 < l0[:, None]) | (value > value[:, None]))).any(1)
-    return pd.Series(best, index=frame.index)
 
 
 def rule_name(config: SAEConfig) -> str:

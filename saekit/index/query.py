@@ -310,9 +310,9 @@ class FeatureIndex:
 
     def plot(self) -> go.Figure:
         """The densities of all features as a plotly histogram."""
-        from .. import plots
+        from .plots import density_histogram
 
-        return plots.density_histogram(self)
+        return density_histogram(self)
 
     def verify(self) -> None:
         """Reads every file and compares it with the manifest; FileError names the first that differs."""

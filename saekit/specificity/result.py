@@ -172,9 +172,9 @@ class SpecificityResult:
 
     def plot(self) -> Any:
         """Precision against recall, and the share of the concept by activation interval, as a plotly figure."""
-        from .. import plots
+        from .plots import plot_specificity
 
-        return plots.specificity(self)
+        return plot_specificity(self)
 
     def __str__(self) -> str:
         parts = [self._head(), self._measures(), self._intervals(), self._labels(), self._places(), self._notes()]

@@ -122,9 +122,9 @@ class Recovery:
 
     def plot(self) -> go.Figure:
         """Best cosine by firing rate, and activation against true magnitude, as a plotly figure."""
-        from .. import plots
+        from .plots import plot_recovery
 
-        return plots.recovery(self)
+        return plot_recovery(self)
 
     def __repr__(self) -> str:
         bounds = {name: f"  [{low:.3f}, {high:.3f}]" for name, (low, high) in self.intervals.items()}

@@ -59,9 +59,9 @@ class AblationSparsity:
 
     def plot(self) -> go.Figure:
         """The distribution over ablations of features and of random directions, as a plotly figure."""
-        from ... import plots
+        from .plots import plot_ablation_sparsity
 
-        return plots.ablation_sparsity(self)
+        return plot_ablation_sparsity(self)
 
     def __repr__(self) -> str:
         n = len(self.table[["document", "position"]].drop_duplicates())

@@ -96,9 +96,9 @@ class Absorption:
 
     def plot(self) -> go.Figure:
         """The rate of absorption by letter, and the F1 of the letters' probes, as a plotly figure."""
-        from ... import plots
+        from .plots import plot_absorption
 
-        return plots.absorption(self)
+        return plot_absorption(self)
 
     def __repr__(self) -> str:
         shown = self.table.drop(columns=["absorbing_features", "main_features", "fraction_low", "fraction_high"])

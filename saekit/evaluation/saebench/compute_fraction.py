@@ -75,9 +75,9 @@ class ComputeShare:
 
     def plot(self) -> go.Figure:
         """The reference's curve with both losses marked, as a plotly figure."""
-        from ... import plots
+        from .plots import plot_compute_share
 
-        return plots.compute_share(self)
+        return plot_compute_share(self)
 
     def __repr__(self) -> str:
         bounds = "" if np.isnan(self.low) else f" [{self.low:.1%}, {self.high:.1%}]"

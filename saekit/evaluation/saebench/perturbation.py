@@ -94,9 +94,9 @@ class ProbePerturbation:
 
     def plot(self) -> go.Figure:
         """The score by number of features, beside a random SAE, and what was lost by class, as a plotly figure."""
-        from ... import plots
+        from .plots import plot_probe_perturbation
 
-        return plots.probe_perturbation(self)
+        return plot_probe_perturbation(self)
 
     def __repr__(self) -> str:
         accuracy = np.mean(list(self.clean.values()))

@@ -107,9 +107,9 @@ class SparseProbing:
 
     def plot(self) -> go.Figure:
         """Balanced accuracy and AUROC by k, beside the baselines, as a plotly figure."""
-        from ... import plots
+        from .plots import plot_sparse_probing
 
-        return plots.sparse_probing(self)
+        return plot_sparse_probing(self)
 
     def __repr__(self) -> str:
         rows = []

@@ -91,9 +91,9 @@ class SpuriousRemoval:
 
     def plot(self) -> go.Figure:
         """Accuracy by number of features between the biased probe and the oracle, as a plotly figure."""
-        from ... import plots
+        from .plots import plot_spurious_removal
 
-        return plots.spurious_removal(self)
+        return plot_spurious_removal(self)
 
     def __repr__(self) -> str:
         return "\n".join(

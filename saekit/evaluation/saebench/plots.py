@@ -9,17 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .style import BLUE, GREY, ORANGE, band, faded, figure, note
+from ...plotting.style import BLUE, GREY, ORANGE, band, faded, figure, note
 
 if TYPE_CHECKING:
-    from ..evaluation.saebench import (
-        AblationSparsity,
-        Absorption,
-        ComputeShare,
-        ProbePerturbation,
-        SparseProbing,
-        SpuriousRemoval,
-    )
+    from . import AblationSparsity, Absorption, ComputeShare, ProbePerturbation, SparseProbing, SpuriousRemoval
 
 PROBES = {
     "SAE features": (ORANGE, "solid", 2.5),
@@ -30,13 +23,13 @@ PROBES = {
 }
 
 
-def sparse_probing(result: SparseProbing) -> go.Figure:
+def plot_sparse_probing(result: SparseProbing) -> go.Figure:
     """Balanced accuracy and AUROC by k, with intervals, beside the baselines.
 
-    >>> from saekit import plots
+    >>> from saekit.evaluation.saebench.plots import plot_sparse_probing
     >>> result = sk.sparse_probing(model, sae, corpus, label="topic", ks=(1, 2), length=16, n_bootstrap=5,
     ...                            progress=False)
-    >>> plots.sparse_probing(result).data[1].name
+    >>> plot_sparse_probing(result).data[1].name
     'SAE features'
     """
     fig = make_subplots(cols=2, horizontal_spacing=0.12)
@@ -76,13 +69,13 @@ def sparse_probing(result: SparseProbing) -> go.Figure:
     return fig
 
 
-def probe_perturbation(result: ProbePerturbation) -> go.Figure:
+def plot_probe_perturbation(result: ProbePerturbation) -> go.Figure:
     """The score by number of ablated features, and what each probe lost when each class's features were ablated.
 
-    >>> from saekit import plots
+    >>> from saekit.evaluation.saebench.plots import plot_probe_perturbation
     >>> result = sk.targeted_probe_perturbation(model, sae, corpus, label="topic", ns=(1, 4), length=16, n_bootstrap=5,
     ...                                         progress=False)
-    >>> plots.probe_perturbation(result).data[-1].type
+    >>> plot_probe_perturbation(result).data[-1].type
     'heatmap'
     """
     fig = make_subplots(cols=2, horizontal_spacing=0.2, column_widths=[0.5, 0.5])
@@ -111,15 +104,15 @@ def probe_perturbation(result: ProbePerturbation) -> go.Figure:
     return fig
 
 
-def spurious_removal(result: SpuriousRemoval) -> go.Figure:
+def plot_spurious_removal(result: SpuriousRemoval) -> go.Figure:
     """Accuracy for the wanted label by number of ablated features, between the biased probe and the oracle, and the
     score.
 
-    >>> from saekit import plots
+    >>> from saekit.evaluation.saebench.plots import plot_spurious_removal
     >>> texts = [{"text": t, "a": a, "b": b} for t in ("cat", "mat", "fog", "red") for a in "xy" for b in "uv"]
     >>> result = sk.spurious_correlation_removal(model, sae, sk.load_corpus(texts), wanted="a", spurious="b",
     ...                                          ns=(1, 2), length=16, n_bootstrap=5, progress=False)
-    >>> plots.spurious_removal(result).layout.yaxis2.title.text
+    >>> plot_spurious_removal(result).layout.yaxis2.title.text
     'score'
     """
     fig = make_subplots(cols=2, horizontal_spacing=0.14)
@@ -147,12 +140,12 @@ def spurious_removal(result: SpuriousRemoval) -> go.Figure:
     return fig
 
 
-def absorption(result: Absorption) -> go.Figure:
+def plot_absorption(result: Absorption) -> go.Figure:
     """The share of words absorbed by first letter, and the F1 of the letters' probes; grey letters are not scored.
 
-    >>> from saekit import plots
+    >>> from saekit.evaluation.saebench.plots import plot_absorption
     >>> words = [a + b for a in "cd" for b in "aeiou" for _ in range(4)]
-    >>> plots.absorption(sk.feature_absorption(model, sae, words=words, n_bootstrap=5, progress=False)).data[0].x
+    >>> plot_absorption(sk.feature_absorption(model, sae, words=words, n_bootstrap=5, progress=False)).data[0].x
     ('c', 'd')
     """
     fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.09, row_heights=[0.55, 0.45])
@@ -195,13 +188,13 @@ def absorption(result: Absorption) -> go.Figure:
     return fig
 
 
-def ablation_sparsity(result: AblationSparsity) -> go.Figure:
+def plot_ablation_sparsity(result: AblationSparsity) -> go.Figure:
     """How many ablations have effects of which sparsity: features, and random directions of the same length.
 
-    >>> from saekit import plots
+    >>> from saekit.evaluation.saebench.plots import plot_ablation_sparsity
     >>> result = sk.ablation_sparsity(model, sae, corpus, n_tokens=2, n_features=2, n_following=4, length=32,
     ...                               n_bootstrap=5, progress=False)
-    >>> int(sum(plots.ablation_sparsity(result).data[1].y))
+    >>> int(sum(plot_ablation_sparsity(result).data[1].y))
     4
     """
     (v, _, _), (r, _, _) = result.sparsity, result.random
@@ -225,12 +218,12 @@ def ablation_sparsity(result: AblationSparsity) -> go.Figure:
     return fig
 
 
-def compute_share(share: ComputeShare) -> go.Figure:
+def plot_compute_share(share: ComputeShare) -> go.Figure:
     """The reference's loss by compute, with where the model stands as it is and on the SAE.
 
-    >>> from saekit import plots
+    >>> from saekit.evaluation.saebench.plots import plot_compute_share
     >>> reference = {"compute": [1e18, 1e19, 1e20, 1e21], "loss": [4.3, 3.6, 3.2, 2.97]}
-    >>> plots.compute_share(sk.compute_share((3.0, 3.3), reference)).layout.xaxis.type
+    >>> plot_compute_share(sk.compute_share((3.0, 3.3), reference)).layout.xaxis.type
     'log'
     """
     s = share

@@ -16,6 +16,11 @@ import plotly.graph_objects as go
 ORANGE = "#E06C00"
 BLUE = "#2F82D0"
 GREY = "#8A8A8A"
+DASHES = ("solid", "dash", "dot", "dashdot")
+"""Line styles, for what colour alone cannot tell apart."""
+PALETTE = (ORANGE, BLUE, GREY, "#C2479B", "#0B8F6A", "#7B61D6")
+"""One for each kind of thing, contrast at least 3.3 to white and 4.0 to #111; SYMBOLS say the same without colour."""
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 TEXT = "#7C7C7C"
 """Contrast 4.2 to white and 4.5 to #111, JupyterLab's dark page: near the best that one grey can do for both."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
@@ -74,7 +79,7 @@ def figure(title: str, subtitle: str = "", *, height: int = 380, fig: go.Figure 
 def faded(colour: str, opacity: float) -> str:
     """A colour of this module with an opacity, as CSS.
 
-    >>> from saekit.plots.style import faded
+    >>> from saekit.plotting.style import faded
     >>> faded("#E06C00", 0.2)
     'rgba(224,108,0,0.2)'
     """
@@ -102,3 +107,13 @@ def note(fig: go.Figure, text: str, **where: Any) -> None:
     """Plain text in the middle of a panel that has nothing else to show."""
     place = {"xref": "x domain", "yref": "y domain", "x": 0.5, "y": 0.5, **where}
     fig.add_annotation(text=escape(text), showarrow=False, **place)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with as many digits as it needs.
+
+    >>> from saekit.plotting.style import percent
+    >>> percent(0.5), percent(0.01), percent(0.00025)
+    ('50%', '1%', '0.025%')
+    """
+    return f"{100 * share:.2g}%" if share < 0.995 else "100%"

@@ -12,14 +12,18 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from saekit import plots
 from saekit.errors import DataError, SaekitError
 from saekit.evaluation import Evaluation
+from saekit.evaluation.plots import plot_evaluation
+from saekit.index.plots import activation_histogram, density_histogram
 from saekit.index.records import FeatureRecord, Histogram
-from saekit.plots.style import BLUE, GREY, ORANGE, TEXT
+from saekit.plotting.style import BLUE, GREY, ORANGE, TEXT
 from saekit.specificity import SpecificityResult, specificity
 from saekit.specificity.concepts import Concept
+from saekit.specificity.plots import plot_specificity
 from saekit.steering import SteeringStudy
+from saekit.steering.plots import plot_dose_response
+from saekit.training.plots import training_curves
 
 from .array_index import ArrayIndex
 
@@ -155,7 +159,7 @@ def traces(fig: go.Figure, name: str) -> list[Any]:
 
 
 def test_activation_histogram() -> None:
-    fig = plots.activation_histogram(record())
+    fig = activation_histogram(record())
     (bars,) = fig.data
     assert list(bars.y) == [70, 9, 0, 1] and list(bars.x) == [1, 3, 5, 7]
     low, high = fig.layout.yaxis.range
@@ -167,7 +171,7 @@ def test_activation_histogram() -> None:
 
 def test_density_histogram_counts_every_live_feature(evaluated: Evaluation) -> None:
     features = pd.DataFrame({"density": evaluated.density})
-    fig = plots.density_histogram(SimpleNamespace(features=features, n_tokens=5000, corpus_name="demo"))  # type: ignore[arg-type]
+    fig = density_histogram(SimpleNamespace(features=features, n_tokens=5000, corpus_name="demo"))  # type: ignore[arg-type]
     (bars,) = fig.data
     assert sum(bars.y) == 4
     for d, n in ((0.001, 1), (0.01, 2), (0.3, 1)):
@@ -179,19 +183,19 @@ def test_density_histogram_counts_every_live_feature(evaluated: Evaluation) -> N
 
 def test_training_curves() -> None:
     frame = history()
-    fig = plots.training_curves(frame)
+    fig = training_curves(frame)
     assert len(fig.data) == 4
     for trace, column in zip(fig.data, ("loss", "explained_variance", "l0", "dead_features"), strict=True):
         assert list(trace.y) == list(frame[column]) and list(trace.x) == list(frame.n_tokens)
     assert "explained variance 0.95, active features per token 32, dead features 0" in fig.layout.title.subtitle.text
-    several = plots.training_curves({"small": frame, "<i>large": frame * 2})
+    several = training_curves({"small": frame, "<i>large": frame * 2})
     assert len(several.data) == 8 and [t.showlegend for t in several.data].count(True) == 2
     assert (
         "&lt;i&gt;large" in several.data[4].hovertemplate and several.data[0].line.color != several.data[4].line.color
     )
-    assert len(plots.training_curves(frame[["loss", "l0"]]).data) == 2
+    assert len(training_curves(frame[["loss", "l0"]]).data) == 2
     with pytest.raises(DataError, match="no training metrics to draw"):
-        plots.training_curves(pd.DataFrame({"time": [1]}))
+        training_curves(pd.DataFrame({"time": [1]}))
 
 
 def test_specificity(result: SpecificityResult) -> None:
@@ -255,7 +259,7 @@ def test_steering_pareto(study: SteeringStudy) -> None:
 
 
 def test_evaluation(evaluated: Evaluation) -> None:
-    fig = plots.evaluation(evaluated)
+    fig = plot_evaluation(evaluated)
     loss, density = fig.data
     assert list(loss.y) == [3.8, 4.2, 15.0] and sum(density.y) == 4
     assert "explained variance 0.700 [0.690, 0.710], loss recovered 0.960" in fig.layout.title.subtitle.text
@@ -267,13 +271,13 @@ def test_every_figure_is_small_labelled_and_see_through(
 ) -> None:
     dead_index = SimpleNamespace(features=pd.DataFrame({"density": [0.0, 0.0]}), n_tokens=5, corpus_name="demo")
     figures = [
-        plots.activation_histogram(record()),
-        plots.activation_histogram(record(dead=True)),
-        plots.specificity(result),
-        plots.density_histogram(dead_index),
-        plots.training_curves(history()),
-        plots.dose_response(study),  # type: ignore[arg-type]
-        plots.evaluation(evaluated),
+        activation_histogram(record()),
+        activation_histogram(record(dead=True)),
+        plot_specificity(result),
+        density_histogram(dead_index),
+        training_curves(history()),
+        plot_dose_response(study),  # type: ignore[arg-type]
+        plot_evaluation(evaluated),
     ]
     for fig in figures:
         assert type(fig) is go.Figure

@@ -10,12 +10,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
-from ..scaling.compute import compute_of
-from .runs import RULE_COLOURS, SYMBOLS
-from .style import BLUE, GREY, ORANGE, band, faded, figure, note
+from ..plotting.style import BLUE, GREY, ORANGE, PALETTE, SYMBOLS, band, faded, figure, note
+from .flop import training_flop
 
 if TYPE_CHECKING:
-    from ..scaling import ComputeFit, ScalingFit, ScalingStudy
+    from . import ComputeFit, ScalingFit, ScalingStudy
 
 LOSS = "1 − explained variance"
 TITLES = (
@@ -31,15 +30,15 @@ N_POINTS = 60
 Place = dict[str, int]
 
 
-def scaling_fit(fit: ScalingFit) -> go.Figure:
+def plot_scaling_fit(fit: ScalingFit) -> go.Figure:
     """The law over the runs, a line for each sparsity, and the residuals. See ScalingFit.plot.
 
     >>> import pandas as pd
-    >>> from saekit import plots
+    >>> from saekit.scaling.plots import plot_scaling_fit
     >>> from saekit.scaling.fits import fit
     >>> from saekit.scaling.forms import LN
     >>> runs = pd.DataFrame({"width": [64, 128, 256, 512, 1024], "loss": [0.6, 0.5, 0.42, 0.36, 0.31]})
-    >>> plots.scaling_fit(fit(LN, runs, n_bootstrap=10)).layout.xaxis.title.text
+    >>> plot_scaling_fit(fit(LN, runs, n_bootstrap=10)).layout.xaxis.title.text
     'width (features)'
     """
     fig = _panels(TITLES[:2], "Loss by width" + " and sparsity" * ("sparsity" in fit.form.inputs), fit.about)
@@ -48,16 +47,16 @@ def scaling_fit(fit: ScalingFit) -> go.Figure:
     return fig
 
 
-def compute_fit(fit: ComputeFit) -> go.Figure:
+def plot_compute_fit(fit: ComputeFit) -> go.Figure:
     """Curves of equal compute with their minima, and loss over compute with the frontier. See ComputeFit.plot.
 
-    >>> from saekit import plots
+    >>> from saekit.scaling.plots import plot_compute_fit
     >>> import pandas as pd
     >>> runs = pd.DataFrame([(n, 8, t) for n in (64, 128, 256, 512) for t in (4096, 8192, 16384)],
     ...                     columns=["width", "sparsity", "n_tokens"])
     >>> runs["loss"] = 2 * runs.width ** -0.4 + 20 * runs.n_tokens ** -0.5
     >>> fit = sk.ScalingStudy(frame=runs, d_in=32, batch_size=64).fit_compute(n_bootstrap=10)
-    >>> plots.compute_fit(fit).layout.xaxis2.title.text
+    >>> plot_compute_fit(fit).layout.xaxis2.title.text
     'compute (FLOP)'
     """
     fig = _panels(TITLES[2:], "Loss by compute", fit.about)
@@ -66,7 +65,7 @@ def compute_fit(fit: ComputeFit) -> go.Figure:
     return fig
 
 
-def scaling_study(study: ScalingStudy, n_bootstrap: int = 300) -> go.Figure:
+def plot_scaling_study(study: ScalingStudy, n_bootstrap: int = 300) -> go.Figure:
     """Both laws of a study, as far as it has runs for them, and their residuals. See ScalingStudy.plot."""
     fig = _panels(TITLES, f"Scaling of {study.activation} SAEs", f"{len(study.frame)} runs; on {study.measured_on}")
     fits: list[ScalingFit] = []
@@ -111,7 +110,7 @@ def _curves(fig: go.Figure, fit: ScalingFit, where: Place) -> None:
         groups = list(runs.groupby(by))
     for i, (k, here) in enumerate(groups):
         at = {} if k is None else {"sparsity": float(np.exp(np.log(here["sparsity"]).mean()))}
-        law, name, colour = fit.predict(width=widths, **at), _name(k), RULE_COLOURS[i % 6]
+        law, name, colour = fit.predict(width=widths, **at), _name(k), PALETTE[i % 6]
         fig.add_trace(band(widths, law["low"], law["high"], colour, name), **where)
         fig.add_scatter(
             x=widths,
@@ -136,7 +135,7 @@ def _points(fig: go.Figure, x: pd.Series, y: pd.Series, i: int, name: str, where
         y=y,
         mode="markers",
         name=name,
-        marker={"color": RULE_COLOURS[i % 6], "symbol": SYMBOLS[i % 6], "size": 8},
+        marker={"color": PALETTE[i % 6], "symbol": SYMBOLS[i % 6], "size": 8},
         hovertemplate=f"{name}<br>width %{{x:,}}<br>loss %{{y:.4f}}<extra></extra>",
         **where,
     )
@@ -225,7 +224,7 @@ def _equal_compute(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
             hovertemplate="best width %{x:,.0f} [%{customdata[0]:,.0f}, %{customdata[1]:,.0f}]<extra></extra>",
         )
         runs = fit.minima().dropna()
-        tokens = runs["compute"] / compute_of(runs["measured"].to_numpy(), 1.0, fit.d_in)
+        tokens = runs["compute"] / training_flop(runs["measured"].to_numpy(), 1.0, fit.d_in)
         fig.add_scatter(
             x=runs["measured"],
             y=fit.predict(width=runs["measured"], n_tokens=tokens)["loss"],

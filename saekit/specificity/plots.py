@@ -1,112 +1,26 @@
-"""Figures of features: how strongly one fires, how often all do, and how specific one is to a concept."""
+"""Figure of how specific a feature is: precision against recall, and by activation."""
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .style import GREY, ORANGE, band, faded, figure, note
+from ..plotting.style import GREY, ORANGE, band, faded, figure, note, percent
 
 if TYPE_CHECKING:
-    from ..index import FeatureIndex, FeatureRecord
     from ..specificity import SpecificityResult
 
-N_DENSITY_BINS = 40
 
-
-def activation_histogram(record: FeatureRecord) -> go.Figure:
-    """How often a feature fires at each strength, on a log scale; stronger activations in stronger orange.
-
-    >>> from saekit import plots
-    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
-    >>> record = index.feature(3)
-    >>> int(plots.activation_histogram(record).data[0].y.sum()) == record.stats["n_firings"]
-    True
-    """
-    s, counts, edges = record.stats, np.asarray(record.histogram.counts), np.asarray(record.histogram.edges)
-    subtitle = (
-        "never fires on this corpus"
-        if record.dead
-        else (f"{s['n_firings']:,} firings on {percent(s['density'])} of tokens, in {s['n_documents']:,} documents")
-    )
-    fig = figure(f"Feature {record.feature}", subtitle)
-    fig.update_layout(xaxis_title="activation", yaxis_title="firings (log scale)")
-    if record.dead:
-        note(fig, "no activations to show")
-        return fig
-    low, high = edges[:-1], edges[1:]
-    strength = (low + high) / 2 / edges[-1]
-    fig.add_bar(
-        x=(low + high) / 2,
-        y=counts,
-        width=(high - low) * 0.92,
-        customdata=np.stack([low, high], axis=1),
-        marker={"color": [faded(ORANGE, 0.35 + 0.65 * float(v)) for v in strength], "line": {"width": 0}},
-        hovertemplate="%{customdata[0]:.2f} to %{customdata[1]:.2f}<br>%{y:,} firings<extra></extra>",
-    )
-    fig.update_yaxes(type="log", range=[math.log10(0.6), math.log10(max(counts.max(), 1) * 1.6)], dtick=1)
-    fig.update_xaxes(range=[0, float(edges[-1]) * 1.01])
-    return fig
-
-
-def density_histogram(index: FeatureIndex) -> go.Figure:
-    """How many features fire on which share of the tokens, on a log scale; dead ones are counted in the subtitle.
-
-    >>> from saekit import plots
-    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
-    >>> int(plots.density_histogram(index).data[0].y.sum()) == int((~index.features.dead).sum())
-    True
-    """
-    density = index.features["density"].to_numpy(dtype=float)
-    n_dead = int((density == 0).sum())
-    fig = figure(
-        f"Density of {len(density):,} features",
-        f"{n_dead:,} dead ({n_dead / len(density):.1%}) on {index.n_tokens:,} tokens of {index.corpus_name}",
-    )
-    add_density(fig, density)
-    return fig
-
-
-def add_density(fig: go.Figure, density: np.ndarray, row: int | None = None, col: int | None = None) -> None:
-    """Adds the histogram of the densities above zero to a figure or to one of its panels."""
-    alive = np.log10(density[density > 0])
-    axes = {"row": row, "col": col} if row is not None else {}
-    fig.update_xaxes(title_text="density (share of tokens, log scale)", **axes)
-    fig.update_yaxes(title_text="features", rangemode="tozero", **axes)
-    if not len(alive):
-        note(fig, "every feature is dead")
-        return
-    first, last = math.floor(alive.min() * 2) / 2, min(math.ceil(alive.max() * 2) / 2, 0.0)
-    counts, edges = np.histogram(alive, bins=N_DENSITY_BINS, range=(first, max(last, first + 0.5)))
-    labels = [f"{percent(10**a)} to {percent(10**b)}" for a, b in pairwise(edges)]
-    fig.add_trace(
-        go.Bar(
-            x=(edges[:-1] + edges[1:]) / 2,
-            y=counts,
-            width=np.diff(edges) * 0.92,
-            customdata=labels,
-            showlegend=False,
-            marker={"color": ORANGE, "line": {"width": 0}},
-            hovertemplate="fires on %{customdata} of tokens<br>%{y:,} features<extra></extra>",
-        ),
-        **axes,
-    )
-    ticks = np.arange(math.ceil(first), math.floor(edges[-1]) + 1)
-    fig.update_xaxes(tickvals=ticks, ticktext=[percent(10.0**t) for t in ticks], **axes)
-
-
-def specificity(result: SpecificityResult) -> go.Figure:
+def plot_specificity(result: SpecificityResult) -> go.Figure:
     """Precision against recall, and the share of the concept in each interval of activation, with matched features.
 
-    >>> from saekit import plots
+    >>> from saekit.specificity.plots import plot_specificity
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
     >>> result = sk.specificity(index, 3, sk.Concept.regex("bridge"), n_bootstrap=0, n_controls=2)
-    >>> plots.specificity(result).layout.xaxis2.title.text
+    >>> plot_specificity(result).layout.xaxis2.title.text
     'activation'
     """
     fig = make_subplots(cols=2, column_widths=[0.52, 0.48], horizontal_spacing=0.11)
@@ -226,13 +140,3 @@ def _by_interval(fig: go.Figure, result: SpecificityResult) -> None:
         showlegend=False,
     )
     fig.update_xaxes(range=[0, float(table["high"].iloc[-1]) * 1.01], col=2)
-
-
-def percent(share: float) -> str:
-    """A share as a percentage with as many digits as it needs.
-
-    >>> from saekit.plots.features import percent
-    >>> percent(0.5), percent(0.01), percent(0.00025)
-    ('50%', '1%', '0.025%')
-    """
-    return f"{100 * share:.2g}%" if share < 0.995 else "100%"

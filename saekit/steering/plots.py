@@ -8,23 +8,23 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..steering.study import MAX_NLL_INCREASE
-from .style import BLUE, GREY, ORANGE, band, figure
+from ..plotting.style import BLUE, GREY, ORANGE, band, figure
+from .fluency import MAX_NLL_INCREASE
 
 if TYPE_CHECKING:
-    from ..steering import SteeringStudy
+    from . import SteeringStudy
 
 UNITS = {"raw": "raw activation", "max": "× the feature's maximum", "norm": "× the residual norm"}
 
 
-def dose_response(study: SteeringStudy) -> go.Figure:
+def plot_dose_response(study: SteeringStudy) -> go.Figure:
     """How often the concept appears and what it costs in fluency, by strength; feature, controls and unsteered.
 
-    >>> from saekit import plots
+    >>> from saekit.steering.plots import plot_dose_response
     >>> concept = sk.Concept.keywords(["gate"])
     >>> study = sk.dose_response(model, sae, 3, ["the cat"], concept, [0.5], controls=1, max_new_tokens=3,
     ...                          progress=False)
-    >>> plots.dose_response(study).layout.xaxis2.title.text
+    >>> plot_dose_response(study).layout.xaxis2.title.text
     'strength (× the residual norm)'
     """
     summary, unit = study.summary, UNITS[study.unit]
@@ -85,16 +85,16 @@ def dose_response(study: SteeringStudy) -> go.Figure:
     return fig
 
 
-def steering_pareto(study: SteeringStudy) -> go.Figure:
+def plot_steering_pareto(study: SteeringStudy) -> go.Figure:
     """How often the concept appears against what it costs in fluency, a point for each condition and strength.
 
     Up and to the left is better. The dotted line is the dearest text that a recommended strength may cost.
 
-    >>> from saekit import plots
+    >>> from saekit.steering.plots import plot_steering_pareto
     >>> concept = sk.Concept.keywords(["gate"])
     >>> study = sk.dose_response(model, sae, 3, ["the cat"], concept, [0.5], controls=1, max_new_tokens=3,
     ...                          progress=False)
-    >>> plots.steering_pareto(study).layout.yaxis.title.text
+    >>> plot_steering_pareto(study).layout.yaxis.title.text
     'texts with the concept'
     """
     summary, unit = study.summary, UNITS[study.unit]

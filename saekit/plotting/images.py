@@ -39,9 +39,9 @@ def image_grid(
     pixel. Under the mouse stand a picture's number and the pixel's value. MismatchError for names that are not as many
     as the rows or columns.
 
-    >>> from saekit import plots
+    >>> from saekit.plotting import image_grid
     >>> rows = sae.W_dec.detach()[:20].unflatten(1, (4, 8))
-    >>> fig = plots.image_grid(rows, "Decoder rows", n_columns=10)
+    >>> fig = image_grid(rows, "Decoder rows", n_columns=10)
     >>> fig.data[0].z.shape  # 2 rows of 10, with a line of pixels between any two
     (9, 89)
     """

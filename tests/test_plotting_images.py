@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from saekit import plots
 from saekit.errors import MismatchError
-from saekit.plots.style import TEXT
+from saekit.plotting import image_grid
+from saekit.plotting.style import TEXT
 
 
 @pytest.mark.parametrize("n_columns", [1, 3, 5, 99])
 def test_every_pixel_is_where_it_belongs(n_columns):
     images = torch.randn(5, 4, 6)
-    (heat,) = plots.image_grid(images, "t", n_columns=n_columns).data
+    (heat,) = image_grid(images, "t", n_columns=n_columns).data
     columns = min(n_columns, 5)
     for i in range(5):
         top, left = i // columns * 5, i % columns * 7
@@ -25,14 +25,14 @@ def test_every_pixel_is_where_it_belongs(n_columns):
 
 def test_one_scale_with_zero_in_the_middle():
     images = np.array([[[0.5, -2.0]], [[0.0, 1.0]]])
-    (heat,) = plots.image_grid(images, "t").data
+    (heat,) = image_grid(images, "t").data
     assert (heat.zmin, heat.zmax) == (-2, 2) and heat.colorscale[2] == (0.5, "rgba(224,108,0,0)")
-    (heat,) = plots.image_grid(images, "t", limit=1.0).data
+    (heat,) = image_grid(images, "t", limit=1.0).data
     assert (heat.zmin, heat.zmax) == (-1, 1)
 
 
 def test_names_stand_at_their_rows_and_columns():
-    fig = plots.image_grid(np.ones((6, 3, 5)), "<b>", "a < b", n_columns=3, row_names=["x", "<i>y"], column_names="abc")
+    fig = image_grid(np.ones((6, 3, 5)), "<b>", "a < b", n_columns=3, row_names=["x", "<i>y"], column_names="abc")
     assert fig.layout.title.text == "<b>&lt;b&gt;</b>" and fig.layout.title.subtitle.text == "a &lt; b"
     assert list(fig.layout.yaxis.tickvals) == [1, 5] and list(fig.layout.yaxis.ticktext) == ["x", "&lt;i&gt;y"]
     assert list(fig.layout.xaxis.tickvals) == [2, 8, 14] and list(fig.layout.xaxis.ticktext) == ["a", "b", "c"]
@@ -40,16 +40,16 @@ def test_names_stand_at_their_rows_and_columns():
 
 
 def test_a_hundred_small_pictures_stay_small():
-    assert len(plots.image_grid(torch.randn(128, 8, 8), "t").to_json()) < 140_000
+    assert len(image_grid(torch.randn(128, 8, 8), "t").to_json()) < 140_000
 
 
 @pytest.mark.parametrize("shape", [(5, 64), (0, 8, 8), (8, 8)])
 def test_refuses_what_is_not_a_stack_of_pictures(shape):
     with pytest.raises(MismatchError, match="not a stack of pictures"):
-        plots.image_grid(np.zeros(shape), "t")
+        image_grid(np.zeros(shape), "t")
 
 
 @pytest.mark.parametrize("names", [{"row_names": ["a"]}, {"column_names": ["a", "b", "c"]}])
 def test_refuses_names_that_do_not_fit(names):
     with pytest.raises(MismatchError, match="not as many names as"):
-        plots.image_grid(np.zeros((4, 8, 8)), "t", n_columns=2, **names)
+        image_grid(np.zeros((4, 8, 8)), "t", n_columns=2, **names)

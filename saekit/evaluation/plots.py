@@ -1,8 +1,7 @@
-"""Figures of what was run: training curves, several SAEs compared, an evaluation."""
+"""Figures of an evaluation, and of several SAEs by sparsity and fidelity."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -10,101 +9,23 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..errors import DataError
-from ..evaluation.comparison import HELD_OUT, MEASURES, TRAINING, check_measure, pareto_optimal
-from .features import add_density
-from .style import BLUE, GREY, ORANGE, faded, figure, note
+from ..plotting.density import add_density
+from ..plotting.style import DASHES, GREY, ORANGE, PALETTE, SYMBOLS, faded, figure, note
+from .pareto import HELD_OUT, MEASURES, TRAINING, pareto_optimal
 
 if TYPE_CHECKING:
-    from ..evaluation import Evaluation
-    from ..evaluation.comparison import Comparison
-
-PANELS = {
-    "loss": "loss",
-    "explained_variance": "explained variance",
-    "l0": "active features per token",
-    "dead_features": "dead features",
-}
-"""What training curves show, of the columns that are there, and how it reads."""
-DASHES = ("solid", "dash", "dot", "dashdot")
-RULE_COLOURS = (ORANGE, BLUE, GREY, "#C2479B", "#0B8F6A", "#7B61D6")
-"""One for each rule, contrast at least 3.3 to white and 4.0 to #111; SYMBOLS say the same without colour."""
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
+    from . import Evaluation
+    from .comparison import Comparison
 
 
-def training_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> go.Figure:
-    """Loss, explained variance, L0 and dead features by tokens seen; one history, or several by name.
-
-    >>> import pandas as pd
-    >>> from saekit import plots
-    >>> history = pd.DataFrame({"n_tokens": [100, 200], "loss": [2.0, 1.0]})
-    >>> plots.training_curves(history).data[0].y.tolist()
-    [2.0, 1.0]
-    """
-    runs = {"": history} if isinstance(history, pd.DataFrame) else dict(history)
-    columns = [c for c in PANELS if any(c in frame for frame in runs.values())]
-    if not columns:
-        raise DataError(
-            "no training metrics to draw",
-            got=[list(f) for f in runs.values()],
-            accepted=", ".join(PANELS),
-            fix="pass sae.history of an SAE that sk.train returned",
-        )
-    titles = [PANELS[c] for c in columns]
-    rows = (len(columns) + 1) // 2
-    fig = make_subplots(rows=rows, cols=2, horizontal_spacing=0.1, vertical_spacing=0.2, subplot_titles=titles)
-    figure("Training", _last(runs), height=130 + 200 * rows, fig=fig)
-    fig.update_layout(margin={"t": 110}, legend={"y": 1.1})
-    for k, title in enumerate(fig.layout.annotations):
-        panel = fig.get_subplot(k // 2 + 1, k % 2 + 1)
-        title.update(x=panel.xaxis.domain[0], xanchor="left", font={"size": 13})
-    many = len(runs) > 1
-    for n, (name, frame) in enumerate(runs.items()):
-        tokens = frame.get("n_tokens", frame.index)
-        label = f"{escape(name)}<br>" if many else ""
-        colour, dash = (ORANGE, BLUE, GREY)[n % 3], DASHES[n // 3 % len(DASHES)]
-        for k, column in enumerate(columns):
-            if column in frame:
-                fig.add_scatter(
-                    x=tokens,
-                    y=frame[column],
-                    mode="lines",
-                    name=name,
-                    legendgroup=name,
-                    showlegend=many and k == 0,
-                    line={"color": colour, "width": 2, "dash": dash},
-                    row=k // 2 + 1,
-                    col=k % 2 + 1,
-                    hovertemplate=f"{label}%{{x:.4s}} tokens<br>{PANELS[column]} %{{y:.4~g}}<extra></extra>",
-                )
-    for k, column in enumerate(columns):
-        if column in ("l0", "dead_features"):
-            fig.update_yaxes(rangemode="tozero", row=k // 2 + 1, col=k % 2 + 1)
-    seen = "tokens seen" if all("n_tokens" in f for f in runs.values()) else "steps"
-    fig.update_xaxes(title_text=seen, row=rows)
-    fig.update_xaxes(tickformat="~s")
-    return fig
-
-
-def _last(runs: Mapping[str, pd.DataFrame]) -> str:
-    """The last figures of a single run, as a sentence."""
-    frame = next(iter(runs.values()))
-    if len(runs) > 1 or not len(frame):
-        return ""
-    last = frame.iloc[-1]
-    parts = [f"{PANELS[c]} {last[c]:.3g}" for c in ("explained_variance", "l0", "dead_features") if c in frame]
-    return f"at the end: {', '.join(parts)}"
-
-
-def pareto(comparison: Comparison, y: str | None = None) -> go.Figure:
+def plot_pareto(comparison: Comparison, y: str) -> go.Figure:
     """How faithful each SAE is by how sparse it is. See Comparison.plot.
 
-    >>> from saekit import plots
+    >>> from saekit.evaluation.plots import plot_pareto
     >>> evaluation = sk.evaluate(model, sae, corpus.take(4), length=32, progress=False)
-    >>> plots.pareto(sk.compare([sae], [evaluation])).layout.yaxis.title.text
+    >>> plot_pareto(sk.compare([sae], [evaluation]), "ce_loss_recovered").layout.yaxis.title.text
     'cross-entropy loss recovered (held-out text)'
     """
-    y = check_measure(comparison, y)
     frame = comparison.frame.assign(hook=comparison.frame["hook"].fillna("")).rename_axis("sae").reset_index()
     shown = frame[(frame["l0"] > 0) & frame[y].notna()].reset_index(drop=True)
     kinds = [kind for kind in (HELD_OUT, TRAINING) if (shown["measured_on"] == kind).any()]
@@ -121,7 +42,7 @@ def pareto(comparison: Comparison, y: str | None = None) -> go.Figure:
             for kind in kinds:
                 here = shown[(shown["rule"] == rule) & (shown["hook"] == hook) & (shown["measured_on"] == kind)]
                 if len(here):
-                    colour, symbol = RULE_COLOURS[rules.index(rule) % 6], SYMBOLS[rules.index(rule) % 6]
+                    colour, symbol = PALETTE[rules.index(rule) % 6], SYMBOLS[rules.index(rule) % 6]
                     open_ = "-open" if len(kinds) > 1 and kind == TRAINING else ""
                     parts = [rule, *([hook] if len(hooks) > 1 else []), *([kind] if len(kinds) > 1 else [])]
                     dash = DASHES[hooks.index(hook) % len(DASHES)]
@@ -185,11 +106,11 @@ def _frontier(fig: go.Figure, here: pd.DataFrame, y: str, name: str, marker: dic
     )
 
 
-def evaluation(evaluation: Evaluation) -> go.Figure:
+def plot_evaluation(evaluation: Evaluation) -> go.Figure:
     """The model's loss with and without the SAE, and the densities of its features.
 
-    >>> from saekit import plots
-    >>> plots.evaluation(sk.evaluate(model, sae, corpus.take(4), length=32, progress=False)).data[0].x
+    >>> from saekit.evaluation.plots import plot_evaluation
+    >>> plot_evaluation(sk.evaluate(model, sae, corpus.take(4), length=32, progress=False)).data[0].x
     ('clean', 'with SAE', 'zeros')
     """
     e = evaluation

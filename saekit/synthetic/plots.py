@@ -8,19 +8,19 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .style import BLUE, GREY, ORANGE, faded, figure, note
+from ..plotting.style import BLUE, GREY, ORANGE, faded, figure, note
 
 if TYPE_CHECKING:
-    from ..synthetic import Recovery
+    from . import Recovery
 
 
-def recovery(recovery: Recovery) -> go.Figure:
+def plot_recovery(recovery: Recovery) -> go.Figure:
     """Best cosine of each true feature by its firing rate, and activations against true magnitudes.
 
-    >>> from saekit import plots
+    >>> from saekit.synthetic.plots import plot_recovery
     >>> truth = sk.synthetic.independent(d_model=16, n_features=64, n_active=3)
     >>> found = sk.recovery(sk.SAE(sk.SAEConfig(d_in=16, d_sae=64, k=3)), truth, n_tokens=500)
-    >>> len(plots.recovery(found).data[0].x)
+    >>> len(plot_recovery(found).data[0].x)
     64
     """
     r, f = recovery, recovery.features
