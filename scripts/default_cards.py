@@ -21,7 +21,7 @@ from default_harvest import LENGTH
 
 import saekit as sk
 from saekit.atomic_io import atomic_write, read_json, sha256, write_json
-from saekit.sae.files import WEIGHTS
+from saekit.sae.formats.saelens import WEIGHTS
 
 N_FEATURES, N_CONTEXTS, N_PROMOTED = 20, 3, 8
 MOST_MB = 60

@@ -8,7 +8,7 @@ import torch
 from saekit.index import products
 from saekit.index.directions import logit_effects
 from saekit.index.products import largest_products
-from saekit.sae.screen import N_SIGMA, supported
+from saekit.sae.sparse.int8_bounds import N_SIGMA, supported
 
 M, D = 64 * 50 + 37, 24  # enough directions to be screened, and a last group that is not full
 INT8 = pytest.param(torch.int8, marks=pytest.mark.skipif(not supported(), reason="no products of 8-bit integers"))

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 
 import saekit as sk
 from saekit.errors import DataError
-from saekit.sae import kernels
+from saekit.sae.sparse import kernels
 
 N, D_IN, D_SAE = 64, 24, 128
 RULES = {

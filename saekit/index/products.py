@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..sae.screen import LARGEST, MARGIN, supported
+from ..sae.sparse.int8_bounds import LARGEST, MARGIN, supported
 
 _GROUP = 64  # directions in a group, of which first only the largest product is looked at
 _LIKELY = 48  # groups that are looked into; a row of which more may hold one of the largest is computed in full

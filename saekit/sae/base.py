@@ -18,29 +18,15 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint
-from . import kernels
-from .batchtopk import BatchTopK
+from .architectures import ARCHITECTURES, TrainingForward, weight_shapes
 from .config import SAEConfig
-from .gated import Gated
-from .jumprelu import JumpReLU
-from .kernels import SparseActs
-from .kl import KL
-from .relu import ReLU
-from .rule import ActivationRule, TrainingForward
-from .selection import Encoder
-from .topk import TopK
+from .sparse import kernels
+from .sparse.kernels import SparseActs
+from .sparse.selection import Encoder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RULES: dict[str, ActivationRule] = {
-    "relu": ReLU(),
-    "kl": KL(),
-    "topk": TopK(),
-    "batchtopk": BatchTopK(),
-    "jumprelu": JumpReLU(),
-    "gated": Gated(),
-}
 CHUNK_ELEMENTS = 2**24  # pre-activations held at once: 64 MB of float32
 
 
@@ -80,7 +66,7 @@ class SAE(nn.Module):
     def __init__(self, config: SAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.rule = RULES[config.activation]
+        self.rule = ARCHITECTURES[config.activation]
         self.history: pd.DataFrame | None = None
         self.density: Tensor | None = None
         self.training_summary: dict[str, Any] = {}
@@ -122,9 +108,7 @@ class SAE(nn.Module):
     @property
     def weight_names(self) -> tuple[str, ...]:
         """The tensors that make up this SAE, by attribute."""
-        threshold = ("threshold",) if self.rule.has_threshold else ()
-        skip = ("W_skip",) if self.config.skip else ()
-        return tuple(dict.fromkeys(("W_enc", "W_dec", "b_enc", "b_dec", *threshold, *self.rule.own_weights, *skip)))
+        return tuple(weight_shapes(self.config))
 
     @property
     def encoder(self) -> Encoder:
@@ -250,7 +234,7 @@ class SAE(nn.Module):
         >>> sk.load_sae(path).fingerprint == sae.fingerprint
         True
         """
-        from .files import save_sae
+        from .formats.saelens import save_sae
 
         return save_sae(self, folder)
 

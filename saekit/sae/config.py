@@ -13,7 +13,7 @@ import torch
 
 from ..errors import ConfigError, unknown_name
 from ..hook_points import HookPoint
-from .token_rule import TokenRule
+from .token_filter import TokenRule
 
 Activation = Literal["relu", "kl", "topk", "batchtopk", "jumprelu", "gated"]
 ACTIVATIONS: tuple[str, ...] = ("relu", "kl", "topk", "batchtopk", "jumprelu", "gated")

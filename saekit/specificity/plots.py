@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from ..plotting.style import GREY, ORANGE, band, faded, figure, note, percent
 
 if TYPE_CHECKING:
-    from ..specificity import SpecificityResult
+    from . import SpecificityResult
 
 
 def plot_specificity(result: SpecificityResult) -> go.Figure:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..sae import SAEConfig
-from ..sae.base import RULES
+from ..sae.architectures import ARCHITECTURES
 from .config import TrainConfig
 from .schedules import ramp
 
@@ -29,7 +29,7 @@ class Sparsity:
     """
 
     def __init__(self, sae: SAEConfig, config: TrainConfig, device: torch.device) -> None:
-        own = RULES[sae.activation].own_coefficient(sae)
+        own = ARCHITECTURES[sae.activation].own_coefficient(sae)
         start = own if sae.sparsity_coefficient is None else sae.sparsity_coefficient
         start = 0.0 if own is None or start is None else float(start)
         self.coefficient = torch.tensor(start, dtype=torch.float64, device=device)

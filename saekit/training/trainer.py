@@ -19,8 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, MismatchError
-from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation, kernels
-from ..sae.jumprelu import bandwidth
+from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation
+from ..sae.architectures.jumprelu import bandwidth
+from ..sae.sparse import kernels
 from .config import TrainConfig, difference, peak_lr
 from .dead import Silence, auxiliary_loss, resample
 from .metrics import StepMetrics

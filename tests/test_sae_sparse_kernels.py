@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.sae import kernels
-from saekit.sae.kernels import Pattern, SparseActs
+from saekit.sae.sparse import kernels
+from saekit.sae.sparse.kernels import Pattern, SparseActs
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
@@ -41,7 +41,7 @@ def training_mask(sae, x):
 @pytest.mark.parametrize("apply_b_dec", [True, False])
 @pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
 def test_training_forward_matches_dense_in_values_and_every_gradient(activation, apply_b_dec, dtype, monkeypatch):
-    monkeypatch.setattr("saekit.sae.pairs.SPARSE_BELOW", 1.1)  # relu by the sparse path too
+    monkeypatch.setattr("saekit.sae.sparse.pairs.SPARSE_BELOW", 1.1)  # relu by the sparse path too
     generator = torch.Generator().manual_seed(1)
     config = sk.SAEConfig(
         d_in=12,
@@ -80,7 +80,7 @@ def test_dense_and_sparse_paths_of_relu_agree(monkeypatch):
     x = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
     grads = []
     for limit in (0.0, 1.1):
-        monkeypatch.setattr("saekit.sae.pairs.SPARSE_BELOW", limit)
+        monkeypatch.setattr("saekit.sae.sparse.pairs.SPARSE_BELOW", limit)
         sae = sk.SAE(sk.SAEConfig(d_in=16, d_sae=64, activation="relu"))
         out = sae.training_forward(x)
         (out.squared_error + 50 * out.penalty).backward()

@@ -13,17 +13,18 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from saekit.sae import fused
-from saekit.sae.fused import plan, twins
+from saekit.sae import triton as triton_kernels
+from saekit.sae.triton import plan
+from saekit.sae.triton import reference as twins
 
-from .fused_kernels import SMALL, adam, batch, decode, encode, weight_grads
+from .triton_kernels import SMALL, adam, batch, decode, encode, weight_grads
 
 SCRIPT = """
 import json, sys
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from saekit.sae.fused import adam, batch, decode, encode, weight_grads
-from saekit.sae.fused.plan import TILES
+from saekit.sae.triton import adam, batch, decode, encode, weight_grads
+from saekit.sae.triton.plan import TILES
 
 WEIGHTS = {"x_ptr": "*bf16", "w_ptr": "*bf16", "copy_ptr": "*bf16"}
 INTEGERS = {"index_ptr": "*u8", "skip_ptr": "*i1"} | dict.fromkeys(
@@ -106,19 +107,19 @@ def test_every_kernel_compiles_without_a_gpu_and_fits_its_memory(target, room, t
 
 
 def test_importing_the_package_does_not_import_triton():
-    script = "import sys, saekit.sae.fused as f; assert 'triton' not in sys.modules; assert not f.available('cpu')"
+    script = "import sys, saekit.sae.triton as f; assert 'triton' not in sys.modules; assert not f.available('cpu')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_available_asks_for_the_device_and_for_triton(monkeypatch):
-    assert fused.available("cuda:1")
-    assert not fused.available("cpu")
+    assert triton_kernels.available("cuda:1")
+    assert not triton_kernels.available("cpu")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    assert fused.available("cpu")
-    monkeypatch.setattr("saekit.sae.fused.launch._has_triton", lambda: False)
-    assert not fused.available("cpu")
-    assert not fused.available("cuda")
+    assert triton_kernels.available("cpu")
+    monkeypatch.setattr("saekit.sae.triton.launch._has_triton", lambda: False)
+    assert not triton_kernels.available("cpu")
+    assert not triton_kernels.available("cuda")
 
 
 def step(plans):
@@ -127,19 +128,19 @@ def step(plans):
     token = torch.arange(6).repeat_interleave(3)
     zero = torch.zeros(())
     for chosen in plans:
-        value, feature = fused.top_k(x, W, b, 3, plan=chosen)
-        value, position = fused.top_of_batch(x, W, b, 18, dtype=torch.bfloat16, plan=chosen)
+        value, feature = triton_kernels.top_k(x, W, b, 3, plan=chosen)
+        value, position = triton_kernels.top_of_batch(x, W, b, 18, dtype=torch.bfloat16, plan=chosen)
         assert (value.shape, position.shape, feature.shape) == ((18,), (18,), (6, 3))
-    error, d_value = fused.decode_error(feature, value.reshape(6, 3), W, x[0], x, dtype=torch.bfloat16)
+    error, d_value = triton_kernels.decode_error(feature, value.reshape(6, 3), W, x[0], x, dtype=torch.bfloat16)
     assert (error.shape, d_value.shape) == ((6, 8), (6, 3))
     start = torch.arange(7) * 3
-    error, d_value = fused.decode_error_of_pairs(start, feature.reshape(-1), value, W, x[0], x)
+    error, d_value = triton_kernels.decode_error_of_pairs(start, feature.reshape(-1), value, W, x[0], x)
     assert (error.shape, d_value.shape) == ((6, 8), (18,))
-    sorted_ = fused.segments(feature, 70)
-    assert fused.weight_grad(feature, value, error.bfloat16(), token, 70, sorted_=sorted_).shape == (70, 8)
-    assert fused.segment_counts(feature, value, 70, sorted_=sorted_).shape == (70,)
-    assert fused.project_(W, torch.empty(70, 8)).shape == ()
-    fused.adam_(
+    sorted_ = triton_kernels.segments(feature, 70)
+    assert triton_kernels.weight_grad(feature, value, error.bfloat16(), token, 70, sorted_=sorted_).shape == (70, 8)
+    assert triton_kernels.segment_counts(feature, value, 70, sorted_=sorted_).shape == (70,)
+    assert triton_kernels.project_(W, torch.empty(70, 8)).shape == ()
+    triton_kernels.adam_(
         W,
         torch.empty(70, 8),
         torch.empty(70, 8),
@@ -163,7 +164,7 @@ def test_the_host_reads_no_number_from_the_device(kernels, monkeypatch):
         for module in (encode, batch, decode, weight_grads, adam):
             monkeypatch.setattr(module, "launch", lambda *_, **__: None)
     with FakeTensorMode():
-        step([SMALL, fused.Plan(kind="dense")])
+        step([SMALL, triton_kernels.Plan(kind="dense")])
 
 
 def test_the_plan_is_fused_for_large_bfloat16_batches_and_dense_otherwise():

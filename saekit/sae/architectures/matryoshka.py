@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float
 from torch import Tensor
 
-from . import kernels
-from .pairs import SparsePairs
+from ..sparse import kernels
+from ..sparse.pairs import SparsePairs
 
 if TYPE_CHECKING:
-    from .base import SAE
+    from ..base import SAE
 
 
 def reconstruction(

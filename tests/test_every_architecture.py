@@ -195,7 +195,7 @@ sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
 import saekit as sk
-from tests.test_every_rule import resumable
+from tests.test_every_architecture import resumable
 
 plain = sk.Trainer.advance
 def slow(self, x):

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .pairs import Pairs, pairs_above
-from .rule import ActivationRule, TrainingForward
-from .selection import Chosen, above
+from ..sparse.pairs import Pairs, pairs_above
+from ..sparse.selection import Chosen, above
+from .architecture import ActivationRule, TrainingForward
 
 if TYPE_CHECKING:
-    from .base import SAE
-    from .config import SAEConfig
+    from ..base import SAE
+    from ..config import SAEConfig
 
 
 class ReLU(ActivationRule):

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from . import fused
+from .. import triton as triton_kernels
 
 
 def on_gpu(tensor: Tensor) -> bool:
@@ -52,9 +52,9 @@ class Pattern:
         return torch.bincount(self.feature, minlength=self.d_sae)
 
     @cached_property
-    def segments(self) -> fused.Segments:
+    def segments(self) -> triton_kernels.Segments:
         """The pairs sorted by feature, for a GPU's kernels."""
-        return fused.segments(self.feature, self.d_sae)
+        return triton_kernels.segments(self.feature, self.d_sae)
 
     @cached_property
     def by_feature(self) -> tuple[Int[Tensor, " nnz"], Int[Tensor, " d_sae_plus_1"]]:
@@ -150,7 +150,7 @@ def sum_by_feature(
 ) -> Float[Tensor, "d_sae d"]:
     """Per feature, the sum over its tokens of value * rows[token]: the gradient of a weight. `out` is written to."""
     if on_gpu(rows) and rows.dtype == torch.float32:
-        return fused.weight_grad(
+        return triton_kernels.weight_grad(
             pattern.feature, value, rows, pattern.token, pattern.d_sae, out, sorted_=pattern.segments
         )
     order, starts = pattern.by_feature
@@ -209,9 +209,9 @@ class _SquaredError(torch.autograd.Function):
             b_dec, goal = (base, target) if base.ndim == 1 else (base.new_zeros(base.shape[-1]), target - base)
             if pattern.uniform:
                 feature, acts = pattern.feature.view(pattern.n_tokens, -1), value.view(pattern.n_tokens, -1)
-                error, along = fused.decode_error(feature, acts, W_dec, b_dec, goal, dtype=products)
+                error, along = triton_kernels.decode_error(feature, acts, W_dec, b_dec, goal, dtype=products)
             else:
-                error, along = fused.decode_error_of_pairs(
+                error, along = triton_kernels.decode_error_of_pairs(
                     pattern.by_token, pattern.feature, value, W_dec, b_dec, goal, dtype=products
                 )
         else:

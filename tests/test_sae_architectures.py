@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.sae import pairs as pairs_module
-from saekit.sae.jumprelu import bandwidth, jump, step
-from saekit.sae.kl import divergence, firing_rate
+from saekit.sae.architectures.jumprelu import bandwidth, jump, step
+from saekit.sae.architectures.kl import divergence, firing_rate
+from saekit.sae.sparse import pairs as pairs_module
 
 D_IN, D_SAE, N, K = 12, 40, 30, 3
 RULES = {

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.sae import kernels
+from saekit.sae.sparse import kernels
 
-from .fused_kernels import DEVICE, interpreted
+from .triton_kernels import DEVICE, interpreted
 
 __all__ = ["interpreted"]  # a fixture
 

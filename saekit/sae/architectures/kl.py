@@ -19,12 +19,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .pairs import Pairs
+from ..sparse.pairs import Pairs
 from .relu import ReLU
 
 if TYPE_CHECKING:
-    from .base import SAE
-    from .config import SAEConfig
+    from ..base import SAE
+    from ..config import SAEConfig
 
 
 class KL(ReLU):

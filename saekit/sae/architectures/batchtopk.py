@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..sparse.pairs import positive_pairs
+from ..sparse.selection import largest_of_batch
+from .architecture import TrainingForward
 from .jumprelu import Thresholded
-from .nested import reconstruction
-from .pairs import positive_pairs
-from .rule import TrainingForward
-from .selection import largest_of_batch
+from .matryoshka import reconstruction
 
 if TYPE_CHECKING:
-    from .base import SAE
+    from ..base import SAE
 
 
 class BatchTopK(Thresholded):

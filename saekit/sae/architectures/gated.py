@@ -18,13 +18,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .pairs import pairs_above
-from .rule import ActivationRule, TrainingForward
-from .selection import Chosen, above
+from ..sparse.pairs import pairs_above
+from ..sparse.selection import Chosen, above
+from .architecture import ActivationRule, TrainingForward
 
 if TYPE_CHECKING:
-    from .base import SAE
-    from .config import SAEConfig
+    from ..base import SAE
+    from ..config import SAEConfig
 
 
 class Gated(ActivationRule):

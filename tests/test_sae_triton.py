@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from saekit.errors import ConfigError
-from saekit.sae import fused
-from saekit.sae.fused.launch import launch
+from saekit.sae import triton as triton_kernels
+from saekit.sae.triton.launch import launch
 
-from .fused_kernels import DEVICE, SMALL, batch, encode, interpreted, random
+from .triton_kernels import DEVICE, SMALL, batch, encode, interpreted, random
 
 __all__ = ["interpreted"]  # a fixture
 
 pytestmark = pytest.mark.usefixtures("interpreted")
-DENSE = fused.Plan(kind="dense")
+DENSE = triton_kernels.Plan(kind="dense")
 
 
 def reference(x, W, b, dtype):
@@ -64,11 +64,11 @@ CASES = [
 @pytest.mark.parametrize(("kind", "n", "d_in", "d_sae", "k"), CASES)
 def test_top_k_is_what_a_sort_of_everything_gives(kind, n, d_in, d_sae, k):
     x, W, b = data(kind, n, d_in, d_sae)
-    value, feature = fused.top_k(x, W, b, k, plan=SMALL)
+    value, feature = triton_kernels.top_k(x, W, b, k, plan=SMALL)
     want, where = largest_of_rows(reference(x, W, b, torch.float32), k)
     assert torch.equal(feature, where)
     torch.testing.assert_close(value.double(), want, rtol=1e-5, atol=1e-5)
-    dense, _ = fused.top_k(x, W, b, k, plan=DENSE)
+    dense, _ = triton_kernels.top_k(x, W, b, k, plan=DENSE)
     torch.testing.assert_close(value.sort(dim=1).values, dense.sort(dim=1).values, rtol=1e-5, atol=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_top_of_batch_is_what_a_sort_of_everything_gives(kind, n, d_in, d_sae, k
     x, W, b = data(kind, n, d_in, d_sae)
     want, where = largest_of_all(reference(x, W, b, torch.float32), n * k)
     for plan in (SMALL, DENSE):
-        value, position = fused.top_of_batch(x, W, b, n * k, plan=plan)
+        value, position = triton_kernels.top_of_batch(x, W, b, n * k, plan=plan)
         assert torch.equal(position, where), plan
         torch.testing.assert_close(value.double(), want, rtol=1e-5, atol=1e-5)
 
@@ -89,7 +89,7 @@ def test_a_list_longer_than_what_is_wanted_is_cut_at_the_new_bound():
     W[32:64] += 1.0  # two groups of sixteen
     b = torch.zeros(256, device=DEVICE)
     for count in (4, 11, 32):
-        value, position = fused.top_of_batch(x, W, b, count, plan=SMALL)
+        value, position = triton_kernels.top_of_batch(x, W, b, count, plan=SMALL)
         want, where = largest_of_all(reference(x, W, b, torch.float32), count)
         assert torch.equal(position, where)
         torch.testing.assert_close(value.double(), want, rtol=1e-5, atol=1e-5)
@@ -100,11 +100,11 @@ def test_bfloat16_products_are_summed_in_float32():
     x, W, b = data("random", 9, 50, 140)
     pre = reference(x, W, b, torch.bfloat16)
     for plan in (SMALL, DENSE):
-        value, feature = fused.top_k(x, W, b, 4, dtype=torch.bfloat16, plan=plan)
+        value, feature = triton_kernels.top_k(x, W, b, 4, dtype=torch.bfloat16, plan=plan)
         want, where = largest_of_rows(pre, 4)
         assert torch.equal(feature, where)
         torch.testing.assert_close(value.double(), want, rtol=1e-5, atol=1e-5)
-        value, position = fused.top_of_batch(x, W.bfloat16(), b, 36, dtype=torch.bfloat16, plan=plan)
+        value, position = triton_kernels.top_of_batch(x, W.bfloat16(), b, 36, dtype=torch.bfloat16, plan=plan)
         want, where = largest_of_all(pre, 36)
         assert torch.equal(position, where)
         torch.testing.assert_close(value.double(), want, rtol=1e-5, atol=1e-5)
@@ -112,12 +112,12 @@ def test_bfloat16_products_are_summed_in_float32():
 
 def test_every_feature_and_a_single_one():
     x, W, b = data("random", 3, 12, 40)
-    value, feature = fused.top_k(x, W, b, 40)
+    value, feature = triton_kernels.top_k(x, W, b, 40)
     assert torch.equal(feature, torch.arange(40, device=DEVICE).expand(3, 40))
     torch.testing.assert_close(value, x @ W.T + b, rtol=1e-5, atol=1e-5)
-    value, position = fused.top_of_batch(x, W, b, 120)
+    value, position = triton_kernels.top_of_batch(x, W, b, 120)
     assert torch.equal(position, torch.arange(120, device=DEVICE))
-    assert fused.top_of_batch(x, W, b, 1, plan=SMALL)[1].item() == (x @ W.T + b).argmax().item()
+    assert triton_kernels.top_of_batch(x, W, b, 1, plan=SMALL)[1].item() == (x @ W.T + b).argmax().item()
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, from the interpreter
@@ -127,15 +127,15 @@ def test_a_batch_that_is_not_finite_gives_indices_within_bounds(bad):
     x[1, 3] = bad
     x[2] = bad
     for plan in (SMALL, DENSE):
-        feature = fused.top_k(x, W, b, 3, plan=plan)[1]
-        position = fused.top_of_batch(x, W, b, 12, plan=plan)[1]
+        feature = triton_kernels.top_k(x, W, b, 3, plan=plan)[1]
+        position = triton_kernels.top_of_batch(x, W, b, 12, plan=plan)[1]
         assert bool(((feature >= 0) & (feature < 70)).all())
         assert bool(((position >= 0) & (position < 280)).all())
 
 
 def test_two_runs_give_the_same_bits():
     x, W, b = data("one group", 5, 40, 130)
-    for choose, count in ((fused.top_k, 4), (fused.top_of_batch, 20)):
+    for choose, count in ((triton_kernels.top_k, 4), (triton_kernels.top_of_batch, 20)):
         one, two = choose(x, W, b, count, plan=SMALL), choose(x, W, b, count, plan=SMALL)
         assert torch.equal(one[0], two[0])
         assert torch.equal(one[1], two[1])
@@ -166,10 +166,10 @@ def test_candidates_are_the_two_largest_of_sixteen():
 def test_the_plan_is_chosen_by_size_and_misuse_is_named():
     x, W, b = data("random", 4, 20, 70)
     with pytest.raises(ConfigError, match="cannot choose that many"):
-        fused.top_k(x, W, b, 60, plan=SMALL)
+        triton_kernels.top_k(x, W, b, 60, plan=SMALL)
     with pytest.raises(ConfigError, match="another type"):
-        fused.top_k(x, W, b, 3, dtype=torch.float16)
+        triton_kernels.top_k(x, W, b, 3, dtype=torch.float16)
     with pytest.raises(ConfigError, match="unknown plan"):
-        fused.Plan(kind="sparse")
+        triton_kernels.Plan(kind="sparse")
     with pytest.raises(ConfigError, match="multiple of 64"):
-        fused.Plan(kind="fused", tile_f=96)
+        triton_kernels.Plan(kind="fused", tile_f=96)

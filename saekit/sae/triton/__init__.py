@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...errors import ConfigError, MismatchError
 from . import plan as _plan
-from . import twins
+from . import reference as twins
 from .launch import available as available
 from .plan import Plan as Plan
 from .segments import Segments as Segments

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .selection import Chosen
+from ..sparse.selection import Chosen
 
 if TYPE_CHECKING:
-    from .base import SAE
-    from .config import SAEConfig
+    from ..base import SAE
+    from ..config import SAEConfig
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,16 +21,16 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..atomic_io import atomic_write, read_json, sha256
-from ..errors import FileError, SaekitError, unknown_name
-from .base import RULES, SAE
-from .config import SAEConfig
+from ...atomic_io import atomic_write, read_json, sha256
+from ...errors import FileError, SaekitError
+from ..architectures import ARCHITECTURES, weight_shapes
+from ..config import SAEConfig
+from .saved import SavedSAE
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from ..base import SAE
 
 WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.safetensors"
-PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
 ACTIVATION_OF = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
 KINDS = ("transcoder", "skip_transcoder")
@@ -55,47 +55,27 @@ def save_sae(sae: SAE, folder: str | Path) -> Path:
     return folder
 
 
-def load_sae(path_or_name: str | Path) -> SAE:
-    """The SAE in a folder, or the packaged one of that name (see `list_saes`). Weights come as float32 or float64.
-
-    Raises UnknownNameError for a name that does not exist, and FileError, naming the file, for one that is missing,
-    truncated, altered, or of an architecture saekit does not read.
-
-    >>> sk.load_sae(sae.save(tmp_path / "sae")).config.k == sae.config.k
-    True
-    """
-    folder = Path(path_or_name).expanduser()
-    if not folder.is_dir():
-        folder = _named(path_or_name)
-    if not (folder / CONFIG).exists() and (inside := sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}"))):
-        raise FileError(
-            f"{folder} holds several SAEs, a folder each",
-            got=", ".join(inside),
-            accepted="the folder of one",
-            fix=f'sk.load_sae("{folder / inside[0]}"), say',
-        )
+def read(folder: Path) -> SavedSAE:
+    """The SAE in `folder`. FileError, naming the file, when one is missing, truncated, altered or not readable."""
     cfg = read_json(folder / CONFIG)
-    config = _from_saelens(cfg, folder / CONFIG)
+    config = config_of(cfg, folder / CONFIG)
     own = (cfg.get("metadata") or {}).get("saekit") or {}
     weights = _read_weights(folder / WEIGHTS, own.get("weights_sha256"))
-    sae = SAE(config)
-    _check_tensors(weights, sae, folder / WEIGHTS)
+    _check_tensors(weights, config, folder / WEIGHTS)
     if cfg["architecture"] == "topk" and cfg.get("rescale_acts_by_decoder_norm"):
         _fold_rescaling(weights)
-    for name, tensor in _tensors(sae).items():
-        tensor.copy_(weights[name])
-    if own.get("fingerprint") not in (None, sae.fingerprint):
-        raise FileError(
-            f"{folder / CONFIG} does not describe the weights beside it",
-            got=sae.fingerprint,
-            accepted=own["fingerprint"],
-            fix="one of the two files was altered: restore both from where they came, or train the SAE again",
-        )
-    sae.training_summary = dict(own.get("training") or {})
+    density = None
     if (folder / SPARSITY).is_file():
         sparsity = _read_weights(folder / SPARSITY, None).get("sparsity")
-        sae.density = None if sparsity is None else 10.0 ** sparsity.float()
-    return sae
+        density = None if sparsity is None else 10.0 ** sparsity.float()
+    return SavedSAE(
+        config=config,
+        weights={name: _turned(name, weights[called]) for name, called in _file_names(config).items()},
+        path=folder / CONFIG,
+        density=density,
+        training=dict(own.get("training") or {}),
+        fingerprint=own.get("fingerprint"),
+    )
 
 
 def saved_config(folder: Path) -> SAEConfig:
@@ -103,57 +83,26 @@ def saved_config(folder: Path) -> SAEConfig:
     return SAEConfig.from_dict(read_json(folder / CONFIG)["metadata"]["saekit"]["config"])
 
 
-def list_saes() -> pd.DataFrame:
-    """The SAEs that come with the package, one row each, indexed by the name that `load_sae` takes.
-
-    >>> sk.list_saes().index.name
-    'name'
-    """
-    import pandas as pd
-
-    columns = ["model_name", "hook_name", "activation", "d_in", "d_sae", "k", "n_tokens", "explained_variance", "mb"]
-    rows = {}
-    for name in _names():
-        folder = PRETRAINED / name
-        cfg = read_json(folder / CONFIG)
-        config = _from_saelens(cfg, folder / CONFIG)
-        training = cfg["metadata"].get("saekit", {}).get("training", {})
-        size = (folder / WEIGHTS).stat().st_size / 1e6 if (folder / WEIGHTS).is_file() else None
-        rows[name] = {c: getattr(config, c, training.get(c)) for c in columns} | {"mb": size}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("name")
-
-
-def _names() -> list[str]:
-    return sorted(p.parent.relative_to(PRETRAINED).as_posix() for p in PRETRAINED.rglob(CONFIG))
-
-
-def _named(path_or_name: str | Path) -> Path:
-    if isinstance(path_or_name, Path) or str(path_or_name).startswith((".", "/", "~")):
-        raise FileError(
-            f"no SAE folder at {path_or_name}",
-            got=path_or_name,
-            accepted=f"a folder with {CONFIG} and {WEIGHTS}",
-            fix="check the path; sk.list_saes() shows the SAEs that come with saekit",
-        )
-    names = _names()
-    if str(path_or_name) not in names:
-        raise unknown_name("SAE", path_or_name, names, fix="pass a folder that holds an SAE, or one of these names")
-    return PRETRAINED / str(path_or_name)
-
-
 def _architecture(config: SAEConfig) -> str:
     """What SAELens calls it."""
-    rule = RULES[config.activation].architecture
+    rule = ARCHITECTURES[config.activation].architecture
     return f"{rule}_{KINDS[config.skip]}".removeprefix("standard_") if config.is_transcoder else rule
+
+
+def _file_names(config: SAEConfig) -> dict[str, str]:
+    """What files call each tensor of an SAE, by its name in saekit."""
+    called = FILE_NAMES.get(ARCHITECTURES[config.activation].architecture, {})
+    return {name: called.get(name, name) for name in weight_shapes(config)}
+
+
+def _turned(name: str, tensor: Tensor) -> Tensor:
+    """A tensor from saekit's shape to the file's, or back: W_skip is [d_out, d_in] in files."""
+    return tensor.T if name == "W_skip" else tensor
 
 
 def _tensors(sae: SAE) -> dict[str, Tensor]:
     """The SAE's weights under the names and in the shapes that files have: views of its own."""
-    called = FILE_NAMES.get(sae.rule.architecture, {})
-    tensors = {called.get(name, name): getattr(sae, name).detach() for name in sae.weight_names}
-    if sae.config.skip:
-        tensors["W_skip"] = tensors["W_skip"].T  # [d_out, d_in]
-    return tensors
+    return {called: _turned(name, getattr(sae, name).detach()) for name, called in _file_names(sae.config).items()}
 
 
 def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
@@ -195,7 +144,7 @@ def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
     return out
 
 
-def _from_saelens(cfg: Any, path: Path) -> SAEConfig:
+def config_of(cfg: Any, path: Path) -> SAEConfig:
     if not isinstance(cfg, dict) or not {"architecture", "d_in", "d_sae"} <= cfg.keys():
         raise FileError(
             f"{path} does not describe an SAE",
@@ -297,12 +246,15 @@ def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
         ) from e
 
 
-def _check_tensors(weights: dict[str, Tensor], sae: SAE, path: Path) -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in _tensors(sae).items()}
+def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) -> None:
+    expected = weight_shapes(config)
+    shapes = {called: expected[name] for name, called in _file_names(config).items()}
+    if config.skip:
+        shapes["W_skip"] = shapes["W_skip"][::-1]
     missing, unexpected = sorted(shapes.keys() - weights.keys()), sorted(weights.keys() - shapes.keys())
     if missing or unexpected:
         raise FileError(
-            f"{path} does not hold the tensors of a {sae.config.activation} SAE",
+            f"{path} does not hold the tensors of a {config.activation} SAE",
             got=f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}",
             accepted=", ".join(shapes),
             fix=f"check that {CONFIG} belongs to this file",

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from saekit.errors import MismatchError
-from saekit.sae import fused
-from saekit.sae.fused import twins
-from saekit.sae.fused.segments import CHUNK
+from saekit.sae import triton as triton_kernels
+from saekit.sae.triton import reference as twins
+from saekit.sae.triton.segments import CHUNK
 
-from .fused_kernels import DEVICE, adam, decode, interpreted, random, weight_grads
+from .triton_kernels import DEVICE, adam, decode, interpreted, random, weight_grads
 
 __all__ = ["interpreted"]  # a fixture
 
@@ -36,7 +36,7 @@ def test_decode_error_is_the_dense_one(n, k, d_sae, d, dtype):
     want = target - b - dense(feature, value, d_sae) @ rounded
     products = (want @ rounded.T).gather(1, feature)
     for error, d_value in (
-        fused.decode_error(feature, value, W, b, target, dtype=dtype),
+        triton_kernels.decode_error(feature, value, W, b, target, dtype=dtype),
         twins.decode_error(feature, value, W.to(dtype), b, target),
     ):
         torch.testing.assert_close(error, want, rtol=1e-5, atol=1e-5)
@@ -57,13 +57,13 @@ def test_tokens_with_many_features_and_with_none(most, dtype, monkeypatch):
     products = want @ W.to(dtype).float().T
     listed = (start, feature, acts[token, feature])
     for error, d_value in (
-        fused.decode_error_of_pairs(*listed, W, b, target, dtype=dtype),
+        triton_kernels.decode_error_of_pairs(*listed, W, b, target, dtype=dtype),
         twins.decode_error_of_pairs(*listed, W.to(dtype), b, target),
     ):
         torch.testing.assert_close(error, want, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(d_value, products[token, feature], rtol=1e-5, atol=5e-5)
     everything = torch.arange(70, device=DEVICE).expand(5, 70)
-    error, d_value = fused.decode_error(everything, acts, W, b, target, dtype=dtype)
+    error, d_value = triton_kernels.decode_error(everything, acts, W, b, target, dtype=dtype)
     torch.testing.assert_close(error, want, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(d_value, products, rtol=1e-5, atol=5e-5)
 
@@ -92,23 +92,23 @@ def test_weight_gradients_are_dense_products(n, k, d_sae, d, n_everywhere):
     rows, token = random(n, d, seed=4), torch.arange(n, device=DEVICE).repeat_interleave(k)
     want = torch.zeros(n, d_sae, device=DEVICE).scatter_add(1, feature, value).double().T @ rows.double()
     scale = want.abs().max()
-    found = fused.weight_grad(feature.reshape(-1), value.reshape(-1), rows, token, d_sae)
+    found = triton_kernels.weight_grad(feature.reshape(-1), value.reshape(-1), rows, token, d_sae)
     torch.testing.assert_close(found.double() / scale, want / scale, rtol=1e-5, atol=1e-6)
     again = torch.full_like(found, 7.0)
-    sorted_ = fused.segments(feature, d_sae)
-    assert fused.weight_grad(feature, value, rows, token, d_sae, again, sorted_=sorted_) is again
+    sorted_ = triton_kernels.segments(feature, d_sae)
+    assert triton_kernels.weight_grad(feature, value, rows, token, d_sae, again, sorted_=sorted_) is again
     assert torch.equal(found, again)  # the same bits
     twin = twins.weight_grad(value.reshape(-1), rows, token, d_sae, sorted_, torch.empty_like(found))
     torch.testing.assert_close(twin.double() / scale, want / scale, rtol=1e-5, atol=1e-6)
     rounded = rows.bfloat16()
     want = torch.zeros(n, d_sae, device=DEVICE).scatter_add(1, feature, value).double().T @ rounded.double()
-    found = fused.weight_grad(feature, value, rounded, token, d_sae, sorted_=sorted_)
+    found = triton_kernels.weight_grad(feature, value, rounded, token, d_sae, sorted_=sorted_)
     torch.testing.assert_close(found.double() / scale, want / scale, rtol=1e-5, atol=1e-6)
 
 
 def test_chunks_cover_every_pair_once_and_fit_their_room():
     for feature in (torch.zeros(3 * CHUNK + 1), torch.arange(700) % 2, torch.zeros(0), torch.full((CHUNK,), 3.0)):
-        s = fused.segments(feature.long(), 4)
+        s = triton_kernels.segments(feature.long(), 4)
         n_chunks = s.chunk_end.diff(prepend=s.chunk_end.new_zeros(1))
         assert s.start[-1] == len(feature)
         assert n_chunks.tolist() == [max(1, -(-int((feature == f).sum()) // CHUNK)) for f in range(4)]
@@ -120,16 +120,16 @@ def test_chunks_cover_every_pair_once_and_fit_their_room():
 def test_counts_are_of_values_above_zero():
     feature, value = pairs(50, 3, 12)
     want = (dense(feature, value, 12) > 0).sum(0)
-    assert torch.equal(fused.segment_counts(feature, value, 12), want)
-    assert fused.segment_counts(feature, value, 12).dtype == torch.int64
-    assert (fused.segment_counts(feature.reshape(-1), torch.zeros_like(value), 12) == 0).all()
+    assert torch.equal(triton_kernels.segment_counts(feature, value, 12), want)
+    assert triton_kernels.segment_counts(feature, value, 12).dtype == torch.int64
+    assert (triton_kernels.segment_counts(feature.reshape(-1), torch.zeros_like(value), 12) == 0).all()
 
 
 def scalar(number, dtype=torch.float32):
     return torch.tensor(number, dtype=dtype, device=DEVICE)
 
 
-@pytest.mark.parametrize("move", [fused.adam_, twins.adam_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("move", [triton_kernels.adam_, twins.adam_], ids=["kernel", "twin"])
 @pytest.mark.parametrize(("shape", "unit_rows"), [((5, 33), True), ((3, 64), False), ((70,), False), ((1100,), False)])
 def test_adam_is_torchs_with_clipping_and_unit_rows(move, shape, unit_rows):
     """The reference is the trainer's own sequence: projection apart, clip, torch.optim.Adam, division by norms."""
@@ -172,7 +172,7 @@ def test_adam_is_torchs_with_clipping_and_unit_rows(move, shape, unit_rows):
 def test_adams_corrections_are_exact_early_and_late(step):
     """1 - 0.999 in float32 is wrong by 5e-5 of itself: both ways compute it in double precision."""
     grad = random(4, 8)
-    for move in (fused.adam_, twins.adam_):
+    for move in (triton_kernels.adam_, twins.adam_):
         param, mean, square = torch.zeros(3, 4, 8, device=DEVICE)
         move(
             param,
@@ -194,7 +194,7 @@ def test_adams_corrections_are_exact_early_and_late(step):
         torch.testing.assert_close(param.double(), want, rtol=2e-6, atol=0)
 
 
-@pytest.mark.parametrize("move", [fused.adam_, twins.adam_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("move", [triton_kernels.adam_, twins.adam_], ids=["kernel", "twin"])
 def test_a_skipped_step_leaves_everything_even_for_nan(move):
     state = [random(3, 10, seed=s) for s in range(3)]
     kept, copy = [t.clone() for t in state], torch.ones(3, 10, device=DEVICE).bfloat16()
@@ -218,7 +218,7 @@ def test_a_skipped_step_leaves_everything_even_for_nan(move):
         assert (copy == 1).all()
 
 
-@pytest.mark.parametrize("project_", [fused.project_, twins.project_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("project_", [triton_kernels.project_, twins.project_], ids=["kernel", "twin"])
 def test_projection_leaves_what_is_at_right_angles(project_):
     param = torch.nn.functional.normalize(random(6, 33))
     grad = random(6, 33, seed=1)
@@ -235,14 +235,14 @@ def test_projection_leaves_what_is_at_right_angles(project_):
 def test_what_is_changed_in_place_must_be_contiguous_and_of_one_shape():
     rows = random(6, 4)
     with pytest.raises(MismatchError, match=r"(?s)do not match.*strides \(1, 6\).*W_enc.T, not W_enc"):
-        fused.project_(rows, rows.reshape(4, 6).T)
+        triton_kernels.project_(rows, rows.reshape(4, 6).T)
     with pytest.raises(MismatchError, match="do not match"):
-        fused.weight_grad(*[torch.zeros(0)] * 2, rows, torch.zeros(0), 4, out=rows.T)
+        triton_kernels.weight_grad(*[torch.zeros(0)] * 2, rows, torch.zeros(0), 4, out=rows.T)
     state = {"lr": 1.0, "step": scalar(1), "scale": scalar(1.0), "skip": scalar(0.0)}
     with pytest.raises(MismatchError, match="do not match"):
-        fused.adam_(rows, rows, rows, rows[:3], **state)
+        triton_kernels.adam_(rows, rows, rows, rows[:3], **state)
     with pytest.raises(MismatchError, match="do not match"):
-        fused.adam_(rows, rows, rows, rows, copy=rows.T, **state)
+        triton_kernels.adam_(rows, rows, rows, rows, copy=rows.T, **state)
 
 
 def test_kernels_and_not_their_twins_were_tested(monkeypatch):
@@ -250,6 +250,6 @@ def test_kernels_and_not_their_twins_were_tested(monkeypatch):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: name)
     feature, value = pairs(2, 2, 6)
     rows = random(6, 4)
-    assert fused.decode_error(feature, value, rows, rows[0], rows[:2]) == "decode_error"
-    assert fused.weight_grad(feature, value, rows[:2], torch.tensor([0, 0, 1, 1]), 6) == "weight_grad"
-    assert fused.project_(rows, rows.clone()) == "project_"
+    assert triton_kernels.decode_error(feature, value, rows, rows[0], rows[:2]) == "decode_error"
+    assert triton_kernels.weight_grad(feature, value, rows[:2], torch.tensor([0, 0, 1, 1]), 6) == "weight_grad"
+    assert triton_kernels.project_(rows, rows.clone()) == "project_"

@@ -223,7 +223,7 @@ def test_missing_and_unexpected_tensors_are_named(tmp_path):
 
 
 def test_unknown_names_and_paths(tmp_path, monkeypatch):
-    monkeypatch.setattr("saekit.sae.files.PRETRAINED", tmp_path)
+    monkeypatch.setattr("saekit.sae.formats.packaged.PRETRAINED", tmp_path)
     some_sae(model_name="tiny", hook_name="h").save(tmp_path / "tiny" / "4k")
     assert sk.load_sae("tiny/4k").config.d_sae == 64
     with pytest.raises(UnknownNameError, match=r"unknown SAE 'tiny/4'; did you mean 'tiny/4k'"):
@@ -245,7 +245,7 @@ def test_a_full_disk_leaves_the_sae_that_was_there(tmp_path, monkeypatch):
         path.write_bytes(content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("saekit.sae.files._write", full)
+    monkeypatch.setattr("saekit.sae.formats.saelens._write", full)
     with pytest.raises(DiskFullError, match="no space left while writing"):
         some_sae("relu").save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cfg.json", WEIGHTS]

@@ -15,9 +15,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from . import fused, kernels, screen
+from .. import triton as triton_kernels
+from . import int8_bounds as screen
+from . import kernels
+from .int8_bounds import GROUPS, Screen
 from .kernels import Pattern, dots
-from .screen import GROUPS, Screen
 
 BLOCK_ELEMENTS = 2**24  # of a block of pre-activations
 GPU_ELEMENTS = 2**30
@@ -75,7 +77,7 @@ def largest_of_tokens(
     z = encoder.centred(x)
     if encoder.fused(z):
         parts = [
-            fused.top_k(part, encoder.rows, encoder.b_enc, k, dtype=encoder.products)
+            triton_kernels.top_k(part, encoder.rows, encoder.b_enc, k, dtype=encoder.products)
             for part in torch.split(z, max(1, GPU_ELEMENTS // len(encoder.rows)))
         ]
         return torch.cat([f for _, f in parts]), torch.cat([v for v, _ in parts])
@@ -142,7 +144,7 @@ def largest_of_batch(encoder: Encoder, x: Float[Tensor, "n d_in"], count: int) -
     n, d_sae = len(z), len(encoder.rows)
     count = min(count, n * d_sae)
     if encoder.fused(z):
-        value, position = fused.top_of_batch(z, encoder.rows, encoder.b_enc, count, dtype=encoder.products)
+        value, position = triton_kernels.top_of_batch(z, encoder.rows, encoder.b_enc, count, dtype=encoder.products)
         token = torch.div(position, d_sae, rounding_mode="floor")
         return token, position - token * d_sae, value
     sample = torch.addmm(encoder.b_enc, z[:: -(-n // SAMPLE_TOKENS)], encoder.rows.T).reshape(-1)

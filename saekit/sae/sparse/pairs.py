@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from . import fused, kernels
+from .. import triton as triton_kernels
+from . import kernels
 from .kernels import Pattern
 from .selection import SAMPLE_TOKENS, Chosen, above, positive
 
 if TYPE_CHECKING:
-    from .base import SAE
+    from ..base import SAE
 
 SPARSE_BELOW = 0.04  # share of pairs that matter under which sums over them beat a dense product
 
@@ -58,7 +59,7 @@ class SparsePairs:
         """On how many tokens each feature is not zero."""
         p = self.pattern
         if kernels.on_gpu(acts):
-            return fused.segment_counts(p.feature, acts.detach().abs(), p.d_sae, sorted_=p.segments)
+            return triton_kernels.segment_counts(p.feature, acts.detach().abs(), p.d_sae, sorted_=p.segments)
         on = acts.detach() != 0
         return p.counts if bool(on.all()) else torch.bincount(p.feature[on], minlength=p.d_sae)
 

@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .nested import reconstruction
-from .pairs import positive_pairs
-from .rule import ActivationRule, TrainingForward
-from .selection import Chosen, largest_of_tokens, positive
+from ..sparse.pairs import positive_pairs
+from ..sparse.selection import Chosen, largest_of_tokens, positive
+from .architecture import ActivationRule, TrainingForward
+from .matryoshka import reconstruction
 
 if TYPE_CHECKING:
-    from .base import SAE
+    from ..base import SAE
 
 MULTIPLE = 4  # features of the second reconstruction, in multiples of k
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.sae import screen
-from saekit.sae.screen import Screen
-from saekit.sae.selection import Encoder, above, largest_of_batch, largest_of_tokens
+from saekit.sae.sparse import int8_bounds as screen
+from saekit.sae.sparse.int8_bounds import Screen
+from saekit.sae.sparse.selection import Encoder, above, largest_of_batch, largest_of_tokens
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_training_is_the_same_with_bounds_and_without(activation, monkeypatch):
 
 
 def test_memory_of_a_gradient_is_lent_once():
-    from saekit.sae import kernels
+    from saekit.sae.sparse import kernels
 
     weight = torch.nn.Parameter(torch.zeros(3, 2))
     assert kernels.spare(weight) is None
