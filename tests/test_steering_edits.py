@@ -14,7 +14,7 @@ from torch import Tensor
 
 import saekit as sk
 from saekit.errors import ConfigError, MismatchError, UnknownNameError
-from saekit.steering.passes import apply_edits
+from saekit.steering.edit_hooks import apply_edits
 
 HOOK = "blocks.0.hook_resid_post"
 ACTIVATIONS = ["relu", "topk", "batchtopk", "jumprelu"]

@@ -12,7 +12,7 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, FileError, MismatchError
-from saekit.steering.passes import apply_edits
+from saekit.steering.edit_hooks import apply_edits
 
 LATER = "blocks.1.hook_resid_post"
 PROMPTS = ["the cat", "a", "golden gate bridge in the fog"]

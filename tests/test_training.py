@@ -11,7 +11,7 @@ import torch
 import saekit as sk
 from saekit.errors import ConfigError, DataError, MismatchError
 from saekit.training.config import peak_lr
-from saekit.training.dead import Silence, auxiliary_loss
+from saekit.training.dead_features import Silence, auxiliary_loss
 from saekit.training.trainer import geometric_median
 
 LOSSES = Path(__file__).parent / "assets" / "losses"

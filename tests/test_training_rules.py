@@ -9,7 +9,7 @@ import torch
 
 import saekit as sk
 from saekit.errors import ConfigError, MismatchError
-from saekit.training.dead import resample
+from saekit.training.dead_features import resample
 from saekit.training.sparsity import Sparsity
 
 TRUTH = sk.synthetic.independent(d_model=24, n_features=48, n_active=2.5, directions="spread")

@@ -29,8 +29,8 @@ from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
 from ..sae import TokenRule
-from .ahead import checked_device, one_ahead, sent
 from .columns import Columns
+from .prefetch import checked_device, one_ahead, sent
 from .rule import WINDOWS_PER_RUN, Run, find_token_rule, nothing_kept
 
 _RUNS_PER_SORT = 8

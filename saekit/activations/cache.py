@@ -21,9 +21,9 @@ from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import LanguageModel
 from ..sae import TokenRule
-from .ahead import checked_device, one_ahead, sent
 from .batches import ActivationBatches, mixed_seed
 from .columns import Columns
+from .prefetch import checked_device, one_ahead, sent
 from .shards import read_shard
 
 

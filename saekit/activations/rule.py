@@ -20,7 +20,7 @@ from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
 from ..sae import TokenRule
-from .ahead import sent
+from .prefetch import sent
 
 WINDOWS_PER_RUN = 32
 """Windows in one run of the model: on two CPU cores the most tokens/s at 128 tokens a window."""

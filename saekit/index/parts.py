@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..activations import ActivationCache, kept_activations
-from ..activations.ahead import one_ahead
+from ..activations.prefetch import one_ahead
 from ..atomic_io import read_json, write_json
 from ..corpus import Corpus, Windows, iter_windows
 from ..errors import DataError, FileError, MismatchError

@@ -19,7 +19,7 @@ from ..models import LanguageModel
 from ..sae import SAE
 from ..specificity import rank_features
 from ..specificity.concepts import Concept
-from .outputs import STARTS, output_scores
+from .output_scores import STARTS, output_scores
 
 INPUT = ["n_firings", "precision", "recall", "auroc", "average_precision"]
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ..errors import ConfigError, MismatchError, unknown_name
 from ..sae import TokenRule
-from .conditions import digest
 from .edits import Edit, Unit, amount
+from .where import digest
 
 if TYPE_CHECKING:
     from ..models import LanguageModel

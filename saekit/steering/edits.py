@@ -23,7 +23,8 @@ from torch import Tensor
 
 from ..errors import ConfigError, MismatchError, UnknownNameError, unknown_name
 from ..sae import SAE, TokenRule
-from .conditions import Schedule, Where, sae_of
+from .schedule import Schedule
+from .where import Where, sae_of
 
 if TYPE_CHECKING:
     from ..models import LanguageModel

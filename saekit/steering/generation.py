@@ -21,8 +21,8 @@ from torch import Tensor
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
 from ..sae import TokenRule
+from .edit_hooks import Span
 from .edits import Edit
-from .passes import Span
 
 Turns: TypeAlias = Sequence[Mapping[str, str]]
 Prompt: TypeAlias = "str | Turns"

@@ -21,9 +21,9 @@ from ..atomic_io import read_json, write_json
 from ..errors import FileError, MismatchError
 from ..models import LanguageModel
 from ..sae import SAE, TokenRule, list_saes, load_sae
+from .edit_hooks import apply_edits
 from .edits import Edit
 from .generation import Edits, check_edits
-from .passes import apply_edits
 
 TOKENS = "embed.hook_in"
 """The hook point that sees token ids."""

@@ -24,8 +24,8 @@ from ..sae import SAE, SAEConfig
 from .config import TrainConfig
 from .loggers import Logger, RunInfo, TrainedSAEs, Watch, checked, watched
 from .metrics import StepMetrics
-from .plan import Cutter, Fed, HookPoints, all_hooks, check_widths, listed, placed, rule_of
 from .run_folder import RunFolder
+from .targets import Cutter, Fed, HookPoints, all_hooks, check_widths, listed, placed, rule_of
 from .trainer import Trainer
 
 

@@ -23,7 +23,7 @@ from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_
 from ..sae.architectures.jumprelu import bandwidth
 from ..sae.sparse import kernels
 from .config import TrainConfig, difference, peak_lr
-from .dead import Silence, auxiliary_loss, resample
+from .dead_features import Silence, auxiliary_loss, resample
 from .metrics import StepMetrics
 from .optimiser import Optimiser
 from .schedules import learning_rate

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..sae import SAE
     from ..steering import Edit, SteeringStudy
-    from ..steering.experiment import PresentIn
+    from ..steering.dose_response import PresentIn
     from ..steering.generation import Row
 
     Asked = Mapping[int, float] | str | Edit | Sequence[Edit] | None
@@ -129,7 +129,7 @@ class _Writer:
         )
 
     def read(self, request: SteeringRequest, written: Sequence[Sequence[Any]]) -> list[Annotation]:
-        from ..steering.measures import Written, read
+        from ..steering.readout import Written, read
 
         texts = []
         for i, tokens in enumerate(written):

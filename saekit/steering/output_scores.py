@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
 from ..sae import SAE, TokenRule
-from .constructors import clamp
-from .passes import Span
+from .edit_hooks import Span
+from .make_edits import clamp
 
 STARTS = (
     ("Who are you?", "I am"),

@@ -46,7 +46,7 @@ def placed(sae: SAEConfig | Sequence[SAEConfig], where: HookPoints | None) -> li
     Every configuration at the first hook point of `where`, then every one at the second, and so on. One that names a
     hook point of its own is trained there only, and last where `where` does not have it.
 
-    >>> from saekit.training.plan import placed
+    >>> from saekit.training.targets import placed
     >>> free, own = sk.SAEConfig(d_in=8, d_sae=32, k=4), sk.SAEConfig(d_in=8, d_sae=64, k=4, hook_name="b")
     >>> [(c.hook_name, c.d_sae) for c in placed([free, own], ["a", "b"])]
     [('a', 32), ('b', 32), ('b', 64)]

@@ -28,7 +28,7 @@ def apply_edits(
     condition holds for, and the norm that unit "norm" takes a share of, are properties of the token: they come from x
     as it arrived. `step` counts the new tokens before each token, negative for the prompt's.
 
-    >>> from saekit.steering.passes import apply_edits
+    >>> from saekit.steering.edit_hooks import apply_edits
     >>> tokens = torch.tensor([[0, 5, 6]])
     >>> x = model.activations(tokens, HOOK)
     >>> (apply_edits(x, [sk.add(sae, {3: 2.0})], tokens) != x).any(-1)  # BOS is left alone

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..models import LanguageModel
 from ..sae import SAE, TokenRule
+from .edit_hooks import Span
 from .edits import Edit
-from .passes import Span
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Reading:
 def cost(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> list[Cost]:
     """The costs of some texts, which run side by side: one pass without edits and one as each was written.
 
-    >>> from saekit.steering.measures import Written, cost
+    >>> from saekit.steering.readout import Written, cost
     >>> [found] = cost(model, sae, [Written((0, 5), (0, 5), (6, 7))])
     >>> found.kl, found.profile.shape
     (0.0, torch.Size([64]))
@@ -76,7 +76,7 @@ def read(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> Iterator[R
 
     One reading at a time: each holds two rows of the vocabulary for every token.
 
-    >>> from saekit.steering.measures import Written, read
+    >>> from saekit.steering.readout import Written, read
     >>> [found] = read(model, sae, [Written((0, 5), (0, 5), (6, 7))])
     >>> found.nll.shape, bool((found.before == found.after).all())
     (torch.Size([2]), True)
@@ -113,7 +113,7 @@ def drift(profile: Float[Tensor, " d_sae"], unsteered: Float[Tensor, " d_sae"], 
 
     0 for the same mix of features, 1 for no feature in common; nan where either text has none.
 
-    >>> from saekit.steering.measures import drift
+    >>> from saekit.steering.readout import drift
     >>> drift(torch.tensor([9.0, 1.0, 0.0]), torch.tensor([0.0, 2.0, 0.0]), edited=[0])
     0.0
     """

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import ConfigError, MismatchError, UnknownNameError
 from ..sae import SAE
-from .conditions import Schedule, Where
 from .directions import Direction, DirectionEdit
 from .edits import Edit, FeatureEdit, Kind, Positions, Unit
+from .schedule import Schedule
+from .where import Where
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex

@@ -6,8 +6,8 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_sae
 from saekit.errors import DataError, UnknownNameError
-from saekit.steering.outputs import STARTS
-from saekit.steering.passes import apply_edits
+from saekit.steering.edit_hooks import apply_edits
+from saekit.steering.output_scores import STARTS
 
 
 @pytest.mark.parametrize("activation", ["topk", "batchtopk", "relu"])

@@ -21,12 +21,12 @@ from ..atomic_io import read_json, write_json
 from ..errors import ConfigError, DataError, MismatchError
 from ..models import LanguageModel
 from ..sae import SAE
-from .constructors import add_direction, clamp
 from .directions import Direction
 from .edits import Edit, FeatureEdit, Positions, Unit
 from .fluency import negative_log_likelihood, repetition
 from .generation import Generation, Row, check_edits, check_room, complete, make_rows
-from .measures import Cost, Written, cost, drift
+from .make_edits import add_direction, clamp
+from .readout import Cost, Written, cost, drift
 from .study import SteeringStudy
 
 if TYPE_CHECKING:

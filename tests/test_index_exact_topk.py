@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from saekit.index import products
+from saekit.index import exact_topk as products
 from saekit.index.directions import logit_effects
-from saekit.index.products import largest_products
+from saekit.index.exact_topk import largest_products
 from saekit.sae.sparse.int8_bounds import N_SIGMA, supported
 
 M, D = 64 * 50 + 37, 24  # enough directions to be screened, and a last group that is not full

@@ -20,9 +20,9 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, MismatchError, UnknownNameError
+from saekit.steering.edit_hooks import apply_edits
 from saekit.steering.fluency import negative_log_likelihood
-from saekit.steering.measures import Written, cost, drift
-from saekit.steering.passes import apply_edits
+from saekit.steering.readout import Written, cost, drift
 
 PROMPTS = ["the cat", "a", "golden gate bridge in the fog"]
 VOWEL = sk.Concept.regex("[aeiou]", name="vowel")

@@ -11,7 +11,7 @@ import torch
 
 import saekit as sk
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
-from saekit.steering.passes import apply_edits
+from saekit.steering.edit_hooks import apply_edits
 
 HOOK = "blocks.0.hook_resid_post"
 

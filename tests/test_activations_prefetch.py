@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import saekit as sk
 from conftest import HOOK, tiny_model
 from saekit.activations import ActivationBatches, batches, cache
-from saekit.activations.ahead import one_ahead
+from saekit.activations.prefetch import one_ahead
 from saekit.errors import ConfigError, DataError
 from saekit.models import LanguageModel
 

@@ -45,7 +45,7 @@ def one_ahead(items: Iterator[T], *, thread: bool) -> Iterator[T]:
     the caller asks, which is enough where making an item only launches work on a GPU. The look-ahead begins with the
     second item: who takes one and stops has paid for one.
 
-    >>> from saekit.activations.ahead import one_ahead
+    >>> from saekit.activations.prefetch import one_ahead
     >>> list(one_ahead(iter([1, 2, 3]), thread=True))
     [1, 2, 3]
     """
