@@ -16,8 +16,8 @@ from torch import Tensor
 
 import saekit as sk
 from saekit.atomic_io import read_json, write_json
-from saekit.demo import BRIDGE, QUESTIONS
 from saekit.steering.fluency import wilson_interval
+from saekit.steering.questions import REPORTING_QUESTIONS
 
 from . import golden_gate, harvest, mixture
 from .concepts import NAMED, markdown
@@ -78,8 +78,8 @@ def measure(folder: Path, layers: Sequence[int] = LAYERS, max_new_tokens: int = 
             model,
             sae,
             0,
-            QUESTIONS,
-            BRIDGE,
+            REPORTING_QUESTIONS,
+            golden_gate.BRIDGE,
             STRENGTHS,
             controls=range(1, 1 + N_RANDOM),
             max_new_tokens=max_new_tokens,
