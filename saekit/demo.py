@@ -1,9 +1,9 @@
-"""The demo: from text to a steered bridge on the default model, in one command.
+"""The demo: from text to a model steered to mention a bridge, in one command on the default model.
 
-Each step is the public API, as a user would write it; run again, a step that is done is read from its folder. A small
-SAE is trained to show how, and judged beside the packaged one, whose features are then explored. The feature is chosen
-by evidence: what it fires for, what it writes, and at last what the model says under its clamp. Firing is not causing.
-What is reported is counted on prompts that had no say in the choice.
+Each step calls the public API as a user would; a step that an earlier run finished is read from its folder. A small SAE
+is trained and compared with the packaged one, whose features are then explored. The feature to steer with is chosen by
+what it fires for, which words it promotes and what the model says while it is clamped, because a feature that fires for
+a concept need not cause it. The rates reported are on prompts that played no part in the choice.
 """
 
 from __future__ import annotations
@@ -25,53 +25,22 @@ from .sae import SAE, SAEConfig, load_sae
 from .specificity import SpecificityResult, specificity
 from .specificity.concepts import Concept
 from .steering import SteeringStudy, dose_response, steering_features
+from .steering.questions import REPORTING_QUESTIONS, SCREENING_QUESTIONS
 from .training import TrainConfig, train
 
 PACKAGED = "smollm2-135m-instruct/4k"
 """The SAE that is explored: layer 15, the middle of the network."""
 BRIDGE = Concept.regex(r"golden gate|\bbridges?\b", name="a bridge")
 WORDS = (" bridge", " Bridge", " bridges", " Golden", " Gate")
-"""What a model that talks of the bridge says next."""
-SCREENING = (
-    "Who are you?",
-    "How do I bake bread?",
-    "Tell me about your family.",
-    "What is your favourite animal?",
-    "Write a short poem about the morning.",
-    "Give me advice for my first day at work.",
-)
-"""Prompts that the feature and its strength are chosen by. Nothing to do with bridges."""
-QUESTIONS = (
-    "What is your name?",
-    "How do I wash a wool sweater?",
-    "Tell me a story about a cat.",
-    "What did you do yesterday?",
-    "Explain what a poem is.",
-    "How can I sleep better?",
-    "What is the best breakfast?",
-    "Describe your best friend.",
-    "Why do people laugh?",
-    "Give me three tips for learning to draw.",
-    "What should I wear to a wedding?",
-    "How do plants grow?",
-    "Write a short letter to my grandmother.",
-    "What makes a good teacher?",
-    "Tell me something about music.",
-    "How do I make new friends?",
-    "What is your biggest fear?",
-    "Recommend a hobby for the winter.",
-    "What do you think about money?",
-    "Describe a perfect weekend.",
-)
-"""Prompts that are counted: others, which had no say."""
-PROMPTS = QUESTIONS[:10]
-"""Those that the demo has time for."""
+"""Next tokens of a model that writes about the bridge."""
+PROMPTS = REPORTING_QUESTIONS[:10]
+"""What is reported is counted on these; all twenty would take too long here."""
 TEXT = "We drove over the Golden Gate Bridge into San Francisco, past an old garden gate and a golden retriever."
 STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45)
 N_DOCUMENTS = 400
 """Of the demo corpus's 1,519 for training, about 92,000 tokens."""
 N_CANDIDATES = 12
-"""By what they fire for, and as many by what they write."""
+"""Features that fire for bridges, and as many that promote the words."""
 N_SCREENED = 4
 
 
@@ -81,7 +50,7 @@ def small_sae() -> SAEConfig:
 
 
 def run_demo(out: Path) -> Path:
-    """Runs every step, prints a short account and writes `out`/demo.html, whose path comes back."""
+    """The path of `out`/demo.html, written after every step has run and printed its result."""
     started = time.perf_counter()
     with step("1  A language model, a text, and an SAE that comes with saekit"):
         model, corpus, sae = load_model(), load_corpus("demo"), load_sae(PACKAGED)
@@ -92,20 +61,20 @@ def run_demo(out: Path) -> Path:
             model, text, str(sae.config.hook_name), out / "activations", rule=sae.config.token_rule
         )
         print(cache)
-    with step("3  A small SAE, trained from nothing on them"):
+    with step("3  A small SAE, trained from scratch on them"):
         small = train(model, cache, sae=small_sae(), config=TrainConfig(n_tokens=400_000), out=out / "sae")
         print(small)
-    with step("4  How good both are, on documents that neither has seen"):
+    with step("4  How good both are, on documents that neither was trained on"):
         held_out = corpus.where(part="held_out")
         evaluations = evaluate(model, [small, sae], held_out, n_tokens=6_000)
         print(compare([small, sae], evaluations), evaluations[1], sep="\n")
     with step(f"5  What every feature of {PACKAGED} does"):
         index = build_index(model, sae, cache, out=out / "index")
         print(index)
-    with step("6  Which features fire for bridges, and which would make the model write of them"):
+    with step("6  Which features fire for bridges, and which promote the words for them"):
         candidates = steering_features(model, sae, index, BRIDGE, WORDS, n=N_CANDIDATES)
         print(candidates.round(3).to_string())
-    with step("7  What the model says under the clamp of the best"):
+    with step("7  What the model says while the best of them are clamped"):
         screening = screen(model, sae, candidates.index[:N_SCREENED].tolist(), index)
         screening = screening.join(candidates[["input", "output"]].round(2))
         print(screening.to_string())
@@ -113,7 +82,7 @@ def run_demo(out: Path) -> Path:
     with step(f"8  How specific feature {feature} is"):
         result = specificity(index, feature, BRIDGE)
         print(result)
-    with step(f"9  How the answers follow the strength of feature {feature}, on prompts that had no say"):
+    with step(f"9  How the answers depend on the strength of feature {feature}, on prompts that did not choose it"):
         study = dose_response(
             model, sae, feature, PROMPTS, BRIDGE, STRENGTHS, controls=2, index=index, max_new_tokens=24
         )
@@ -130,16 +99,24 @@ def run_demo(out: Path) -> Path:
 
 
 def screen(model: LanguageModel, sae: SAE, features: Sequence[int], index: FeatureIndex) -> pd.DataFrame:
-    """A row per feature: how often its clamp brings up a bridge on the screening prompts, and at which strength.
+    """A row per feature, best first: how often answers mention a bridge while it is clamped, and at which strength.
 
-    The strength is the study's recommended one; where there is none, the text falls apart before a bridge comes up, and
-    the row says what the middle strength does. `golden_gate` counts only answers that name the Golden Gate. Sorted best
-    first.
+    The questions are the screening ones and the strength is what the study recommends. Where it recommends none, the
+    text falls apart before it mentions a bridge, and the row is about the middle strength. `golden_gate` is the
+    fraction of answers that name the Golden Gate.
     """
     rows = []
     for feature in features:
         study = dose_response(
-            model, sae, int(feature), SCREENING, BRIDGE, STRENGTHS, controls=0, max_new_tokens=24, progress=False
+            model,
+            sae,
+            int(feature),
+            SCREENING_QUESTIONS,
+            BRIDGE,
+            STRENGTHS,
+            controls=0,
+            max_new_tokens=24,
+            progress=False,
         )
         strength = study.recommended or STRENGTHS[len(STRENGTHS) // 2]
         texts = study.to_frame().query("condition == 'feature' and strength == @strength")
@@ -159,7 +136,7 @@ def screen(model: LanguageModel, sae: SAE, features: Sequence[int], index: Featu
 
 
 def side_by_side(study: SteeringStudy, strength: float) -> pd.DataFrame:
-    """The answers without the edit, with it at `strength`, and with a control."""
+    """A row per prompt: the answers without the edit, with it at `strength`, and with a control."""
     texts = study.to_frame()
     columns = {}
     for name, condition in (("normal", "none"), ("steered", "feature"), ("control", "control")):
@@ -182,7 +159,7 @@ def write_page(
     strength: float,
     replies: pd.DataFrame,
 ) -> Path:
-    """One offline page of what the demo found, with widgets that answer clicks. `saes`: the small one, the packaged."""
+    """The path of one offline page with the results and live widgets. `saes` is the small SAE and the packaged one."""
     from .training.plots import training_curves
     from .widgets import explore, highlight, save_page
 
@@ -196,7 +173,7 @@ def write_page(
     blocks = [
         f"A small sparse autoencoder was trained on the activations of **{model.name}** at `{sae.config.hook_name}`, "
         f"and the {sae.config.d_sae:,} features of a packaged one, `{PACKAGED}`, were explored. This page holds what "
-        "was found, and needs no network.",
+        "was found and needs no network.",
         "## How good the autoencoders are\n\nOn documents that neither was trained on.",
         rows[["n_tokens", "l0", "explained_variance", "ce_loss_recovered", "kl", "dead_share"]].round(3),
         "The packaged one, beside two baselines:",
@@ -207,13 +184,13 @@ def write_page(
         "## Every feature\n\nSort, filter, and open a feature. Cards are on this page for the features found below "
         "and the busiest ones.",
         browser,
-        "## Which feature steers\n\nOf the features that fire for bridges or write of them, those that raise the "
-        "words most, by what the model says under their clamp: firing is not causing.",
+        "## Which feature steers\n\nOf the features that fire for bridges or promote the words for them, those that "
+        "raise the words most, by what the model says while they are clamped: firing is not causing.",
         screening,
         f"## How specific feature {feature} is",
         result,
-        "## What it does to the model\n\nShare of answers that bring up a bridge, to prompts that had no say in the "
-        "choice of feature and strength, and how unlikely the unsteered model finds them.",
+        "## What it does to the model\n\nThe fraction of answers that mention a bridge, to prompts that played no part "
+        "in the choice of feature and strength, and how unlikely the unsteered model finds the answers.",
         study.plot(),
         study.summary.round(3),
         f"### Answers at {strength:g} of the residual norm",

@@ -10,6 +10,7 @@ import pytest
 import saekit as sk
 from conftest import HOOK, tiny_texts
 from saekit import demo
+from saekit.steering.questions import REPORTING_QUESTIONS, SCREENING_QUESTIONS
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +31,14 @@ def parts(llama: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, An
 
 
 def test_what_is_counted_had_no_say_in_the_choice() -> None:
-    assert not set(demo.QUESTIONS) & set(demo.SCREENING)
-    assert not any(map(demo.BRIDGE.present, [*demo.QUESTIONS, *demo.SCREENING]))
+    assert not set(REPORTING_QUESTIONS) & set(SCREENING_QUESTIONS)
+    assert not any(map(demo.BRIDGE.present, [*REPORTING_QUESTIONS, *SCREENING_QUESTIONS]))
 
 
 def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
     model, sae, index = parts
     monkeypatch.setattr(demo, "PROMPTS", ("a cat", "the mat"))
-    monkeypatch.setattr(demo, "SCREENING", ("a dog", "the bed"))
+    monkeypatch.setattr(demo, "SCREENING_QUESTIONS", ("a dog", "the bed"))
     monkeypatch.setattr(demo, "TEXT", "the golden gate is red")
     found = sk.steering_features(model, sae, index, demo.BRIDGE, [" gate"], n=3, progress=False)
     features = found.index.tolist()[:2]

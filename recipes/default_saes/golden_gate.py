@@ -14,8 +14,11 @@ import pandas as pd
 
 import saekit as sk
 from saekit.atomic_io import read_json, write_json
-from saekit.demo import BRIDGE, QUESTIONS, SCREENING, WORDS
+from saekit.steering.questions import REPORTING_QUESTIONS, SCREENING_QUESTIONS
 
+BRIDGE = sk.Concept.regex(r"golden gate|\bbridges?\b", name="a bridge")
+WORDS = (" bridge", " Bridge", " bridges", " Golden", " Gate")
+"""Next tokens of a model that writes about the bridge."""
 STRENGTHS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 """Shares of the residual norm."""
 READABLE_NLL, READABLE_REPETITION = 1.5, 0.15
@@ -50,7 +53,15 @@ def search(
     for row in done["candidates"][:n_screened]:
         if (feature := str(row["feature"])) not in done["screening"]:
             study = sk.dose_response(
-                model, sae, int(feature), SCREENING, BRIDGE, strengths, controls=0, max_new_tokens=24, progress=False
+                model,
+                sae,
+                int(feature),
+                SCREENING_QUESTIONS,
+                BRIDGE,
+                strengths,
+                controls=0,
+                max_new_tokens=24,
+                progress=False,
             )
             done["screening"][feature] = {
                 "strength": readable(study),
@@ -67,7 +78,7 @@ def search(
                 model,
                 sae,
                 int(feature),
-                QUESTIONS,
+                REPORTING_QUESTIONS,
                 BRIDGE,
                 [strength],
                 controls=5,
@@ -134,7 +145,9 @@ def account(study: sk.SteeringStudy, strength: float) -> dict[str, Any]:
 
 
 def report(feature: str, found: dict[str, Any]) -> str:
-    lines = [f"feature {feature} clamped at {found['strength']:g} of the residual norm, {len(QUESTIONS)} questions"]
+    lines = [
+        f"feature {feature} clamped at {found['strength']:g} of the residual norm, {len(REPORTING_QUESTIONS)} questions"
+    ]
     for condition, c in found["counts"].items():
         lines.append(
             f"  {condition:<9}{c['bridge']:.0f} of {c['n']:.0f} bring up a bridge, {c['golden_gate']:.0f} the Golden "

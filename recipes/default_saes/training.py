@@ -1,14 +1,14 @@
 """The default SAEs: three widths on one layer of the default model, from text to packaged weights with their cards.
 
-    python scripts/write_default_corpus.py FOLDER/own
-    python scripts/train_default_saes.py FOLDER texts
-    python scripts/train_default_saes.py FOLDER layers
-    python scripts/train_default_saes.py FOLDER harvest --layers 9 15 21 --tokens 1000000 --out comparison
-    python scripts/train_default_saes.py FOLDER compare
-    python scripts/train_default_saes.py FOLDER harvest
-    python scripts/train_default_saes.py FOLDER train --tokens 24000000
-    python scripts/train_default_saes.py FOLDER concepts FOLDER/saes/2-batchtopk-16384     (and golden)
-    python scripts/train_default_saes.py FOLDER ship
+    python -m recipes.default_saes.own_text FOLDER/own
+    python -m recipes.default_saes.training FOLDER texts
+    python -m recipes.default_saes.training FOLDER layers
+    python -m recipes.default_saes.training FOLDER harvest --layers 9 15 21 --tokens 1000000 --out comparison
+    python -m recipes.default_saes.training FOLDER compare
+    python -m recipes.default_saes.training FOLDER harvest
+    python -m recipes.default_saes.training FOLDER train --tokens 24000000
+    python -m recipes.default_saes.training FOLDER concepts FOLDER/saes/2-batchtopk-16384     (and golden)
+    python -m recipes.default_saes.training FOLDER ship
 
 Each can be stopped and called again: what is done is passed over. A GPU is used where there is one.
 """
@@ -22,39 +22,36 @@ import time
 from pathlib import Path
 from typing import Any
 
-import default_cards
-import default_compare
-import default_concepts
-import default_golden
-import default_harvest
-import default_layers
-import default_mixture
-
 import saekit as sk
 from saekit.atomic_io import read_json, write_json
 from saekit.training.config import peak_lr
 
-ROOT = Path(__file__).parents[1]
+from . import cards, comparison, golden_gate, mixture
+from . import concepts as named
+from . import harvest as cache_text
+from . import layers as by_layer
+
+ROOT = Path(__file__).parents[2]
 
 
 def texts(args: argparse.Namespace) -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
-    default_mixture.build(args.folder, args.own or args.folder / "own", args.packages or args.folder / "packages")
+    mixture.build(args.folder, args.own or args.folder / "own", args.packages or args.folder / "packages")
 
 
 def layers(args: argparse.Namespace) -> None:
-    print(default_layers.table(default_layers.measure(args.folder)))
+    print(by_layer.table(by_layer.measure(args.folder)))
 
 
 def harvest(args: argparse.Namespace) -> None:
-    rules = default_harvest.token_rules(args.folder, args.layers)
-    corpus = default_mixture.load(args.folder, "mixture", args.tokens)
-    default_harvest.harvest(corpus, args.layers, rules, args.folder / args.out, args.products)
+    rules = cache_text.token_rules(args.folder, args.layers)
+    corpus = mixture.load(args.folder, "mixture", args.tokens)
+    cache_text.harvest(corpus, args.layers, rules, args.folder / args.out, args.products)
 
 
 def compare(args: argparse.Namespace) -> None:
     cache = sk.open_activations(args.folder / args.cache)
-    default_compare.compare(
+    comparison.compare(
         args.folder,
         cache,
         d_sae=args.d_sae,
@@ -68,7 +65,7 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    cache = sk.open_activations(args.folder / args.cache).at(default_harvest.hook(args.layer))
+    cache = sk.open_activations(args.folder / args.cache).at(cache_text.hook(args.layer))
     configs = [sae_config(args, d_sae) for d_sae in args.widths]
     config = sk.TrainConfig(n_tokens=args.tokens, lr=args.lr, seed=args.seed, dead_after_tokens=args.dead_after)
     out = args.folder / args.out
@@ -78,7 +75,7 @@ def train(args: argparse.Namespace) -> None:
     run |= {
         "n_tokens": args.tokens,
         "lr": {str(c.d_sae): peak_lr(c, config) for c in configs},
-        "harvest": read_json(default_harvest.report_of(cache.path)),
+        "harvest": read_json(cache_text.report_of(cache.path)),
         "commands": commands(args),
     }
     write_json(out / "run.json", run)
@@ -105,7 +102,7 @@ def commit() -> str:
     """The commit that is checked out, marked where files differ from it."""
     git = ["git", "-C", str(ROOT)]
     name = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True).stdout
-    dirty = subprocess.run([*git, "status", "--porcelain", "-uno", "saekit", "scripts"], capture_output=True, text=True)
+    dirty = subprocess.run([*git, "status", "--porcelain", "-uno", "saekit", "recipes"], capture_output=True, text=True)
     return name.strip() + (" with changes" if dirty.stdout.strip() else "")
 
 
@@ -115,9 +112,9 @@ def commands(args: argparse.Namespace) -> list[str]:
     options += " --nested" * args.nested + (f" --lr {args.lr}" if args.lr else "")
     options += (f" --dead-after {args.dead_after}" if args.dead_after else "") + f" --seed {args.seed}"
     widest = f"{len(args.widths) - 1}-{args.rule}-{args.widths[-1]}"
-    script = "python scripts/train_default_saes.py FOLDER"
+    script = "python -m recipes.default_saes.training FOLDER"
     return [
-        "python scripts/write_default_corpus.py FOLDER/own",
+        "python -m recipes.default_saes.own_text FOLDER/own",
         f"{script} texts",
         f"{script} harvest --layers {args.layer}",
         f"{script} train --layer {args.layer} {options}",
@@ -128,21 +125,21 @@ def commands(args: argparse.Namespace) -> list[str]:
 
 def judged(args: argparse.Namespace) -> tuple[sk.LanguageModel, sk.SAE, sk.ActivationCache, Path]:
     with tempfile.TemporaryDirectory() as place:  # judged as it is packaged
-        model, sae = sk.load_model(), default_concepts.as_stored(sk.load_sae(args.sae), Path(place) / "sae")
-    cache = default_concepts.evidence_cache(args.folder, sae, args.evidence_tokens, args.products)
-    return model, sae, cache, default_concepts.judging_folder(args.folder, sae, cache)
+        model, sae = sk.load_model(), named.as_stored(sk.load_sae(args.sae), Path(place) / "sae")
+    cache = named.evidence_cache(args.folder, sae, args.evidence_tokens, args.products)
+    return model, sae, cache, named.judging_folder(args.folder, sae, cache)
 
 
 def concepts(args: argparse.Namespace) -> None:
     model, sae, cache, out = judged(args)
-    done = default_concepts.judge(model, sae, cache, out, steering=not args.no_steering)
-    print(f"\n{default_concepts.table(done)}\n\n{out / 'concepts.json'}")
+    done = named.judge(model, sae, cache, out, steering=not args.no_steering)
+    print(f"\n{named.table(done)}\n\n{out / 'concepts.json'}")
 
 
 def golden(args: argparse.Namespace) -> None:
     model, sae, cache, out = judged(args)
-    _, report = default_concepts.halves(model, sae, cache, out)
-    done = default_golden.search(
+    _, report = named.halves(model, sae, cache, out)
+    done = golden_gate.search(
         model,
         sae,
         report,
@@ -153,7 +150,7 @@ def golden(args: argparse.Namespace) -> None:
         max_new_tokens=args.new_tokens,
     )
     for feature, found in done["final"].items():
-        print(default_golden.report(feature, found))
+        print(golden_gate.report(feature, found))
     print(
         out / "golden.json" if done["final"] else "no screened feature steers to a bridge while the text holds together"
     )
@@ -163,7 +160,7 @@ def ship(args: argparse.Namespace) -> None:
     found = sorted((args.folder / args.saes).glob("[0-9]*-*/cfg.json"))
     sizes = {path.parent: read_json(path)["d_sae"] for path in found}
     names = {f"{d_sae // 1024}k" if d_sae >= 1024 else str(d_sae): path for path, d_sae in sizes.items()}
-    default_cards.ship(
+    cards.ship(
         args.folder,
         names,
         args.out,
@@ -185,11 +182,11 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command(texts, "gather the text")
-    sub.add_argument("--own", type=Path, help="text of write_default_corpus.py, if not FOLDER/own")
+    sub.add_argument("--own", type=Path, help="text of own_text, if not FOLDER/own")
     sub.add_argument("--packages", type=Path, help="where packages are fetched, if not FOLDER/packages")
     command(layers, "where the model can be steered to the bridge, without an SAE")
     sub = command(harvest, "run the model over the mixture once")
-    sub.add_argument("--layers", type=int, nargs="+", default=[default_compare.MAIN])
+    sub.add_argument("--layers", type=int, nargs="+", default=[comparison.MAIN])
     sub.add_argument("--tokens", type=int, help="of a part in which every source has its share, if not all")
     sub.add_argument("--out", default="activations")
     harvested = [sub]
@@ -201,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     judging = [sub]
     sub = command(train, "the three widths, on one stream")
     sub.add_argument("--cache", default="activations")
-    sub.add_argument("--layer", type=int, default=default_compare.MAIN)
+    sub.add_argument("--layer", type=int, default=comparison.MAIN)
     sub.add_argument("--widths", type=int, nargs="+", default=[1024, 4096, 16384])
     sub.add_argument("--rule", choices=["batchtopk", "topk", "jumprelu"], default="batchtopk")
     sub.add_argument("--k", type=int, default=32)
@@ -216,8 +213,8 @@ def parser() -> argparse.ArgumentParser:
     judging.append(sub)
     sub = command(golden, "the feature that brings up the bridge")
     sub.add_argument("sae", type=Path)
-    sub.add_argument("--screened", type=int, default=default_golden.N_SCREENED)
-    sub.add_argument("--strengths", type=float, nargs="+", default=list(default_golden.STRENGTHS))
+    sub.add_argument("--screened", type=int, default=golden_gate.N_SCREENED)
+    sub.add_argument("--strengths", type=float, nargs="+", default=list(golden_gate.STRENGTHS))
     sub.add_argument("--final", type=int, default=2)
     sub.add_argument("--new-tokens", type=int, default=40)
     harvested.append(sub)
@@ -233,7 +230,7 @@ def parser() -> argparse.ArgumentParser:
         harvested.append(sub)
     judging[0].add_argument("--judged-tokens", type=int, default=20_000)
     for sub in harvested:
-        sub.add_argument("--products", choices=default_harvest.PRODUCTS, help="if not the fastest that pays here")
+        sub.add_argument("--products", choices=cache_text.PRODUCTS, help="if not the fastest that pays here")
     return top
 
 

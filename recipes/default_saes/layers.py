@@ -10,18 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import default_golden
-import default_harvest
-import default_mixture
 import pandas as pd
 import torch
-from default_concepts import NAMED, markdown
 from torch import Tensor
 
 import saekit as sk
 from saekit.atomic_io import read_json, write_json
-from saekit.demo import BRIDGE, QUESTIONS
 from saekit.steering.fluency import wilson_interval
+from saekit.steering.questions import REPORTING_QUESTIONS
+
+from . import golden_gate, harvest, mixture
+from .concepts import NAMED, markdown
 
 LAYERS = (9, 12, 15, 18, 21)
 STRENGTHS = (0.3, 0.35, 0.4)
@@ -33,11 +32,11 @@ N_FIRST = 8
 
 def means(model: sk.LanguageModel, documents: Sequence[str], layers: Sequence[int], named: bool) -> Tensor:
     """The mean activation after each layer, [layer, d_model]: where the name ends, or everywhere but the start."""
-    hooks = tuple(map(default_harvest.hook, layers))
+    hooks = tuple(map(harvest.hook, layers))
     total, count = torch.zeros(len(layers), model.hook_width(hooks[0])), 0
     for text in documents:
         ids, offsets = model.tokenize_with_offsets(text)
-        ids, offsets = ids[: default_harvest.LENGTH], offsets[: default_harvest.LENGTH]
+        ids, offsets = ids[: harvest.LENGTH], offsets[: harvest.LENGTH]
         spans = NAMED[0].meant.spans(text) if named else [(0, len(text))]
         at = [
             i for i, (a, b) in enumerate(offsets) if i >= N_FIRST and any(a < end and b > start for start, end in spans)
@@ -66,7 +65,7 @@ def measure(folder: Path, layers: Sequence[int] = LAYERS, max_new_tokens: int = 
     done: dict[str, Any] = read_json(path) if path.exists() else {}
     model = sk.load_model()
     frame = pd.read_parquet(folder / "mixture.parquet")
-    frame = frame[frame["source"].isin(default_mixture.OWN)]
+    frame = frame[frame["source"].isin(mixture.OWN)]
     holds = frame["text"].map(NAMED[0].meant.present)
     named = means(model, frame[holds]["text"].head(N_NAMED).tolist(), layers, named=True)
     other = means(model, frame[~holds].sample(N_OTHER, random_state=0)["text"].tolist(), layers, named=False)
@@ -74,19 +73,19 @@ def measure(folder: Path, layers: Sequence[int] = LAYERS, max_new_tokens: int = 
     for layer, difference in zip(layers, named - other, strict=True):
         if str(layer) in done:
             continue
-        sae = with_directions(torch.cat([difference[None], random]), default_harvest.hook(layer), model)
+        sae = with_directions(torch.cat([difference[None], random]), harvest.hook(layer), model)
         study = sk.dose_response(
             model,
             sae,
             0,
-            QUESTIONS,
-            BRIDGE,
+            REPORTING_QUESTIONS,
+            golden_gate.BRIDGE,
             STRENGTHS,
             controls=range(1, 1 + N_RANDOM),
             max_new_tokens=max_new_tokens,
             progress=False,
         )
-        rows = pd.DataFrame(default_golden.texts(study))
+        rows = pd.DataFrame(golden_gate.texts(study))
         groups = rows.groupby(["condition", "strength"], sort=False)
         counts = pd.DataFrame(
             {

@@ -1,30 +1,14 @@
-"""The scripts that make the packaged SAEs: which text is held out, and what the named concepts stand for."""
+"""The recipes that make the packaged SAEs: which text is held out, and what the named concepts stand for."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pandas as pd
-import pytest
 
 import saekit as sk
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-
-
-@pytest.fixture(scope="module")
-def recipe() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        import default_concepts
-        import default_mixture
-
-        yield default_concepts, default_mixture
+from recipes.default_saes import concepts, mixture
 
 
-def test_a_document_stays_on_its_side(recipe: Any) -> None:
-    _, mixture = recipe
+def test_a_document_stays_on_its_side() -> None:
     demo = sk.load_corpus("demo").to_frame()
     side = demo["text"].map(mixture.is_held_out)
     assert (side == (demo["part"] == "held_out")).all()
@@ -53,8 +37,7 @@ SAID = {
 }
 
 
-def test_concepts_mean_what_their_names_say(recipe: Any) -> None:
-    concepts, _ = recipe
+def test_concepts_mean_what_their_names_say() -> None:
     named = {concept.name: concept for concept in concepts.NAMED}
     assert len(named) == len(concepts.NAMED) == 20
     for name, (yes, no) in SAID.items():

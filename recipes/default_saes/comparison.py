@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import default_concepts
-import default_harvest
-import default_mixture
 import pandas as pd
-from default_concepts import markdown
 
 import saekit as sk
 from saekit.atomic_io import read_json, write_json
+
+from . import concepts, harvest, mixture
+from .concepts import markdown
 
 LAYERS = (9, 15, 21)
 MAIN = 15
@@ -62,8 +61,8 @@ def fidelity(
     model: sk.LanguageModel, saes: Sequence[sk.SAE], folder: Path, text: str, n_tokens: int | None
 ) -> list[dict[str, Any]]:
     """The figures of some SAEs on one of the texts."""
-    corpus = default_mixture.load(folder, text)
-    found = sk.evaluate(model, list(saes), corpus, n_tokens=n_tokens, length=default_harvest.LENGTH)
+    corpus = mixture.load(folder, text)
+    found = sk.evaluate(model, list(saes), corpus, n_tokens=n_tokens, length=harvest.LENGTH)
     return [figures(evaluation) for evaluation in found]
 
 
@@ -115,12 +114,12 @@ def compare(
     here = [cache.hook_name] if isinstance(cache.hook_name, str) else list(cache.hook_name)
     train_config = sk.TrainConfig(n_tokens=n_tokens, lr=lr)
     for layer in LAYERS:
-        if default_harvest.hook(layer) not in here:
+        if harvest.hook(layer) not in here:
             print(f"layer {layer} is not in {cache.path}: passed over", flush=True)
             continue
         wanted = configs(layer, d_sae)
         out = folder / f"compared-{n_tokens}-{d_sae}" / str(layer)
-        hook_name = default_harvest.hook(layer)
+        hook_name = harvest.hook(layer)
         saes = sk.train(None, cache.at(hook_name), sae=list(wanted.values()), config=train_config, out=out)
         rows = {}
         for name, sae in zip(wanted, saes, strict=True):
@@ -138,12 +137,12 @@ def compare(
             if any(f"probing {label}" not in row for row in rows.values()):
                 put(rows, f"probing {label}", probing(model, saes, folder, label))
                 write_json(path, done)
-        evidence = default_concepts.evidence_cache(folder, saes[0], n_evidence, products)
+        evidence = concepts.evidence_cache(folder, saes[0], n_evidence, products)
         for (name, row), sae in zip(rows.items(), saes, strict=True):
             if "concepts" not in row:
                 print(name, flush=True)
-                place = default_concepts.judging_folder(out, sae, evidence)
-                judged = default_concepts.judge(model, sae, evidence, place, steering=steering)
+                place = concepts.judging_folder(out, sae, evidence)
+                judged = concepts.judge(model, sae, evidence, place, steering=steering)
                 row["concepts"] = {k: v for k, v in judged.items() if k != "sae"}
                 write_json(path, done)
         print(table(done), flush=True)

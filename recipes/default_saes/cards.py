@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import default_concepts
-import default_mixture
 import numpy as np
 import pandas as pd
-from default_compare import fidelity, figures
-from default_concepts import markdown
-from default_harvest import LENGTH
 
 import saekit as sk
 from saekit.atomic_io import atomic_write, read_json, sha256, write_json
 from saekit.sae.formats.saelens import WEIGHTS
+
+from . import concepts, mixture
+from .comparison import fidelity, figures
+from .concepts import markdown
+from .harvest import LENGTH
 
 N_FEATURES, N_CONTEXTS, N_PROMOTED = 20, 3, 8
 MOST_MB = 60
@@ -100,7 +100,7 @@ def contexts(indexes: Sequence[sk.FeatureIndex], feature: int, n: int = N_CONTEX
     """The strongest firings in text that the model wrote, a document each."""
     found: dict[str, dict[str, Any]] = {}
     for i, index in enumerate(indexes):
-        own = index.documents.index[index.documents["source"].isin(default_mixture.OWN)]
+        own = index.documents.index[index.documents["source"].isin(mixture.OWN)]
         document = index.windows.documents.reshape(-1).numpy()
         position, value = index.firings(feature)
         mine = np.isin(document[position], own)
@@ -146,9 +146,9 @@ def described(
                 }
             )
 
-    bridges = next(c for c in default_concepts.NAMED if c.name == "bridges")
+    bridges = next(c for c in concepts.NAMED if c.name == "bridges")
     for feature in list((golden or {}).get("final", {}))[:1]:
-        add("bridges (the one that steers)", default_concepts.specificity_row(report, bridges, int(feature)))
+        add("bridges (the one that steers)", concepts.specificity_row(report, bridges, int(feature)))
     for name, row in judged["concepts"].items():
         if row.get("reached"):
             add(name, row)
@@ -158,10 +158,10 @@ def described(
         if len(rows) == N_FEATURES:
             break
         meant = sk.Concept.labels(topic=topic, name=f"documents about {topic}")
-        concept = default_concepts.Named(meant, meant, "document")
-        feature = default_concepts.chosen_feature(choose, concept)
+        concept = concepts.Named(meant, meant, "document")
+        feature = concepts.chosen_feature(choose, concept)
         if feature is not None and topic in set(report.documents["topic"]) and len(report.firings(feature).value):
-            add(meant.name, default_concepts.specificity_row(report, concept, feature))
+            add(meant.name, concepts.specificity_row(report, concept, feature))
     return rows
 
 
@@ -179,7 +179,7 @@ def ship(
     model = sk.load_model()
     stored = {}
     for name, source in names.items():
-        stored[name] = default_concepts.as_stored(sk.load_sae(source), out / name)
+        stored[name] = concepts.as_stored(sk.load_sae(source), out / name)
     size = sum(path.stat().st_size for name in names for path in (out / name).iterdir()) / 1e6
     print(f"{len(names)} SAEs, {size:.1f} MB", flush=True)
     if size > MOST_MB:
@@ -187,11 +187,11 @@ def ship(
     measured = metrics(model, stored, folder, n_judged)
     for name, sae in stored.items():
         print(name, flush=True)
-        cache = default_concepts.evidence_cache(folder, sae, n_evidence, products)
-        judging = default_concepts.judging_folder(folder, sae, cache)
-        judged = default_concepts.judge(model, sae, cache, judging, steering=steering)
+        cache = concepts.evidence_cache(folder, sae, n_evidence, products)
+        judging = concepts.judging_folder(folder, sae, cache)
+        judged = concepts.judge(model, sae, cache, judging, steering=steering)
         golden = read_json(judging / "golden.json") if (judging / "golden.json").exists() else None
-        found = described(default_concepts.halves(model, sae, cache, judging), judged, golden)
+        found = described(concepts.halves(model, sae, cache, judging), judged, golden)
         card = record(name, sae, folder, names[name], out, measured[name], judged, golden, found)
         write_json(out / name / "card.json", plain_numbers(card))
         with atomic_write(out / name / "CARD.md") as part:
@@ -309,7 +309,7 @@ def page(card: dict[str, Any], judged: dict[str, Any]) -> str:
         seed=card["seed"],
         commit=card["commit"],
         metrics=_metrics(card["metrics"]),
-        share=default_mixture.HELD_OUT,
+        share=mixture.HELD_OUT,
         other=", ".join(sources.loc[sources["other_tokens"] > 0, "kind"]),
         n_demo=N_DEMO_TOKENS,
         length=LENGTH,
@@ -323,8 +323,8 @@ def page(card: dict[str, Any], judged: dict[str, Any]) -> str:
         n_trained=card["n_tokens"],
         epochs=card["n_tokens"] / total,
         python=data["python"],
-        own_share=sources.loc[sources["source"].isin(default_mixture.OWN), "mixture_tokens"].sum() / total,
-        n_wanted=default_mixture.N_WANTED,
+        own_share=sources.loc[sources["source"].isin(mixture.OWN), "mixture_tokens"].sum() / total,
+        n_wanted=mixture.N_WANTED,
         doubles=data["doubles_dropped"],
         near=data["near_doubles_dropped"],
         sources=markdown(table),
@@ -336,11 +336,11 @@ def page(card: dict[str, Any], judged: dict[str, Any]) -> str:
         commands="\n".join(card["commands"]),
         n_reached=card["evidence"]["n_reached"],
         n_concepts=len(card["concepts"]),
-        auroc=default_concepts.AUROC,
-        precision=default_concepts.PRECISION,
-        n_asked=len(default_concepts.UNRELATED),
-        strength=default_concepts.STRENGTH,
-        concepts=default_concepts.table(judged),
+        auroc=concepts.AUROC,
+        precision=concepts.PRECISION,
+        n_asked=len(concepts.UNRELATED),
+        strength=concepts.STRENGTH,
+        concepts=concepts.table(judged),
         golden=_golden(card["golden_gate"]),
         features="\n\n".join(map(_feature, card["features"])),
     )

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import default_harvest
-import default_mixture
 import pandas as pd
 
 import saekit as sk
 from saekit.atomic_io import read_json, write_json
 from saekit.errors import DataError, UnknownNameError
+
+from . import harvest, mixture
 
 AUROC, PRECISION = 0.95, 0.8
 """A concept has a feature when both are above these on the half that had no say."""
@@ -99,10 +99,10 @@ def evidence_cache(folder: Path, sae: sk.SAE, n_tokens: int, products: str | Non
     """The activations of the text that features are judged on, where this SAE reads."""
     layer = int(str(sae.config.hook_name).split(".")[1])
     assert sae.config.token_rule is not None
-    rule = "" if sae.config.token_rule == default_harvest.token_rules(folder, [layer])[0] else "-other-rule"
+    rule = "" if sae.config.token_rule == harvest.token_rules(folder, [layer])[0] else "-other-rule"
     out = folder / f"evidence-{layer}-{n_tokens}{rule}"
-    corpus = default_mixture.evidence(folder, n_tokens, [concept.holds for concept in NAMED])
-    return default_harvest.harvest(corpus, [layer], [sae.config.token_rule], out, products)
+    corpus = mixture.evidence(folder, n_tokens, [concept.holds for concept in NAMED])
+    return harvest.harvest(corpus, [layer], [sae.config.token_rule], out, products)
 
 
 def as_stored(sae: sk.SAE, folder: Path) -> sk.SAE:

@@ -1,6 +1,6 @@
 """Writes saekit/data/demo_corpus.parquet: the demo corpus, sampled from the default model itself.
 
-    python scripts/write_demo_corpus.py [--out PATH] [--seed 0] [--limit N]
+    python -m recipes.demo_corpus.corpus [--out PATH] [--seed 0] [--limit N]
 
 Every document is the model's own text, under a prompt built from a topic, an aspect and a style; only the chat
 style keeps the prompt, because there it is part of the document. A document is dropped when it is short or when it
@@ -18,9 +18,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from default_mixture import is_held_out
-from demo_topics import ASPECTS, LANGUAGE_PROMPTS, PROMPTS, QUESTIONS, TOPICS
-from sampling import BATCH_SIZE, Sampler, write
+
+from ..default_saes.mixture import is_held_out
+from ..generated_text.sampler import BATCH_SIZE, Sampler, write
+from .topics import ASPECTS, LANGUAGE_PROMPTS, PROMPTS, QUESTIONS, TOPICS
 
 
 def plan(seed: int) -> list[dict[str, str]]:
@@ -47,7 +48,7 @@ def plan(seed: int) -> list[dict[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "saekit/data/demo_corpus.parquet")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "saekit/data/demo_corpus.parquet")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=None, help="write only this many documents (to try the script)")
     args = parser.parse_args()

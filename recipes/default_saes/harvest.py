@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import default_mixture
 import torch
 
 import saekit as sk
 from saekit.activations import kept_activations
 from saekit.atomic_io import read_json, write_json
+
+from . import mixture
 
 LENGTH = 256
 """Tokens in a window."""
@@ -52,7 +53,7 @@ def token_rules(folder: Path, layers: Sequence[int]) -> list[sk.TokenRule]:
     known: dict[str, Any] = read_json(path) if path.exists() else {}
     if missing := [layer for layer in layers if str(layer) not in known]:
         model = sk.load_model()
-        windows = sk.tokenize(default_mixture.load(folder, "mixture", 64 * LENGTH), model, length=LENGTH)
+        windows = sk.tokenize(mixture.load(folder, "mixture", 64 * LENGTH), model, length=LENGTH)
         for layer in missing:
             known[str(layer)] = sk.find_token_rule(model, windows, hook(layer)).to_dict()
         write_json(path, known)

@@ -1,6 +1,6 @@
 """Text for the default SAEs that the default model writes itself: several hundred topics, chat template included.
 
-    python scripts/write_default_corpus.py FOLDER [--seed 0] [--part 0 --of 2]
+    python -m recipes.default_saes.own_text FOLDER [--seed 0] [--part 0 --of 2]
 
 Writes one Parquet file for every batch of planned documents and passes over those that are there, so it can be stopped
 and started again. On two cores, two processes (--part 0 --of 2 and --part 1 --of 2, each with OMP_NUM_THREADS=1) write
@@ -16,8 +16,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from default_topics import plan
-from sampling import BATCH_SIZE, Sampler, write
+
+from ..generated_text.sampler import BATCH_SIZE, Sampler, write
+from .topics import plan
 
 
 def main() -> None:

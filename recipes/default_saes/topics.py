@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 
-import demo_topics
+from ..demo_corpus import topics as demo_topics
 
 # One line a group: the group, then its topics as they stand in a prompt.
 GROUPS: dict[str, str] = {

