@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from saekit.sae import triton as triton_kernels
-from saekit.sae.triton import reference as twins
+from saekit.sae.triton import reference as reference
 
 SIZES = ((576, 16_384, 32), (2304, 65_536, 64))
 
@@ -103,7 +103,7 @@ def cases(
     case(
         "decode_error",
         lambda: triton_kernels.decode_error(feature, value, copy, b_dec, x, dtype=dtype),
-        lambda: twins.decode_error(feature, value, copy, b_dec, x),
+        lambda: reference.decode_error(feature, value, copy, b_dec, x),
         4.0 * n * k * d_in,
         w * d_sae * d_in + 8.0 * n * d_in + 16.0 * n * k,
     )
@@ -111,7 +111,7 @@ def cases(
     case(
         "weight_grad",
         lambda: triton_kernels.weight_grad(feature, value, low, token, d_sae, out, sorted_=pairs),
-        lambda: twins.weight_grad(value.reshape(-1), low, token, d_sae, pairs, out),
+        lambda: reference.weight_grad(value.reshape(-1), low, token, d_sae, pairs, out),
         2.0 * n * k * d_in,
         4.0 * d_sae * d_in + w * n * d_in + 20.0 * n * k,
     )
@@ -123,12 +123,16 @@ def cases(
         20.0 * n * k + 16.0 * d_sae,
     )
     case(
-        "project_", lambda: triton_kernels.project_(W, grad), lambda: twins.project_(W, grad), 0.0, 12.0 * d_sae * d_in
+        "project_",
+        lambda: triton_kernels.project_(W, grad),
+        lambda: reference.project_(W, grad),
+        0.0,
+        12.0 * d_sae * d_in,
     )
     case(
         "adam_ with unit rows",
         lambda: triton_kernels.adam_(W, grad, *moments, **adam),
-        lambda: twins.adam_(W, grad, *moments, **adam),
+        lambda: reference.adam_(W, grad, *moments, **adam),
         0.0,
         (28.0 + w) * d_sae * d_in,
     )

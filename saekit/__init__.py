@@ -12,7 +12,7 @@ from .activations import ActivationBatches as ActivationBatches
 from .activations import ActivationCache as ActivationCache
 from .activations import activation_batches as activation_batches
 from .activations import cache_activations as cache_activations
-from .activations import find_token_rule as find_token_rule
+from .activations import fit_token_filter as fit_token_filter
 from .activations import open_activations as open_activations
 from .corpus import Corpus as Corpus
 from .corpus import Document as Document
@@ -27,12 +27,12 @@ from .evaluation.comparison import Comparison as Comparison
 from .evaluation.comparison import compare as compare
 from .evaluation.saebench import AblationSparsity as AblationSparsity
 from .evaluation.saebench import Absorption as Absorption
-from .evaluation.saebench import ComputeShare as ComputeShare
+from .evaluation.saebench import ComputeFraction as ComputeFraction
 from .evaluation.saebench import ProbePerturbation as ProbePerturbation
 from .evaluation.saebench import SparseProbing as SparseProbing
 from .evaluation.saebench import SpuriousRemoval as SpuriousRemoval
 from .evaluation.saebench import ablation_sparsity as ablation_sparsity
-from .evaluation.saebench import compute_share as compute_share
+from .evaluation.saebench import compute_fraction as compute_fraction
 from .evaluation.saebench import feature_absorption as feature_absorption
 from .evaluation.saebench import sparse_probing as sparse_probing
 from .evaluation.saebench import spurious_correlation_removal as spurious_correlation_removal
@@ -47,7 +47,7 @@ from .sae import SAE as SAE
 from .sae import SAEConfig as SAEConfig
 from .sae import SAEOutput as SAEOutput
 from .sae import SparseActs as SparseActs
-from .sae import TokenRule as TokenRule
+from .sae import TokenFilter as TokenFilter
 from .sae import list_saes as list_saes
 from .sae import load_sae as load_sae
 from .scaling import ComputeFit as ComputeFit

@@ -14,11 +14,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import saekit as sk
 from conftest import HOOK, tiny_model
 from saekit.activations import ActivationBatches, batches, cache
-from saekit.activations.prefetch import one_ahead
+from saekit.activations.prefetch import prefetch
 from saekit.errors import ConfigError, DataError
 from saekit.models import LanguageModel
 
-NO_RULE = sk.TokenRule()
+NO_RULE = sk.TokenFilter()
 
 
 def threads_left() -> list[str]:
@@ -40,9 +40,9 @@ def counted(n: int, asked: list[int]) -> Iterator[int]:
 
 @pytest.mark.parametrize("thread", [False, True])
 def test_items_are_the_same_and_one_is_asked_for_ahead_once_it_is_a_stream(thread: bool) -> None:
-    assert [list(one_ahead(iter(range(n)), thread=thread)) for n in range(4)] == [[], [0], [0, 1], [0, 1, 2]]
+    assert [list(prefetch(iter(range(n)), thread=thread)) for n in range(4)] == [[], [0], [0, 1], [0, 1, 2]]
     asked: list[int] = []
-    items = one_ahead(counted(9, asked), thread=thread)
+    items = prefetch(counted(9, asked), thread=thread)
     seen = []
     for _ in range(3):
         next(items)
@@ -61,7 +61,7 @@ def test_an_item_is_made_while_the_one_before_it_is_in_use() -> None:
         assert in_use.wait(10)
         yield "third"
 
-    stream = one_ahead(items(), thread=True)
+    stream = prefetch(items(), thread=True)
     next(stream)
     assert next(stream) == "second"  # does not wait for the third
     in_use.set()
@@ -75,7 +75,7 @@ def test_an_error_comes_in_its_place(thread: bool, at: int) -> None:
         yield from range(at)
         raise OSError(f"item {at} cannot be read")
 
-    stream, got = one_ahead(items(), thread=thread), []
+    stream, got = prefetch(items(), thread=thread), []
     with pytest.raises(OSError, match=f"item {at} cannot be read"):
         for item in stream:
             got.append(item)
@@ -87,7 +87,7 @@ def test_an_interrupt_does_not_wait_for_its_place() -> None:
         yield from (0, 1)
         raise KeyboardInterrupt
 
-    stream = one_ahead(items(), thread=False)
+    stream = prefetch(items(), thread=False)
     next(stream)
     with pytest.raises(KeyboardInterrupt):
         next(stream)
@@ -101,7 +101,7 @@ def test_a_thread_ends_with_its_item_when_nobody_asks_for_more() -> None:
         release.wait(10)
         yield 2
 
-    stream = one_ahead(items(), thread=True)
+    stream = prefetch(items(), thread=True)
     next(stream), next(stream)
     assert any("one ahead" in t.name for t in threading.enumerate())
     del stream
@@ -112,12 +112,10 @@ def test_a_thread_ends_with_its_item_when_nobody_asks_for_more() -> None:
 # ---- from a model -------------------------------------------------------------------------------------------------
 
 
-def ahead(monkeypatch: pytest.MonkeyPatch, thread: bool) -> None:
+def prefetch_runs(monkeypatch: pytest.MonkeyPatch, thread: bool) -> None:
     """Has every run of the model begun one ahead, as on a GPU, or made by a thread."""
     begin = batches._ModelBatches._begin
-    monkeypatch.setattr(
-        batches._ModelBatches, "_read", lambda self, start: one_ahead(begin(self, start), thread=thread)
-    )
+    monkeypatch.setattr(batches._ModelBatches, "_read", lambda self, start: prefetch(begin(self, start), thread=thread))
 
 
 def same_state(a: object, b: object) -> bool:
@@ -150,7 +148,7 @@ def test_batches_and_states_are_the_same_when_the_model_is_begun_ahead(
     plain_batches = fresh()
     n_runs[0] = 0
     plain = states(plain_batches)
-    ahead(monkeypatch, thread)
+    prefetch_runs(monkeypatch, thread)
     ahead_batches = fresh()
     n_runs[0] = 0
     early = states(ahead_batches)
@@ -176,7 +174,9 @@ def test_bad_activations_are_reported_at_the_same_batch(monkeypatch: pytest.Monk
     windows = sk.tokenize(sk.load_corpus(["a cat sat on the mat in the fog"] * 400 + ["Q"]), model, length=16)
 
     def n_before() -> int:
-        found = sk.activation_batches(model, windows, "embed.hook_out", batch_size=64, buffer_tokens=128, rule=NO_RULE)
+        found = sk.activation_batches(
+            model, windows, "embed.hook_out", batch_size=64, buffer_tokens=128, token_filter=NO_RULE
+        )
         n = 0
         with pytest.raises(DataError, match="are not finite in window"):
             for _ in found:
@@ -184,7 +184,7 @@ def test_bad_activations_are_reported_at_the_same_batch(monkeypatch: pytest.Monk
         return n
 
     plain = n_before()
-    ahead(monkeypatch, thread)
+    prefetch_runs(monkeypatch, thread)
     assert n_before() == plain > 3 and threads_left() == []
 
 
@@ -196,12 +196,12 @@ def test_the_host_draws_a_batch_without_a_look_at_the_pool(model: LanguageModel,
     with pytest.MonkeyPatch.context() as patch:
         rows: list[torch.Tensor] = []
 
-        def sent(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+        def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
             rows.append(x)
             with found._pool.fake_mode:
                 return torch.empty(tuple(x.shape), dtype=x.dtype, device=device)
 
-        patch.setattr(batches, "sent", sent)
+        patch.setattr(batches, "to_device", to_device)
         x = found._draw()
     assert x.shape == (64, 32) and x.device.type == "cuda" and len(rows) == 1 and rows[0].device.type == "cpu"
 
@@ -237,7 +237,7 @@ def test_cached_batches_are_those_that_would_be_read_plainly(
 ) -> None:
     early = stored.batches(100, seed=1, n_epochs=2)
     pairs = [(x, early.state_dict()) for x in early]
-    monkeypatch.setattr(cache, "one_ahead", lambda items, thread: items)
+    monkeypatch.setattr(cache, "prefetch", lambda items, thread: items)
     plain = stored.batches(100, seed=1, n_epochs=2)
     assert len(pairs) == 2 * stored.n_tokens // 100
     for n, (x, state) in enumerate(pairs):
@@ -287,6 +287,6 @@ def test_a_read_that_fails_ends_the_run_at_its_step(
     assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000010"]
     again = sk.train(None, stored, sae=sae, config=config, out=tmp_path / "run", progress=False)
     assert steps[15:] == list(range(11, 41))
-    monkeypatch.setattr(cache, "one_ahead", lambda items, thread: items)
+    monkeypatch.setattr(cache, "prefetch", lambda items, thread: items)
     whole = sk.train(None, stored, sae=sae, config=config, progress=False)
     assert all(torch.equal(w, again.state_dict()[name]) for name, w in whole.state_dict().items())

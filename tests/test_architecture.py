@@ -113,9 +113,9 @@ def test_the_public_names_of_the_contract_exist():
     names = """load_model load_corpus SAE SAEConfig SAEOutput TrainConfig Trainer StepMetrics train evaluate Evaluation
     build_index load_index FeatureIndex FeatureRecord load_sae list_saes highlight explore steer card Concept
     specificity SpecificityResult rank_features clamp scale ablate add generate Generation dose_response SteeringStudy
-    synthetic recovery Recovery TokenRule save_page tokenize cache_activations open_activations activation_batches
+    synthetic recovery Recovery TokenFilter save_page tokenize cache_activations open_activations activation_batches
     sparse_probing targeted_probe_perturbation spurious_correlation_removal feature_absorption ablation_sparsity
-    compute_share scaling_study ScalingStudy
+    compute_fraction scaling_study ScalingStudy
     TrainingMonitor TensorBoardLogger WandbLogger TrainedSAEs Comparison compare"""
     assert [n for n in names.split() if not hasattr(sk, n)] == []
 

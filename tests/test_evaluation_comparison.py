@@ -54,7 +54,7 @@ def test_a_run_gives_its_own_comparison(trained):
         last = sae.history.iloc[-1]
         for name in ("l0", "explained_variance", "loss"):
             assert row[name] == last[name]
-        assert row["mse"] == pytest.approx(last["mse"] / 32) and row["dead_share"] == last["dead_features"] / 64
+        assert row["mse"] == pytest.approx(last["mse"] / 32) and row["dead_fraction"] == last["dead_features"] / 64
 
 
 def test_training_figures_say_so_and_held_out_figures_say_so(trained, evaluated):
@@ -65,7 +65,7 @@ def test_training_figures_say_so_and_held_out_figures_say_so(trained, evaluated)
     assert held_out["loss"].isna().all(), "a training loss must not stand beside held-out figures"
     for row, e in zip(held_out.itertuples(), evaluated, strict=True):
         assert (row.l0, row.explained_variance, row.mse, row.kl) == (e.l0, e.explained_variance, e.mse, e.kl)
-        assert row.dead_share == len(e.dead) / 64
+        assert row.dead_fraction == len(e.dead) / 64
         assert (row.ce_loss_recovered_low, row.ce_loss_recovered_high) == e.intervals["ce_loss_recovered"]
 
 

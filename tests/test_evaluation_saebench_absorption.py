@@ -131,19 +131,19 @@ def test_centring_makes_a_shift_of_all_activations_harmless():
 
 def test_words_are_read_at_their_last_token(model):
     words = [" cat", " dog", "a", " ant"]
-    rule = sk.TokenRule(special_ids=tuple(model.special_ids))
-    read = read_words(model, words, HOOK, rule, template="so:{word} is", batch_size=3, progress=False)
+    token_filter = sk.TokenFilter(special_ids=tuple(model.special_ids))
+    read = read_words(model, words, HOOK, token_filter, template="so:{word} is", batch_size=3, progress=False)
     assert read.words == tuple(words) and read.letters == ("c", "d", "a", "a") and read.n_left_out == 0
     for word, x in zip(words, read.x, strict=True):
         expected = model.activations([model.tokenize("so:" + word)], HOOK)[0, -1]
         np.testing.assert_allclose(x, expected.double(), atol=1e-5)
     norms = np.linalg.norm(read.x, axis=1)
-    strict = sk.TokenRule(max_norm=float(np.sort(norms)[1]) + 1e-4)
+    strict = sk.TokenFilter(max_norm=float(np.sort(norms)[1]) + 1e-4)
     assert read_words(model, words, HOOK, strict, template="so:{word}", progress=False).n_left_out == 2
     with pytest.raises(ConfigError, match="does not hold {word} once"):
-        read_words(model, words, HOOK, rule, template="no word", progress=False)
+        read_words(model, words, HOOK, token_filter, template="no word", progress=False)
     with pytest.raises(DataError, match="no word counts"):
-        read_words(model, words, HOOK, sk.TokenRule(max_norm=1e-6), progress=False)
+        read_words(model, words, HOOK, sk.TokenFilter(max_norm=1e-6), progress=False)
 
 
 def test_first_letters_and_the_words_of_a_vocabulary(model, monkeypatch):

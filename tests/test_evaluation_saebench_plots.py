@@ -32,7 +32,7 @@ def results(model, corpus):
         "ablation_sparsity": sk.ablation_sparsity(
             model, sae, corpus, n_tokens=2, n_features=3, n_following=4, length=40, n_bootstrap=20, progress=False
         ),
-        "compute_share": sk.compute_share((3.0, 3.3), reference, n_bootstrap=20),
+        "compute_fraction": sk.compute_fraction((3.0, 3.3), reference, n_bootstrap=20),
     }
 
 
@@ -75,7 +75,7 @@ def test_absorption_by_letter_and_effects_by_size(results):
 
 
 def test_the_reference_curve_passes_through_both_losses(results):
-    s = results["compute_share"]
+    s = results["compute_fraction"]
     fig = s.plot()
     assert (trace(fig, "with the SAE").x[0], trace(fig, "with the SAE").y[0]) == (s.compute_sae, s.ce_sae)
     assert trace(fig, "plain models").y == pytest.approx([4.3, 3.6, 3.2, 2.97])

@@ -114,7 +114,7 @@ def test_it_comes_back_from_its_file_bit_for_bit(name, sae, llama, x, tmp_path):
         model_fingerprint=llama.fingerprint,
         context_size=16,
         weight_processing=llama.weight_processing,
-        token_rule=sae.config.token_rule,
+        token_filter=sae.config.token_filter,
     )
     back = sk.load_sae(sae.save(tmp_path))
     assert back.config == sae.config and back.fingerprint == sae.fingerprint
@@ -152,7 +152,7 @@ def test_the_index_has_its_strongest_places_and_the_widgets_show_them(sae, llama
     assert str(strongest) in browser.text() and len(browser.to_frame()) <= 64
     shown = sk.highlight(llama, sae, TEXT, feature=strongest, index=index)
     acts = sae.encode(llama.activations(llama.tokenize(TEXT), HOOK)[0])[:, strongest]
-    acts[0] = 0  # <bos>, which the token rule leaves out
+    acts[0] = 0  # <bos>, which the token filter leaves out
     torch.testing.assert_close(torch.as_tensor(shown.values(strongest)), acts, rtol=1e-4, atol=1e-5)
     assert sk.steer(llama, sae, index=index, feature=strongest).text()
 
@@ -177,7 +177,7 @@ def test_training_goes_on_from_the_file(name, sae, cache, x, folder):
     loaded = sk.load_sae(folder / f"{i}-{sae.config.activation}-64")
     assert loaded.fingerprint == sae.fingerprint
     before = explained(x, loaded(x).x_hat)
-    batches, trainer = cache.batches(64, seed=1), sk.Trainer(loaded, training(40, lr=1e-4, sparsity_warmup_share=0))
+    batches, trainer = cache.batches(64, seed=1), sk.Trainer(loaded, training(40, lr=1e-4, sparsity_warmup_fraction=0))
     first = trainer.step(next(batches))
     for _ in range(39):
         trainer.step(next(batches))

@@ -212,9 +212,9 @@ def test_specificity(result: SpecificityResult) -> None:
     (bars,) = [t for t in fig.data if t.type == "bar"]
     assert 0 < result.intervals.share.min() < 1
     assert np.array_equal(bars.y, result.intervals.share, equal_nan=True)
-    assert np.allclose(bars.error_y.array, result.intervals.share_high - result.intervals.share, equal_nan=True)
+    assert np.allclose(bars.error_y.array, result.intervals.fraction_high - result.intervals.share, equal_nan=True)
     (steps,) = [t for t in traces(fig, "matched features") if t.xaxis == "x2"]
-    assert np.array_equal(steps.y[::3], result.intervals.controls_share, equal_nan=True)
+    assert np.array_equal(steps.y[::3], result.intervals.controls_fraction, equal_nan=True)
     middle = (result.intervals.low + result.intervals.high) / 2
     assert np.allclose((steps.x[::3] + steps.x[1::3]) / 2, middle) and np.isnan(steps.x[2::3]).all()
     assert fig.layout.title.subtitle.text == result.summary

@@ -33,7 +33,7 @@ def sae_and_batch(name, ends="autoencoder", seed=0, **fields):
     with torch.no_grad():
         for weight in sae.parameters():
             weight.copy_(0.5 * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
-        if "threshold" in sae.rule.own_weights:
+        if "threshold" in sae.architecture.extra_parameters:
             sae.threshold.abs_()
     x = torch.randn(N, D_IN, generator=generator, dtype=torch.float64)
     target = torch.randn(N, 7, generator=generator, dtype=torch.float64) if sae.config.is_transcoder else x
@@ -42,7 +42,7 @@ def sae_and_batch(name, ends="autoencoder", seed=0, **fields):
 
 def reference(sae, x, target):
     """(squared error to minimise, penalty) by the equations, on whole matrices."""
-    c, rule = sae.config, sae.config.activation
+    c, architecture = sae.config, sae.config.activation
     pre = (x - sae.b_dec if c.subtracts_b_dec else x) @ sae.W_enc + sae.b_enc
     skip = x @ sae.W_skip if c.skip else 0.0
 
@@ -57,27 +57,27 @@ def reference(sae, x, target):
             least = flat.topk(k * len(values) if whole_batch else k, dim=1).values[:, -1:]
             return (values >= least).double()
 
-    if rule in ("topk", "batchtopk"):
-        acts = pre.relu() * among_largest(pre, K, rule == "batchtopk")
+    if architecture in ("topk", "batchtopk"):
+        acts = pre.relu() * among_largest(pre, K, architecture == "batchtopk")
         sizes = c.matryoshka or (D_SAE,)
         loss = sum(squared(acts, m) for m in sizes) / len(sizes)
         if c.multi_k_coefficient:
             loss = loss + c.multi_k_coefficient * squared(pre.relu() * among_largest(pre, 4 * K))
         return loss, None
-    if rule == "relu":
+    if architecture == "relu":
         acts = pre.relu()
         return squared(acts), (acts * sae.W_dec.norm(dim=1)).sum() / N
-    if rule == "kl":
+    if architecture == "kl":
         acts = pre.relu()
         rho, rate = 0.1, acts.tanh().mean(0)
         return squared(acts), (rho * (rho / rate).log() + (1 - rho) * ((1 - rho) / (1 - rate)).log()).sum()
-    if rule == "gated":
+    if architecture == "gated":
         gate = pre.relu()
         acts = ((pre - sae.b_enc) * sae.r_mag.exp() + sae.b_mag).relu() * (pre > 0).double()
         skip_frozen = x @ sae.W_skip.detach() if c.skip else 0.0
         of_gate = (target - gate @ sae.W_dec.detach() - sae.b_dec.detach() - skip_frozen).square().sum()
         return squared(acts) + of_gate, gate.sum() / N
-    raise AssertionError(rule)
+    raise AssertionError(architecture)
 
 
 def gradients(sae, loss):

@@ -28,7 +28,7 @@ def some_sae(activation="topk", **fields):
     fields = {"d_in": 16, "d_sae": 64, "k": 5 if activation.endswith("topk") else None, **fields}
     sae = sk.SAE(sk.SAEConfig(activation=activation, **fields)).requires_grad_(False)
     sae.b_dec += 0.5
-    sae.threshold += 1.5 if sae.rule.has_threshold else 0.0
+    sae.threshold += 1.5 if sae.architecture.has_threshold else 0.0
     return sae
 
 
@@ -65,7 +65,7 @@ def test_a_saved_sae_comes_back_whole(activation, tmp_path):
         weight_processing="none",
         model_fingerprint="ab",
         context_size=128,
-        token_rule=sk.TokenRule(special_ids=(0, 1), max_norm=9.5),
+        token_filter=sk.TokenFilter(special_ids=(0, 1), max_norm=9.5),
         dataset="demo",
         apply_b_dec_to_input=False,
     )

@@ -37,8 +37,8 @@ def random_sae(activation, **fields):
 
 @pytest.mark.parametrize(("activation", "skip"), ARCHITECTURE)
 def test_a_saved_transcoder_comes_back_whole_and_reads_as_saelens_writes(activation, skip, tmp_path):
-    rule = sk.TokenRule(special_ids=(0,), blocks=((16, 9.5), (12, None)))
-    sae = random_sae(activation, skip=skip, d_out=12, hook_name="a", hook_out="b", token_rule=rule)
+    architecture = sk.TokenFilter(special_ids=(0,), blocks=((16, 9.5), (12, None)))
+    sae = random_sae(activation, skip=skip, d_out=12, hook_name="a", hook_out="b", token_filter=architecture)
     back = sk.load_sae(sae.save(tmp_path))
     assert back.config == sae.config and back.fingerprint == sae.fingerprint
     x = torch.randn(9, 16)

@@ -6,17 +6,17 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.sae.sparse import int8_bounds as screen
-from saekit.sae.sparse.int8_bounds import Screen
+from saekit.sae.sparse import int8_bounds as int8_bounds
+from saekit.sae.sparse.int8_bounds import Int8Bounds
 from saekit.sae.sparse.selection import Encoder, above, largest_of_batch, largest_of_tokens
 
 
 @pytest.fixture
 def products(monkeypatch):
     """8-bit products, by other means where this CPU has none."""
-    if not screen.supported():
+    if not int8_bounds.supported():
         monkeypatch.setattr(torch, "_int_mm", lambda a, b, out: out.copy_(a.double() @ b.double()))
-        monkeypatch.setattr(screen, "supported", lambda: True)
+        monkeypatch.setattr(int8_bounds, "supported", lambda: True)
 
 
 def data(kind, n=200, d_in=48, d_sae=2300, seed=0):
@@ -62,7 +62,7 @@ def reference(x, encoder):
 @pytest.fixture(params=[True, False], ids=["bounds", "product"])
 def bounded(request, products, monkeypatch):
     """With the 8-bit bounds, and without."""
-    monkeypatch.setattr(screen, "supported", lambda: request.param)
+    monkeypatch.setattr(int8_bounds, "supported", lambda: request.param)
     return request.param
 
 
@@ -136,16 +136,18 @@ def test_a_bound_is_what_its_equation_says(kind):
     if kind.startswith("dither"):
         sign = {"dither p": p, "dither q": q}[kind].sign()
         rows, z = torch.cat([sign, -sign]).view(2, 600).repeat(1150, 1), sign * (1 + torch.rand(150, 1, generator=g))
-    quantised = Screen(rows, encoder.b_enc, z)
+    quantised = Int8Bounds(rows, encoder.b_enc, z)
     bound = torch.cat([b.clone() for _, b in quantised.bounds(z)])[:, :2300].double()
     u, v = z / quantised._c, rows * quantised._c
-    s, r = u.abs().amax(1, keepdim=True) / screen.LARGEST, v.abs().amax(1, keepdim=True) / screen.LARGEST
+    s, r = u.abs().amax(1, keepdim=True) / int8_bounds.LARGEST, v.abs().amax(1, keepdim=True) / int8_bounds.LARGEST
     a, c = (u / s + p).round().double() - p, (v / r + q).round().double() - q
     squares = (c.norm(dim=1) ** 2 + ((u / s).double().norm(dim=1, keepdim=True)) ** 2) / 2
-    want = s * r.T * (a @ c.T + screen.MARGIN * (squares / quantised._usual + quantised._usual / 2)) + encoder.b_enc
+    want = (
+        s * r.T * (a @ c.T + int8_bounds.MARGIN * (squares / quantised._usual + quantised._usual / 2)) + encoder.b_enc
+    )
     steps = (bound - want) / (s * r.T)
     assert float(steps.min()) > -1
-    assert float((steps / (screen.MARGIN * squares / quantised._usual)).max()) < 0.03  # its roundings are upwards
+    assert float((steps / (int8_bounds.MARGIN * squares / quantised._usual)).max()) < 0.03  # its roundings are upwards
 
 
 @pytest.mark.usefixtures("products")
@@ -154,7 +156,7 @@ def test_no_pre_activation_exceeds_its_bound(kind):
     x, encoder = data(kind, n=300)
     z = encoder.centred(x)
     pre = (z.double() @ encoder.rows.double().T + encoder.b_enc).float()
-    bound = torch.cat([b.clone() for _, b in Screen(encoder.rows, encoder.b_enc, z).bounds(z)])
+    bound = torch.cat([b.clone() for _, b in Int8Bounds(encoder.rows, encoder.b_enc, z).bounds(z)])
     assert bool((bound[:, 2300:] == -torch.inf).all())
     excess = pre - bound[:, :2300]
     assert float((excess / pre.abs().amax()).max()) < 1e-6
@@ -164,10 +166,10 @@ def test_no_pre_activation_exceeds_its_bound(kind):
 def test_bounds_are_close_where_data_are_as_usual():
     x, encoder = data("normal", n=256, d_in=576)
     z = encoder.centred(x)
-    bound = next(Screen(encoder.rows, encoder.b_enc, z).bounds(z))[1][:, :2300]
+    bound = next(Int8Bounds(encoder.rows, encoder.b_enc, z).bounds(z))[1][:, :2300]
     pre = torch.addmm(encoder.b_enc, z[: len(bound)], encoder.rows.T)
     assert float((bound - pre).mean() / pre.std()) < 0.2
-    wide = Screen(encoder.rows, encoder.b_enc, z).bounds(z, torch.full((2300,), 7.0))
+    wide = Int8Bounds(encoder.rows, encoder.b_enc, z).bounds(z, torch.full((2300,), 7.0))
     torch.testing.assert_close(next(wide)[1][:, :2300], bound - 7.0, rtol=1e-4, atol=1e-4)
 
 
@@ -177,7 +179,7 @@ def test_training_is_the_same_with_bounds_and_without(activation, monkeypatch):
     """Ten steps either way: losses within 1e-5, and the first step's gradients of every weight too."""
     losses, gradients = [], []
     for supported in (True, False):
-        monkeypatch.setattr(screen, "supported", lambda answer=supported: answer)
+        monkeypatch.setattr(int8_bounds, "supported", lambda answer=supported: answer)
         g = torch.Generator().manual_seed(3)
         directions = torch.randn(100, 64, generator=g)
         trainer = sk.Trainer(
@@ -214,14 +216,14 @@ def test_memory_of_a_gradient_is_lent_once():
 @pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("kind", ["normal", "outlier dimensions", "one direction"])
 def test_without_its_margin_a_bound_errs_as_much_as_rounding_must(kind, monkeypatch):
-    monkeypatch.setattr(screen, "MARGIN", 0.0)
-    monkeypatch.setattr(screen, "ROUNDING", 0)
+    monkeypatch.setattr(int8_bounds, "MARGIN", 0.0)
+    monkeypatch.setattr(int8_bounds, "ROUNDING", 0)
     x, encoder = data(kind, n=128, d_in=300)
     z = encoder.centred(x)
-    quantised = Screen(encoder.rows, encoder.b_enc, z)
+    quantised = Int8Bounds(encoder.rows, encoder.b_enc, z)
     got = next(quantised.bounds(z))[1][:, :2300].double()
     u, v = z.double() / quantised._c, encoder.rows.double() * quantised._c
-    s, r = u.abs().amax(1, keepdim=True) / screen.LARGEST, v.abs().amax(1) / screen.LARGEST
+    s, r = u.abs().amax(1, keepdim=True) / int8_bounds.LARGEST, v.abs().amax(1) / int8_bounds.LARGEST
     variance = (s * v.norm(dim=1)).square() / 12 + (r * u.norm(dim=1, keepdim=True)).square() / 12
     ratio = ((got - reference(x, encoder)).square() / variance).mean()
     assert 0.5 < float(ratio) < 1.5

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from saekit.sae import triton as triton_kernels
 from saekit.sae.triton import plan
-from saekit.sae.triton import reference as twins
+from saekit.sae.triton import reference as reference
 
 from .triton_kernels import SMALL, adam, batch, decode, encode, weight_grads
 
@@ -194,7 +194,7 @@ def test_tiles_fit_the_device(monkeypatch):
 
 def test_twins_cut_a_large_batch_into_pieces(monkeypatch):
     x, W, b = torch.randn(9, 5), torch.randn(30, 5), torch.randn(30)
-    want = twins.top_k(x, W, b, 4)
-    monkeypatch.setattr(twins, "CHUNK_ELEMENTS", 60)
-    found = twins.top_k(x, W, b, 4)
+    want = reference.top_k(x, W, b, 4)
+    monkeypatch.setattr(reference, "CHUNK_ELEMENTS", 60)
+    found = reference.top_k(x, W, b, 4)
     torch.testing.assert_close(found, want)

@@ -7,7 +7,7 @@ import torch
 
 from saekit.errors import MismatchError
 from saekit.sae import triton as triton_kernels
-from saekit.sae.triton import reference as twins
+from saekit.sae.triton import reference as reference
 from saekit.sae.triton.segments import CHUNK
 
 from .triton_kernels import DEVICE, adam, decode, interpreted, random, weight_grads
@@ -37,7 +37,7 @@ def test_decode_error_is_the_dense_one(n, k, d_sae, d, dtype):
     products = (want @ rounded.T).gather(1, feature)
     for error, d_value in (
         triton_kernels.decode_error(feature, value, W, b, target, dtype=dtype),
-        twins.decode_error(feature, value, W.to(dtype), b, target),
+        reference.decode_error(feature, value, W.to(dtype), b, target),
     ):
         torch.testing.assert_close(error, want, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(d_value, products, rtol=1e-5, atol=3e-5)
@@ -58,7 +58,7 @@ def test_tokens_with_many_features_and_with_none(most, dtype, monkeypatch):
     listed = (start, feature, acts[token, feature])
     for error, d_value in (
         triton_kernels.decode_error_of_pairs(*listed, W, b, target, dtype=dtype),
-        twins.decode_error_of_pairs(*listed, W.to(dtype), b, target),
+        reference.decode_error_of_pairs(*listed, W.to(dtype), b, target),
     ):
         torch.testing.assert_close(error, want, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(d_value, products[token, feature], rtol=1e-5, atol=5e-5)
@@ -72,10 +72,10 @@ def test_twins_decode_in_pieces(monkeypatch):
     feature, value = pairs(3, 3, 10)
     W, b, target = random(10, 6), random(6), random(3, 6, seed=5)
     want = target - b - dense(feature, value, 10) @ W
-    monkeypatch.setattr(twins, "CHUNK_ELEMENTS", 4 * 3 * 6)  # a token, or three pairs, at a time
+    monkeypatch.setattr(reference, "CHUNK_ELEMENTS", 4 * 3 * 6)  # a token, or three pairs, at a time
     start = torch.tensor([0, 3, 6, 9], device=DEVICE)
-    flat = twins.decode_error_of_pairs(start, feature.reshape(-1), value.reshape(-1), W, b, target)
-    for error, d_value in (twins.decode_error(feature, value, W, b, target), flat):
+    flat = reference.decode_error_of_pairs(start, feature.reshape(-1), value.reshape(-1), W, b, target)
+    for error, d_value in (reference.decode_error(feature, value, W, b, target), flat):
         torch.testing.assert_close(error, want, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(d_value.reshape(3, 3), (want @ W.T).gather(1, feature), rtol=1e-5, atol=1e-5)
 
@@ -98,7 +98,7 @@ def test_weight_gradients_are_dense_products(n, k, d_sae, d, n_everywhere):
     sorted_ = triton_kernels.segments(feature, d_sae)
     assert triton_kernels.weight_grad(feature, value, rows, token, d_sae, again, sorted_=sorted_) is again
     assert torch.equal(found, again)  # the same bits
-    twin = twins.weight_grad(value.reshape(-1), rows, token, d_sae, sorted_, torch.empty_like(found))
+    twin = reference.weight_grad(value.reshape(-1), rows, token, d_sae, sorted_, torch.empty_like(found))
     torch.testing.assert_close(twin.double() / scale, want / scale, rtol=1e-5, atol=1e-6)
     rounded = rows.bfloat16()
     want = torch.zeros(n, d_sae, device=DEVICE).scatter_add(1, feature, value).double().T @ rounded.double()
@@ -129,7 +129,7 @@ def scalar(number, dtype=torch.float32):
     return torch.tensor(number, dtype=dtype, device=DEVICE)
 
 
-@pytest.mark.parametrize("move", [triton_kernels.adam_, twins.adam_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("move", [triton_kernels.adam_, reference.adam_], ids=["kernel", "twin"])
 @pytest.mark.parametrize(("shape", "unit_rows"), [((5, 33), True), ((3, 64), False), ((70,), False), ((1100,), False)])
 def test_adam_is_torchs_with_clipping_and_unit_rows(move, shape, unit_rows):
     """The reference is the trainer's own sequence: projection apart, clip, torch.optim.Adam, division by norms."""
@@ -172,7 +172,7 @@ def test_adam_is_torchs_with_clipping_and_unit_rows(move, shape, unit_rows):
 def test_adams_corrections_are_exact_early_and_late(step):
     """1 - 0.999 in float32 is wrong by 5e-5 of itself: both ways compute it in double precision."""
     grad = random(4, 8)
-    for move in (triton_kernels.adam_, twins.adam_):
+    for move in (triton_kernels.adam_, reference.adam_):
         param, mean, square = torch.zeros(3, 4, 8, device=DEVICE)
         move(
             param,
@@ -194,7 +194,7 @@ def test_adams_corrections_are_exact_early_and_late(step):
         torch.testing.assert_close(param.double(), want, rtol=2e-6, atol=0)
 
 
-@pytest.mark.parametrize("move", [triton_kernels.adam_, twins.adam_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("move", [triton_kernels.adam_, reference.adam_], ids=["kernel", "twin"])
 def test_a_skipped_step_leaves_everything_even_for_nan(move):
     state = [random(3, 10, seed=s) for s in range(3)]
     kept, copy = [t.clone() for t in state], torch.ones(3, 10, device=DEVICE).bfloat16()
@@ -218,7 +218,7 @@ def test_a_skipped_step_leaves_everything_even_for_nan(move):
         assert (copy == 1).all()
 
 
-@pytest.mark.parametrize("project_", [triton_kernels.project_, twins.project_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("project_", [triton_kernels.project_, reference.project_], ids=["kernel", "twin"])
 def test_projection_leaves_what_is_at_right_angles(project_):
     param = torch.nn.functional.normalize(random(6, 33))
     grad = random(6, 33, seed=1)

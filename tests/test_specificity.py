@@ -15,7 +15,7 @@ from saekit.corpus import Corpus
 from saekit.errors import ConfigError, DataError, UnknownNameError
 from saekit.index import FeatureIndex, build_index
 from saekit.models import LanguageModel
-from saekit.sae import SAE, SAEConfig, TokenRule
+from saekit.sae import SAE, SAEConfig, TokenFilter
 from saekit.specificity import examples, rank_features, specificity
 from saekit.specificity.concepts import Concept
 from saekit.specificity.resampling import _weights
@@ -187,13 +187,13 @@ def test_where_the_activation_goes_by_label(index: ArrayIndex) -> None:
     documents = index.windows.documents.reshape(-1).numpy()[index.kept]
     topic = index.documents.topic.to_numpy()[documents]
     score, match = index.acts[:, 2].astype(float), BRIDGE.token_mask(index)
-    assert table.share_of_activation.sum() == pytest.approx(1)
+    assert table.activation_fraction.sum() == pytest.approx(1)
     for value, row in table.iterrows():
         here, fires = topic == value, score > 0
         assert row.n == here.sum() and row.n_firings == (here & fires).sum()
-        assert row.share_of_activation == pytest.approx(score[here].sum() / score.sum())
+        assert row.activation_fraction == pytest.approx(score[here].sum() / score.sum())
         assert row.precision == pytest.approx(match[here & fires].mean())
-    assert table.precision["bay"] == 0 and table.share_of_activation.is_monotonic_decreasing
+    assert table.precision["bay"] == 0 and table.activation_fraction.is_monotonic_decreasing
 
 
 def test_controls(index: ArrayIndex) -> None:
@@ -212,7 +212,7 @@ def test_controls(index: ArrayIndex) -> None:
     pd.testing.assert_frame_equal(mine.drop(columns="feature"), one[["threshold", "n_firings", "precision", "recall"]])
     tops = [index.acts[:, f] > 0.9 * index.acts[:, f].max() for f in (1, 3, 4, 5)]
     pooled = sum((BRIDGE.token_mask(index) & t).sum() for t in tops) / sum(t.sum() for t in tops)
-    assert result.intervals.controls_share[9] == pytest.approx(pooled)
+    assert result.intervals.controls_fraction[9] == pytest.approx(pooled)
     assert "against" not in specificity(index, 2, BRIDGE, n_bootstrap=0, n_controls=0).summary
 
 
@@ -281,7 +281,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, model: LanguageModel, corpus
         hook_name="blocks.0.hook_resid_post",
         model_name=model.name,
         weight_processing=model.weight_processing,
-        token_rule=TokenRule(special_ids=tuple(sorted(model.special_ids))),
+        token_filter=TokenFilter(special_ids=tuple(sorted(model.special_ids))),
     )
     out = tmp_path_factory.mktemp("scoring") / "index"
     return build_index(model, SAE(config), corpus, out=out, length=32, progress=False)

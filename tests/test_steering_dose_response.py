@@ -22,7 +22,7 @@ from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, MismatchError, UnknownNameError
 from saekit.steering.edit_hooks import apply_edits
 from saekit.steering.fluency import negative_log_likelihood
-from saekit.steering.readout import Written, cost, drift
+from saekit.steering.readout import TextSample, cost, drift
 
 PROMPTS = ["the cat", "a", "golden gate bridge in the fog"]
 VOWEL = sk.Concept.regex("[aeiou]", name="vowel")
@@ -48,10 +48,10 @@ def test_costs_are_those_of_each_text_alone_token_by_token(llama: Any, llama_sae
     for prompt, edits, n in ((PROMPTS[0], [edit], 5), (PROMPTS[2], [], 3), (PROMPTS[1], [edit], 1)):
         out = sk.generate(llama, prompt, edits=edits, max_new_tokens=n)
         ids = tuple(llama.tokenize(prompt))
-        texts.append(Written(ids, ids, out.tokens, tuple(edits)))
+        texts.append(TextSample(ids, ids, out.tokens, tuple(edits)))
     asked, read = tuple(llama.tokenize("the cat")), tuple(llama.tokenize("the cat, in words"))
-    texts.append(Written(asked, read, sk.generate(llama, "the cat, in words", max_new_tokens=4).tokens))
-    texts.append(Written(asked, asked, ()))
+    texts.append(TextSample(asked, read, sk.generate(llama, "the cat, in words", max_new_tokens=4).tokens))
+    texts.append(TextSample(asked, asked, ()))
     for text, found in zip(texts, cost(llama, llama_sae, texts), strict=True):
         if not text.new:
             assert np.isnan(found.nll) and np.isnan(found.kl) and not found.profile.any()
@@ -61,7 +61,7 @@ def test_costs_are_those_of_each_text_alone_token_by_token(llama: Any, llama_sae
             before, been_read = [*text.asked, *text.new[:n]], [*text.read, *text.new[:n]]
             log_p = llama.forward([before])[0][0, -1].double().log_softmax(-1)
 
-            def edited(x: Any, ids: Any = been_read, text: Written = text) -> Any:
+            def edited(x: Any, ids: Any = been_read, text: TextSample = text) -> Any:
                 step = (torch.arange(len(ids)) - len(text.read))[None]
                 return apply_edits(x, text.edits, torch.tensor([ids]), step=step)
 
@@ -99,7 +99,7 @@ def test_a_study_with_costs_says_what_cost_says(llama: Any, llama_sae: Any) -> N
             edits = (sk.clamp(llama_sae, {int(row["feature"]): row["strength"]}, unit="norm"),)
         asked, new = ids[row["prompt"]], tuple(row["tokens"])
         read = tuple(llama.tokenize(row["prompt"] + " please")) if row["condition"] == "instruction" else asked
-        [found] = cost(llama, llama_sae, [Written(asked, read, new, edits)])
+        [found] = cost(llama, llama_sae, [TextSample(asked, read, new, edits)])
         assert row["text"] == llama.decode(new) and row["nll"] == pytest.approx(found.nll, abs=1e-4, nan_ok=True)
         assert row["kl"] == pytest.approx(found.kl, abs=1e-4, nan_ok=True)
         other = ids[PROMPTS[(PROMPTS.index(row["prompt"]) + 1) % 3]]

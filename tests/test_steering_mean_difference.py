@@ -25,7 +25,11 @@ def parts(model: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, An
 def test_it_is_the_difference_of_two_means(model: Any, parts: Any) -> None:
     sae, index = parts
     found = sk.mean_difference(model, sae, index, GATE, n_tokens=10**6, progress=False)
-    assert (found.hook_name, found.name, found.token_rule) == (HOOK, "gates, mean difference", sae.config.token_rule)
+    assert (found.hook_name, found.name, found.token_filter) == (
+        HOOK,
+        "gates, mean difference",
+        sae.config.token_filter,
+    )
     x = torch.cat([model.activations([row.tolist()], HOOK)[0] for row in index.windows.tokens]).double()
     kept = np.asarray(index.kept)
     is_gate = torch.from_numpy(GATE.token_mask(index))

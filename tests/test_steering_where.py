@@ -112,7 +112,7 @@ def test_projecting_out_leaves_nothing_along_the_directions_and_all_else() -> No
 def test_adding_a_feature_is_adding_its_direction() -> None:
     sae = make_sae("relu")
     x, tokens = activation_and_tokens()
-    direction = sk.Direction(7 * sae.W_dec[3], hook_name=HOOK, name="gates", token_rule=sae.config.token_rule)
+    direction = sk.Direction(7 * sae.W_dec[3], hook_name=HOOK, name="gates", token_filter=sae.config.token_filter)
     for unit in ("norm", "raw"):
         by_feature = apply_edits(x, [sk.add(sae, {3: 0.4}, unit=unit)], tokens)
         by_direction = apply_edits(x, [sk.add_direction(direction, 0.4, unit=unit)], tokens)
@@ -121,7 +121,7 @@ def test_adding_a_feature_is_adding_its_direction() -> None:
 
 def test_directions_survive_json_and_read_as_sentences() -> None:
     sae = make_sae("relu")
-    one = sk.Direction(sae.W_dec[3], hook_name=HOOK, name="gates", token_rule=sae.config.token_rule)
+    one = sk.Direction(sae.W_dec[3], hook_name=HOOK, name="gates", token_filter=sae.config.token_filter)
     two = sk.Direction(sae.W_dec[:2], hook_name=HOOK, name="doors")
     where, schedule = sk.Where.fires(sae, 2), sk.Schedule.steps({0: 1, 4: 0})
     edits = [sk.add_direction(one, 0.4), sk.project_out(two, positions="generated", where=where, schedule=schedule)]

@@ -98,11 +98,11 @@ NAMED = (
 def evidence_cache(folder: Path, sae: sk.SAE, n_tokens: int, products: str | None) -> sk.ActivationCache:
     """The activations of the text that features are judged on, where this SAE reads."""
     layer = int(str(sae.config.hook_name).split(".")[1])
-    assert sae.config.token_rule is not None
-    rule = "" if sae.config.token_rule == harvest.token_rules(folder, [layer])[0] else "-other-rule"
+    assert sae.config.token_filter is not None
+    rule = "" if sae.config.token_filter == harvest.token_filters(folder, [layer])[0] else "-other-rule"
     out = folder / f"evidence-{layer}-{n_tokens}{rule}"
     corpus = mixture.evidence(folder, n_tokens, [concept.holds for concept in NAMED])
-    return harvest.harvest(corpus, [layer], [sae.config.token_rule], out, products)
+    return harvest.harvest(corpus, [layer], [sae.config.token_filter], out, products)
 
 
 def as_stored(sae: sk.SAE, folder: Path) -> sk.SAE:

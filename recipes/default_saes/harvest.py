@@ -47,17 +47,17 @@ def running(products: str) -> Iterator[sk.LanguageModel]:
         yield model
 
 
-def token_rules(folder: Path, layers: Sequence[int]) -> list[sk.TokenRule]:
-    """The token rule of each layer; found on the mixture the first time."""
+def token_filters(folder: Path, layers: Sequence[int]) -> list[sk.TokenFilter]:
+    """The token filter of each layer; found on the mixture the first time."""
     path = folder / "rules.json"
     known: dict[str, Any] = read_json(path) if path.exists() else {}
     if missing := [layer for layer in layers if str(layer) not in known]:
         model = sk.load_model()
         windows = sk.tokenize(mixture.load(folder, "mixture", 64 * LENGTH), model, length=LENGTH)
         for layer in missing:
-            known[str(layer)] = sk.find_token_rule(model, windows, hook(layer)).to_dict()
+            known[str(layer)] = sk.fit_token_filter(model, windows, hook(layer)).to_dict()
         write_json(path, known)
-    return [sk.TokenRule.from_dict(known[str(layer)]) for layer in layers]
+    return [sk.TokenFilter.from_dict(known[str(layer)]) for layer in layers]
 
 
 def report_of(cache: Path) -> Path:
@@ -66,35 +66,37 @@ def report_of(cache: Path) -> Path:
 
 
 def harvest(
-    corpus: sk.Corpus, layers: Sequence[int], rules: Sequence[sk.TokenRule], out: Path, products: str | None = None
+    corpus: sk.Corpus, layers: Sequence[int], rules: Sequence[sk.TokenFilter], out: Path, products: str | None = None
 ) -> sk.ActivationCache:
     """The activations of `corpus` after these layers, in float16 in the folder `out`; what is there is passed over."""
     products = products or fast_products()
     with running(products) as model:
         windows = sk.tokenize(corpus, model, length=LENGTH)
         hooks = hook(layers[0]) if len(layers) == 1 else tuple(map(hook, layers))
-        rule = sk.TokenRule.joined(rules, [model.hook_width(hook(layer)) for layer in layers])
+        token_filter = sk.TokenFilter.joined(rules, [model.hook_width(hook(layer)) for layer in layers])
         report = report_of(out)
         if not report.exists():
-            distances = [] if products == "float32" else distance(windows, layers, rule, products)
+            distances = [] if products == "float32" else distance(windows, layers, token_filter, products)
             out.parent.mkdir(parents=True, exist_ok=True)
             write_json(report, {"products": products, "layers": list(layers), "distance": distances})
         elif (before := read_json(report)["products"]) != products:
             raise SystemExit(f"{out} was begun with {before} products: pass --products {before}, or another --out")
         started = time.perf_counter()
-        cache = sk.cache_activations(model, windows, hooks, out, rule=rule, dtype="float16")
+        cache = sk.cache_activations(model, windows, hooks, out, token_filter=token_filter, dtype="float16")
     print(f"{cache}\n  {products} products, {time.perf_counter() - started:.0f} s", flush=True)
     return cache
 
 
-def distance(windows: sk.Windows, layers: Sequence[int], rule: sk.TokenRule, products: str) -> list[dict[str, float]]:
+def distance(
+    windows: sk.Windows, layers: Sequence[int], token_filter: sk.TokenFilter, products: str
+) -> list[dict[str, float]]:
     """How far activations with such products are from float32's on a few windows, a row for each layer."""
     rows = torch.linspace(0, len(windows) - 1, min(CHECKED_WINDOWS, len(windows))).long()
     hooks = tuple(map(hook, layers)) if len(layers) > 1 else hook(layers[0])
     runs = []
     for kind in (products, "float32"):
         with running(kind) as model:
-            runs.append(kept_activations(model, windows, rows, hooks, rule))
+            runs.append(kept_activations(model, windows, rows, hooks, token_filter))
     (position, x), (exact_position, exact) = runs
     x, exact = x[torch.isin(position, exact_position)], exact[torch.isin(exact_position, position)]
     found = []

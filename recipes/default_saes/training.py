@@ -44,7 +44,7 @@ def layers(args: argparse.Namespace) -> None:
 
 
 def harvest(args: argparse.Namespace) -> None:
-    rules = cache_text.token_rules(args.folder, args.layers)
+    rules = cache_text.token_filters(args.folder, args.layers)
     corpus = mixture.load(args.folder, "mixture", args.tokens)
     cache_text.harvest(corpus, args.layers, rules, args.folder / args.out, args.products)
 

@@ -123,7 +123,7 @@ def trim(text: str, cut: bool) -> str:
     return text[: ends[-1]] if ends else ""
 
 
-def repeated_share(ids: list[int], n: int = 4) -> float:
+def repeated_fraction(ids: list[int], n: int = 4) -> float:
     grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
@@ -146,6 +146,6 @@ def write(
     records = []
     for row, text, ids in zip(rows, texts, sampler.sample(prompts, tokenizer.eos_token_id, generator), strict=True):
         answer = trim(tokenizer.decode(ids), cut=len(ids) == MAX_NEW_TOKENS)
-        if len(ids) >= 40 and answer and repeated_share(ids) <= REPEATED:
+        if len(ids) >= 40 and answer and repeated_fraction(ids) <= REPEATED:
             records.append({"text": document(row, answer, text), **{k: row[k] for k in ("topic", "group", "style")}})
     return records

@@ -31,34 +31,34 @@ def checked_device(device: str | torch.device) -> torch.device:
     return torch.device(device)
 
 
-def sent(x: Tensor, device: torch.device) -> Tensor:
+def to_device(x: Tensor, device: torch.device) -> Tensor:
     """`x` on a device. The host does not wait for a copy to a GPU, which goes through pinned memory."""
     if device.type == "cuda" and x.device.type == "cpu":
         return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)
 
 
-def one_ahead(items: Iterator[T], *, thread: bool) -> Iterator[T]:
+def prefetch(items: Iterator[T], *, thread: bool) -> Iterator[T]:
     """The same items, each asked for before the one in front of it is handed out; an error comes in its item's place.
 
     With `thread` a thread asks, so that the work of making an item is done while its predecessor is in use. Without,
     the caller asks, which is enough where making an item only launches work on a GPU. The look-ahead begins with the
     second item: who takes one and stops has paid for one.
 
-    >>> from saekit.activations.prefetch import one_ahead
-    >>> list(one_ahead(iter([1, 2, 3]), thread=True))
+    >>> from saekit.activations.prefetch import prefetch
+    >>> list(prefetch(iter([1, 2, 3]), thread=True))
     [1, 2, 3]
     """
     for first in items:
         yield first
         break
-    coming = _Coming(items, thread)
+    coming = _Upcoming(items, thread)
     while (item := coming.result()) is not None:
-        coming = _Coming(items, thread)
+        coming = _Upcoming(items, thread)
         yield item[0]
 
 
-class _Coming(Generic[T]):
+class _Upcoming(Generic[T]):
     """The next item of an iterator, being made."""
 
     def __init__(self, items: Iterator[T], thread: bool) -> None:

@@ -70,9 +70,9 @@ class Sums:
         n_tokens = int(self.n.sum())
         if not n_tokens:
             raise DataError(
-                "no token counts under the SAE's token rule",
+                "no token counts under the SAE's token filter",
                 accepted="text with tokens that are neither special nor sinks",
-                fix="check the corpus and sae.config.token_rule",
+                fix="check the corpus and sae.config.token_filter",
             )
         values = {name: float(v[0]) for name, v in self.metrics(np.ones((1, len(self.n)))).items()}
         return Evaluation(

@@ -34,7 +34,7 @@ NAMED = {
     "seed": "seed {}",
 }
 """Fields that names are made of, in this order, and how each reads."""
-UNNAMED = {"activation", "d_in", "d_out", "token_rule", "model_fingerprint", "weight_processing"}
+UNNAMED = {"activation", "d_in", "d_out", "token_filter", "model_fingerprint", "weight_processing"}
 """Fields that follow from others or say nothing to a reader."""
 
 
@@ -52,7 +52,7 @@ class Comparison:
 
         rule, hook, d_sae, k, target_l0, coefficient: what was asked, the coefficient as it was in the end. n_tokens:
         tokens trained on. measured_on: "last training batch" or "held-out text", for all that follows: l0,
-        explained_variance, mse (per token and dimension, in the model's units squared), dead_share (in training:
+        explained_variance, mse (per token and dimension, in the model's units squared), dead_fraction (in training:
         features silent for TrainConfig.dead_after_tokens; on text: never non-zero there), loss (what training
         minimised; differs in kind between rules), and from evaluations ce_loss_recovered, kl and the ends of 95 %
         intervals (l0_low, l0_high, ...). pareto: no SAE at the same hook point, measured alike, has a smaller l0 and at
@@ -155,7 +155,7 @@ def check_measure(comparison: Comparison, y: str | None) -> str:
     return y
 
 
-def rule_name(config: SAEConfig) -> str:
+def architecture_name(config: SAEConfig) -> str:
     """The rule with what changes its kind: nested prefixes, several k."""
     nested = "matryoshka " if config.matryoshka else ""
     several = " with multi-k loss" if config.multi_k_coefficient else ""
@@ -184,7 +184,7 @@ def _row(sae: SAE, evaluation: Evaluation | None) -> dict[str, Any]:
     coefficient = last.get("coefficient") or config.sparsity_coefficient
     hook = " + ".join(config.hook_name) if isinstance(config.hook_name, tuple) else config.hook_name
     row: dict[str, Any] = {
-        "rule": rule_name(config),
+        "rule": architecture_name(config),
         "hook": f"{hook} to {config.hook_out}" if config.hook_out else hook,
         "d_sae": config.d_sae,
         "k": config.k,
@@ -199,7 +199,7 @@ def _row(sae: SAE, evaluation: Evaluation | None) -> dict[str, Any]:
             "l0": e.l0,
             "explained_variance": e.explained_variance,
             "mse": e.mse,
-            "dead_share": e.n_dead / len(e.density),
+            "dead_fraction": e.n_dead / len(e.density),
             "loss": math.nan,
             "ce_loss_recovered": e.ce_loss_recovered,
             "kl": e.kl,
@@ -214,7 +214,7 @@ def _row(sae: SAE, evaluation: Evaluation | None) -> dict[str, Any]:
         "l0": last.get("l0", nan),
         "explained_variance": last.get("explained_variance", nan),
         "mse": mse,
-        "dead_share": last.get("dead_features", nan) / config.d_sae,
+        "dead_fraction": last.get("dead_features", nan) / config.d_sae,
         "loss": last.get("loss", nan),
     }
 

@@ -1,9 +1,10 @@
 """Running a model clean, with reconstructions in it and with zeros in it, and what that says of SAEs.
 
-Tokens that an SAE's rule leaves out (special tokens, attention sinks) are left as they are in both, and count in none
-of the metrics of activations; cross-entropy and KL are scored at every real next token, the same positions in all runs.
-What an SAE reconstructs is spliced in where it belongs: a transcoder's at its hook_out, a crosscoder's at all its hook
-points in one run. SAEs that are evaluated together share the clean run, and those of one hook point the one with zeros.
+Tokens that an SAE's token filter leaves out (special tokens, attention sinks) are left as they are in both, and count
+in none of the metrics of activations; cross-entropy and KL are scored at every real next token, the same positions in
+all runs. What an SAE reconstructs is spliced in where it belongs: a transcoder's at its hook_out, a crosscoder's at all
+its hook points in one run. SAEs that are evaluated together share the clean run, and those of one hook point the one
+with zeros.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..activations import find_token_rule
+from ..activations import fit_token_filter
 from ..corpus import Corpus, Windows, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import Hook
-from ..sae import SAE, TokenRule
+from ..sae import SAE, TokenFilter
 from .accumulators import Sums
 from .result import Evaluation
 
@@ -79,7 +80,7 @@ def evaluate(
     About `n_tokens` tokens are taken, in windows drawn with `seed`; None takes all. `batch_size` windows of `length`
     are run at a time, three times each: the cost is that of three forward passes, and for a list of one for each SAE,
     one for each hook point and one for all. An SAE that does not know its hook point needs `hook_name`; one without a
-    token rule gets the default rule.
+    token filter gets the default token filter.
 
     Raises MismatchError for an SAE of another model, hook or weight processing, DataError for an empty corpus or
     activations that are not finite.
@@ -101,10 +102,10 @@ def evaluate(
     reads = [_checked(model, one, hook_name) for one in saes]
     started = time.perf_counter()
     windows = _sample(corpus, model, length, n_tokens, seed)
-    rules: dict[HookPoint, TokenRule] = {}
+    token_filters: dict[HookPoint, TokenFilter] = {}
     places: dict[_Place, list[int]] = {}
     for i, (one, read) in enumerate(zip(saes, reads, strict=True)):
-        places.setdefault(_place(model, one, read, windows, rules), []).append(i)
+        places.setdefault(_place(model, one, read, windows, token_filters), []).append(i)
     unit, unit_name = _units(windows)
     sums = [Sums(int(unit.max()) + 1, one.config.width_out, one.config.d_sae) for one in saes]
     was_training = [one.training for one in saes]
@@ -129,7 +130,7 @@ class _Place(NamedTuple):
 
     reads: HookPoint
     writes: HookPoint
-    rule: TokenRule
+    token_filter: TokenFilter
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -154,17 +155,17 @@ def _checked(model: LanguageModel, sae: SAE, hook_name: HookPoint | None) -> Hoo
 
 
 def _place(
-    model: LanguageModel, sae: SAE, reads: HookPoint, windows: Windows, found: dict[HookPoint, TokenRule]
+    model: LanguageModel, sae: SAE, reads: HookPoint, windows: Windows, found: dict[HookPoint, TokenFilter]
 ) -> _Place:
-    """The SAE's place; `found` remembers the default rules."""
-    place = _Place(reads, sae.config.hook_out or reads, TokenRule())
-    rule = sae.config.token_rule
-    if rule is None:
+    """The SAE's place; `found` remembers the default token filters."""
+    place = _Place(reads, sae.config.hook_out or reads, TokenFilter())
+    token_filter = sae.config.token_filter
+    if token_filter is None:
         where = place.names if len(place.names) > 1 else reads
         if where not in found:
-            found[where] = find_token_rule(model, windows, where)
-        rule = found[where]
-    return place._replace(rule=rule)
+            found[where] = fit_token_filter(model, windows, where)
+        token_filter = found[where]
+    return place._replace(token_filter=token_filter)
 
 
 def _sample(corpus: Corpus | Windows, model: LanguageModel, length: int, n_tokens: int | None, seed: int) -> Windows:
@@ -227,8 +228,8 @@ def _add_batch(
         x, target = (torch.cat([seen[name] for name in hook_names(at)], dim=-1) for at in place[:2])
         real = mask.bool().to(x.device)
         _check_finite(place, torch.isfinite(x[real]).all() & torch.isfinite(target[real]).all())
-        judged = torch.cat([seen[name] for name in place.names], dim=-1) if place.rule.blocks else x
-        keep = place.rule.keep(tokens.to(x.device), judged) & real
+        judged = torch.cat([seen[name] for name in place.names], dim=-1) if place.token_filter.blocks else x
+        keep = place.token_filter.keep(tokens.to(x.device), judged) & real
         where = unit.to(keep.device)[:, None].expand_as(keep)[keep].cpu()
         zeroed = _spliced(model, tokens, mask, place, keep, torch.zeros_like(target[keep]))
         of_zeros = _scores(log_p, zeroed, tokens, mask)

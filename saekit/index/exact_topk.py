@@ -160,7 +160,7 @@ def largest_products(
     is. Few directions, and those on another device than the CPU, are multiplied in full. `report` is called with the
     number of rows done.
 
-    >>> high, low = sk.index.products.largest_products(torch.eye(2), torch.eye(2) * 3, 1, block=8, signs=(1, -1))
+    >>> high, low = sk.index.exact_topk.largest_products(torch.eye(2), torch.eye(2) * 3, 1, block=8, signs=(1, -1))
     >>> high.column.flatten().tolist(), high.value.flatten().tolist()
     ([0, 1], [3.0, 3.0])
     """

@@ -13,4 +13,4 @@ from .formats import list_saes as list_saes
 from .formats import load_sae as load_sae
 from .formats import saved_config as saved_config
 from .sparse.kernels import SparseActs as SparseActs
-from .token_filter import TokenRule as TokenRule
+from .token_filter import TokenFilter as TokenFilter

@@ -1,4 +1,4 @@
-"""Which tokens count: the rule that leaves out special tokens and attention sinks, and travels with an SAE.
+"""Which tokens count: the token filter that leaves out special tokens and attention sinks, and travels with an SAE.
 
 Knows token ids and activations; nothing of text, models or how the limits are found.
 """
@@ -17,12 +17,12 @@ from ..errors import ConfigError, MismatchError
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenRule:
+class TokenFilter:
     """Which tokens count: not special tokens, and not attention sinks, which betray themselves by their norm.
 
-    >>> rule = sk.TokenRule(special_ids=(0,), max_norm=10.0)
+    >>> token_filter = sk.TokenFilter(special_ids=(0,), max_norm=10.0)
     >>> x = torch.tensor([[3.0, 0.0], [50.0, 0.0], [1.0, 1.0]])
-    >>> rule.keep(torch.tensor([0, 5, 6]), x).tolist()
+    >>> token_filter.keep(torch.tensor([0, 5, 6]), x).tolist()
     [False, False, True]
     """
 
@@ -33,7 +33,7 @@ class TokenRule:
     be judged alone; usually four times the median norm."""
     blocks: tuple[tuple[int, float | None], ...] = ()
     """In place of max_norm for several hook points side by side: the width and the max_norm of each. A token counts
-    where it counts at every one of them. A transcoder's rule has its input's block and then its output's."""
+    where it counts at every one of them. A transcoder's token filter has its input's block and then its output's."""
 
     def __post_init__(self) -> None:
         for limit in (self.max_norm, *(limit for _, limit in self.blocks)):
@@ -41,44 +41,45 @@ class TokenRule:
                 raise ConfigError("max_norm is not positive", got=limit, accepted="a positive number or None")
         if self.blocks and self.max_norm is not None:
             raise ConfigError(
-                "a rule for several hook points has a max_norm for each",
+                "a token filter for several hook points has a max_norm for each",
                 got=f"max_norm = {self.max_norm}",
                 accepted="None beside blocks",
                 fix="leave max_norm out",
             )
 
     @classmethod
-    def joined(cls, rules: Sequence[TokenRule], widths: Sequence[int]) -> TokenRule:
-        """The rule for several hook points of these widths side by side; of one, its own.
+    def joined(cls, token_filters: Sequence[TokenFilter], widths: Sequence[int]) -> TokenFilter:
+        """The token filter for several hook points of these widths side by side; of one, its own.
 
-        >>> sk.TokenRule.joined([sk.TokenRule(max_norm=9.0), sk.TokenRule()], [2, 3]).blocks
+        >>> sk.TokenFilter.joined([sk.TokenFilter(max_norm=9.0), sk.TokenFilter()], [2, 3]).blocks
         ((2, 9.0), (3, None))
         """
-        if len(rules) == 1:
-            return rules[0]
-        special = sorted({i for rule in rules for i in rule.special_ids})
+        if len(token_filters) == 1:
+            return token_filters[0]
+        special = sorted({i for token_filter in token_filters for i in token_filter.special_ids})
         return cls(
-            special_ids=tuple(special), blocks=tuple((w, r.max_norm) for r, w in zip(rules, widths, strict=True))
+            special_ids=tuple(special),
+            blocks=tuple((w, r.max_norm) for r, w in zip(token_filters, widths, strict=True)),
         )
 
-    def split(self, widths: Sequence[int]) -> list[TokenRule]:
-        """The rule of each of several hook points of these widths; MismatchError when it is for others.
+    def split(self, widths: Sequence[int]) -> list[TokenFilter]:
+        """The token filter of each of several hook points of these widths; MismatchError when it is for others.
 
-        A rule without blocks holds at every one of them.
+        A token filter without blocks holds at every one of them.
         """
         if not self.blocks:
             return [self] * len(widths)
         if [w for w, _ in self.blocks] != list(widths):
             raise MismatchError(
-                "the token rule is for other hook points",
+                "the token filter is for other hook points",
                 got=[w for w, _ in self.blocks],
                 accepted=list(widths),
-                fix="pass a rule that sk.find_token_rule found for these, or None",
+                fix="pass a token filter that sk.fit_token_filter found for these, or None",
             )
-        return [TokenRule(special_ids=self.special_ids, max_norm=limit) for _, limit in self.blocks]
+        return [TokenFilter(special_ids=self.special_ids, max_norm=limit) for _, limit in self.blocks]
 
     def keep(self, tokens: Int[Tensor, "*batch pos"], x: Float[Tensor, "*batch pos d"]) -> Bool[Tensor, "*batch pos"]:
-        """True where a token counts. Of a rule with blocks, x may be the first blocks alone."""
+        """True where a token counts. Of a token filter with blocks, x may be the first blocks alone."""
         keep = torch.ones(tokens.shape, dtype=torch.bool, device=x.device)
         if self.special_ids:
             special = torch.tensor(self.special_ids, device=tokens.device, dtype=tokens.dtype)
@@ -94,7 +95,7 @@ class TokenRule:
             start += width
         if self.blocks and start != x.shape[-1]:
             raise MismatchError(
-                "the token rule is for activations of another width",
+                "the token filter is for activations of another width",
                 got=x.shape[-1],
                 accepted=" + ".join(str(width) for width, _ in self.blocks),
                 fix="pass the activations of its hook points side by side",
@@ -104,7 +105,7 @@ class TokenRule:
     def describe(self) -> str:
         """One sentence for cards and reprs.
 
-        >>> sk.TokenRule(special_ids=(0, 1), max_norm=560.0).describe()
+        >>> sk.TokenFilter(special_ids=(0, 1), max_norm=560.0).describe()
         'tokens excluded: 2 special ids; norm above 560'
         """
         parts = []
@@ -117,12 +118,12 @@ class TokenRule:
         return "tokens excluded: " + ("; ".join(parts) or "none")
 
     def to_dict(self) -> dict[str, Any]:
-        """The rule as JSON values."""
+        """The token filter as JSON values."""
         out: dict[str, Any] = {"special_ids": list(self.special_ids), "max_norm": self.max_norm}
         return out | {"blocks": [list(block) for block in self.blocks]} if self.blocks else out
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> TokenRule:
-        """The rule that `to_dict` wrote."""
+    def from_dict(cls, value: Mapping[str, Any]) -> TokenFilter:
+        """The token filter that `to_dict` wrote."""
         blocks = tuple((int(width), limit) for width, limit in value.get("blocks", ()))
         return cls(special_ids=tuple(int(i) for i in value["special_ids"]), max_norm=value["max_norm"], blocks=blocks)

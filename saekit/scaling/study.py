@@ -67,7 +67,8 @@ class ScalingStudy:
 
     def to_frame(self) -> pd.DataFrame:
         """One row per run: width, sparsity (as asked: k or target_l0), n_tokens, n_steps, compute (FLOP; see
-        saekit.scaling.compute), and on held-out tokens loss (normalised MSE) and l0; dead_share at the end of training.
+        saekit.scaling.compute), and on held-out tokens loss (normalised MSE) and l0; dead_fraction at the end of
+        training.
         """
         return self.frame.copy()
 
@@ -271,7 +272,7 @@ def _row(sae: SAE, source: Source, spread: _Spread, run: TrainConfig) -> dict[st
         "compute": float(training_flop(c.d_sae, n_tokens, c.d_in)),
         "loss": error / spread.squares,
         "l0": active / spread.n,
-        "dead_share": sae.training_summary["dead_features"] / c.d_sae,
+        "dead_fraction": sae.training_summary["dead_features"] / c.d_sae,
     }
 
 

@@ -73,9 +73,9 @@ def by_label(units: Units, item: Ints, value: Floats) -> pd.DataFrame:
         frame["precision"] = np.where(fired > 0, hits / np.maximum(fired, 1), np.nan)
         total = float(value.sum(dtype=np.float64))
         mass = count(of_firing, value.astype(np.float64))
-        frame["share_of_activation"] = mass / total if total else np.nan
-        frames.append(frame.sort_values("share_of_activation", ascending=False, kind="stable"))
-    columns = ["label", "value", "n", "n_firings", "n_matches", "density", "precision", "share_of_activation"]
+        frame["activation_fraction"] = mass / total if total else np.nan
+        frames.append(frame.sort_values("activation_fraction", ascending=False, kind="stable"))
+    columns = ["label", "value", "n", "n_firings", "n_matches", "density", "precision", "activation_fraction"]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 

@@ -97,7 +97,7 @@ def _by_interval(fig: go.Figure, result: SpecificityResult) -> None:
     table = result.intervals
     middle, width = (table["low"] + table["high"]) / 2, float(table["high"].iloc[0])
     custom = table[["low", "high", "n_firings", "n_matches", "n_documents"]].to_numpy()
-    up, down = table["share_high"] - table["share"], table["share"] - table["share_low"]
+    up, down = table["fraction_high"] - table["share"], table["share"] - table["fraction_low"]
     errors = {"type": "data", "array": up, "arrayminus": down, "color": GREY, "thickness": 1.3, "width": 3}
     fig.add_bar(
         x=middle,
@@ -116,7 +116,7 @@ def _by_interval(fig: go.Figure, result: SpecificityResult) -> None:
         ends = np.stack([middle - 0.45 * width, middle + 0.45 * width, np.full(len(table), np.nan)], axis=1)
         fig.add_scatter(
             x=ends.reshape(-1),
-            y=np.repeat(table["controls_share"], 3),
+            y=np.repeat(table["controls_fraction"], 3),
             mode="lines",
             row=1,
             col=2,

@@ -105,10 +105,10 @@ class SpecificityResult:
     curve: pd.DataFrame
     """threshold (descending), n_firings, precision and recall at and above it, each with _low and _high."""
     intervals: pd.DataFrame
-    """A row per tenth of (0, max]: low, high, n_firings, n_matches, n_documents, share, share_low, share_high, and
-    controls_share, that of all matched features' firings in the same tenth of their own ranges."""
+    """A row per tenth of (0, max]: low, high, n_firings, n_matches, n_documents, share, fraction_low, fraction_high,
+    and controls_fraction, that of all matched features' firings in the same tenth of their own ranges."""
     by_label: pd.DataFrame
-    """Where the activation goes: label, value, n, n_firings, n_matches, density, precision, share_of_activation."""
+    """Where the activation goes: label, value, n, n_firings, n_matches, density, precision, activation_fraction."""
     examples: tuple[Example, ...]
     controls: pd.DataFrame
     """The same measures of features of like density and maximum, one row each."""
@@ -221,7 +221,7 @@ class SpecificityResult:
         lines = []
         for label, rows in self.by_label[self.by_label["n_firings"] > 0].groupby("label", sort=False):
             parts = [
-                f"{row['value']} {row['share_of_activation']:.0%} (precision {row['precision']:.0%})"
+                f"{row['value']} {row['activation_fraction']:.0%} (precision {row['precision']:.0%})"
                 for row in rows.head(4).to_dict("records")
             ]
             lines.append(f"  its activation by {label}: {', '.join(parts)}")

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ..atomic_io import read_json, write_json
+from ..atomic_io import read_json, with_current_keys, write_json
 from ..errors import ConfigError, DataError, MismatchError
 from ..models import LanguageModel
 from ..sae import SAE
@@ -26,7 +26,7 @@ from .edits import Edit, FeatureEdit, Positions, Unit
 from .fluency import negative_log_likelihood, repetition
 from .generation import Generation, Row, check_edits, check_room, complete, make_rows
 from .make_edits import add_direction, clamp
-from .readout import Cost, Written, cost, drift
+from .readout import Cost, TextSample, cost, drift
 from .study import SteeringStudy
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def dose_response(
         "positions": positions,
         "costs": costs,
     }
-    kept = _Kept(Path(out), described) if out is not None else None
+    kept = StudyLog(Path(out), described) if out is not None else None
     records = _run(
         model, sae, jobs, concept, kept, list(weights), max_new_tokens, temperature, costs, batch_size, progress
     )
@@ -227,7 +227,7 @@ def _run(
     sae: SAE,
     jobs: Sequence[_Job],
     concept: PresentIn,
-    kept: _Kept | None,
+    kept: StudyLog | None,
     edited: Sequence[int],
     max_new_tokens: int,
     temperature: float,
@@ -290,7 +290,7 @@ def _record(job: _Job, text: Generation, concept: PresentIn) -> dict[str, Any]:
 
 def _costs(model: LanguageModel, sae: SAE, jobs: Sequence[_Job], tokens: Sequence[Sequence[int]]) -> list[Cost]:
     texts = [
-        Written(job.asked.ids, job.run.ids, tuple(new), job.run.edits) for job, new in zip(jobs, tokens, strict=True)
+        TextSample(job.asked.ids, job.run.ids, tuple(new), job.run.edits) for job, new in zip(jobs, tokens, strict=True)
     ]
     return [found for at in range(0, len(texts), N_COSTED) for found in cost(model, sae, texts[at : at + N_COSTED])]
 
@@ -325,7 +325,7 @@ def _controls(
     return [tuple(free[n * len(features) : (n + 1) * len(features)]) for n in range(controls)]
 
 
-class _Kept:
+class StudyLog:
     """The texts of a study in a folder, a line each, so that what was written is not lost."""
 
     def __init__(self, folder: Path, described: dict[str, Any]) -> None:
@@ -333,7 +333,7 @@ class _Kept:
         folder.mkdir(parents=True, exist_ok=True)
         described = json.loads(json.dumps(described))
         if (folder / PLAN).exists():
-            before = read_json(folder / PLAN)
+            before = with_current_keys(read_json(folder / PLAN))
             if differing := sorted(k for k in {*before, *described} if before.get(k) != described.get(k)):
                 raise MismatchError(
                     f"{folder} holds another study",

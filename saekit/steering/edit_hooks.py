@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..sae import TokenRule
+from ..sae import TokenFilter
 from .edits import Edit
 
 
@@ -20,7 +20,7 @@ def apply_edits(
     *,
     attended: Bool[Tensor, "batch pos"] | None = None,
     step: Int[Tensor, "batch pos"] | None = None,
-    rule: TokenRule | None = None,
+    token_filter: TokenFilter | None = None,
 ) -> Float[Tensor, "batch pos ..."]:
     """The activation x at one hook point after `edits` in order; x itself is not changed.
 
@@ -38,7 +38,7 @@ def apply_edits(
     norm = arrived.float().norm(dim=-1)
     out = arrived
     for edit in edits:
-        where = edit.covers(tokens, arrived, attended=attended, step=step, rule=rule)
+        where = edit.covers(tokens, arrived, attended=attended, step=step, token_filter=token_filter)
         at = where.nonzero(as_tuple=True)
         if len(at[0]):
             selected = out[at]
@@ -61,7 +61,9 @@ class Span:
         self.tokens = torch.cat([self.tokens, new.unsqueeze(1)], 1)
         self.attended = torch.cat([self.attended, torch.ones_like(new, dtype=torch.bool).unsqueeze(1)], 1)
 
-    def hooks(self, edits: Sequence[tuple[Edit, ...]], rule: TokenRule) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+    def hooks(
+        self, edits: Sequence[tuple[Edit, ...]], token_filter: TokenFilter
+    ) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
         """One hook per hook point, for the edits of each row. A hook sees the span's last n tokens, all or one."""
         names = dict.fromkeys(edit.hook_name for row in edits for edit in row)
         hooks: list[tuple[str, Callable[[Tensor], Tensor]]] = []
@@ -70,16 +72,18 @@ class Span:
             for i, row in enumerate(edits):
                 if here := tuple(edit for edit in row if edit.hook_name == name):
                     groups.setdefault(here, []).append(i)
-            hooks.append((name, partial(self._edit, groups=groups, rule=rule)))
+            hooks.append((name, partial(self._edit, groups=groups, token_filter=token_filter)))
         return hooks
 
-    def _edit(self, x: Tensor, groups: Mapping[tuple[Edit, ...], Sequence[int]], rule: TokenRule) -> Tensor:
+    def _edit(self, x: Tensor, groups: Mapping[tuple[Edit, ...], Sequence[int]], token_filter: TokenFilter) -> Tensor:
         n, total = x.shape[1], self.tokens.shape[1]
         tokens, attended = self.tokens[:, -n:].to(x.device), self.attended[:, -n:].to(x.device)
         step = (torch.arange(total - n, total, device=x.device) - self.n_prompt).expand(len(x), -1)
         out = x
         for edits, chosen in groups.items():
             rows = torch.tensor(chosen, device=x.device)
-            edited = apply_edits(x[rows], edits, tokens[rows], attended=attended[rows], step=step[rows], rule=rule)
+            edited = apply_edits(
+                x[rows], edits, tokens[rows], attended=attended[rows], step=step[rows], token_filter=token_filter
+            )
             out = out.index_copy(0, rows, edited)
         return out

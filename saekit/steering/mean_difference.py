@@ -13,7 +13,7 @@ from ..activations import kept_activations
 from ..errors import ConfigError, DataError, MismatchError
 from ..index import FeatureIndex
 from ..models import LanguageModel
-from ..sae import SAE, TokenRule
+from ..sae import SAE, TokenFilter
 from ..specificity.concepts import Concept
 from .directions import Direction
 
@@ -70,16 +70,16 @@ def mean_difference(
     rows = torch.cat([some, order[~torch.isin(order, some)][: wanted - len(some)]])
     total = torch.zeros(2, sae.config.d_in, dtype=torch.float64)
     count = torch.zeros(2, 1, dtype=torch.float64)
-    rule = sae.config.token_rule or TokenRule()
+    token_filter = sae.config.token_filter or TokenFilter()
     with tqdm(total=len(rows), unit="window", desc="mean difference", disable=not progress) as bar:
         for at in range(0, len(rows), batch_size):
             chosen = rows[at : at + batch_size]
-            position, x = kept_activations(model, index.windows, chosen, hook_name, rule)
+            position, x = kept_activations(model, index.windows, chosen, hook_name, token_filter)
             for side, mask in enumerate((meant[position] & kept[position], ~meant[position] & kept[position])):
                 total[side] += x[mask].double().sum(0)
                 count[side] += int(mask.sum())
             bar.update(len(chosen))
     difference = total[0] / count[0] - total[1] / count[1]
     return Direction(
-        difference.float(), hook_name, f"{concept.name}, mean difference", token_rule=sae.config.token_rule
+        difference.float(), hook_name, f"{concept.name}, mean difference", token_filter=sae.config.token_filter
     )

@@ -15,13 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..models import LanguageModel
-from ..sae import SAE, TokenRule
+from ..sae import SAE, TokenFilter
 from .edit_hooks import Span
 from .edits import Edit
 
 
 @dataclass(frozen=True)
-class Written:
+class TextSample:
     """A text the model wrote: what it was asked, what it read when it wrote, the new tokens, and the edits."""
 
     asked: tuple[int, ...]
@@ -45,7 +45,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Readout:
     """A text token by token, as the unsteered model reads it."""
 
     nll: Float[Tensor, " n_new"]
@@ -55,15 +55,15 @@ class Reading:
     after: Float[Tensor, "n_new d_vocab"]
     """The same as the text was written: under its edits, given `read`."""
     feature_acts: Float[Tensor, "n_new d_sae"]
-    """0 on tokens that the SAE's rule leaves out."""
+    """0 on tokens that the SAE's token filter leaves out."""
 
 
 @torch.inference_mode()
-def cost(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> list[Cost]:
+def cost(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> list[Cost]:
     """The costs of some texts, which run side by side: one pass without edits and one as each was written.
 
-    >>> from saekit.steering.readout import Written, cost
-    >>> [found] = cost(model, sae, [Written((0, 5), (0, 5), (6, 7))])
+    >>> from saekit.steering.readout import TextSample, cost
+    >>> [found] = cost(model, sae, [TextSample((0, 5), (0, 5), (6, 7))])
     >>> found.kl, found.profile.shape
     (0.0, torch.Size([64]))
     """
@@ -71,13 +71,13 @@ def cost(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> list[Cost]
 
 
 @torch.inference_mode()
-def read(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> Iterator[Reading]:
+def read(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> Iterator[Readout]:
     """How the model reads some texts, which run side by side: one pass without edits and one as each was written.
 
     One reading at a time: each holds two rows of the vocabulary for every token.
 
-    >>> from saekit.steering.readout import Written, read
-    >>> [found] = read(model, sae, [Written((0, 5), (0, 5), (6, 7))])
+    >>> from saekit.steering.readout import TextSample, read
+    >>> [found] = read(model, sae, [TextSample((0, 5), (0, 5), (6, 7))])
     >>> found.nll.shape, bool((found.before == found.after).all())
     (torch.Size([2]), True)
     """
@@ -88,20 +88,20 @@ def read(model: LanguageModel, sae: SAE, texts: Sequence[Written]) -> Iterator[R
     found = _logits(model, [t.read for t in rows], rows, [t.edits for t in rows]) if rows else []
     edited = dict(zip(differ, found, strict=True))
     [x], n_prompt = seen, _longest([t.asked for t in texts])
-    rule = sae.config.token_rule or TokenRule()
+    token_filter = sae.config.token_filter or TokenFilter()
     for i, (text, logits) in enumerate(zip(texts, clean, strict=True)):
         before = logits.float().log_softmax(-1)
         after = edited[i].float().log_softmax(-1) if i in edited else before
         target = torch.tensor(text.new, dtype=torch.long, device=before.device)
         here = x[i, n_prompt : n_prompt + len(text.new)]
         acts = torch.zeros(len(text.new), sae.config.d_sae)
-        kept = rule.keep(target[None].cpu(), here[None].cpu())[0]
+        kept = token_filter.keep(target[None].cpu(), here[None].cpu())[0]
         if kept.any():
             acts[kept] = sae.encode(here[kept.to(here.device)].to(sae.W_dec)).float().cpu()
-        yield Reading(-before.gather(1, target[:, None])[:, 0], before, after, acts)
+        yield Readout(-before.gather(1, target[:, None])[:, 0], before, after, acts)
 
 
-def _cost(reading: Reading) -> Cost:
+def _cost(reading: Readout) -> Cost:
     if len(reading.nll) == 0:
         return Cost(math.nan, math.nan, reading.feature_acts.sum(0))
     kl = (reading.after.exp() * (reading.after - reading.before)).sum(-1)
@@ -131,7 +131,7 @@ def _longest(rows: Sequence[Sequence[int]]) -> int:
 def _logits(
     model: LanguageModel,
     prompts: Sequence[Sequence[int]],
-    texts: Sequence[Written],
+    texts: Sequence[TextSample],
     edits: Sequence[tuple[Edit, ...]],
     watched: tuple[str, list[Tensor]] | None = None,
 ) -> list[Float[Tensor, "n_new d_vocab"]]:
@@ -148,7 +148,7 @@ def _logits(
     span = Span(rows, attended)
     for at in range(n_new):
         span.append(torch.tensor([t.new[at] if at < len(t.new) else model.pad_id for t in texts], device=device))
-    hooks = span.hooks(edits, TokenRule(special_ids=tuple(sorted(model.special_ids))))
+    hooks = span.hooks(edits, TokenFilter(special_ids=tuple(sorted(model.special_ids))))
     if watched is not None:
         name, seen = watched
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..sae import SAE
 
 
-class Silence:
+class FiringTracker:
     """For each feature the tokens since it last fired, and how often it fired since `restart`."""
 
     def __init__(self, d_sae: int, device: torch.device) -> None:
@@ -97,11 +97,11 @@ def resample(
     if sae.config.is_transcoder:
         read = (x - x.mean(0))[drawn]
         read = read / read.norm(dim=1, keepdim=True).clamp(min=torch.finfo(read.dtype).tiny)
-    sae.W_dec[dead] = rows * (1.0 if sae.rule.unit_decoder else sae.W_dec[alive].norm(dim=1).mean())
+    sae.W_dec[dead] = rows * (1.0 if sae.architecture.unit_decoder else sae.W_dec[alive].norm(dim=1).mean())
     sae.W_enc.T[dead] = read * 0.2 * sae.W_enc.T[alive].norm(dim=1).mean()
-    for name in ("b_enc", *sae.rule.own_weights):
+    for name in ("b_enc", *sae.architecture.extra_parameters):
         getattr(sae, name)[dead] = 0.0
-    for name in ("W_dec", "W_enc", "b_enc", *sae.rule.own_weights):
+    for name in ("W_dec", "W_enc", "b_enc", *sae.architecture.extra_parameters):
         moments = adam[getattr(sae, name)]
         for moment in (moments["exp_avg"], moments["exp_avg_sq"]) if moments else ():
             moment[dead] = 0.0

@@ -110,7 +110,7 @@ def checked(loggers: Iterable[Logger]) -> list[Logger]:
     return found
 
 
-class Watch:
+class LoggerGroup:
     """The loggers of one run. `train` sets `status` when the run has ended well."""
 
     def __init__(self, loggers: Iterable[Logger], trainers: Sequence[Trainer]) -> None:
@@ -140,21 +140,21 @@ class Watch:
 
 
 @contextmanager
-def watched(loggers: Iterable[Logger], run: RunInfo, trainers: Sequence[Trainer] = ()) -> Iterator[Watch]:
+def watched(loggers: Iterable[Logger], run: RunInfo, trainers: Sequence[Trainer] = ()) -> Iterator[LoggerGroup]:
     """Tells the loggers that the run begins and, whatever happens, how it ended."""
-    watch = Watch(loggers, trainers)
-    watch.each(lambda logger: logger.start(run))
+    group = LoggerGroup(loggers, trainers)
+    group.each(lambda logger: logger.start(run))
     message = ""
     try:
-        yield watch
+        yield group
     except KeyboardInterrupt:
-        watch.status = "interrupted"
+        group.status = "interrupted"
         raise
     except BaseException as e:
-        watch.status, message = "failed", f"{type(e).__name__}: {e}"
+        group.status, message = "failed", f"{type(e).__name__}: {e}"
         raise
     finally:
-        watch.each(lambda logger: logger.finish(watch.status, message))
+        group.each(lambda logger: logger.finish(group.status, message))
 
 
 # ---- other people's dashboards --------------------------------------------------------------------------------------

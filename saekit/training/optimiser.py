@@ -48,13 +48,13 @@ class Optimiser:
         norm = self._by_kernels(lr, finite) if on_gpu else self._by_torch(lr, finite)
         for weight, p in stored.items():
             weight.spare, weight.grad, p.grad = weight.grad, None, None
-        if "threshold" in sae.rule.own_weights:
+        if "threshold" in sae.architecture.extra_parameters:
             sae.threshold.clamp_(min=0.0)
         return norm
 
     def _by_torch(self, lr: float, finite: Tensor) -> Tensor:
         W_dec, p = self._sae.W_dec, self._stored[self._sae.W_dec]
-        unit = self._sae.rule.unit_decoder
+        unit = self._sae.architecture.unit_decoder
         if unit and p.grad is not None:
             p.grad.addcmul_(W_dec, torch.einsum("fd,fd->f", p.grad, W_dec)[:, None], value=-1.0)
         norm = torch.nn.utils.clip_grad_norm_(self._stored.values(), self._grad_clip)
@@ -68,7 +68,7 @@ class Optimiser:
         return norm
 
     def _by_kernels(self, lr: float, finite: Tensor) -> Tensor:
-        W_dec, unit = self._sae.W_dec, self._sae.rule.unit_decoder
+        W_dec, unit = self._sae.W_dec, self._sae.architecture.unit_decoder
         moved = [(w, p, p.grad) for w, p in self._stored.items() if p.grad is not None]
         squares = [triton_kernels.project_(p, g) if unit and w is W_dec else g.square().sum() for w, p, g in moved]
         norm = torch.stack(squares).sum().sqrt()

@@ -1,4 +1,4 @@
-"""What is trained where: configurations and hook points in, the SAEs of a run and what each of them is fed.
+"""What is trained where: configurations and hook points in, the SAEs of a run and what each of them is targets.
 
 Knows names, widths and rules; nothing of how activations are read or how a step is made.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..activations import ActivationBatches
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint, hook_names, hook_text
-from ..sae import SAE, SAEConfig, TokenRule
+from ..sae import SAE, SAEConfig, TokenFilter
 from .config import TrainConfig
 from .trainer import Trainer
 
@@ -108,32 +108,32 @@ def check_widths(sae: SAEConfig, batches: ActivationBatches) -> None:
             )
 
 
-def rule_of(sae: SAEConfig, batches: ActivationBatches) -> TokenRule:
-    """The token rule that goes with an SAE: that of what it reads and, of a transcoder, of what it writes too."""
-    return batches.rule_at(tuple(name for end in ends(sae) for name in hook_names(end)))
+def token_filter_of(sae: SAEConfig, batches: ActivationBatches) -> TokenFilter:
+    """The token filter that goes with an SAE: that of what it reads and, of a transcoder, of what it writes too."""
+    return batches.token_filter_at(tuple(name for end in ends(sae) for name in hook_names(end)))
 
 
-class Fed(NamedTuple):
+class TrainingTarget(NamedTuple):
     """A Trainer and the hook points whose activations it takes."""
 
     trainer: Trainer
     ends: tuple[HookPoint, ...]
 
     @classmethod
-    def of(cls, sae: SAEConfig, config: TrainConfig, batches: ActivationBatches) -> Fed:
+    def of(cls, sae: SAEConfig, config: TrainConfig, batches: ActivationBatches) -> TrainingTarget:
         """A Trainer of a new SAE."""
         blocks = [batches.width(name) for name in hook_names(ends(sae)[0])] if sae.is_crosscoder else None
         return cls(Trainer(SAE(sae), config, blocks=blocks), ends(sae))
 
 
-class Cutter:
+class HookSplitter:
     """Cuts a batch into what each hook point gives, once for all who read there."""
 
-    def __init__(self, fed: Sequence[Fed], batches: ActivationBatches) -> None:
-        found = {end: batches.columns(end) for f in fed for end in f.ends}
+    def __init__(self, targets: Sequence[TrainingTarget], batches: ActivationBatches) -> None:
+        found = {end: batches.columns(end) for f in targets for end in f.ends}
         self._columns = {end: at if isinstance(at, slice) else at.to(batches.device) for end, at in found.items()}
         self._whole = slice(0, batches.d_in)
 
-    def cut(self, x: Float[Tensor, "batch d"]) -> Mapping[HookPoint, Tensor]:
+    def split(self, x: Float[Tensor, "batch d"]) -> Mapping[HookPoint, Tensor]:
         """The activations of each hook point; x itself where that is all of it."""
         return {end: x if at == self._whole else x[:, at].contiguous() for end, at in self._columns.items()}

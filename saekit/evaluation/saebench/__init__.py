@@ -11,8 +11,8 @@ from .ablation_sparsity import AblationSparsity as AblationSparsity
 from .ablation_sparsity import ablation_sparsity as ablation_sparsity
 from .absorption import Absorption as Absorption
 from .absorption import feature_absorption as feature_absorption
-from .compute_fraction import ComputeShare as ComputeShare
-from .compute_fraction import compute_share as compute_share
+from .compute_fraction import ComputeFraction as ComputeFraction
+from .compute_fraction import compute_fraction as compute_fraction
 from .perturbation import ProbePerturbation as ProbePerturbation
 from .perturbation import targeted_probe_perturbation as targeted_probe_perturbation
 from .sparse_probing import SparseProbing as SparseProbing

@@ -31,13 +31,13 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 
-from ...activations import find_token_rule
+from ...activations import fit_token_filter
 from ...corpus import tokenize
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...sae import SAE
 from .letters import TEMPLATE, read_words, vocabulary_words
-from .pooled import common_rule, decoder, one_hook_point, several, writes_where_it_reads
+from .pooled import common_token_filter, decoder, one_hook_point, several, writes_where_it_reads
 from .probes import Matrix, columns, draws, fit_probe, interval, mean_difference, split_rows
 
 if TYPE_CHECKING:
@@ -336,9 +336,9 @@ def feature_absorption(
         raise ConfigError("min_f1 is not an F1", got=min_f1, accepted="0 to 1")
     chosen = vocabulary_words(model, n_words, seed) if words is None else list(words)
     windows = tokenize([template.replace("{word}", w) for w in chosen[:64]], model, length=min(128, model.n_ctx))
-    rule = common_rule(saes, lambda: find_token_rule(model, windows, hook_name))
-    read = read_words(model, chosen, hook_name, rule, template=template, progress=progress)
-    notes = (f"{read.n_left_out} words are left out: {rule.describe()}",) if read.n_left_out else ()
+    token_filter = common_token_filter(saes, lambda: fit_token_filter(model, windows, hook_name))
+    read = read_words(model, chosen, hook_name, token_filter, template=template, progress=progress)
+    notes = (f"{read.n_left_out} words are left out: {token_filter.describe()}",) if read.n_left_out else ()
     probes: dict[str, Any] = {}
     out = []
     for s in saes:

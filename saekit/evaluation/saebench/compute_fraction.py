@@ -38,7 +38,7 @@ FEWEST = {"fit": 4, "interpolate": 2}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ComputeShare:
+class ComputeFraction:
     """How much of its compute a model is worth when it lives on an SAE. Prints as a sentence."""
 
     share: float
@@ -75,9 +75,9 @@ class ComputeShare:
 
     def plot(self) -> go.Figure:
         """The reference's curve with both losses marked, as a plotly figure."""
-        from .plots import plot_compute_share
+        from .plots import plot_compute_fraction
 
-        return plot_compute_share(self)
+        return plot_compute_fraction(self)
 
     def __repr__(self) -> str:
         bounds = "" if np.isnan(self.low) else f" [{self.low:.1%}, {self.high:.1%}]"
@@ -94,7 +94,7 @@ class ComputeShare:
     __str__ = __repr__
 
 
-def compute_share(
+def compute_fraction(
     evaluation: Evaluation | tuple[float, float],
     reference: pd.DataFrame | Mapping[str, Any],
     *,
@@ -102,7 +102,7 @@ def compute_share(
     extrapolate: bool = False,
     n_bootstrap: int = 200,
     seed: int = 0,
-) -> ComputeShare:
+) -> ComputeFraction:
     """The share of pre-training compute that is left when the model lives on the SAE.
 
     `evaluation` is what `sk.evaluate` returned, or (ce_clean, ce_sae) in nats per token. `reference` has a row for each
@@ -114,7 +114,7 @@ def compute_share(
     unless `extrapolate` is True; a loss below the fitted E is an error in any case.
 
     >>> reference = {"compute": [1e18, 1e19, 1e20, 1e21], "loss": [4.3, 3.6, 3.2, 2.97]}
-    >>> share = sk.compute_share((3.0, 3.3), reference)
+    >>> share = sk.compute_fraction((3.0, 3.3), reference)
     >>> 0.03 < share.share < 0.1
     True
     """
@@ -150,7 +150,7 @@ def compute_share(
         samples = _left_out(c, loss, clean, spliced)
     quantiles = (0.025, 0.975) if method == "fit" else (0, 1)
     bounds = np.quantile(samples, quantiles) if len(samples) else (np.nan, np.nan)
-    return ComputeShare(
+    return ComputeFraction(
         share=at[0] / at[1],
         low=float(bounds[0]),
         high=float(bounds[1]),

@@ -3,7 +3,7 @@
 The probe of feature absorption needs many words of every letter. A word is put into a template and read at its last
 token; what the template says after the word cannot reach it, so the model is not run on that. By default the words are
 tokens of the vocabulary that begin with a space and hold only letters, one token each as in the published measure.
-Knows nothing of autoencoders but the rule for tokens that count.
+Knows nothing of autoencoders but the token filter for tokens that count.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
-from ...sae import TokenRule
+from ...sae import TokenFilter
 
 TEMPLATE = "These words are spelled by letters:{word}"
 """Enough text before the word that it is at none of the first positions, which are attention sinks in many models."""
@@ -34,7 +34,7 @@ class Words:
     letters: tuple[str, ...]
     x: Float[np.ndarray, "words d_in"]
     n_left_out: int
-    """Words whose token does not count under the SAE's rule."""
+    """Words whose token does not count under the SAE's token filter."""
 
 
 def first_letter(word: str) -> str:
@@ -70,7 +70,7 @@ def read_words(
     model: LanguageModel,
     words: Sequence[str],
     hook_name: str,
-    rule: TokenRule,
+    token_filter: TokenFilter,
     *,
     template: str = TEMPLATE,
     batch_size: int = 64,
@@ -79,7 +79,7 @@ def read_words(
     """The activation at the last token of every word in the template. ConfigError for a template without {word}.
 
     >>> from saekit.evaluation.saebench.letters import read_words
-    >>> read_words(model, ["cat", "dog"], HOOK, sk.TokenRule(), template="a {word} is", progress=False).letters
+    >>> read_words(model, ["cat", "dog"], HOOK, sk.TokenFilter(), template="a {word} is", progress=False).letters
     ('c', 'd')
     """
     if template.count("{word}") != 1:
@@ -100,11 +100,13 @@ def read_words(
             found = model.activations(tokens, hook_name, attention_mask=mask).float()
             at = found[torch.arange(len(rows)), last.to(found.device)].cpu()
             x[rows] = at
-            keep[rows] = rule.keep(tokens[torch.arange(len(rows)), last], at)
+            keep[rows] = token_filter.keep(tokens[torch.arange(len(rows)), last], at)
             bar.update(len(rows))
     chosen = keep.nonzero()[:, 0].tolist()
     if not chosen:
-        raise DataError("no word counts under the SAE's token rule", got=rule.describe(), fix="pass other words")
+        raise DataError(
+            "no word counts under the SAE's token filter", got=token_filter.describe(), fix="pass other words"
+        )
     return Words(
         tuple(words[i] for i in chosen),
         tuple(letters[i] for i in chosen),

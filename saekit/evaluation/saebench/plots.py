@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from ...plotting.style import BLUE, GREY, ORANGE, band, faded, figure, note
 
 if TYPE_CHECKING:
-    from . import AblationSparsity, Absorption, ComputeShare, ProbePerturbation, SparseProbing, SpuriousRemoval
+    from . import AblationSparsity, Absorption, ComputeFraction, ProbePerturbation, SparseProbing, SpuriousRemoval
 
 PROBES = {
     "SAE features": (ORANGE, "solid", 2.5),
@@ -218,12 +218,12 @@ def plot_ablation_sparsity(result: AblationSparsity) -> go.Figure:
     return fig
 
 
-def plot_compute_share(share: ComputeShare) -> go.Figure:
+def plot_compute_fraction(share: ComputeFraction) -> go.Figure:
     """The reference's loss by compute, with where the model stands as it is and on the SAE.
 
-    >>> from saekit.evaluation.saebench.plots import plot_compute_share
+    >>> from saekit.evaluation.saebench.plots import plot_compute_fraction
     >>> reference = {"compute": [1e18, 1e19, 1e20, 1e21], "loss": [4.3, 3.6, 3.2, 2.97]}
-    >>> plot_compute_share(sk.compute_share((3.0, 3.3), reference)).layout.xaxis.type
+    >>> plot_compute_fraction(sk.compute_fraction((3.0, 3.3), reference)).layout.xaxis.type
     'log'
     """
     s = share

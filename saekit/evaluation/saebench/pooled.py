@@ -1,10 +1,10 @@
 """Documents as single rows: the mean activation of each, and the mean of every feature of one or more SAEs.
 
 The model is run once however many SAEs are given. A document is its first window of tokens; only tokens that every
-SAE's rule keeps count. Features are summed as they are encoded and kept sparse, so nothing of size [tokens, d_sae] is
-ever held. Since ablating features takes sum_i a_i W_dec_i from x and leaves the SAE's error alone, and means are
-linear, the mean of an ablated document follows from the two means exactly: no probe in this package needs the tokens
-again. Knows nothing of probes.
+SAE's token filter keeps count. Features are summed as they are encoded and kept sparse, so nothing of size [tokens,
+d_sae] is ever held. Since ablating features takes sum_i a_i W_dec_i from x and leaves the SAE's error alone, and means
+are linear, the mean of an ablated document follows from the two means exactly: no probe in this package needs the
+tokens again. Knows nothing of probes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import torch
 from jaxtyping import Float, Int
 from tqdm.auto import tqdm
 
-from ...activations import find_token_rule
-from ...activations.rule import WINDOWS_PER_RUN, kept_activations
+from ...activations import fit_token_filter
+from ...activations.token_filter import WINDOWS_PER_RUN, kept_activations
 from ...corpus import Corpus, Document, tokenize
 from ...errors import ConfigError, DataError, MismatchError, unknown_name
 from ...hook_points import HookPoint
 from ...models import LanguageModel
-from ...sae import SAE, SAEConfig, SparseActs, TokenRule
+from ...sae import SAE, SAEConfig, SparseActs, TokenFilter
 from .probes import Matrix
 
 
@@ -95,21 +95,22 @@ def writes_where_it_reads(saes: Sequence[SAE], what: str) -> None:
             )
 
 
-def common_rule(saes: Sequence[SAE], find: Callable[[], TokenRule]) -> TokenRule:
-    """The rule that keeps a token when the rule of every SAE does; one that has none counts with the default rule."""
-    rules = list(dict.fromkeys(s.config.token_rule or find() for s in saes))
-    if len(rules) == 1:
-        return rules[0]
-    if any(r.blocks for r in rules):
+def common_token_filter(saes: Sequence[SAE], find: Callable[[], TokenFilter]) -> TokenFilter:
+    """The token filter that keeps a token when the token filter of every SAE does; one that has none counts with the
+    default token filter."""
+    token_filters = list(dict.fromkeys(s.config.token_filter or find() for s in saes))
+    if len(token_filters) == 1:
+        return token_filters[0]
+    if any(r.blocks for r in token_filters):
         raise MismatchError(
             "the SAEs leave out different tokens of several hook points",
-            got=[r.describe() for r in rules],
-            accepted="one token rule",
+            got=[r.describe() for r in token_filters],
+            accepted="one token filter",
             fix="call once for each SAE",
         )
-    bounds = [r.max_norm for r in rules if r.max_norm is not None]
-    special = sorted({i for r in rules for i in r.special_ids})
-    return TokenRule(special_ids=tuple(special), max_norm=min(bounds, default=None))
+    bounds = [r.max_norm for r in token_filters if r.max_norm is not None]
+    special = sorted({i for r in token_filters for i in r.special_ids})
+    return TokenFilter(special_ids=tuple(special), max_norm=min(bounds, default=None))
 
 
 def random_sae(x: Float[torch.Tensor, "n d_in"], d_sae: int, l0: float, seed: int) -> SAE:
@@ -183,7 +184,7 @@ def pool(
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     windows = windows.select(first)
     of_window = windows.documents.max(1).values.long()
-    rule = common_rule(saes, lambda: find_token_rule(model, windows, hook_name))
+    token_filter = common_token_filter(saes, lambda: fit_token_filter(model, windows, hook_name))
     sums = torch.zeros(len(documents), model.hook_width(hook_name), dtype=torch.float64)
     counts = torch.zeros(len(documents), dtype=torch.float64)
     every: list[SAE] = list(saes)
@@ -191,7 +192,7 @@ def pool(
     order = torch.argsort(windows.lengths, descending=True, stable=True)
     with tqdm(total=len(windows), desc="reading documents", unit=" documents", disable=not progress) as bar:
         for rows in torch.split(order, batch_size):
-            position, x = kept_activations(model, windows, rows, hook_name, rule)
+            position, x = kept_activations(model, windows, rows, hook_name, token_filter)
             bar.update(len(rows))
             if not len(x):
                 continue
@@ -205,7 +206,9 @@ def pool(
                 mine.append(_document_sums(s.encode_sparse(x.to(s.W_dec.device)), of.numpy(), len(documents)))
     present = np.flatnonzero(counts.numpy() > 0)
     if not len(present):
-        raise DataError("no token of these documents is kept", got=rule.describe(), fix="check sae.config.token_rule")
+        raise DataError(
+            "no token of these documents is kept", got=token_filter.describe(), fix="check sae.config.token_filter"
+        )
     n_tokens = counts.numpy()[present]
     scale = sparse.diags_array(1 / n_tokens)
     means = [(scale @ sum(mine[1:], mine[0])[present]).tocsr() for mine in cells]

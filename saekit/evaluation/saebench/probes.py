@@ -115,7 +115,7 @@ def split_rows(
 
     DataError for a stratum of fewer than two rows.
     """
-    check_share("fraction_held_out", fraction_held_out)
+    check_fraction("fraction_held_out", fraction_held_out)
     rng = np.random.default_rng(seed)
     train, test = [], []
     for stratum in np.unique(strata):
@@ -177,7 +177,7 @@ def interval(samples: Float[np.ndarray, " draws"], level: float = 0.95) -> tuple
     return float(samples[0]), float(low), float(high)
 
 
-def check_share(name: str, value: float) -> None:
+def check_fraction(name: str, value: float) -> None:
     """ConfigError unless a share leaves something on both sides."""
     if not 0 < value < 1:
         raise ConfigError(f"{name} is not a share", got=value, accepted="above 0, below 1")

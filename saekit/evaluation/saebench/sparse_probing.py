@@ -15,7 +15,7 @@ What SAEBench does (Karvonen et al. 2025, arXiv:2503.09532, its sparse-probing p
   negatives, classes are weighted alike, and balanced accuracy and AUROC stand beside accuracy;
 - SAEBench trains the probe on all of x with Adam; here it is the same regression as the others, on standardised
   columns;
-- intervals, the random SAE and attention sinks (left out by the SAE's token rule) are added here.
+- intervals, the random SAE and attention sinks (left out by the SAE's token filter) are added here.
 
 Knows nothing of how activations are made: `probe_classes` is a function of arrays.
 """

@@ -35,10 +35,10 @@ class TrainingForward:
     """The smallest activation that was kept, where the threshold is to follow it; infinity for none."""
 
 
-class ActivationRule(ABC):
+class Architecture(ABC):
     """One way of choosing the active features."""
 
-    architecture: ClassVar[str]
+    saelens_name: ClassVar[str]
     """Its name in SAELens' files."""
     unit_decoder: ClassVar[bool]
     """Whether decoder rows are held at unit norm during training."""
@@ -48,10 +48,10 @@ class ActivationRule(ABC):
     """Whether at inference a feature's activation depends on its own pre-activation alone."""
     has_threshold: ClassVar[bool] = False
     """Whether inference uses `sae.threshold`."""
-    own_weights: ClassVar[tuple[str, ...]] = ()
+    extra_parameters: ClassVar[tuple[str, ...]] = ()
     """Vectors over features, besides b_enc, that training moves."""
 
-    def own_coefficient(self, config: SAEConfig) -> float | None:
+    def default_sparsity_coefficient(self, config: SAEConfig) -> float | None:
         """Weight of the sparsity penalty unless the configuration says otherwise; None where there is no penalty."""
         return None
 

@@ -20,22 +20,22 @@ from torch import Tensor
 
 from ..sparse.pairs import pairs_above
 from ..sparse.selection import Chosen, above
-from .architecture import ActivationRule, TrainingForward
+from .architecture import Architecture, TrainingForward
 
 if TYPE_CHECKING:
     from ..base import SAE
     from ..config import SAEConfig
 
 
-class Gated(ActivationRule):
+class Gated(Architecture):
     """f = relu(mag) where the gate is open."""
 
-    architecture = "gated"
+    saelens_name = "gated"
     unit_decoder = True
     auxiliary = False
-    own_weights = ("b_mag", "r_mag")
+    extra_parameters = ("b_mag", "r_mag")
 
-    def own_coefficient(self, config: SAEConfig) -> float | None:
+    def default_sparsity_coefficient(self, config: SAEConfig) -> float | None:
         """1, where the error is per token and of the order of d_in."""
         return 1.0
 

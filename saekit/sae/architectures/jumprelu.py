@@ -28,17 +28,17 @@ from torch import Tensor
 
 from ..sparse.pairs import pairs_above
 from ..sparse.selection import Chosen, above
-from .architecture import ActivationRule, TrainingForward
+from .architecture import Architecture, TrainingForward
 
 if TYPE_CHECKING:
     from ..base import SAE
     from ..config import SAEConfig
 
 
-class Thresholded(ActivationRule):
+class Thresholded(Architecture):
     """f = pre where pre > threshold and pre > 0."""
 
-    architecture = "jumprelu"
+    saelens_name = "jumprelu"
     has_threshold = True
 
     def acts(
@@ -57,9 +57,9 @@ class JumpReLU(Thresholded):
 
     unit_decoder = True
     auxiliary = True
-    own_weights = ("threshold",)
+    extra_parameters = ("threshold",)
 
-    def own_coefficient(self, config: SAEConfig) -> float | None:
+    def default_sparsity_coefficient(self, config: SAEConfig) -> float | None:
         """1 for the linear penalty; 2 d_in for the quadratic one, which then gives way by a few hundredths of L0."""
         return 2.0 * config.d_in if config.l0_penalty == "quadratic" else 1.0
 

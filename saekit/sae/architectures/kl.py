@@ -32,7 +32,7 @@ class KL(ReLU):
 
     unit_decoder = True
 
-    def own_coefficient(self, config: SAEConfig) -> float | None:
+    def default_sparsity_coefficient(self, config: SAEConfig) -> float | None:
         """1, where the error is per token and of the order of d_in."""
         return 1.0
 

@@ -28,7 +28,7 @@ def reconstruction(
     sizes = sae.config.matryoshka
     if not sizes:
         base = sae.reconstruct(sae.b_dec.new_zeros(()), x)
-        return kernels.squared_error(acts, pairs.pattern, sae.W_dec, base, target, sae.products)
+        return kernels.squared_error(acts, pairs.pattern, sae.W_dec, base, target, sae.matmul_dtype)
     nested = pairs.decode_nested(acts, sae.W_dec, sizes)
     errors = (target - sae.reconstruct(nested.new_zeros(()), x))[:, None] - nested
     return errors[:, -1], errors.square().sum() / len(sizes)

@@ -17,21 +17,21 @@ from torch import Tensor
 
 from ..sparse.pairs import Pairs, pairs_above
 from ..sparse.selection import Chosen, above
-from .architecture import ActivationRule, TrainingForward
+from .architecture import Architecture, TrainingForward
 
 if TYPE_CHECKING:
     from ..base import SAE
     from ..config import SAEConfig
 
 
-class ReLU(ActivationRule):
+class ReLU(Architecture):
     """f = max(pre, 0), with an L1 penalty."""
 
-    architecture = "standard"
+    saelens_name = "standard"
     unit_decoder = False
     auxiliary = False
 
-    def own_coefficient(self, config: SAEConfig) -> float | None:
+    def default_sparsity_coefficient(self, config: SAEConfig) -> float | None:
         """5: Anthropic, April 2024."""
         return 5.0
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..sparse.pairs import positive_pairs
 from ..sparse.selection import Chosen, largest_of_tokens, positive
-from .architecture import ActivationRule, TrainingForward
+from .architecture import Architecture, TrainingForward
 from .matryoshka import reconstruction
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 MULTIPLE = 4  # features of the second reconstruction, in multiples of k
 
 
-class TopK(ActivationRule):
+class TopK(Architecture):
     """f = the k largest of each token, never negative."""
 
-    architecture = "topk"
+    saelens_name = "topk"
     unit_decoder = True
     auxiliary = True
     elementwise = False

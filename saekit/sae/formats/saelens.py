@@ -34,7 +34,9 @@ WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.saf
 SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
 ACTIVATION_OF = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
 KINDS = ("transcoder", "skip_transcoder")
-ACTIVATION_OF |= {f"{rule}_{kind}".removeprefix("standard_"): a for kind in KINDS for rule, a in ACTIVATION_OF.items()}
+ACTIVATION_OF |= {
+    f"{architecture}_{kind}".removeprefix("standard_"): a for kind in KINDS for architecture, a in ACTIVATION_OF.items()
+}
 FILE_NAMES = {"gated": {"b_enc": "b_gate"}}  # where SAELens calls a tensor otherwise
 MIN_DENSITY = 1e-10
 
@@ -85,13 +87,13 @@ def saved_config(folder: Path) -> SAEConfig:
 
 def _architecture(config: SAEConfig) -> str:
     """What SAELens calls it."""
-    rule = ARCHITECTURES[config.activation].architecture
-    return f"{rule}_{KINDS[config.skip]}".removeprefix("standard_") if config.is_transcoder else rule
+    architecture = ARCHITECTURES[config.activation].saelens_name
+    return f"{architecture}_{KINDS[config.skip]}".removeprefix("standard_") if config.is_transcoder else architecture
 
 
 def _file_names(config: SAEConfig) -> dict[str, str]:
     """What files call each tensor of an SAE, by its name in saekit."""
-    called = FILE_NAMES.get(ARCHITECTURES[config.activation].architecture, {})
+    called = FILE_NAMES.get(ARCHITECTURES[config.activation].saelens_name, {})
     return {name: called.get(name, name) for name in weight_shapes(config)}
 
 
@@ -117,12 +119,12 @@ def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
         "normalize_activations": "none",
         "reshape_activations": "none",
     }
-    if sae.rule.architecture == "topk":
+    if sae.architecture.saelens_name == "topk":
         out |= {"k": c.k, "rescale_acts_by_decoder_norm": False}
     if c.is_transcoder:
         out["d_out"] = c.width_out
     hook_name = ", ".join(c.hook_name) if isinstance(c.hook_name, tuple) else c.hook_name
-    special = list(c.token_rule.special_ids) if c.token_rule else []
+    special = list(c.token_filter.special_ids) if c.token_filter else []
     out["metadata"] = {
         "sae_lens_version": SAELENS_VERSION,
         "model_name": c.model_name,

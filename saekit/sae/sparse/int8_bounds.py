@@ -48,7 +48,7 @@ def supported() -> bool:
     return any(has.get(name, False) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
-class Screen:
+class Int8Bounds:
     """The quantised encoder of one SAE: rows of W_enc [d_sae, d_in], b_enc, and what `z`, the tokens, look like."""
 
     def __init__(

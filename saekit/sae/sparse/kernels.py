@@ -106,14 +106,14 @@ def squared_error(
     W_dec: Float[Tensor, "d_sae d"],
     base: Float[Tensor, "*n d"],
     target: Float[Tensor, "n d"],
-    products: torch.dtype = torch.float32,
+    matmul_dtype: torch.dtype = torch.float32,
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, ""]]:
     """The error target - base - decode(value), and its sum of squares; differentiable in all but the target.
 
     Its own gradient needs no matrix beside the error. On a GPU one kernel forms the error and its products with the
-    decoder's rows, in the type `products`.
+    decoder's rows, in the type `matmul_dtype`.
     """
-    error, squared = _SquaredError.apply(value, W_dec, base, target, pattern, products)  # type: ignore[no-untyped-call]
+    error, squared = _SquaredError.apply(value, W_dec, base, target, pattern, matmul_dtype)  # type: ignore[no-untyped-call]
     return error, squared
 
 
@@ -201,7 +201,13 @@ class _Decode(torch.autograd.Function):
 class _SquaredError(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, value: Tensor, W_dec: Tensor, base: Tensor, target: Tensor, pattern: Pattern, products: torch.dtype
+        ctx: Any,
+        value: Tensor,
+        W_dec: Tensor,
+        base: Tensor,
+        target: Tensor,
+        pattern: Pattern,
+        matmul_dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         along = None
@@ -209,10 +215,10 @@ class _SquaredError(torch.autograd.Function):
             b_dec, goal = (base, target) if base.ndim == 1 else (base.new_zeros(base.shape[-1]), target - base)
             if pattern.uniform:
                 feature, acts = pattern.feature.view(pattern.n_tokens, -1), value.view(pattern.n_tokens, -1)
-                error, along = triton_kernels.decode_error(feature, acts, W_dec, b_dec, goal, dtype=products)
+                error, along = triton_kernels.decode_error(feature, acts, W_dec, b_dec, goal, dtype=matmul_dtype)
             else:
                 error, along = triton_kernels.decode_error_of_pairs(
-                    pattern.by_token, pattern.feature, value, W_dec, b_dec, goal, dtype=products
+                    pattern.by_token, pattern.feature, value, W_dec, b_dec, goal, dtype=matmul_dtype
                 )
         else:
             error = (target - base).sub_(bag_sum(W_dec, pattern.feature, pattern.by_token, value))

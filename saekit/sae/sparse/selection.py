@@ -1,8 +1,8 @@
 """Which few pre-activations are the largest, and their values, without a matrix of all of them.
 
-Pre-activations are (x - b_dec) @ W_enc + b_enc. Where the CPU has 8-bit products, upper bounds say which pairs of token
-and feature can matter (screen.py), and those are computed in float32; elsewhere the product is made for a block of
-tokens at a time. What is chosen is the same either way. Knows nothing of rules or losses; no gradients.
+Pre-activations are (x - b_dec) @ W_enc + b_enc. Where the CPU has 8-bit products, upper bounds say which pairs of
+token and feature can matter (int8_bounds.py), and those are computed in float32; elsewhere the product is made for a
+block of tokens at a time. What is chosen is the same either way. Knows nothing of rules or losses; no gradients.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .. import triton as triton_kernels
-from . import int8_bounds as screen
-from . import kernels
-from .int8_bounds import GROUPS, Screen
+from . import int8_bounds, kernels
+from .int8_bounds import GROUPS, Int8Bounds
 from .kernels import Pattern, dots
 
 BLOCK_ELEMENTS = 2**24  # of a block of pre-activations
@@ -36,7 +35,7 @@ class Encoder:
     rows: Float[Tensor, "d_sae d_in"]
     b_enc: Float[Tensor, " d_sae"]
     b_dec: Float[Tensor, " d_in"] | None
-    products: torch.dtype = torch.float32
+    matmul_dtype: torch.dtype = torch.float32
     """The type in which a GPU multiplies; sums are float32."""
 
     def centred(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
@@ -62,10 +61,10 @@ class Encoder:
         """Whether a GPU's kernels choose."""
         return kernels.on_gpu(z) and z.dtype == torch.float32
 
-    def screened(self, z: Float[Tensor, "n d_in"], n_kept: int) -> bool:
+    def uses_int8_bounds(self, z: Float[Tensor, "n d_in"], n_kept: int) -> bool:
         """Whether bounds come first: on CPUs that have the integer product, where the matrix is large enough."""
         wide = len(self.rows) >= 2048 and len(z) >= 128 and n_kept <= min(384, len(self.rows) // 32)
-        usual = wide and not kernels.on_gpu(z) and z.dtype == torch.float32 and screen.supported()
+        usual = wide and not kernels.on_gpu(z) and z.dtype == torch.float32 and int8_bounds.supported()
         return usual and bool(torch.isfinite(z.norm()))
 
 
@@ -77,18 +76,18 @@ def largest_of_tokens(
     z = encoder.centred(x)
     if encoder.fused(z):
         parts = [
-            triton_kernels.top_k(part, encoder.rows, encoder.b_enc, k, dtype=encoder.products)
+            triton_kernels.top_k(part, encoder.rows, encoder.b_enc, k, dtype=encoder.matmul_dtype)
             for part in torch.split(z, max(1, GPU_ELEMENTS // len(encoder.rows)))
         ]
         return torch.cat([f for _, f in parts]), torch.cat([v for v, _ in parts])
-    if not encoder.screened(z, 2 * k):
+    if not encoder.uses_int8_bounds(z, 2 * k):
         return _exact(encoder, z, k)
-    quantised = Screen(encoder.rows, encoder.b_enc, z)
+    quantised = Int8Bounds(encoder.rows, encoder.b_enc, z)
     found = [_largest_by_bounds(encoder, quantised, part, k) for part in torch.split(z, TOKENS)]
     return torch.cat([feature for feature, _ in found]), torch.cat([value for _, value in found])
 
 
-def _largest_by_bounds(encoder: Encoder, quantised: Screen, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _largest_by_bounds(encoder: Encoder, quantised: Int8Bounds, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
     cuts, tokens, features = [], [], []
     for rows, bound in quantised.bounds(z):
         members = bound.view(len(bound), -1, GROUPS)
@@ -119,8 +118,8 @@ def above(encoder: Encoder, x: Float[Tensor, "n d_in"], threshold: Float[Tensor,
     """All pairs whose pre-activation exceeds the feature's threshold; tokens and their features ascending."""
     z = encoder.centred(x)
     pairs = None
-    if encoder.screened(z, 1):
-        pairs = _candidates(Screen(encoder.rows, encoder.b_enc, z).bounds(z, threshold), 0.0)
+    if encoder.uses_int8_bounds(z, 1):
+        pairs = _candidates(Int8Bounds(encoder.rows, encoder.b_enc, z).bounds(z, threshold), 0.0)
     if pairs is None:
         found = []
         for rows, pre in encoder.blocks(z):
@@ -144,16 +143,16 @@ def largest_of_batch(encoder: Encoder, x: Float[Tensor, "n d_in"], count: int) -
     n, d_sae = len(z), len(encoder.rows)
     count = min(count, n * d_sae)
     if encoder.fused(z):
-        value, position = triton_kernels.top_of_batch(z, encoder.rows, encoder.b_enc, count, dtype=encoder.products)
+        value, position = triton_kernels.top_of_batch(z, encoder.rows, encoder.b_enc, count, dtype=encoder.matmul_dtype)
         token = torch.div(position, d_sae, rounding_mode="floor")
         return token, position - token * d_sae, value
     sample = torch.addmm(encoder.b_enc, z[:: -(-n // SAMPLE_TOKENS)], encoder.rows.T).reshape(-1)
-    screen = Screen(encoder.rows, encoder.b_enc, z) if encoder.screened(z, -(-count // n)) else None
+    int8_bounds = Int8Bounds(encoder.rows, encoder.b_enc, z) if encoder.uses_int8_bounds(z, -(-count // n)) else None
     share = count / (n * d_sae)
     while True:
         share *= 1.25
         cut = _quantile(sample, share)
-        pairs = _candidates(screen.bounds(z), cut) if screen is not None else None
+        pairs = _candidates(int8_bounds.bounds(z), cut) if int8_bounds is not None else None
         if pairs is not None:
             token, feature = pairs
             value = encoder.at(z, token, feature)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...errors import ConfigError, MismatchError
 from . import plan as _plan
-from . import reference as twins
+from . import reference as reference
 from .launch import available as available
 from .plan import Plan as Plan
 from .segments import Segments as Segments
@@ -40,14 +40,14 @@ def top_k(
     x has b_dec subtracted already. Of equal values the fused plan takes the lowest features; the dense one takes any.
     Operations 2 n d_in d_sae; bytes w (n d_in + d_sae d_in) + 12 n k, w being the size of dtype. Plan: see plan.py.
 
-    >>> sk.sae.fused.top_k(torch.eye(2), torch.tensor([[3.0, 0], [2, 5], [1, 4]]), torch.zeros(3), 2)[1]
+    >>> sk.sae.triton.top_k(torch.eye(2), torch.tensor([[3.0, 0], [2, 5], [1, 4]]), torch.zeros(3), 2)[1]
     tensor([[0, 1],
             [1, 2]])
     """
     x, W_rows = _typed(x, dtype), _typed(W_rows, dtype)
     plan = _planned(plan, x, len(W_rows), k)
     if plan.kind == "dense":
-        return twins.top_k(x, W_rows, b_enc, k)
+        return reference.top_k(x, W_rows, b_enc, k)
     from . import encode
 
     return encode.top_k(x, W_rows, b_enc, k, plan)
@@ -66,13 +66,13 @@ def top_of_batch(
 
     Positions ascend; of equal values the first positions are taken. Operations and bytes as `top_k` with k = count / n.
 
-    >>> sk.sae.fused.top_of_batch(torch.eye(2), torch.tensor([[3.0, 0], [2, 5], [1, 4]]), torch.zeros(3), 3)[1]
+    >>> sk.sae.triton.top_of_batch(torch.eye(2), torch.tensor([[3.0, 0], [2, 5], [1, 4]]), torch.zeros(3), 3)[1]
     tensor([0, 4, 5])
     """
     x, W_rows = _typed(x, dtype), _typed(W_rows, dtype)
     plan = _planned(plan, x, len(W_rows), -(-count // max(1, len(x))))
     if plan.kind == "dense":
-        return twins.top_of_batch(x, W_rows, b_enc, count)
+        return reference.top_of_batch(x, W_rows, b_enc, count)
     from . import batch
 
     return batch.top_of_batch(x, W_rows, b_enc, count, plan)
@@ -92,12 +92,12 @@ def decode_error(
     The gradient of the squared error is -2 error for the reconstruction and -2 times the products for the values.
     Operations 4 n k d; bytes w (d_sae d) + 8 n d + 16 n k from memory, w n k d out of the cache: each row once.
 
-    >>> sk.sae.fused.decode_error(torch.tensor([[1]]), torch.tensor([[2.0]]), torch.eye(2), torch.zeros(2), torch.ones(1, 2))
+    >>> sk.sae.triton.decode_error(torch.tensor([[1]]), torch.tensor([[2.0]]), torch.eye(2), torch.zeros(2), torch.ones(1, 2))
     (tensor([[ 1., -1.]]), tensor([[-1.]]))
     """  # noqa: E501
     W_dec = _typed(W_dec, dtype)
     if not available(W_dec.device):
-        return twins.decode_error(feature, value, W_dec, b_dec, target)
+        return reference.decode_error(feature, value, W_dec, b_dec, target)
     from . import decode
 
     return decode.decode_error(None, *(t.contiguous() for t in (feature, value, W_dec, b_dec, target)))
@@ -118,13 +118,13 @@ def decode_error_of_pairs(
     Rows are read once where a token has at most about twice the mean number of pairs, and twice beyond.
 
     >>> start, row = torch.tensor([0, 0, 2]), torch.eye(2)
-    >>> sk.sae.fused.decode_error_of_pairs(start, torch.tensor([0, 1]), torch.ones(2), row, torch.zeros(2), 3 * row)
+    >>> sk.sae.triton.decode_error_of_pairs(start, torch.tensor([0, 1]), torch.ones(2), row, torch.zeros(2), 3 * row)
     (tensor([[ 3.,  0.],
             [-1.,  2.]]), tensor([-1.,  2.]))
     """
     W_dec = _typed(W_dec, dtype)
     if not available(W_dec.device):
-        return twins.decode_error_of_pairs(start, feature, value, W_dec, b_dec, target)
+        return reference.decode_error_of_pairs(start, feature, value, W_dec, b_dec, target)
     from . import decode
 
     return decode.decode_error(*(t.contiguous() for t in (start, feature, value, W_dec, b_dec, target)))
@@ -146,7 +146,7 @@ def weight_grad(
     rows may be bfloat16; sums are float32. Operations 2 nnz d; bytes 4 d_sae d + w n d + 20 nnz, w nnz d out of the
     cache, w being the size of a number in rows.
 
-    >>> sk.sae.fused.weight_grad(torch.tensor([1, 1]), torch.tensor([2.0, 3.0]), torch.eye(2), torch.tensor([0, 1]), 2)
+    >>> sk.sae.triton.weight_grad(torch.tensor([1, 1]), torch.tensor([2.0, 3.0]), torch.eye(2), torch.tensor([0, 1]), 2)
     tensor([[0., 0.],
             [2., 3.]])
     """
@@ -156,7 +156,7 @@ def weight_grad(
     _in_place(out)
     value, token = value.reshape(-1), token.reshape(-1)
     if not available(rows.device):
-        return twins.weight_grad(value, rows, token, d_sae, sorted_, out)
+        return reference.weight_grad(value, rows, token, d_sae, sorted_, out)
     from . import weight_grads
 
     return weight_grads.weight_grad(value.contiguous(), rows.contiguous(), token.contiguous(), d_sae, sorted_, out)
@@ -167,7 +167,7 @@ def segment_counts(
 ) -> Int[Tensor, " d_sae"]:
     """Per feature, the number of pairs with a value above 0: the tokens it was active on. Bytes 20 nnz + 16 d_sae.
 
-    >>> sk.sae.fused.segment_counts(torch.tensor([1, 1, 2]), torch.tensor([2.0, 0.0, 3.0]), 3).tolist()
+    >>> sk.sae.triton.segment_counts(torch.tensor([1, 1, 2]), torch.tensor([2.0, 0.0, 3.0]), 3).tolist()
     [0, 1, 1]
     """
     sorted_ = segments(feature, d_sae) if sorted_ is None else sorted_
@@ -201,7 +201,7 @@ def adam_(
 
     >>> w, moments = torch.ones(1, 2), torch.zeros(2, 1, 2)
     >>> one = torch.tensor(1)
-    >>> sk.sae.fused.adam_(w, w.clone(), *moments, lr=0.5, step=one, scale=torch.tensor(1.0), skip=one > 1)
+    >>> sk.sae.triton.adam_(w, w.clone(), *moments, lr=0.5, step=one, scale=torch.tensor(1.0), skip=one > 1)
     >>> w
     tensor([[0.5000, 0.5000]])
     """
@@ -211,7 +211,7 @@ def adam_(
 
         move = adam.adam_
     else:
-        move = twins.adam_
+        move = reference.adam_
     move(
         param,
         grad,
@@ -234,12 +234,12 @@ def project_(param: Float[Tensor, "rows d"], grad: Float[Tensor, "rows d"]) -> F
 
     Rows of param have unit norm. The same bits in every run. Bytes 12 a weight.
 
-    >>> sk.sae.fused.project_(torch.tensor([[1.0, 0.0]]), torch.tensor([[5.0, 2.0]]))
+    >>> sk.sae.triton.project_(torch.tensor([[1.0, 0.0]]), torch.tensor([[5.0, 2.0]]))
     tensor(4.)
     """
     _in_place(param, grad)
     if not available(param.device):
-        return twins.project_(param, grad)
+        return reference.project_(param, grad)
     from . import adam
 
     return adam.project_(param, grad)

@@ -17,7 +17,7 @@ import torch
 def available(device: torch.device | str) -> bool:
     """Whether the kernels run on this device: CUDA or ROCm with triton importable, or triton's interpreter.
 
-    >>> sk.sae.fused.available("cpu")
+    >>> sk.sae.triton.available("cpu")
     False
     """
     on_gpu = torch.device(device).type == "cuda"  # ROCm's devices are called cuda too

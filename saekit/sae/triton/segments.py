@@ -40,7 +40,7 @@ class Segments:
 def segments(feature: Int[Tensor, " nnz"], d_sae: int) -> Segments:
     """The pairs sorted by feature. One radix sort of nnz 32-bit keys; the host waits for nothing.
 
-    >>> sk.sae.fused.segments(torch.tensor([2, 0, 2]), 3).start.tolist()
+    >>> sk.sae.triton.segments(torch.tensor([2, 0, 2]), 3).start.tolist()
     [0, 1, 1, 3]
     """
     ascending, order = torch.sort(feature.reshape(-1).int(), stable=True)

@@ -104,11 +104,11 @@ def loss(c):
 
 def test_a_known_law_gives_the_exact_share():
     reference = pd.DataFrame({"compute": COMPUTE, "loss": loss(COMPUTE)})
-    share = sk.compute_share((float(loss(1e21)), float(loss(1e20))), reference)
+    share = sk.compute_fraction((float(loss(1e21)), float(loss(1e20))), reference)
     assert share.share == pytest.approx(0.1, rel=1e-4) and share.compute_clean == pytest.approx(1e21, rel=1e-3)
     assert share.parameters["E"] == pytest.approx(E, rel=1e-3) and share.parameters["b"] == pytest.approx(B, rel=1e-3)
     assert share.low == pytest.approx(0.1, rel=1e-2) == pytest.approx(share.high, rel=1e-2)
-    same = sk.compute_share((2.6, 2.6), reference)
+    same = sk.compute_fraction((2.6, 2.6), reference)
     assert same.share == pytest.approx(1)
     np.testing.assert_allclose(share.curve(COMPUTE), loss(COMPUTE), rtol=1e-4)
 
@@ -118,7 +118,7 @@ def test_noise_widens_the_interval_and_the_truth_lies_in_it():
     inside, widths = 0, []
     for _ in range(20):
         noisy = loss(COMPUTE) * np.exp(0.004 * rng.standard_normal(len(COMPUTE)))
-        share = sk.compute_share((float(loss(1e21)), float(loss(1e20))), {"compute": COMPUTE, "loss": noisy})
+        share = sk.compute_fraction((float(loss(1e21)), float(loss(1e20))), {"compute": COMPUTE, "loss": noisy})
         inside += share.low <= 0.1 <= share.high
         widths.append(share.high - share.low)
     assert inside >= 14 and np.median(widths) > 0.005
@@ -126,7 +126,7 @@ def test_noise_widens_the_interval_and_the_truth_lies_in_it():
 
 def test_interpolation_joins_the_rows_in_log_compute():
     reference = {"loss": [4.0, 3.0, 2.5, 2.2], "compute": [1e18, 1e19, 1e20, 1e21]}
-    share = sk.compute_share((2.5, 3.5), reference, method="interpolate")
+    share = sk.compute_fraction((2.5, 3.5), reference, method="interpolate")
     assert share.compute_clean == pytest.approx(1e20) and share.compute_sae == pytest.approx(10**18.5)
     assert share.share == pytest.approx(10**-1.5) and share.parameters == {} and share.low <= share.share <= share.high
     assert share.curve(np.array([10**18.5])) == pytest.approx(3.5)
@@ -136,9 +136,9 @@ def test_compute_comes_from_parameters_and_tokens_or_one_of_them():
     n, d = np.array([1e8, 2e8, 4e8, 8e8]), np.array([1e10, 3e10, 9e10, 27e10])
     losses = loss(6 * n * d)
     clean, spliced = float(losses[2]), float(losses[1])
-    both = sk.compute_share((clean, spliced), {"parameters": n, "tokens": d, "loss": losses})
+    both = sk.compute_fraction((clean, spliced), {"parameters": n, "tokens": d, "loss": losses})
     assert both.unit == "FLOP" and both.compute_clean == pytest.approx(6 * n[2] * d[2], rel=1e-3)
-    alone = sk.compute_share((clean, spliced), {"tokens": d, "loss": losses}, method="interpolate")
+    alone = sk.compute_fraction((clean, spliced), {"tokens": d, "loss": losses}, method="interpolate")
     assert alone.unit == "tokens" and alone.share == pytest.approx(1 / 3)
 
 
@@ -146,11 +146,11 @@ def test_it_takes_an_evaluation_and_reads_well(model, corpus, sae):
     evaluation = sk.evaluate(model, sae, corpus.take(4), length=32, n_bootstrap=0, progress=False)
     low, high = sorted((evaluation.ce_clean, evaluation.ce_sae))
     reference = {"compute": [1.0, 10.0, 100.0], "loss": [high + 0.1, (low + high) / 2, low - 0.1]}
-    share = sk.compute_share(evaluation, reference, method="interpolate")
+    share = sk.compute_fraction(evaluation, reference, method="interpolate")
     assert (share.ce_clean, share.ce_sae) == (evaluation.ce_clean, evaluation.ce_sae)
     assert f"{share.share:.1%}" in str(share) and "interpolated" in str(share)
     assert share.to_frame().share.tolist() == [share.share]
-    fitted = str(sk.compute_share((2.6, 2.8), {"compute": COMPUTE, "loss": loss(COMPUTE)}))
+    fitted = str(sk.compute_fraction((2.6, 2.8), {"compute": COMPUTE, "loss": loss(COMPUTE)}))
     assert "With the SAE the model is as good as one of" in fitted and "L = 1.8" in fitted
 
 
@@ -158,14 +158,14 @@ def test_nothing_is_guessed_outside_the_reference():
     reference = {"compute": COMPUTE, "loss": loss(COMPUTE)}
     beyond = (float(loss(1e23)), 2.6)
     with pytest.raises(DataError, match="outside what the reference measured") as raised:
-        sk.compute_share(beyond, reference)
+        sk.compute_fraction(beyond, reference)
     assert "extrapolate=True" in str(raised.value)
-    far = sk.compute_share(beyond, reference, extrapolate=True)
+    far = sk.compute_fraction(beyond, reference, extrapolate=True)
     assert far.extrapolated and far.compute_clean == pytest.approx(1e23, rel=0.01) and "extrapolated" in str(far)
     with pytest.raises(DataError, match="never reaches this loss"):
-        sk.compute_share((1.0, 2.6), reference, extrapolate=True)
+        sk.compute_fraction((1.0, 2.6), reference, extrapolate=True)
     with pytest.raises(DataError, match="outside what the reference measured"):
-        sk.compute_share(beyond, reference, method="interpolate", extrapolate=True)
+        sk.compute_fraction(beyond, reference, method="interpolate", extrapolate=True)
 
 
 @pytest.mark.parametrize(
@@ -180,12 +180,12 @@ def test_nothing_is_guessed_outside_the_reference():
 )
 def test_a_reference_that_cannot_be_used_says_why(reference, error, match):
     with pytest.raises(error, match=match):
-        sk.compute_share((2.0, 3.0), reference)
+        sk.compute_fraction((2.0, 3.0), reference)
 
 
 def test_rising_losses_are_not_joined():
     reference = {"compute": [1, 2, 3], "loss": [4, 2, 3]}
     with pytest.raises(DataError, match="does not fall"):
-        sk.compute_share((2.5, 3.0), reference, method="interpolate")
+        sk.compute_fraction((2.5, 3.0), reference, method="interpolate")
     with pytest.raises(UnknownNameError, match="unknown method 'interpolat'; did you mean 'interpolate'"):
-        sk.compute_share((2.5, 3.0), reference, method="interpolat")
+        sk.compute_fraction((2.5, 3.0), reference, method="interpolat")
