@@ -156,3 +156,4 @@ def test_the_wheel_holds_bundles_corpus_and_types(tmp_path):
     static = {f"saekit/static/{p.name}" for p in (PACKAGE / "static").iterdir()}
     assert {"saekit/py.typed", "saekit/data/demo_corpus.parquet"} | static <= names
     assert len(static) >= 8 and not [n for n in names if n.endswith(".ts")]
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"saekit"}, "recipes stay in the repository"

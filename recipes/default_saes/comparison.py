@@ -1,36 +1,36 @@
-"""Which layer, rule and sparsity the default SAEs should have: eight SAEs of 4,096 features, judged alike.
+"""Which layer, architecture and sparsity the default SAEs should have: eight SAEs of 4,096 features, judged alike.
 
-They are trained on a sample of the mixture, those of a layer on one stream, and judged by fidelity on held-out
-documents and on prose of other kinds, by what can be read off single features (sparse probing), and by the named
-concepts. comparison.json is written after every figure, and figures that are there are passed over.
+They are trained on a sample of the mixture, those of a layer on one stream of tokens, and judged by fidelity on
+held-out documents and on other prose, by what can be read off single features (sparse probing), and by the named
+concepts. comparison.json is written after every result, and results that are in it are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 import saekit as sk
-from saekit.atomic_io import read_json, write_json
+from saekit.atomic_io import write_json
 
-from . import concepts, harvest, mixture
-from .concepts import markdown
+from ..results import load_results, markdown_table
+from . import MAIN_LAYER, concepts, harvest, mixture
 
 LAYERS = (9, 15, 21)
-MAIN = 15
 N_CLASSES = 40
-"""Of a label, the commonest."""
+"""The commonest classes of a label."""
 PROBED = {"topic": 24, "kind": 60, "language": 60}
-"""Labels, and the documents of a class at most; a class has at least half as many."""
+"""Labels, and the most documents of a class; a class has at least half as many."""
 
 
 def configs(layer: int, d_sae: int) -> dict[str, sk.SAEConfig]:
-    """What is compared at a layer, by name."""
+    """The configurations that are compared at a layer, by name."""
     plain = sk.SAEConfig(d_in=576, d_sae=d_sae, activation="batchtopk", k=32)
-    if layer != MAIN:
+    if layer != MAIN_LAYER:
         return {f"layer {layer}, batchtopk, k 32": plain}
     jump = sk.SAEConfig(d_in=576, d_sae=d_sae, activation="jumprelu", target_l0=32.0)
     return {
@@ -46,8 +46,8 @@ def configs(layer: int, d_sae: int) -> dict[str, sk.SAEConfig]:
     }
 
 
-def figures(evaluation: sk.Evaluation) -> dict[str, Any]:
-    """An evaluation as JSON values."""
+def metrics_of(evaluation: sk.Evaluation) -> dict[str, Any]:
+    """An evaluation's metrics as JSON values."""
     names = ("explained_variance", "ce_loss_recovered", "l0", "kl", "ce_clean", "ce_sae", "ce_zero", "mse")
     return {
         **{name: float(getattr(evaluation, name)) for name in names},
@@ -60,14 +60,14 @@ def figures(evaluation: sk.Evaluation) -> dict[str, Any]:
 def fidelity(
     model: sk.LanguageModel, saes: Sequence[sk.SAE], folder: Path, text: str, n_tokens: int | None
 ) -> list[dict[str, Any]]:
-    """The figures of some SAEs on one of the texts."""
+    """The metrics of SAEs on one part of the text."""
     corpus = mixture.load(folder, text)
     found = sk.evaluate(model, list(saes), corpus, n_tokens=n_tokens, length=harvest.LENGTH)
-    return [figures(evaluation) for evaluation in found]
+    return [metrics_of(evaluation) for evaluation in found]
 
 
 def probing(model: sk.LanguageModel, saes: Sequence[sk.SAE], folder: Path, label: str) -> list[dict[str, Any]]:
-    """How well the classes of a label can be read off one feature and off five, beside what else could be read."""
+    """How well the classes of a label can be read off one feature and off five, beside the probing baselines."""
     n_each = PROBED[label]
     frames = [pd.read_parquet(folder / f"{name}.parquet") for name in ("held_out", "mixture")]
     frame = pd.concat(frames, ignore_index=True)
@@ -91,9 +91,11 @@ def probing(model: sk.LanguageModel, saes: Sequence[sk.SAE], folder: Path, label
     return rows
 
 
-def put(rows: dict[str, dict[str, Any]], key: str, values: Sequence[dict[str, Any]]) -> None:
-    for row, value in zip(rows.values(), values, strict=True):
-        row[key] = value
+def add_results(rows: dict[str, dict[str, Any]], key: str, measure: Callable[[], list[dict[str, Any]]]) -> None:
+    """Measures what is missing under `key`: a result for each row, in their order."""
+    if any(key not in row for row in rows.values()):
+        for row, result in zip(rows.values(), measure(), strict=True):
+            row[key] = result
 
 
 def compare(
@@ -105,39 +107,37 @@ def compare(
     n_judged: int,
     n_evidence: int,
     steering: bool,
-    products: str | None,
+    matmul_dtype: str | None,
     lr: float | None,
 ) -> None:
+    """Trains and judges the SAEs of every layer that `cache` holds, and prints the table after each layer."""
     path = folder / "comparison.json"
-    done: dict[str, Any] = read_json(path) if path.exists() else {}
+    done = load_results(path)
     model = sk.load_model()
     here = [cache.hook_name] if isinstance(cache.hook_name, str) else list(cache.hook_name)
     train_config = sk.TrainConfig(n_tokens=n_tokens, lr=lr)
     for layer in LAYERS:
-        if harvest.hook(layer) not in here:
-            print(f"layer {layer} is not in {cache.path}: passed over", flush=True)
+        hook_name = harvest.hook(layer)
+        if hook_name not in here:
+            print(f"layer {layer} is not in {cache.path}: skipped", flush=True)
             continue
         wanted = configs(layer, d_sae)
         out = folder / f"compared-{n_tokens}-{d_sae}" / str(layer)
-        hook_name = harvest.hook(layer)
         saes = sk.train(None, cache.at(hook_name), sae=list(wanted.values()), config=train_config, out=out)
-        rows = {}
+        rows: dict[str, dict[str, Any]] = {}
         for name, sae in zip(wanted, saes, strict=True):
             row = done.get(name, {})
             rows[name] = row if row.get("sae") == sae.fingerprint else {"sae": sae.fingerprint}
             summary = {k: v for k, v in sae.training_summary.items() if k != "config"}
             rows[name] |= {"layer": layer, "d_sae": d_sae, "n_trained": n_tokens, "training": summary}
         done |= rows
-
         for text in ("held_out", "other"):
-            if any(text not in row for row in rows.values()):
-                put(rows, text, fidelity(model, saes, folder, text, n_judged))
-                write_json(path, done)
+            add_results(rows, text, partial(fidelity, model, saes, folder, text, n_judged))
+            write_json(path, done)
         for label in PROBED:
-            if any(f"probing {label}" not in row for row in rows.values()):
-                put(rows, f"probing {label}", probing(model, saes, folder, label))
-                write_json(path, done)
-        evidence = concepts.evidence_cache(folder, saes[0], n_evidence, products)
+            add_results(rows, f"probing {label}", partial(probing, model, saes, folder, label))
+            write_json(path, done)
+        evidence = concepts.evidence_cache(folder, saes[0], n_evidence, matmul_dtype)
         for (name, row), sae in zip(rows.items(), saes, strict=True):
             if "concepts" not in row:
                 print(name, flush=True)
@@ -154,8 +154,8 @@ def table(done: dict[str, Any]) -> str:
     for name, row in done.items():
         if "concepts" not in row:
             continue
-        held, other, concepts = row["held_out"], row["other"], row["concepts"]
-        found = [c for c in concepts["concepts"].values() if c["feature"] is not None]
+        held, other, judged = row["held_out"], row["other"], row["concepts"]
+        found = [c for c in judged["concepts"].values() if c["feature"] is not None]
         steered = [c["steering"] for c in found if "steering" in c]
         rows.append(
             {
@@ -166,7 +166,7 @@ def table(done: dict[str, Any]) -> str:
                 "EV, other": f"{other['explained_variance']:.3f}",
                 "loss recovered, other": f"{other['ce_loss_recovered']:.3f}",
                 "dead": f"{row['training']['dead_features'] / row['d_sae']:.1%}",
-                "silent on evidence": f"{concepts['silent'] / row['d_sae']:.1%}",
+                "silent on evidence": f"{judged['silent'] / row['d_sae']:.1%}",
                 **{
                     f"{label}, k 1 / 5": " / ".join(
                         f"{row[f'probing {label}']['scores'][f'SAE features, k {k}']['balanced_accuracy']:.3f}"
@@ -174,14 +174,14 @@ def table(done: dict[str, Any]) -> str:
                     )
                     for label in PROBED
                 },
-                "concepts": f"{concepts['n_reached']} of {len(concepts['concepts'])}",
+                "concepts": f"{judged['n_reached']} of {len(judged['concepts'])}",
                 "mean AUROC": f"{pd.Series([c['auroc'] for c in found]).mean():.3f}",
                 "mean top precision": f"{pd.Series([c['top_precision'] for c in found]).mean():.3f}",
-                "said / matched": " / ".join(
+                "mentioned / matched": " / ".join(
                     f"{pd.Series([s[k] for s in steered], dtype=float).mean():.0%}" for k in ("rate", "rate_controls")
                 )
                 if steered
                 else "",
             }
         )
-    return markdown(pd.DataFrame(rows))
+    return markdown_table(pd.DataFrame(rows))

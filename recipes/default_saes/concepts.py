@@ -1,12 +1,13 @@
-"""The twenty named concepts that the default SAEs are judged by, and how: which feature stands for each, how well.
+"""The twenty named concepts that the default SAEs are judged by: which feature stands for each, and how well.
 
-A feature is chosen on one half of the documents and reported on the other; beside it stand features of like density
-and maximum. It is then clamped while unrelated questions are answered. A concept says in advance what is scored: tokens
-where a word or a few say it, whole documents (by their strongest token) where the text as a whole is of it.
+A feature is chosen on one half of the documents and reported on the other, beside features of like density and maximum;
+then it is clamped while the model answers unrelated questions. Each concept states in advance what is scored: tokens
+where a word or a few mark it, whole documents (by their strongest token) where the text as a whole is an example.
 """
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,17 +15,18 @@ from typing import Any, Literal
 import pandas as pd
 
 import saekit as sk
-from saekit.atomic_io import read_json, write_json
+from saekit.atomic_io import write_json
 from saekit.errors import DataError, UnknownNameError
 
+from ..results import fixed, load_results, markdown_table
 from . import harvest, mixture
 
-AUROC, PRECISION = 0.95, 0.8
-"""A concept has a feature when both are above these on the half that had no say."""
-CANDIDATES = 10
+MIN_AUROC, MIN_PRECISION = 0.95, 0.8
+"""A concept has a feature when AUROC and top precision exceed these on the half that did not choose it."""
+N_CANDIDATES = 10
 STRENGTH = 0.4
-"""Of the residual norm."""
-UNRELATED = (
+"""Fraction of the residual norm."""
+UNRELATED_QUESTIONS = (
     "Who are you?",
     "How do I tie a knot?",
     "What should I cook tonight?",
@@ -35,39 +37,39 @@ UNRELATED = (
 
 
 @dataclass(frozen=True)
-class Named:
-    """A concept: where it is meant in a text, what is scored, and what shows that an answer brings it up."""
+class NamedConcept:
+    """A concept: its examples in text, what shows that an answer mentions it, and what is scored."""
 
-    meant: sk.Concept
-    said: sk.Concept
+    in_text: sk.Concept
+    in_answer: sk.Concept
     unit: Literal["token", "document"] = "token"
 
     @property
     def name(self) -> str:
-        return self.meant.name
+        return self.in_text.name
 
     def holds(self, document: pd.Series) -> bool:
         """Whether a document, a row of text and labels, holds the concept."""
-        if self.meant.kind == "labels":
-            return all(document[label] in values for label, values in self.meant.wanted)
-        return self.meant.present(document["text"])
+        if self.in_text.kind == "labels":
+            return all(document[label] in values for label, values in self.in_text.wanted)
+        return self.in_text.present(document["text"])
 
 
-def word(name: str, pattern: str, said: str | None = None) -> Named:
-    """A concept of the tokens that match; `said` is for answers where that is not the same."""
-    return Named(sk.Concept.regex(pattern, name=name), sk.Concept.regex(said or pattern, name=name))
+def word(name: str, pattern: str, in_answer: str | None = None) -> NamedConcept:
+    """A concept of the tokens that match; `in_answer` is the pattern for answers where it differs."""
+    return NamedConcept(sk.Concept.regex(pattern, name=name), sk.Concept.regex(in_answer or pattern, name=name))
 
 
-def language(name: str, code: str, said: str) -> Named:
-    """A concept of the documents in a language; the answer must hold at least two of its function words."""
-    either = rf"\b({said})\b"
-    return Named(
+def language(name: str, code: str, function_words: str) -> NamedConcept:
+    """A concept of the documents in a language; an answer must hold at least two of its function words."""
+    either = rf"\b({function_words})\b"
+    return NamedConcept(
         sk.Concept.labels(language=code, name=name), sk.Concept.regex(rf"(?s){either}.*{either}", name=name), "document"
     )
 
 
-NAMED = (
-    # The name has been read at its last word; every other bridge, gate and golden thing is a negative.
+NAMED_CONCEPTS = (
+    # At its last word the name has been read; every other bridge, gate and golden thing is a negative.
     word("Golden Gate Bridge", r"(?<=golden gate )bridge", r"golden gate"),
     word("bridges", r"\bbridges?\b"),
     word("Paris", r"\bparis\b|(?<=eiffel )tower", r"\bparis(ian)?\b|eiffel"),
@@ -77,7 +79,7 @@ NAMED = (
     word("Germany", r"\bgerman(y|s)?\b", r"\bgerman(y|s)?\b|\bberlin\b"),
     word("India", r"\bindians?\b|\bindia\b", r"\bindians?\b|\bindia\b|\bhindus?\b"),
     word("Russia", r"\brussians?\b|\brussia\b", r"\brussians?\b|\brussia\b|\bmoscow\b"),
-    Named(
+    NamedConcept(
         sk.Concept.labels(language="python", name="Python code"),
         sk.Concept.regex(r"\bdef \w+\(|\bimport \w+|\bself\.|```python|\bprint\(", name="Python code"),
         "document",
@@ -95,14 +97,15 @@ NAMED = (
 )
 
 
-def evidence_cache(folder: Path, sae: sk.SAE, n_tokens: int, products: str | None) -> sk.ActivationCache:
+def evidence_cache(folder: Path, sae: sk.SAE, n_tokens: int, matmul_dtype: str | None) -> sk.ActivationCache:
     """The activations of the text that features are judged on, where this SAE reads."""
     layer = int(str(sae.config.hook_name).split(".")[1])
     assert sae.config.token_filter is not None
-    rule = "" if sae.config.token_filter == harvest.token_filters(folder, [layer])[0] else "-other-rule"
-    out = folder / f"evidence-{layer}-{n_tokens}{rule}"
-    corpus = mixture.evidence(folder, n_tokens, [concept.holds for concept in NAMED])
-    return harvest.harvest(corpus, [layer], [sae.config.token_filter], out, products)
+    filters = harvest.token_filters(folder, [layer])
+    suffix = "" if sae.config.token_filter == filters[0] else "-other-filter"
+    out = folder / f"evidence-{layer}-{n_tokens}{suffix}"
+    corpus = mixture.evidence(folder, n_tokens, [concept.holds for concept in NAMED_CONCEPTS])
+    return harvest.harvest(corpus, [layer], [sae.config.token_filter], out, matmul_dtype)
 
 
 def as_stored(sae: sk.SAE, folder: Path) -> sk.SAE:
@@ -110,15 +113,25 @@ def as_stored(sae: sk.SAE, folder: Path) -> sk.SAE:
     return sk.load_sae(sae.half().save(folder))
 
 
+def for_judging(
+    folder: Path, sae: Path, n_evidence: int, matmul_dtype: str | None
+) -> tuple[sk.LanguageModel, sk.SAE, sk.ActivationCache, Path]:
+    """The model, the trained SAE as it would be packaged, the evidence's activations, and the folder of results."""
+    with tempfile.TemporaryDirectory() as place:
+        stored = as_stored(sk.load_sae(sae), Path(place) / "sae")
+    cache = evidence_cache(folder, stored, n_evidence, matmul_dtype)
+    return sk.load_model(), stored, cache, judging_folder(folder, stored, cache)
+
+
 def judging_folder(folder: Path, sae: sk.SAE, cache: sk.ActivationCache) -> Path:
-    """Where what is found out about an SAE on this evidence lies."""
+    """The folder of results for an SAE on this evidence."""
     return folder / f"judged-{sae.fingerprint}-{cache.digest[:6]}"
 
 
 def halves(
     model: sk.LanguageModel, sae: sk.SAE, cache: sk.ActivationCache, out: Path
 ) -> tuple[sk.FeatureIndex, sk.FeatureIndex]:
-    """An index of either half of the documents: one to choose features on, one to report them on."""
+    """Indexes of two halves of the documents: one to choose features on, one to report them on."""
     choose, report = cache.split(0.5, seed=5)
     return (
         sk.build_index(model, sae, choose, out=out / "choose"),
@@ -126,19 +139,21 @@ def halves(
     )
 
 
-def chosen_feature(index: sk.FeatureIndex, concept: Named) -> int | None:
-    """The feature that ranks first by average precision, of those with the wanted AUROC if there are any."""
+def chosen_feature(index: sk.FeatureIndex, concept: NamedConcept) -> int | None:
+    """The best feature by average precision, among those above MIN_AUROC if there are any; None if none fires."""
     try:
-        ranked = sk.rank_features(index, concept.meant, unit=concept.unit, by="average_precision", n=CANDIDATES)
+        ranked = sk.rank_features(index, concept.in_text, unit=concept.unit, by="average_precision", n=N_CANDIDATES)
     except (DataError, UnknownNameError):  # the concept is not in this half
         return None
-    good = ranked[ranked["auroc"] > AUROC]
+    good = ranked[ranked["auroc"] > MIN_AUROC]
     return int((good if len(good) else ranked).index[0]) if len(ranked) else None
 
 
-def specificity_row(index: sk.FeatureIndex, concept: Named, feature: int, n_bootstrap: int = 500) -> dict[str, Any]:
-    """The figures of a feature for a concept, with those of ten matched features beside them."""
-    result = sk.specificity(index, feature, concept.meant, unit=concept.unit, n_bootstrap=n_bootstrap)
+def specificity_row(
+    index: sk.FeatureIndex, concept: NamedConcept, feature: int, n_bootstrap: int = 500
+) -> dict[str, Any]:
+    """The specificity of a feature for a concept, with that of ten matched features beside it."""
+    result = sk.specificity(index, feature, concept.in_text, unit=concept.unit, n_bootstrap=n_bootstrap)
     auroc, top = result.auroc, result.top_precision
     return {
         "feature": feature,
@@ -161,44 +176,44 @@ def specificity_row(index: sk.FeatureIndex, concept: Named, feature: int, n_boot
         "controls_auroc_best": float(result.controls["auroc"].max()),
         "controls_top_precision": float(result.controls["top_precision"].mean()),
         "controls_recall": float(result.controls["recall"].mean()),
-        "reached": bool(auroc.value > AUROC and top.value > PRECISION),
+        "reached": bool(auroc.value > MIN_AUROC and top.value > MIN_PRECISION),
     }
 
 
 def steering_row(
-    model: sk.LanguageModel, sae: sk.SAE, index: sk.FeatureIndex, concept: Named, feature: int, controls: int = 3
+    model: sk.LanguageModel, sae: sk.SAE, index: sk.FeatureIndex, concept: NamedConcept, feature: int, controls: int = 3
 ) -> dict[str, Any]:
-    """Shares of answers that bring the concept up: under the clamp, under that of matched features, and as they are."""
+    """Fractions of answers that mention the concept: with the feature clamped, with matched ones, and unedited."""
     study = sk.dose_response(
         model,
         sae,
         feature,
-        UNRELATED,
-        concept.said,
+        UNRELATED_QUESTIONS,
+        concept.in_answer,
         [STRENGTH],
         controls=controls,
         index=index,
         max_new_tokens=24,
         progress=False,
     )
-    rows = study.summary.set_index("condition")
+    rows: dict[Any, dict[Any, Any]] = study.summary.set_index("condition").to_dict("index")
     return {
         "strength": STRENGTH,
-        "n_texts": int(rows.at["feature", "n_texts"]),
-        "rate": float(rows.at["feature", "rate"]),
-        "rate_none": float(rows.at["none", "rate"]),
-        "rate_controls": float(rows.at["control", "rate"]) if controls else None,
-        "nll_increase": float(rows.at["feature", "nll_increase"]),
+        "n_texts": int(rows["feature"]["n_texts"]),
+        "rate": float(rows["feature"]["rate"]),
+        "rate_none": float(rows["none"]["rate"]),
+        "rate_controls": float(rows["control"]["rate"]) if controls else None,
+        "nll_increase": float(rows["feature"]["nll_increase"]),
     }
 
 
 def judge(
     model: sk.LanguageModel, sae: sk.SAE, cache: sk.ActivationCache, out: Path, *, steering: bool = True
 ) -> dict[str, Any]:
-    """Every concept's feature and its figures, written to OUT/concepts.json one by one; done ones are passed over."""
+    """Every concept's feature and its metrics, added to `out`/concepts.json one by one; finished ones are kept."""
     choose, report = halves(model, sae, cache, out)
     path = out / "concepts.json"
-    done: dict[str, Any] = read_json(path) if path.exists() else {}
+    done = load_results(path)
     if done.get("sae") != sae.fingerprint:
         done = {
             "sae": sae.fingerprint,
@@ -207,7 +222,7 @@ def judge(
             "silent": int((choose.features["dead"] & report.features["dead"]).sum()),
             "concepts": {},
         }
-    for concept in NAMED:
+    for concept in NAMED_CONCEPTS:
         row = done["concepts"].setdefault(concept.name, {})
         if "feature" not in row:
             feature = chosen_feature(choose, concept)
@@ -221,18 +236,19 @@ def judge(
         print(f"  {concept.name:<20}{line(row)}", flush=True)
     done["n_reached"] = sum(bool(row.get("reached")) for row in done["concepts"].values())
     write_json(path, done)
-    print(f"{done['n_reached']} of {len(NAMED)} concepts have a feature", flush=True)
+    print(f"{done['n_reached']} of {len(NAMED_CONCEPTS)} concepts have a feature", flush=True)
     return done
 
 
 def line(row: dict[str, Any]) -> str:
+    """A concept's result in one line."""
     if row["feature"] is None:
         return "not in this text, or no feature fires"
     steered = row.get("steering")
-    said = f"; said {steered['rate']:.0%}, controls {steered['rate_controls']:.0%}" if steered else ""
+    mentions = f"; mentioned in {steered['rate']:.0%}, controls {steered['rate_controls']:.0%}" if steered else ""
     return (
         f"{'yes' if row['reached'] else 'no':<4}feature {row['feature']:<6} AUROC {row['auroc']:.3f} (controls "
-        f"{row['controls_auroc']:.2f}), top precision {row['top_precision']:.2f} of {row['n_top_firings']}{said}"
+        f"{row['controls_auroc']:.2f}), top precision {row['top_precision']:.2f} of {row['n_top_firings']}{mentions}"
     )
 
 
@@ -249,22 +265,15 @@ def table(done: dict[str, Any]) -> str:
                 "concept": name,
                 "scored": f"{row['n_positive']:,} {row['unit']}s",
                 "feature": str(row["feature"]),
-                "AUROC": f"{row['auroc']:.3f} [{row['auroc_low']:.3f}, {row['auroc_high']:.3f}]",
-                "matched": f"{row['controls_auroc']:.2f} ({row['controls_auroc_best']:.2f})",
-                "top precision": f"{row['top_precision']:.2f} of {row['n_top_firings']}",
-                "matched ": f"{row['controls_top_precision']:.2f}",
-                "recall": f"{row['recall']:.2f}",
+                "AUROC": f"{fixed(row['auroc'], 3)} [{fixed(row['auroc_low'], 3)}, {fixed(row['auroc_high'], 3)}]",
+                "matched": f"{fixed(row['controls_auroc'])} ({fixed(row['controls_auroc_best'])})",
+                "top precision": f"{fixed(row['top_precision'])} of {row['n_top_firings']}",
+                "matched ": fixed(row["controls_top_precision"]),
+                "recall": fixed(row["recall"]),
                 "reached": "yes" if row["reached"] else "no",
-                "said": f"{s['rate']:.0%}" if s else "",
+                "mentioned": f"{s['rate']:.0%}" if s else "",
                 "matched  ": f"{s['rate_controls']:.0%}" if s else "",
                 "unsteered": f"{s['rate_none']:.0%}" if s else "",
             }
         )
-    frame = pd.DataFrame(rows).fillna("")
-    return markdown(frame)
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    head = "| " + " | ".join(str(c).strip() for c in frame.columns) + " |"
-    body = ["| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False)]
-    return "\n".join([head, "|" + "---|" * len(frame.columns), *body])
+    return markdown_table(pd.DataFrame(rows).fillna(""))

@@ -1,9 +1,9 @@
-"""Activations for the default SAEs: the model runs once over a text and what it computes goes to the disk.
+"""Activations for the default SAEs: the model runs once over a text, and its activations are stored in float16.
 
-Products are in bfloat16 where that pays, as on CPUs with AVX512-BF16 or AMX: under autocast ("mixed") the weights and
-the residual stream stay float32, so the activations are those of the float32 model to within a rounding, and so is
-its fingerprint. How far they are from float32 is measured and written beside the cache. Which tokens count is settled
-once for a layer, in float32, and remembered in rules.json, so that all caches of a layer leave out the same tokens.
+Matrix products are in bfloat16 where the hardware has instructions for it: under autocast ("mixed") the weights and the
+residual stream stay float32, so the activations, and the model's fingerprint, are those of the float32 model up to
+rounding. The distance from float32 is measured and written beside the cache. A layer's token filter is fitted once, in
+float32, so that all caches of the layer leave out the same tokens.
 """
 
 from __future__ import annotations
@@ -20,37 +20,40 @@ import saekit as sk
 from saekit.activations import kept_activations
 from saekit.atomic_io import read_json, write_json
 
+from ..results import load_results
 from . import mixture
 
 LENGTH = 256
 """Tokens in a window."""
-CHECKED_WINDOWS = 12
-PRODUCTS = ("mixed", "bfloat16", "float32")
+N_CHECKED_WINDOWS = 12
+"""Windows on which the distance from float32 is measured."""
+MATMUL_DTYPES = ("mixed", "bfloat16", "float32")
 
 
 def hook(layer: int) -> str:
+    """The residual stream after a layer."""
     return f"blocks.{layer}.hook_resid_post"
 
 
-def fast_products() -> str:
-    """The products that pay here: mixed on a GPU or a CPU with instructions for bfloat16, else float32."""
+def fast_matmul_dtype() -> str:
+    """mixed on a GPU and on a CPU with bfloat16 instructions, else float32."""
     flags = Path("/proc/cpuinfo")
     has = flags.exists() and any(name in flags.read_text() for name in ("avx512_bf16", "amx_bf16"))
     return "mixed" if has or torch.cuda.is_available() else "float32"
 
 
 @contextmanager
-def running(products: str) -> Iterator[sk.LanguageModel]:
-    """The default model, and products of that kind while it is used."""
-    model = sk.load_model(dtype=torch.bfloat16 if products == "bfloat16" else torch.float32)
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=products == "mixed"):
+def running(matmul_dtype: str) -> Iterator[sk.LanguageModel]:
+    """The default model, with matrix products of that kind within the block."""
+    model = sk.load_model(dtype=torch.bfloat16 if matmul_dtype == "bfloat16" else torch.float32)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=matmul_dtype == "mixed"):
         yield model
 
 
 def token_filters(folder: Path, layers: Sequence[int]) -> list[sk.TokenFilter]:
-    """The token filter of each layer; found on the mixture the first time."""
-    path = folder / "rules.json"
-    known: dict[str, Any] = read_json(path) if path.exists() else {}
+    """The token filter of each layer, fitted on the mixture the first time and kept in token_filters.json."""
+    path = folder / "token_filters.json"
+    known = load_results(path)
     if missing := [layer for layer in layers if str(layer) not in known]:
         model = sk.load_model()
         windows = sk.tokenize(mixture.load(folder, "mixture", 64 * LENGTH), model, length=LENGTH)
@@ -60,43 +63,47 @@ def token_filters(folder: Path, layers: Sequence[int]) -> list[sk.TokenFilter]:
     return [sk.TokenFilter.from_dict(known[str(layer)]) for layer in layers]
 
 
-def report_of(cache: Path) -> Path:
-    """Where it is written how a cache was made."""
+def report_path(cache: Path) -> Path:
+    """The file beside a cache that says how it was made."""
     return cache.with_name(f"{cache.name}-harvest.json")
 
 
+def matmul_dtype_of(report: dict[str, Any]) -> str:
+    """The kind of matrix products in a report; earlier reports call it products."""
+    return str(report["matmul_dtype"] if "matmul_dtype" in report else report["products"])
+
+
 def harvest(
-    corpus: sk.Corpus, layers: Sequence[int], rules: Sequence[sk.TokenFilter], out: Path, products: str | None = None
+    corpus: sk.Corpus, layers: Sequence[int], filters: Sequence[sk.TokenFilter], out: Path, matmul_dtype: str | None
 ) -> sk.ActivationCache:
-    """The activations of `corpus` after these layers, in float16 in the folder `out`; what is there is passed over."""
-    products = products or fast_products()
-    with running(products) as model:
+    """The activations of `corpus` after these layers in the folder `out`; shards that are there are not made again."""
+    matmul_dtype = matmul_dtype or fast_matmul_dtype()
+    with running(matmul_dtype) as model:
         windows = sk.tokenize(corpus, model, length=LENGTH)
         hooks = hook(layers[0]) if len(layers) == 1 else tuple(map(hook, layers))
-        token_filter = sk.TokenFilter.joined(rules, [model.hook_width(hook(layer)) for layer in layers])
-        report = report_of(out)
+        joined = sk.TokenFilter.joined(filters, [model.hook_width(hook(layer)) for layer in layers])
+        report = report_path(out)
         if not report.exists():
-            distances = [] if products == "float32" else distance(windows, layers, token_filter, products)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            write_json(report, {"products": products, "layers": list(layers), "distance": distances})
-        elif (before := read_json(report)["products"]) != products:
-            raise SystemExit(f"{out} was begun with {before} products: pass --products {before}, or another --out")
+            distances = [] if matmul_dtype == "float32" else distance(windows, layers, joined, matmul_dtype)
+            write_json(report, {"matmul_dtype": matmul_dtype, "layers": list(layers), "distance": distances})
+        elif (before := matmul_dtype_of(read_json(report))) != matmul_dtype:
+            raise SystemExit(f"{out} was begun with {before}: pass --matmul-dtype {before}, or another --out")
         started = time.perf_counter()
-        cache = sk.cache_activations(model, windows, hooks, out, token_filter=token_filter, dtype="float16")
-    print(f"{cache}\n  {products} products, {time.perf_counter() - started:.0f} s", flush=True)
+        cache = sk.cache_activations(model, windows, hooks, out, token_filter=joined, dtype="float16")
+    print(f"{cache}\n  matrix products {matmul_dtype}, {time.perf_counter() - started:.0f} s", flush=True)
     return cache
 
 
 def distance(
-    windows: sk.Windows, layers: Sequence[int], token_filter: sk.TokenFilter, products: str
+    windows: sk.Windows, layers: Sequence[int], joined: sk.TokenFilter, matmul_dtype: str
 ) -> list[dict[str, float]]:
-    """How far activations with such products are from float32's on a few windows, a row for each layer."""
-    rows = torch.linspace(0, len(windows) - 1, min(CHECKED_WINDOWS, len(windows))).long()
+    """How far the activations are from float32's on a few windows: a row per layer."""
+    rows = torch.linspace(0, len(windows) - 1, min(N_CHECKED_WINDOWS, len(windows))).long()
     hooks = tuple(map(hook, layers)) if len(layers) > 1 else hook(layers[0])
     runs = []
-    for kind in (products, "float32"):
+    for kind in (matmul_dtype, "float32"):
         with running(kind) as model:
-            runs.append(kept_activations(model, windows, rows, hooks, token_filter))
+            runs.append(kept_activations(model, windows, rows, hooks, joined))
     (position, x), (exact_position, exact) = runs
     x, exact = x[torch.isin(position, exact_position)], exact[torch.isin(exact_position, position)]
     found = []

@@ -1,7 +1,7 @@
-"""After which layer the model can be steered to the bridge at all: a mark for the layer comparison, with no SAE in it.
+"""After which layer the model can be steered to mention a bridge at all: a reference for the layer comparison, no SAE.
 
 The direction is the mean activation where the bridge's name has just been read, minus the mean over other text. It is
-added at each layer while twenty unrelated questions are answered, beside random directions.
+added after each layer while the model answers twenty unrelated questions, beside random directions.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import torch
 from torch import Tensor
 
 import saekit as sk
-from saekit.atomic_io import read_json, write_json
+from saekit.atomic_io import write_json
 from saekit.steering.fluency import wilson_interval
 from saekit.steering.questions import REPORTING_QUESTIONS
 
+from ..results import load_results, markdown_table
 from . import golden_gate, harvest, mixture
-from .concepts import NAMED, markdown
+from .concepts import NAMED_CONCEPTS
 
 LAYERS = (9, 12, 15, 18, 21)
 STRENGTHS = (0.3, 0.35, 0.4)
 N_NAMED, N_OTHER, N_RANDOM = 60, 120, 1
 """Documents that name the bridge, other documents, and random directions."""
 N_FIRST = 8
-"""Tokens at the start of a document that are left out: some are sinks of attention, with a norm of their own."""
+"""Tokens at the start of a document that are left out: some are attention sinks of much larger norm."""
 
 
 def means(model: sk.LanguageModel, documents: Sequence[str], layers: Sequence[int], named: bool) -> Tensor:
@@ -37,7 +38,7 @@ def means(model: sk.LanguageModel, documents: Sequence[str], layers: Sequence[in
     for text in documents:
         ids, offsets = model.tokenize_with_offsets(text)
         ids, offsets = ids[: harvest.LENGTH], offsets[: harvest.LENGTH]
-        spans = NAMED[0].meant.spans(text) if named else [(0, len(text))]
+        spans = NAMED_CONCEPTS[0].in_text.spans(text) if named else [(0, len(text))]
         at = [
             i for i, (a, b) in enumerate(offsets) if i >= N_FIRST and any(a < end and b > start for start, end in spans)
         ]
@@ -49,7 +50,7 @@ def means(model: sk.LanguageModel, documents: Sequence[str], layers: Sequence[in
 
 
 def with_directions(directions: Tensor, hook_name: str, model: sk.LanguageModel) -> sk.SAE:
-    """An SAE whose decoder rows are these directions and which never fires, so that a clamp adds the row."""
+    """An SAE with these directions as decoder rows that never fires, so that a clamp adds a row."""
     n, d_in = directions.shape
     sae = sk.SAE(sk.SAEConfig(d_in=d_in, d_sae=n, activation="relu", hook_name=hook_name, model_name=model.name))
     with torch.no_grad():
@@ -60,13 +61,13 @@ def with_directions(directions: Tensor, hook_name: str, model: sk.LanguageModel)
 
 
 def measure(folder: Path, layers: Sequence[int] = LAYERS, max_new_tokens: int = 40) -> dict[str, Any]:
-    """The counts at each layer and strength, written to layers.json one layer at a time."""
+    """The counts at each layer and strength, added to layers.json one layer at a time."""
     path = folder / "layers.json"
-    done: dict[str, Any] = read_json(path) if path.exists() else {}
+    done = load_results(path)
     model = sk.load_model()
     frame = pd.read_parquet(folder / "mixture.parquet")
-    frame = frame[frame["source"].isin(mixture.OWN)]
-    holds = frame["text"].map(NAMED[0].meant.present)
+    frame = frame[frame["source"].isin(mixture.OWN_SOURCES)]
+    holds = frame["text"].map(NAMED_CONCEPTS[0].in_text.present)
     named = means(model, frame[holds]["text"].head(N_NAMED).tolist(), layers, named=True)
     other = means(model, frame[~holds].sample(N_OTHER, random_state=0)["text"].tolist(), layers, named=False)
     random = torch.randn(N_RANDOM, named.shape[1], generator=torch.Generator().manual_seed(0))
@@ -85,25 +86,15 @@ def measure(folder: Path, layers: Sequence[int] = LAYERS, max_new_tokens: int = 
             max_new_tokens=max_new_tokens,
             progress=False,
         )
-        rows = pd.DataFrame(golden_gate.texts(study))
-        groups = rows.groupby(["condition", "strength"], sort=False)
-        counts = pd.DataFrame(
-            {
-                "n": groups.size(),
-                "bridge": groups["concept_present"].sum(),
-                "golden_gate": groups["golden_gate"].sum(),
-                "nll": groups["nll"].mean(),
-                "repetition": groups["repetition"].mean(),
-            }
-        )
-        done[str(layer)] = counts.astype(float).round(4).reset_index().to_dict("records")
+        counts = golden_gate.counts(golden_gate.texts(study), ["condition", "strength"])
+        done[str(layer)] = golden_gate.records(counts.reset_index())
         write_json(path, done)
         print(table({str(layer): done[str(layer)]}), flush=True)
     return done
 
 
 def table(done: dict[str, Any]) -> str:
-    """How many answers bring up a bridge by layer and strength, as Markdown."""
+    """How many answers mention a bridge by layer and strength, as Markdown."""
     rows = []
     for layer, records in done.items():
         unsteered = next(r for r in records if r["condition"] == "none")
@@ -117,4 +108,4 @@ def table(done: dict[str, Any]) -> str:
         random = [r for r in records if r["condition"] == "control"]
         row["random, all strengths"] = f"{sum(r['bridge'] for r in random):.0f} of {sum(r['n'] for r in random):.0f}"
         rows.append(row)
-    return markdown(pd.DataFrame(rows))
+    return markdown_table(pd.DataFrame(rows))

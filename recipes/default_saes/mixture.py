@@ -1,13 +1,12 @@
-"""The text that the default SAEs learn from and are judged on: gathered, labelled, freed of doubles, split by a hash.
+"""The text that the default SAEs are trained and judged on: gathered, labelled, freed of duplicates and split.
 
 `build` writes mixture.parquet (training), held_out.parquet and other.parquet (prose of kinds that the mixture does not
-have), and texts.json, which says what is in them. A document is held out when the hash of its text says so, so it is on
-its side for good, whatever is added later. Knows text and tokens; nothing of activations.
+hold), and texts.json, which says what is in them. A document is held out by a hash of its text, see `recipes.split`; a
+training document that mostly repeats judged text is left out.
 """
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import re
 from collections.abc import Callable, Sequence
@@ -21,17 +20,16 @@ import saekit as sk
 from saekit.atomic_io import atomic_write, write_json
 
 from ..demo_corpus.topics import TOPICS
+from ..split import HELD_OUT, hash_fraction, held_out_fraction, normalised
 from . import package_text
 
 LABELS = ["source", "kind", "language", "topic", "group", "style"]
-HELD_OUT = 0.05
-"""Share of every source's documents."""
-SHINGLE, SHARED = 13, 0.5
-"""A training document of which this share of runs of 13 words stands in the text to be judged on is left out."""
-N_WANTED, LONG = 30, 500
-"""Documents of a concept that come first in the evidence, and the tokens of one, about."""
-OWN = ("own", "demo")
-"""Sources that the model wrote: the only ones whose text may be shown."""
+N_SHINGLE_WORDS, MAX_OVERLAP = 13, 0.5
+"""A training document is left out when more than this fraction of its runs of 13 words occurs in judged text."""
+N_PER_CONCEPT, LONGEST = 30, 1_000
+"""Documents of a concept that are put into the evidence first, and the most tokens that one of them may have."""
+OWN_SOURCES = ("own", "demo")
+"""Sources that the model wrote: the only ones whose text is shown."""
 FUNCTION_WORDS = {
     "en": "the and of is that with for was this have",
     "de": "der die und das ist nicht ein eine mit den",
@@ -42,33 +40,18 @@ FUNCTION_WORDS = {
 }
 
 
-def plain(text: str) -> str:
-    return " ".join(text.split())
-
-
-def draw(text: str, purpose: str) -> float:
-    """A number from 0 to 1 that follows from the text alone."""
-    digest = hashlib.sha256(f"{purpose}\0{plain(text)}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def is_held_out(text: str) -> bool:
-    """Whether a document is on the held-out side."""
-    return draw(text, "held out") < HELD_OUT
-
-
 def language_of(text: str) -> str:
-    """The language whose function words are commonest; for what the model was asked to write in another language."""
+    """The language whose function words are commonest in the reply."""
     words = re.findall(r"[^\W\d_]+", text.split("<|im_start|>assistant")[-1].lower())
     counts = {code: sum(words.count(w) for w in line.split()) for code, line in FUNCTION_WORDS.items()}
     return max(counts, key=lambda code: counts[code])
 
 
-def written_by_the_model(own: Path) -> pd.DataFrame:
-    """The model's own text, that of the demo corpus too, under one set of topic names."""
+def own_text(folder: Path) -> pd.DataFrame:
+    """The text that the model wrote, the demo corpus included, with one set of topic names."""
     demo = sk.load_corpus("demo").to_frame().assign(source="demo")
     demo["topic"] = [TOPICS[topic][1] for topic in demo["topic"]]
-    parts = [pd.read_parquet(path).assign(source="own") for path in sorted(own.glob("part-*.parquet"))]
+    parts = [pd.read_parquet(path).assign(source="own") for path in sorted(folder.glob("part-*.parquet"))]
     found = pd.concat([*parts, demo], ignore_index=True).assign(kind="model")
     found["language"] = [
         language_of(t) if g == "language" else "en" for t, g in zip(found["text"], found["group"], strict=True)
@@ -76,8 +59,8 @@ def written_by_the_model(own: Path) -> pd.DataFrame:
     return found
 
 
-def carried(folder: Path, packages: Path, source: package_text.Source, tokenizer: Any) -> pd.DataFrame:
-    """A source's documents, read from its packages once and then from FOLDER/sources."""
+def package_documents(folder: Path, packages: Path, source: package_text.Source, tokenizer: Any) -> pd.DataFrame:
+    """A source's documents, read from its packages the first time and from `folder`/sources afterwards."""
     path = folder / "sources" / f"{source.name}.parquet"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,53 +72,54 @@ def carried(folder: Path, packages: Path, source: package_text.Source, tokenizer
 
 
 def spread(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same documents in an order in which every beginning holds every source in proportion."""
-    order = pd.Series([draw(text, "order") for text in frame["text"]], index=frame.index)
+    """The same documents in an order in which every prefix holds every source in proportion."""
+    order = pd.Series([hash_fraction(text, "order") for text in frame["text"]], index=frame.index)
     place = order.groupby(frame["source"]).rank() / frame.groupby("source")["text"].transform("size")
     return frame.loc[pd.DataFrame({"place": place, "order": order}).sort_values(["place", "order"]).index]
 
 
 def shingles(text: str) -> set[int]:
-    words = plain(text).lower().split()
-    return {hash(tuple(words[i : i + SHINGLE])) for i in range(len(words) - SHINGLE + 1)}
+    """Hashes of the text's runs of N_SHINGLE_WORDS words."""
+    words = normalised(text).lower().split()
+    return {hash(tuple(words[i : i + N_SHINGLE_WORDS])) for i in range(len(words) - N_SHINGLE_WORDS + 1)}
+
+
+def overlap(texts: pd.Series, others: pd.Series) -> pd.Series:
+    """For each text, the fraction of its shingles that occur in any of the others."""
+    known = set().union(*map(shingles, others))
+    found = [shingles(text) for text in texts]
+    return pd.Series([len(own & known) / max(len(own), 1) for own in found], index=texts.index, dtype=float)
 
 
 def build(folder: Path, own: Path, packages: Path) -> None:
-    model_tokenizer = sk.load_model().tokenizer
+    """Gathers the text of `own` and of `packages`, which are fetched where they are missing, and writes its parts."""
+    tokenizer = sk.load_model().tokenizer
     versions = package_text.fetch(packages)
     print("reading packages", flush=True)
-    kept, apart = (
-        pd.concat([carried(folder, packages, s, model_tokenizer) for s in sources], ignore_index=True)
+    mixed, apart = (
+        pd.concat([package_documents(folder, packages, s, tokenizer) for s in sources], ignore_index=True)
         for sources in (package_text.SOURCES, package_text.OTHER_PROSE)
     )
-    text = pd.concat([written_by_the_model(own), kept, apart], ignore_index=True)
+    text = pd.concat([own_text(own), mixed, apart], ignore_index=True)
     text[LABELS] = text[LABELS].fillna("")
     n_read = len(text)
-    text = text[~text["text"].map(plain).duplicated()].reset_index(drop=True)
-    ids = model_tokenizer(text["text"].tolist(), add_special_tokens=False, verbose=False)["input_ids"]
+    text = text[~text["text"].map(normalised).duplicated()].reset_index(drop=True)
+    ids = tokenizer(text["text"].tolist(), add_special_tokens=False, verbose=False)["input_ids"]
     text["n_tokens"] = [len(i) for i in ids]
-    chance = text["text"].map(lambda t: draw(t, "held out"))
-    held = (chance < HELD_OUT) | (chance == chance.groupby(text["source"]).transform("min"))  # one at the least
+    fraction = text["text"].map(held_out_fraction)
+    held = (fraction < HELD_OUT) | (fraction == fraction.groupby(text["source"]).transform("min"))  # at least one
     other = text["source"].isin([s.name for s in package_text.OTHER_PROSE])
-    judged = set().union(*map(shingles, text.loc[held | other, "text"]))
-    shared = pd.Series(0.0, index=text.index)
-    for i in text.index[~held & ~other]:
-        if mine := shingles(text.at[i, "text"]):
-            shared[i] = len(mine & judged) / len(mine)
-    near = shared > SHARED
-    parts = {"mixture": text[~held & ~other & ~near], "held_out": text[held & ~other], "other": text[other]}
+    train = ~held & ~other
+    near = train & (overlap(text.loc[train, "text"], text.loc[~train, "text"]) > MAX_OVERLAP).reindex(
+        text.index, fill_value=False
+    )
+    parts = {"mixture": text[train & ~near], "held_out": text[held & ~other], "other": text[other]}
     for name, part in parts.items():
         with atomic_write(folder / f"{name}.parquet") as path:
             spread(part)[["text", *LABELS, "n_tokens"]].to_parquet(path, index=False)
-    table = pd.concat(
-        {n: p.groupby("source", sort=False)["n_tokens"].agg(["size", "sum"]) for n, p in parts.items()}, axis=1
-    )
-    table.columns = [f"{n}_{what}" for n in parts for what in ("documents", "tokens")]
-    labels = text.groupby("source", sort=False)[["kind", "language"]].first()
-    labels.loc[list(OWN), "language"] = "en, some others"
-    table = labels.join(table.fillna(0).astype(int))
-    seen = set().union(*map(shingles, parts["mixture"]["text"]))
-    leak = [len(m & seen) / len(m) > SHARED for t in parts["held_out"]["text"] if (m := shingles(t))]
+    seen = overlap(parts["held_out"]["text"], parts["mixture"]["text"]) > MAX_OVERLAP
+    has_shingles = parts["held_out"]["text"].map(lambda t: bool(shingles(t)))
+    table = summary(text, parts)
     write_json(
         folder / "texts.json",
         {
@@ -144,19 +128,31 @@ def build(folder: Path, own: Path, packages: Path) -> None:
             "packages": versions,
             "doubles_dropped": n_read - len(text),
             "near_doubles_dropped": int(near.sum()),
-            "held_out_mostly_seen": sum(leak) / max(len(leak), 1),
+            "held_out_mostly_seen": int(seen.sum()) / max(int(has_shingles.sum()), 1),
         },
     )
     print(table.to_string())
     print(table.sum(numeric_only=True).to_frame("in all").T.to_string())
     print(
-        f"left out: {n_read - len(text)} doubles, {near.sum()} documents of the mixture that mostly stand in the text "
-        f"to be judged on; {sum(leak)} of {len(leak)} held-out documents mostly stand in the mixture"
+        f"left out: {n_read - len(text)} duplicates, {near.sum()} training documents that mostly repeat judged text; "
+        f"{seen.sum()} of {has_shingles.sum()} held-out documents mostly repeat training text"
     )
 
 
+def summary(text: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row per source: its kind and language, and its documents and tokens in each part."""
+    counts = pd.concat(
+        {name: part.groupby("source", sort=False)["n_tokens"].agg(["size", "sum"]) for name, part in parts.items()},
+        axis=1,
+    )
+    counts.columns = pd.Index([f"{name}_{what}" for name in parts for what in ("documents", "tokens")])
+    labels = text.groupby("source", sort=False)[["kind", "language"]].first()
+    labels.loc[list(OWN_SOURCES), "language"] = "en, some others"
+    return labels.join(counts.fillna(0).astype(int))
+
+
 def load(folder: Path, name: str, n_tokens: int | None = None) -> sk.Corpus:
-    """One of the texts as a corpus, or about its first `n_tokens` tokens, every source in proportion."""
+    """One of the parts as a corpus, or about its first `n_tokens` tokens, every source in proportion."""
     frame = pd.read_parquet(folder / f"{name}.parquet")
     if n_tokens is not None:
         frame = frame[frame["n_tokens"].cumsum() - frame["n_tokens"] < n_tokens]
@@ -166,15 +162,15 @@ def load(folder: Path, name: str, n_tokens: int | None = None) -> sk.Corpus:
 def evidence(folder: Path, n_tokens: int, wanted: Sequence[Callable[[pd.Series], bool]] = ()) -> sk.Corpus:
     """All held-out documents, and of the mixture as much as makes `n_tokens` tokens.
 
-    `wanted` says of a document whether it holds a concept: of each concept N_WANTED documents of the mixture come
-    first, as far as half of the tokens go, so that there is something to score. That raises base rates.
+    Each function of `wanted` says whether a document holds a concept. N_PER_CONCEPT documents of the mixture for each
+    concept come first, up to half of the tokens, so that every concept can be scored; this raises base rates.
     """
     held = pd.read_parquet(folder / "held_out.parquet")
     more = pd.read_parquet(folder / "mixture.parquet")
     held = held[held["n_tokens"].cumsum() - held["n_tokens"] < n_tokens]
-    short = more[more["n_tokens"] <= 2 * LONG]
-    taken = [short.index[short.apply(holds, axis=1)][:N_WANTED] for holds in wanted]
-    first = list(dict.fromkeys(i for group in zip_longest(*taken) for i in group if i is not None))
+    short = more[more["n_tokens"] <= LONGEST]
+    by_concept = [short.index[short.apply(holds, axis=1)][:N_PER_CONCEPT] for holds in wanted]
+    first = list(dict.fromkeys(i for group in zip_longest(*by_concept) for i in group if i is not None))
     chosen = more.loc[first]
     chosen = chosen[chosen["n_tokens"].cumsum() <= n_tokens / 2]
     more = pd.concat([chosen, more.drop(chosen.index)])

@@ -1,9 +1,8 @@
-"""Text for the default SAEs that Debian packages and Python's own library carry: what is taken from which, and how.
+"""Text for the default SAEs from Debian packages and Python's standard library: what is taken from where, and how.
 
-The packages are fetched with apt-get download, opened with dpkg-deb, and read; nothing is installed. Their text is used
-for training and measuring and is not part of saekit. `documents` gives pieces of about 4,000 characters with the labels
-kind, source and language, of which SHARES says how many tokens; `OTHER_PROSE` is kept out of training altogether: two
-kinds of prose that the mixture holds nothing like.
+Packages are fetched with apt-get download and opened with dpkg-deb; nothing is installed. Their text is used to train
+and measure and is not part of saekit. A document is a piece of about 4,000 characters, labelled with kind, source and
+language. `OTHER_PROSE` is kept out of training: two kinds of prose that the mixture holds nothing like.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
 
@@ -27,7 +27,7 @@ PIECE = 4_000
 Reader = Callable[[str], Iterator[str]]
 
 
-def page(text: str) -> Iterator[str]:
+def html_page(text: str) -> Iterator[str]:
     """The paragraphs, list items, headings and code of an HTML page, without its navigation."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
@@ -40,7 +40,8 @@ def page(text: str) -> Iterator[str]:
     yield "\n\n".join(re.sub(r" ([.,;:!?)])", r"\1", line).strip("\n") for line in lines if line.strip())
 
 
-def plain(text: str) -> Iterator[str]:
+def whole(text: str) -> Iterator[str]:
+    """The file as it is."""
     yield text
 
 
@@ -53,12 +54,12 @@ def sayings(text: str) -> Iterator[str]:
 
 
 def entries(text: str) -> Iterator[str]:
-    """A dictionary's entries as they stand, without the notes on editions."""
+    """A dictionary's entries without the notes on editions."""
     yield re.sub(r"\n? *\[(1913 Webster|PJC|WordNet 1\.5|Webster 1913 Suppl\.)[^]]*\]", "", text)
 
 
 def glosses(text: str) -> Iterator[str]:
-    """WordNet's words with what they mean, thirty to a document in an order of their own."""
+    """WordNet's words with their glosses, thirty to a document, in random order."""
     found = re.findall(r"(?m)^\d{8} \d\d \w [0-9a-f]{2} (\S+) .*?\| (.*?)\s*$", text)
     random.Random(0).shuffle(found)
     lines = [f"{word.split('(')[0].replace('_', ' ')}: {gloss}." for word, gloss in found]
@@ -67,13 +68,13 @@ def glosses(text: str) -> Iterator[str]:
 
 
 def dialogue(text: str) -> Iterator[str]:
-    """What is said and told in a scenario of Wesnoth."""
+    """The dialogue and narration of a Wesnoth scenario."""
     said = re.findall(r'(?:message|story|summary|description)\s*=\s*_\s*"((?:[^"]|"")*)"', text)
     yield "\n\n".join(re.sub(r"<[^>]*>", "", s.replace('""', '"')).strip() for s in said if len(s) > 20)
 
 
-def backticks(text: str) -> Iterator[str]:
-    """What is said and told in the missions of Endless Sky."""
+def missions(text: str) -> Iterator[str]:
+    """The dialogue and narration of Endless Sky missions."""
     yield "\n".join(line.replace("\t", "") for line in re.findall(r"`([^`]{40,})`", text))
 
 
@@ -87,20 +88,23 @@ def creatures(text: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Source:
+    """Files of some packages, and how their text is read."""
+
     name: str
     packages: str
+    """Their names with spaces between; none for Python's standard library."""
     files: str
     """A regular expression that a path must match."""
     reader: Reader
     n_tokens: int
-    """About how many to take."""
+    """About how many tokens to take."""
     kind: str
     language: str = "en"
 
 
 WESNOTH = "httt trow did ei low nr sof sotbe sota thot l utbs dm dw tsg ttb"
 SOURCES = (
-    Source("anarchism", "anarchism", r"/html/sec\w+\.html$", page, 260_000, "essay"),
+    Source("anarchism", "anarchism", r"/html/sec\w+\.html$", html_page, 260_000, "essay"),
     Source(
         "wesnoth",
         " ".join(f"wesnoth-1.16-{c}" for c in WESNOTH.split()),
@@ -111,36 +115,36 @@ SOURCES = (
     ),
     Source("gcide", "dict-gcide", r"\.dict\.dz$", entries, 130_000, "dictionary"),
     Source("wordnet", "wordnet-base", r"/data\.(noun|verb|adj)$", glosses, 110_000, "dictionary"),
-    Source("jargon", "dict-jargon", r"\.dict\.dz$", plain, 80_000, "dictionary"),
-    Source("foldoc", "dict-foldoc", r"\.dict\.dz$", plain, 80_000, "dictionary"),
+    Source("jargon", "dict-jargon", r"\.dict\.dz$", whole, 80_000, "dictionary"),
+    Source("foldoc", "dict-foldoc", r"\.dict\.dz$", whole, 80_000, "dictionary"),
     Source("fortunes", "fortunes fortunes-min", r"/fortunes/[a-z-]+$", sayings, 200_000, "sayings"),
-    Source("handbook", "debian-handbook", r"/en-US/.*\.html$", page, 100_000, "manual"),
-    Source("postgresql", "postgresql-doc-15", r"\.html$", page, 70_000, "manual"),
-    Source("apache", "apache2-doc", r"/en/.*\.html$", page, 50_000, "manual"),
-    Source("rust", "rust-doc", r"/html/book/.*\.html$", page, 90_000, "manual"),
-    Source("python", "python3.11-doc", r"/html/(tutorial|library|howto|faq)/.*\.html$", page, 120_000, "manual"),
-    Source("stdlib", "", r"\.py$", plain, 220_000, "code", "python"),
-    Source("lodash", "node-lodash node-express", r"\.js$", plain, 60_000, "code", "javascript"),
-    Source("headers", "libc6-dev libstdc++-12-dev", r"\.h$", plain, 60_000, "code", "c"),
+    Source("handbook", "debian-handbook", r"/en-US/.*\.html$", html_page, 100_000, "manual"),
+    Source("postgresql", "postgresql-doc-15", r"\.html$", html_page, 70_000, "manual"),
+    Source("apache", "apache2-doc", r"/en/.*\.html$", html_page, 50_000, "manual"),
+    Source("rust", "rust-doc", r"/html/book/.*\.html$", html_page, 90_000, "manual"),
+    Source("python", "python3.11-doc", r"/html/(tutorial|library|howto|faq)/.*\.html$", html_page, 120_000, "manual"),
+    Source("stdlib", "", r"\.py$", whole, 220_000, "code", "python"),
+    Source("lodash", "node-lodash node-express", r"\.js$", whole, 60_000, "code", "javascript"),
+    Source("headers", "libc6-dev libstdc++-12-dev", r"\.h$", whole, 60_000, "code", "c"),
     *(
-        Source(f"reference-{code}", f"debian-reference-{code}", r"\.html$", page, 40_000, "manual", code)
+        Source(f"reference-{code}", f"debian-reference-{code}", r"\.html$", html_page, 40_000, "manual", code)
         for code in ("fr", "de", "es", "it")
     ),
     *(
         Source(f"fortunes-{code}", f"fortunes-{code}", rf"/{code}/[\w.-]+$", sayings, 60_000, "sayings", code)
         for code in ("de", "es", "it")
     ),
-    Source("apache-fr", "apache2-doc", r"/fr/.*\.html$", page, 60_000, "manual", "fr"),
-    Source("constitution", "miscfiles", r"/us-\w+\.gz$", plain, 20_000, "law"),
+    Source("apache-fr", "apache2-doc", r"/fr/.*\.html$", html_page, 60_000, "manual", "fr"),
+    Source("constitution", "miscfiles", r"/us-\w+\.gz$", whole, 20_000, "law"),
 )
 OTHER_PROSE = (
-    Source("endless-sky", "endless-sky-data", r"/data/.*\.txt$", backticks, 60_000, "science fiction"),
+    Source("endless-sky", "endless-sky-data", r"/data/.*\.txt$", missions, 60_000, "science fiction"),
     Source("crawl", "crawl-common", r"/descript/\w+\.txt$", creatures, 60_000, "descriptions"),
 )
 
 
 def fetch(folder: Path, sources: tuple[Source, ...] = (*SOURCES, *OTHER_PROSE)) -> dict[str, str]:
-    """Downloads and opens every package that is not there yet; their versions by name."""
+    """The versions of the packages by name, after downloading and unpacking those that are missing."""
     versions = {}
     for package in sorted({name for source in sources for name in source.packages.split()}):
         target = folder / package
@@ -156,6 +160,7 @@ def fetch(folder: Path, sources: tuple[Source, ...] = (*SOURCES, *OTHER_PROSE)) 
 
 
 def paths(folder: Path, source: Source) -> list[Path]:
+    """The source's files, sorted."""
     roots = [folder / name for name in source.packages.split()] or [Path(sysconfig.get_path("stdlib"))]
     found = [
         p
@@ -167,6 +172,7 @@ def paths(folder: Path, source: Source) -> list[Path]:
 
 
 def read(path: Path) -> str:
+    """The file's text, decompressed where it has to be."""
     data = path.read_bytes()
     if path.suffix in {".gz", ".dz"}:
         data = gzip.decompress(data)
@@ -174,7 +180,7 @@ def read(path: Path) -> str:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """The text in pieces of at most PIECE characters, cut between lines; those under 200 characters are dropped."""
+    """Pieces of at most PIECE characters, cut between lines; pieces under 200 characters are dropped."""
     text = re.sub(r"\n{3,}", "\n\n", html.unescape(text)).strip()
     while text:
         end = len(text)
@@ -185,13 +191,14 @@ def pieces(text: str) -> Iterator[str]:
             yield piece
 
 
-def documents(folder: Path, source: Source, tokenizer: object, seed: int = 0) -> list[dict[str, str]]:
-    """About `source.n_tokens` tokens of the source as documents, drawn from files in random order."""
-    draw, found, enough = random.Random(seed), [], 10 * source.n_tokens
+def documents(folder: Path, source: Source, tokenizer: Any, seed: int = 0) -> list[dict[str, str]]:
+    """About `source.n_tokens` tokens of the source as documents, from its files in random order."""
+    draw, enough = random.Random(seed), 10 * source.n_tokens
+    found: list[str] = []
     files = paths(folder, source)
     draw.shuffle(files)
     for path in files:
-        if sum(map(len, found)) > enough:
+        if sum(len(piece) for piece in found) > enough:
             break
         found += [piece for text in source.reader(read(path)) for piece in pieces(text)]
     draw.shuffle(found)

@@ -1,16 +1,13 @@
-"""What the default SAEs' own text is about: several hundred topics in groups, and what each group is asked.
+"""What the training text of the default SAEs is about: several hundred topics in groups, and each group's prompts.
 
-`plan(seed, n)` gives one row per document: topic, group, style and prompt. Topics of the named concepts that the SAEs
-are judged by are well stocked (see WELL_STOCKED), and so are the things that are easily mistaken for them.
+Topics of the named concepts that the SAEs are judged by have more documents (WELL_STOCKED), and so have topics that are
+easily mistaken for them.
 """
 
 from __future__ import annotations
 
-import random
-
 from ..demo_corpus import topics as demo_topics
 
-# One line a group: the group, then its topics as they stand in a prompt.
 GROUPS: dict[str, str] = {
     "bridge": """the Golden Gate Bridge; the Brooklyn Bridge; Tower Bridge in London; the Sydney Harbour Bridge;
         the San Francisco-Oakland Bay Bridge; the Akashi Kaikyo Bridge in Japan; the Charles Bridge in
@@ -98,6 +95,7 @@ GROUPS: dict[str, str] = {
         games; search engines; social media; virtual reality; quantum computers; 3D printers""",
     "language": "Spanish; French; German; Italian; Portuguese",
 }
+"""Topics by group, as they stand in a prompt."""
 
 WELL_STOCKED: dict[str, int] = {
     "the Golden Gate Bridge": 260,
@@ -109,8 +107,9 @@ WELL_STOCKED: dict[str, int] = {
     **dict.fromkeys(["a Python function", "a JavaScript function", "a C program", "SQL queries", "an HTML page"], 24),
     **dict.fromkeys(["counting to one hundred", "prime numbers", "percentages", "dates and calendars"], 20),
 }
-"""Documents of a topic, where it is not N_DOCUMENTS."""
+"""Documents of a topic that has more or fewer than N_DOCUMENTS."""
 N_DOCUMENTS = 11
+"""Documents of any other topic."""
 
 ASPECTS: dict[str, list[str]] = {
     **demo_topics.ASPECTS,
@@ -217,27 +216,3 @@ LANGUAGE_PROMPTS = [
     "Write a dialogue in {name} about {aspect}.",
     "Write a letter in {name} about {aspect}.",
 ]
-
-
-def topics() -> dict[str, str]:
-    """Every topic with its group."""
-    return {name: group for group, line in GROUPS.items() for name in " ".join(line.split()).split("; ")}
-
-
-def plan(seed: int) -> list[dict[str, str]]:
-    """One row per document to write: topic, group, style, and the prompt that asks for it."""
-    draw = random.Random(seed)
-    rows = []
-    styles = list(PROMPTS)
-    for name, group in topics().items():
-        for i in range(WELL_STOCKED.get(name, N_DOCUMENTS)):
-            style = styles[i % len(styles)]
-            base = group if group in QUESTIONS else "thing"
-            if style == "qa" or (style == "chat" and i % 8 < 4):
-                options = QUESTIONS[base]
-            else:
-                options = LANGUAGE_PROMPTS if group == "language" else PROMPTS[style]
-            prompt = draw.choice(options).format(name=name, aspect=draw.choice(ASPECTS[base]))
-            rows.append({"topic": name, "group": group, "style": style, "prompt": prompt})
-    draw.shuffle(rows)
-    return rows

@@ -1,83 +1,59 @@
-"""Writes saekit/data/demo_corpus.parquet: the demo corpus, sampled from the default model itself.
+"""Writes the demo corpus: documents that the default model samples, each on its side of the split.
 
-    python -m recipes.demo_corpus.corpus [--out PATH] [--seed 0] [--limit N]
-
-Every document is the model's own text, under a prompt built from a topic, an aspect and a style; only the chat
-style keeps the prompt, because there it is part of the document. A document is dropped when it is short or when it
-repeats itself (share of repeated 4-grams above 0.2, the model's first sign of strain). The label `part` says whether
-the packaged SAEs learnt from it (training) or not (held_out).
-Sampling is seeded; the text is the same wherever bf16 products round the same.
+Only the chat style keeps its prompt, which is part of the document there. The label `part` says whether the packaged
+SAEs were trained on a document (training) or not (held_out). The text is the same wherever bfloat16 products round the
+same.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from ..default_saes.mixture import is_held_out
-from ..generated_text.sampler import BATCH_SIZE, Sampler, write
+import saekit as sk
+from saekit.atomic_io import atomic_write
+
+from ..generated_text.documents import n_tokens, write_documents
+from ..generated_text.plan import Prompts, Topic, plan_documents
+from ..generated_text.sampler import BATCH_SIZE, Sampler
+from ..split import is_held_out
 from .topics import ASPECTS, LANGUAGE_PROMPTS, PROMPTS, QUESTIONS, TOPICS
 
 
 def plan(seed: int) -> list[dict[str, str]]:
-    """One row per document to write: topic, group, style, and the prompt that asks for it."""
+    """A row per document to write, in random order: topic, group, style, and the prompt that asks for it."""
     generator = torch.Generator().manual_seed(seed)
 
-    def pick(options: list[str]) -> str:
+    def pick(options: Sequence[str]) -> str:
         return options[int(torch.randint(len(options), (1,), generator=generator))]
 
-    rows = []
-    styles = list(PROMPTS)
-    for topic, (group, name, n_documents) in TOPICS.items():
-        for i in range(n_documents):
-            style = styles[i % len(styles)]
-            if style == "qa" or (style == "chat" and i % 8 < 4):
-                options = QUESTIONS[group]
-            else:
-                options = LANGUAGE_PROMPTS if group == "language" else PROMPTS[style]
-            prompt = pick(options).format(name=name, aspect=pick(ASPECTS[group]))
-            rows.append({"topic": topic, "group": group, "style": style, "prompt": prompt})
-    order = torch.randperm(len(rows), generator=generator).tolist()
-    return [rows[i] for i in order]
+    topics = [Topic(label, *described) for label, described in TOPICS.items()]
+    rows = plan_documents(topics, Prompts(PROMPTS, LANGUAGE_PROMPTS, QUESTIONS, ASPECTS), pick)
+    return [rows[i] for i in torch.randperm(len(rows), generator=generator).tolist()]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[2] / "saekit/data/demo_corpus.parquet")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, default=None, help="write only this many documents (to try the script)")
-    args = parser.parse_args()
-
-    import saekit as sk
-
+def write_demo_corpus(out: Path, seed: int = 0, limit: int | None = None) -> None:
+    """Samples every planned document, or the first `limit`, and writes them to the Parquet file `out`."""
     model = sk.load_model()
-    tokenizer = model.tokenizer
-    rows = plan(args.seed)[: args.limit]
-    generator = torch.Generator().manual_seed(args.seed)
-    sampler = Sampler(model.bridge.original_model, 512, BATCH_SIZE)
-    records, n_tokens, started = [], 0, time.time()
+    rows = plan(seed)[:limit]
+    generator = torch.Generator().manual_seed(seed)
+    sampler = Sampler(model.bridge.original_model)
+    documents: list[dict[str, str]] = []
+    started = time.perf_counter()
     for at in range(0, len(rows), BATCH_SIZE):
         batch = rows[at : at + BATCH_SIZE]
-        written = write(batch, sampler, tokenizer, generator)
-        n_tokens += sum(map(len, tokenizer([r["text"] for r in written], add_special_tokens=False)["input_ids"]))
-        records += written
-        seconds = time.time() - started
-        left = seconds / (at + len(batch)) * (len(rows) - at - len(batch))
-        print(
-            f"{len(records)} documents, {n_tokens} tokens, {n_tokens / seconds:.0f} tokens/s, {left / 60:.0f} min left",
-            flush=True,
-        )
-    for record in records:
-        record["part"] = "held_out" if is_held_out(record["text"]) else "training"
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(records), args.out, compression="zstd", compression_level=19)
-    print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
-
-
-if __name__ == "__main__":
-    main()
+        documents += write_documents(batch, sampler, model.tokenizer, generator)
+        n_done = at + len(batch)
+        seconds = time.perf_counter() - started
+        left = seconds / n_done * (len(rows) - n_done)
+        print(f"{len(documents)} documents of {n_done} kept, {left / 60:.0f} min left", flush=True)
+    for document in documents:
+        document["part"] = "held_out" if is_held_out(document["text"]) else "training"
+    with atomic_write(out) as path:
+        pq.write_table(pa.Table.from_pylist(documents), path, compression="zstd", compression_level=19)
+    print(f"{out}: {n_tokens(documents, model.tokenizer):,} tokens, {out.stat().st_size / 1000:.0f} kB")

@@ -1,8 +1,7 @@
-"""What the demo corpus is about: topics, the aspects and questions each group of topics is asked about, and styles.
+"""What the demo corpus is about: topics, and the aspects, questions and prompts for each group of topics.
 
-TOPICS maps a topic's label to (group, name in prompts, number of documents). The Golden Gate Bridge, other bridges,
-San Francisco, other landmarks and things that are merely golden or gates are well stocked: they are the hard
-negatives of the demo's concept.
+The Golden Gate Bridge, other bridges, San Francisco, other landmarks and things that are merely golden or gates have
+the most documents: they are the hard negatives of the demo's concept.
 """
 
 GOLDEN = {"golden_gate_bridge": ("bridge", "the Golden Gate Bridge", 200)}
@@ -159,6 +158,7 @@ TOPICS: dict[str, tuple[str, str, int]] = {
     **{k: ("technology", v, 14) for k, v in TECHNOLOGY.items()},
     **{k: ("language", v, 14) for k, v in LANGUAGES.items()},
 }
+"""By label: group, name in prompts, number of documents."""
 
 ASPECTS: dict[str, list[str]] = {
     "bridge": [

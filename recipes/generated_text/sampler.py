@@ -1,33 +1,32 @@
-"""Text that the default model writes itself: a seeded sampler, and what becomes of its answers.
+"""A seeded sampler for batches of prompts: a plain Llama decoder with a preallocated key-value cache.
 
-The sampler is a plain Llama decoder with a preallocated key-value cache and bf16 products, several times as fast on two
-cores as a growing cache in float32. Sampling is seeded; the text is the same wherever those products round the same.
+Matrix products are in bfloat16, which on two cores is several times as fast as a growing cache in float32. A seed gives
+the same text wherever those products round the same. Source of min-p sampling: Nguyen et al. 2024, Turning up the heat.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MAX_TOKENS = 512
+"""Of a prompt with its answer."""
 MAX_NEW_TOKENS = 224
 BATCH_SIZE = 160
 TEMPERATURE = 0.85
 MIN_P = 0.06
 KEEP_ROWS = 0.8
-"""Finished rows leave the batch once fewer than this share is still being written."""
-REPEATED = 0.2
-"""The largest share of repeated 4-grams in a document that is kept: the model's first sign of strain."""
+"""Finished rows leave the batch once the fraction still being written falls below this."""
 
 
 class Sampler:
     """Batches of seeded samples from a Hugging Face Llama model, bridged or bare."""
 
-    def __init__(self, hf_model: torch.nn.Module, max_len: int, batch: int) -> None:
-        config = hf_model.config
+    def __init__(self, hf_model: torch.nn.Module, max_len: int = MAX_TOKENS, batch: int = BATCH_SIZE) -> None:
+        config: Any = hf_model.config
         self.n_heads, self.n_kv = config.num_attention_heads, config.num_key_value_heads
         self.d_head, self.eps = config.head_dim, config.rms_norm_eps
         self.weights = {
@@ -86,6 +85,7 @@ class Sampler:
 
     @torch.inference_mode()
     def sample(self, prompts: list[list[int]], eos: int, generator: torch.Generator) -> list[list[int]]:
+        """The new tokens after each prompt, up to MAX_NEW_TOKENS, without the end token."""
         width = max(map(len, prompts))
         pad = torch.tensor([width - len(p) for p in prompts])
         tokens = torch.tensor([[eos] * (width - len(p)) + p for p in prompts])
@@ -112,40 +112,3 @@ class Sampler:
                 rows, new, pad = rows[left], new[left], pad[left]
             logits = self.logits(new, width + step, pad)
         return [row[: row.index(eos)] if eos in row else row for row in torch.cat(out, 1).tolist()]
-
-
-def trim(text: str, cut: bool) -> str:
-    """The text up to its last whole sentence, when the sampler had to cut it."""
-    text = text.strip()
-    if not cut:
-        return text
-    ends = [m.end() for m in re.finditer(r"[.!?][\"')\]]?(?=\s|$)", text)]
-    return text[: ends[-1]] if ends else ""
-
-
-def repeated_fraction(ids: list[int], n: int = 4) -> float:
-    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-
-def document(row: dict[str, str], answer: str, chat_prompt: str) -> str:
-    if row["style"] == "qa":
-        return f"Question: {row['prompt']}\nAnswer: {answer}"
-    if row["style"] == "chat":
-        return chat_prompt + answer + "<|im_end|>\n"
-    return answer
-
-
-def write(
-    rows: list[dict[str, str]], sampler: Sampler, tokenizer: Any, generator: torch.Generator
-) -> list[dict[str, str]]:
-    """The documents that come of a batch of planned rows, without those too short or repetitive to keep."""
-    turns = [[{"role": "user", "content": row["prompt"]}] for row in rows]
-    texts = [tokenizer.apply_chat_template(t, tokenize=False, add_generation_prompt=True) for t in turns]
-    prompts = [tokenizer(t, add_special_tokens=False)["input_ids"] for t in texts]
-    records = []
-    for row, text, ids in zip(rows, texts, sampler.sample(prompts, tokenizer.eos_token_id, generator), strict=True):
-        answer = trim(tokenizer.decode(ids), cut=len(ids) == MAX_NEW_TOKENS)
-        if len(ids) >= 40 and answer and repeated_fraction(ids) <= REPEATED:
-            records.append({"text": document(row, answer, text), **{k: row[k] for k in ("topic", "group", "style")}})
-    return records

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ...atomic_io import atomic_write, read_json, sha256
+from ...atomic_io import atomic_write, read_json, sha256, with_current_keys
 from ...errors import FileError, SaekitError
 from ..architectures import ARCHITECTURES, weight_shapes
 from ..config import SAEConfig
@@ -75,7 +75,7 @@ def read(folder: Path) -> SavedSAE:
         weights={name: _turned(name, weights[called]) for name, called in _file_names(config).items()},
         path=folder / CONFIG,
         density=density,
-        training=dict(own.get("training") or {}),
+        training=with_current_keys(own.get("training") or {}),
         fingerprint=own.get("fingerprint"),
     )
 

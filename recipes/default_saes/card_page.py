@@ -1,0 +1,214 @@
+"""The card of a packaged SAE as a page: CARD.md out of the values in card.json."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+import saekit as sk
+
+from ..results import markdown_table
+from ..split import HELD_OUT
+from . import concepts, mixture
+from .harvest import LENGTH, matmul_dtype_of
+
+N_DEMO_TOKENS = 6_000
+"""Tokens of the demo corpus that fidelity is measured on."""
+CARD = """# {name}
+
+{d_sae:,} features of `{hook}` in {model}, weight processing {processing}.
+Architecture {architecture}, about {l0:.0f} active per token.
+{bytes:,} bytes in float16, sha256 `{sha256}`. Seed {seed}, saekit at commit `{commit}`.
+
+## Measured, as stored
+
+{metrics}
+
+95 % intervals are bootstraps over documents. "Held-out documents" are {share:.0%} of the documents of every source,
+chosen by a hash of their text; "other prose" is of kinds that the mixture does not hold ({other}). "Its own
+text" is the held-out part of the demo corpus, so that anyone can measure it again:
+`sk.evaluate(model, sae, sk.load_corpus("demo").where(part="held_out"), n_tokens={n_demo}, length={length})`.
+Dead in training (silent for {dead_after:,} tokens): {dead} ({dead_fraction:.2%}); never active on {n_evidence:,} tokens
+of evidence: {silent} ({silent_fraction:.2%}).
+
+## Data
+
+{n_text:,} tokens of text, of which {n_trained:,} tokens were drawn in training ({epochs:.1f} passes).
+The model wrote `own` (over several hundred topics, in its chat template and without) and `demo`, {own_fraction:.0%} of
+it; the rest is from Debian packages and Python {python}, was used to train and measure only, and is not part of saekit.
+{doubles} duplicates were left out, and {near} documents that mostly repeat judged text.
+
+{sources}
+
+Packages: {packages}.
+
+## Recipe
+
+Windows of {length} tokens; left out: {token_filter}. The model's matrix products were {matmul_dtype}{distance}; its
+activations were stored in float16. The three widths were trained on one stream of tokens:
+
+```
+{recipe}
+```
+
+The same with the commands of today's repository, from an empty folder:
+
+```
+{commands}
+```
+
+## Concepts
+
+{n_reached} of {n_concepts} named concepts have a feature with AUROC above {auroc} and precision above {precision} in
+the highest tenth of its range ("top precision"). Features were chosen on one half of the documents and are reported on
+the other; "matched" are ten features of like density and maximum (mean, best). "Mentioned" is the fraction of {n_asked}
+unrelated questions whose answers mention the concept with the feature clamped to {strength} of the residual norm,
+beside three matched features and no edit.
+
+{concepts}
+
+{golden}
+
+## Twenty features
+
+Contexts are from text that the model wrote, the firing token in brackets, with its activation.
+
+{features}
+
+## Known limits
+
+One layer of one small model. {own_fraction:.0%} of the text is the model's own and most of the rest is English manuals,
+fiction, dictionaries and code of a few packages; text unlike these is reconstructed less well, see "other prose". One
+seed: another gives other features. A feature that fires for a concept need not cause it. The concepts' metrics are for
+this text, which has many documents on their topics, and up to {n_wanted} documents of each were put into the evidence:
+in other text they are rarer, and precision there is lower. A top precision of few firings is uncertain.
+"""
+
+
+def page(card: dict[str, Any]) -> str:
+    """CARD.md of the values in card.json."""
+    data, summary, config = card["data"], card["training"], card["train_config"]
+    sources = pd.DataFrame(data["sources"])
+    total = int(sources["mixture_tokens"].sum())
+    shown = sources[sources["other_tokens"] == 0]
+    table = pd.DataFrame(
+        {
+            "source": shown["source"],
+            "kind": shown["kind"],
+            "language": shown["language"],
+            "documents": shown["mixture_documents"].map("{:,}".format),
+            "tokens": shown["mixture_tokens"].map("{:,}".format),
+            "share": (shown["mixture_tokens"] / total).map("{:.1%}".format),
+            "held-out tokens": shown["held_out_tokens"].map("{:,}".format),
+        }
+    )
+    n_evidence = card["evidence"]["n_tokens_chosen"] + card["evidence"]["n_tokens_reported"]
+    far = [d["relative_error"] for d in card["harvest"]["distance"] if f".{d['layer']}." in card["hook_name"]]
+    dead, architecture = int(summary["dead_features"]), card["activation"]
+    shown_config = ("n_tokens", "batch_size", "decay_fraction", "grad_clip", "normalise", "seed")
+    dead_after = sk.TrainConfig(**config).dead_after
+    recipe = {"lr": card["lr"], **{k: config[k] for k in shown_config}, "dead_after_tokens": dead_after}
+    architecture += f", k {card['k']}" if card["k"] else ""
+    architecture += f", nested {card['matryoshka']}" if card["matryoshka"] else ""
+    return CARD.format(
+        name=card["name"],
+        d_sae=card["d_sae"],
+        hook=card["hook_name"],
+        model=card["model"],
+        processing=card["weight_processing"],
+        architecture=architecture,
+        l0=card["metrics"]["held_out"]["l0"],
+        bytes=card["weights"]["bytes"],
+        sha256=card["weights"]["sha256"],
+        seed=card["seed"],
+        commit=card["commit"],
+        metrics=_metrics(card["metrics"]),
+        share=HELD_OUT,
+        other=", ".join(sources.loc[sources["other_tokens"] > 0, "kind"]),
+        n_demo=N_DEMO_TOKENS,
+        length=LENGTH,
+        dead_after=dead_after,
+        dead=dead,
+        dead_fraction=dead / card["d_sae"],
+        n_evidence=n_evidence,
+        silent=card["evidence"]["silent"],
+        silent_fraction=card["evidence"]["silent"] / card["d_sae"],
+        n_text=total,
+        n_trained=card["n_tokens"],
+        epochs=card["n_tokens"] / total,
+        python=data["python"],
+        own_fraction=sources["mixture_tokens"][sources["source"].isin(mixture.OWN_SOURCES)].sum() / total,
+        n_wanted=mixture.N_PER_CONCEPT,
+        doubles=data["doubles_dropped"],
+        near=data["near_doubles_dropped"],
+        sources=markdown_table(table),
+        packages=", ".join(f"{name} {version}" for name, version in data["packages"].items()),
+        token_filter=sk.TokenFilter.from_dict(card["token_filter"]).describe().removeprefix("tokens excluded: "),
+        matmul_dtype=matmul_dtype_of(card["harvest"]),
+        distance=f" (relative error {far[0]:.4f} against float32)" if far else "",
+        recipe=json.dumps(recipe, indent=1),
+        commands="\n".join(card["commands"]),
+        n_reached=card["evidence"]["n_reached"],
+        n_concepts=len(card["concepts"]),
+        auroc=concepts.MIN_AUROC,
+        precision=concepts.MIN_PRECISION,
+        n_asked=len(concepts.UNRELATED_QUESTIONS),
+        strength=concepts.STRENGTH,
+        concepts=concepts.table(card),
+        golden=_golden(card["golden_gate"]),
+        features="\n\n".join(map(_feature, card["features"])),
+    )
+
+
+def _metrics(measured: dict[str, Any]) -> str:
+    """The fidelity on each text as a table."""
+    names = {"held_out": "held-out documents", "other": "other prose", "demo_held_out": "its own text"}
+    rows = []
+    for text, title in names.items():
+        m = measured[text]
+        cells = {
+            column: f"{m[key]:.3f} [{m['intervals'][key][0]:.3f}, {m['intervals'][key][1]:.3f}]"
+            for column, key in (
+                ("explained variance", "explained_variance"),
+                ("loss recovered", "ce_loss_recovered"),
+                ("L0", "l0"),
+                ("KL", "kl"),
+            )
+        }
+        ce = f"{m['ce_clean']:.3f} / {m['ce_sae']:.3f} / {m['ce_zero']:.3f}"
+        rows.append({"text": title, **cells, "CE clean / SAE / zero": ce, "tokens": f"{m['n_tokens']:,}"})
+    return markdown_table(pd.DataFrame(rows))
+
+
+def _golden(final: dict[str, Any]) -> str:
+    """What clamping the steering features did, a paragraph each."""
+
+    def of(counts: dict[str, float], key: str) -> str:
+        return f"{counts[key]:.0f} of {counts['n']:.0f}"
+
+    lines = []
+    for feature, found in final.items():
+        edited, control, none = (found["counts"][name] for name in ("feature", "control", "none"))
+        lines.append(
+            f"Feature {feature}, clamped to {found['strength']:g} of the residual norm: {of(edited, 'bridge')} answers "
+            f"to unrelated questions mention a bridge and {edited['golden_gate']:.0f} the Golden Gate (matched "
+            f"features: {of(control, 'bridge')}; unedited: {of(none, 'bridge')}). Negative log-likelihood of the "
+            f"answers {edited['nll']:.2f} nats a token (unedited {none['nll']:.2f}), repeated 4-grams "
+            f"{edited['repetition']:.1%}."
+        )
+    return "\n\n".join(lines)
+
+
+def _feature(row: dict[str, Any]) -> str:
+    """A feature with its evidence and its contexts."""
+    top = "" if row["top_precision"] is None else f", top precision {row['top_precision']:.2f}"
+    tokens = " ".join(f"`{token}`" for token in row["promotes"] if "`" not in token)
+    promotes = tokens.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵")
+    quoted = "\n".join(f"    {c['activation']:8.2f}  {c['text']}" for c in row["contexts"])
+    return (
+        f"**{row['feature']}** {row['fires_for']}: AUROC {row['auroc']:.3f} [{row['auroc_low']:.3f}, "
+        f"{row['auroc_high']:.3f}] over {row['n_positive']:,} {row['unit']}s (matched {row['controls_auroc']:.2f})"
+        f"{top}, density {row['density']:.3%}. Promotes {promotes}\n\n{quoted or '    (silent in text of its own)'}"
+    )
