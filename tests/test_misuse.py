@@ -16,7 +16,7 @@ from saekit.errors import SaekitError
 
 A, B, WIDE = "blocks.0.hook_resid_post", "blocks.1.hook_resid_post", "blocks.1.mlp.hook_post"
 TRAINING = sk.TrainConfig(n_tokens=640, batch_size=64, context_size=16, buffer_tokens=256)
-PARTS = ("\n  seen:     ", "\n  accepted: ", "\n  to do:    ")
+PARTS = ("\n  seen:     ", "\n  accepted: ", "\n  fix:      ")
 
 
 @pytest.fixture(autouse=True)

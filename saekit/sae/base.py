@@ -250,7 +250,7 @@ class SAE(nn.Module):
         saekit.errors.MismatchError: this SAE belongs to another hook point
           seen:     blocks.1.hook_resid_post
           accepted: blocks.0.hook_resid_post
-          to do:    pass hook_name='blocks.0.hook_resid_post', or load the SAE of that hook point
+          fix:      pass hook_name='blocks.0.hook_resid_post', or load the SAE of that hook point
         """
         c = self.config
         prints = (model.fingerprint, getattr(model, "weights_fingerprint", None))  # a steered model's differ
