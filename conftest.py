@@ -129,7 +129,7 @@ def tiny_sae(model: LanguageModel, d_sae: int = 64, k: int = 4, activation: str 
         hook_name=HOOK,
         model_name=model.name,
         weight_processing=model.weight_processing,
-        token_rule=sk.TokenRule(special_ids=tuple(sorted(model.special_ids))),
+        token_filter=sk.TokenFilter(special_ids=tuple(sorted(model.special_ids))),
     )
     return sk.SAE(config)
 

@@ -44,7 +44,7 @@ def cases_of(
     """The model and each row's edits, by name."""
     hook, topk = str(sae.config.hook_name), sk.SAE(sae.config.replace(activation="topk"))
     a, b = (model.activations(model.tokenize(text), hook)[0, 1:].mean(0) for text in PROMPTS[:2])
-    difference = sk.Direction(a - b, hook_name=hook, name="mean difference", token_rule=sae.config.token_rule)
+    difference = sk.Direction(a - b, hook_name=hook, name="mean difference", token_filter=sae.config.token_filter)
     word, silent = sk.Where.token(model, "[a-z]+"), ~sk.Where.fires(sae, 9)
     fading = sk.Schedule.linear({0: 1.0, 64: 0.5})
 

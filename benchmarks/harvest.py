@@ -1,9 +1,9 @@
 """What harvesting activations costs beyond running the model: the goal is 5 % over the bare truncated forward pass.
 
-Within one harvest, the time spent in the truncated forward pass is counted apart from all the rest (tokens, the rule,
-the pool, shards and checksums), so that other work on the machine, which weighs on both, leaves the ratio alone. It is
-processor time; `--threads 1` keeps the waiting of idle threads out of it. Then one shuffled epoch is read from a cache
-of random numbers of the size of the demo corpus.
+Within one harvest, the time spent in the truncated forward pass is counted apart from all the rest (tokens, the
+token_filter, the pool, shards and checksums), so that other work on the machine, which weighs on both, leaves the ratio
+alone. It is processor time; `--threads 1` keeps the waiting of idle threads out of it. Then one shuffled epoch is read
+from a cache of random numbers of the size of the demo corpus.
 
     python benchmarks/harvest.py [--windows 64] [--rounds 1] [--threads N] [--epoch-tokens 300000] [--sizes]
 """
@@ -35,7 +35,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def harvest(model: sk.LanguageModel, windows: sk.Windows, rounds: int) -> dict[str, float]:
     """Seconds of processor time over the windows: in all, and in the forward pass alone."""
-    rule = sk.find_token_rule(model, windows, HOOK, n_windows=8)
+    token_filter = sk.fit_token_filter(model, windows, HOOK, n_windows=8)
     forward, passes = model.activations, [0.0]
 
     def timed(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -45,11 +45,11 @@ def harvest(model: sk.LanguageModel, windows: sk.Windows, rounds: int) -> dict[s
         return x
 
     def batches() -> None:
-        list(sk.activation_batches(model, windows, HOOK, batch_size=1024, rule=rule, n_epochs=1))
+        list(sk.activation_batches(model, windows, HOOK, batch_size=1024, token_filter=token_filter, n_epochs=1))
 
     def cache() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            sk.cache_activations(model, windows, HOOK, folder, rule=rule, progress=False)
+            sk.cache_activations(model, windows, HOOK, folder, token_filter=token_filter, progress=False)
 
     result: dict[str, float] = {}
     model.fingerprint, model.hook_width(HOOK)  # once a model, not once a harvest
@@ -80,7 +80,7 @@ def epoch(n_tokens: int, d_in: int) -> dict[str, float]:
             "dtype": "float32",
             "text": windows.digest,
             "length": 8,
-            "rule": sk.TokenRule().to_dict(),
+            "token_filter": sk.TokenFilter().to_dict(),
             "windows_per_shard": 1,
             "n_shards": 0,
             "shards": [],

@@ -116,8 +116,8 @@ def measure(
         began = time.perf_counter()
         w.feature = feature
         chosen.append(1e3 * (time.perf_counter() - began))
-        sent = Recorded.taken()
-        sizes.append(byte_counts(opened, sent))
+        to_device = Recorded.taken()
+        sizes.append(byte_counts(opened, to_device))
         w.close()
     return {
         "first_ms": round(whole[0], 1),
@@ -275,7 +275,7 @@ def main() -> None:
             k=K,
             hook_name=c.hook_name,
             model_name=c.model_name,
-            token_rule=c.token_rule,
+            token_filter=c.token_filter,
             model_fingerprint=c.model_fingerprint,
             weight_processing=c.weight_processing,
         )

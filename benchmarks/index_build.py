@@ -63,7 +63,7 @@ def main() -> None:
     (stored if args.stored_tokens else beyond_the_forward)(args, sk.load_model())
 
 
-def config(model: sk.LanguageModel, args: argparse.Namespace, rule: sk.TokenRule) -> sk.SAEConfig:
+def config(model: sk.LanguageModel, args: argparse.Namespace, rule: sk.TokenFilter) -> sk.SAEConfig:
     return sk.SAEConfig(
         d_in=model.d_model,
         d_sae=args.d_sae,
@@ -72,7 +72,7 @@ def config(model: sk.LanguageModel, args: argparse.Namespace, rule: sk.TokenRule
         hook_name=HOOK,
         model_name=model.name,
         weight_processing=model.weight_processing,
-        token_rule=rule,
+        token_filter=rule,
     )
 
 
@@ -81,7 +81,7 @@ def config(model: sk.LanguageModel, args: argparse.Namespace, rule: sk.TokenRule
 
 def stored(args: argparse.Namespace, model: sk.LanguageModel) -> None:
     generator = torch.Generator().manual_seed(0)
-    sae = sk.SAE(config(model, args, sk.TokenRule(special_ids=tuple(sorted(model.special_ids)))))
+    sae = sk.SAE(config(model, args, sk.TokenFilter(special_ids=tuple(sorted(model.special_ids)))))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "index"
         windows = make_windows(args.stored_tokens, model)
@@ -158,7 +158,7 @@ def make_cache(
         "text": windows.digest,
         "length": LENGTH,
     }
-    manifest = shards.begin(path, windows, identity, lambda: sae.config.token_rule)
+    manifest = shards.begin(path, windows, identity, lambda: sae.config.token_filter)
     d_sae, third = sae.config.d_sae, ACTIVE // 3
     slot = torch.arange(third) * 104_729
     for number in range(manifest["n_shards"]):
@@ -272,10 +272,10 @@ def beyond_the_forward(args: argparse.Namespace, model: sk.LanguageModel) -> Non
     demo = sk.tokenize(sk.load_corpus("demo"), model)
     order = torch.randperm(len(demo), generator=torch.Generator().manual_seed(0))[: args.windows * args.rounds]
     windows = demo.select(order.sort().values)
-    sae = sk.SAE(config(model, args, sk.find_token_rule(model, demo, HOOK, n_windows=16)))
+    sae = sk.SAE(config(model, args, sk.fit_token_filter(model, demo, HOOK, n_windows=16)))
 
     slices = [windows.select(slice(n * args.windows, (n + 1) * args.windows)) for n in range(args.rounds)]
-    encoder = parts.Encoder(model, sae, HOOK, sae.config.token_rule, BATCH)
+    encoder = parts.Encoder(model, sae, HOOK, sae.config.token_filter, BATCH)
 
     def forward(part: sk.Windows) -> None:
         for tokens, mask, _ in part.batches(BATCH):

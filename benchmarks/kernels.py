@@ -3,7 +3,7 @@
     python benchmarks/kernels.py [--tokens 16384] [--repeats 20] [--dtype bfloat16] [--tiles 128x256x64x8x3 ...]
 
 Two sizes: d_in 576, 16,384 features, k 32, and d_in 2,304, 65,536 features, k 64. The choice of features is timed with
-both plans (saekit/sae/fused/plan.py) and, for the fused one, with every --tiles given (tokens x features x dimensions x
+both plans (saekit/sae/triton/plan.py) and, for the fused one, every --tiles given (tokens x features x dimensions x
 warps x stages). The floor of a kernel is the longer of its operations at the rate of a large product of this type and
 its bytes at the bandwidth of a large copy, both measured in the same run; rows out of the L2 cache count as none.
 Times are medians between CUDA events. Without a CUDA device there is nothing to measure. Prints a table and one JSON
@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
-from saekit.sae import fused
-from saekit.sae.fused import twins
+from saekit.sae import triton as triton_kernels
+from saekit.sae.triton import reference as reference
 
 SIZES = ((576, 16_384, 32), (2304, 65_536, 64))
 
@@ -60,22 +60,24 @@ def rates(dtype: torch.dtype, repeats: int) -> Rates:
     return Rates(8.0 * 2**30 / copy, 2.0 * 8192**3 / seconds(lambda: a @ b, repeats))
 
 
-def cases(d_in: int, d_sae: int, k: int, n: int, dtype: torch.dtype, tiles: list[fused.Plan]) -> list[dict[str, Any]]:
+def cases(
+    d_in: int, d_sae: int, k: int, n: int, dtype: torch.dtype, tiles: list[triton_kernels.Plan]
+) -> list[dict[str, Any]]:
     """What is timed: a name, the kernel, its twin or None, its operations and its bytes."""
     g = torch.Generator(device="cuda").manual_seed(0)
     random = lambda *shape: torch.randn(*shape, generator=g, device="cuda")  # noqa: E731
     x, b_enc, b_dec = random(n, d_in), torch.zeros(d_sae, device="cuda"), random(d_in)
     W = torch.nn.functional.normalize(random(d_sae, d_in))
     low, copy, w = x.to(dtype), W.to(dtype), dtype.itemsize
-    value, feature = fused.top_k(low, copy, b_enc, k, dtype=dtype)
+    value, feature = triton_kernels.top_k(low, copy, b_enc, k, dtype=dtype)
     value = value.relu()
     token = torch.arange(n, device="cuda").repeat_interleave(k)
-    pairs = fused.segments(feature, d_sae)
+    pairs = triton_kernels.segments(feature, d_sae)
     grad, moments, out = torch.empty_like(W), torch.zeros(2, d_sae, d_in, device="cuda"), torch.empty_like(W)
     step, scale = torch.ones((), dtype=torch.int64, device="cuda"), torch.ones((), device="cuda")
     skip = torch.zeros((), dtype=torch.bool, device="cuda")
     product, inputs = 2.0 * n * d_in * d_sae, float(w * (n + d_sae) * d_in)
-    dense = fused.Plan(kind="dense")
+    dense = triton_kernels.Plan(kind="dense")
     adam = {"lr": 0.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "step": step, "scale": scale, "skip": skip}
     adam |= {"unit_rows": True, "copy": copy}
     found = []
@@ -86,9 +88,12 @@ def cases(d_in: int, d_sae: int, k: int, n: int, dtype: torch.dtype, tiles: list
     case("product alone (library)", lambda: low @ copy.T, None, product, inputs + w * n * d_sae)
     for plan in tiles:
         shape = f"{plan.tile_n}x{plan.tile_f}x{plan.tile_k}x{plan.warps}x{plan.stages}"
-        for name, choose, count in (("top_k", fused.top_k, k), ("top_of_batch", fused.top_of_batch, n * k)):
+        for name, choose, count in (
+            ("top_k", triton_kernels.top_k, k),
+            ("top_of_batch", triton_kernels.top_of_batch, n * k),
+        ):
 
-            def run(choose: Any = choose, count: int = count, plan: fused.Plan = plan) -> Any:
+            def run(choose: Any = choose, count: int = count, plan: triton_kernels.Plan = plan) -> Any:
                 return choose(low, copy, b_enc, count, dtype=dtype, plan=plan)
 
             def plain(choose: Any = choose, count: int = count) -> Any:
@@ -97,41 +102,47 @@ def cases(d_in: int, d_sae: int, k: int, n: int, dtype: torch.dtype, tiles: list
             case(f"{name} {shape}", run, plain, product, inputs + 12.0 * n * k)
     case(
         "decode_error",
-        lambda: fused.decode_error(feature, value, copy, b_dec, x, dtype=dtype),
-        lambda: twins.decode_error(feature, value, copy, b_dec, x),
+        lambda: triton_kernels.decode_error(feature, value, copy, b_dec, x, dtype=dtype),
+        lambda: reference.decode_error(feature, value, copy, b_dec, x),
         4.0 * n * k * d_in,
         w * d_sae * d_in + 8.0 * n * d_in + 16.0 * n * k,
     )
-    case("segments", lambda: fused.segments(feature, d_sae), None, 0.0, 16.0 * n * k + 24.0 * d_sae)
+    case("segments", lambda: triton_kernels.segments(feature, d_sae), None, 0.0, 16.0 * n * k + 24.0 * d_sae)
     case(
         "weight_grad",
-        lambda: fused.weight_grad(feature, value, low, token, d_sae, out, sorted_=pairs),
-        lambda: twins.weight_grad(value.reshape(-1), low, token, d_sae, pairs, out),
+        lambda: triton_kernels.weight_grad(feature, value, low, token, d_sae, out, sorted_=pairs),
+        lambda: reference.weight_grad(value.reshape(-1), low, token, d_sae, pairs, out),
         2.0 * n * k * d_in,
         4.0 * d_sae * d_in + w * n * d_in + 20.0 * n * k,
     )
     case(
         "segment_counts",
-        lambda: fused.segment_counts(feature, value, d_sae, sorted_=pairs),
+        lambda: triton_kernels.segment_counts(feature, value, d_sae, sorted_=pairs),
         None,
         0.0,
         20.0 * n * k + 16.0 * d_sae,
     )
-    case("project_", lambda: fused.project_(W, grad), lambda: twins.project_(W, grad), 0.0, 12.0 * d_sae * d_in)
+    case(
+        "project_",
+        lambda: triton_kernels.project_(W, grad),
+        lambda: reference.project_(W, grad),
+        0.0,
+        12.0 * d_sae * d_in,
+    )
     case(
         "adam_ with unit rows",
-        lambda: fused.adam_(W, grad, *moments, **adam),
-        lambda: twins.adam_(W, grad, *moments, **adam),
+        lambda: triton_kernels.adam_(W, grad, *moments, **adam),
+        lambda: reference.adam_(W, grad, *moments, **adam),
         0.0,
         (28.0 + w) * d_sae * d_in,
     )
     return found
 
 
-def tile(text: str) -> fused.Plan:
+def tile(text: str) -> triton_kernels.Plan:
     """A plan from 128x256x64x8x3."""
     tile_n, tile_f, tile_k, warps, stages = (int(part) for part in text.split("x"))
-    return fused.Plan(kind="fused", tile_n=tile_n, tile_f=tile_f, tile_k=tile_k, warps=warps, stages=stages)
+    return triton_kernels.Plan(kind="fused", tile_n=tile_n, tile_f=tile_f, tile_k=tile_k, warps=warps, stages=stages)
 
 
 def main() -> None:
@@ -139,7 +150,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16_384)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument("--tiles", nargs="*", type=tile, default=[fused.Plan(kind="fused")])
+    parser.add_argument("--tiles", nargs="*", type=tile, default=[triton_kernels.Plan(kind="fused")])
     args = parser.parse_args()
     if not torch.cuda.is_available():
         print("no CUDA device here: nothing to measure")

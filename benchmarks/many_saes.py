@@ -2,8 +2,8 @@
 
 One run of the model feeds all SAEs. Three kinds of run take turns, so that other work on the machine weighs on all
 alike: one SAE; three SAEs at the same hook point; one SAE at each of three hook points, the last of them the same. Each
-is timed whole (finding the token rule and filling the pool included) and per step from the first to the last, which is
-what a long run costs. Processor time; the fastest of the repetitions counts.
+is timed whole (finding the token filter and filling the pool included) and per step from the first to the last, which
+is what a long run costs. Processor time; the fastest of the repetitions counts.
 
     python benchmarks/many_saes.py [--steps 12] [--batch 2048] [--d-sae 4096] [--repeats 3] [--threads N]
 """

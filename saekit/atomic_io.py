@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,3 +69,24 @@ def read_json(path: str | Path) -> Any:
         raise FileError(
             f"{path} is not valid JSON: {e}", got=text[:80], fix="the file is damaged; write it again"
         ) from e
+
+
+OLDER_KEYS = {
+    "decay_fraction": "decay_fraction",
+    "l1_coefficient": "sparsity_coefficient",
+    "products": "matmul_dtype",
+    "sparsity_warmup_fraction": "sparsity_warmup_fraction",
+    "token_rule": "token_filter",
+}
+"""Keys in files of earlier versions, and what they are called today."""
+
+
+def with_current_keys(value: Any) -> Any:
+    """A JSON value from a file of any version, with today's keys at every depth.
+
+    >>> with_current_keys({"config": [{"token_rule": None}]})
+    {'config': [{'token_filter': None}]}
+    """
+    if isinstance(value, Mapping):
+        return {OLDER_KEYS.get(name, name): with_current_keys(v) for name, v in value.items()}
+    return [with_current_keys(v) for v in value] if isinstance(value, list) else value

@@ -16,14 +16,14 @@ from pathlib import Path
 import pandas as pd
 
 from .activations import cache_activations
-from .comparison import compare
-from .concepts import Concept
 from .corpus import load_corpus
 from .evaluation import Evaluation, evaluate
+from .evaluation.comparison import compare
 from .index import FeatureIndex, build_index
 from .models import LanguageModel, load_model
 from .sae import SAE, SAEConfig, load_sae
-from .scoring import SpecificityResult, specificity
+from .specificity import SpecificityResult, specificity
+from .specificity.concepts import Concept
 from .steering import SteeringStudy, dose_response, steering_features
 from .steering.questions import REPORTING_QUESTIONS, SCREENING_QUESTIONS
 from .training import TrainConfig, train
@@ -58,7 +58,7 @@ def run_demo(out: Path) -> Path:
     with step("2  The model's activations where the SAE reads"):
         text = corpus.where(part="training").shuffle(0).take(N_DOCUMENTS)
         cache = cache_activations(
-            model, text, str(sae.config.hook_name), out / "activations", rule=sae.config.token_rule
+            model, text, str(sae.config.hook_name), out / "activations", token_filter=sae.config.token_filter
         )
         print(cache)
     with step("3  A small SAE, trained from scratch on them"):
@@ -160,7 +160,7 @@ def write_page(
     replies: pd.DataFrame,
 ) -> Path:
     """The path of one offline page with the results and live widgets. `saes` is the small SAE and the packaged one."""
-    from .plots import training_curves
+    from .training.plots import training_curves
     from .widgets import explore, highlight, save_page
 
     small, sae = saes
@@ -175,7 +175,7 @@ def write_page(
         f"and the {sae.config.d_sae:,} features of a packaged one, `{PACKAGED}`, were explored. This page holds what "
         "was found and needs no network.",
         "## How good the autoencoders are\n\nOn documents that neither was trained on.",
-        rows[["n_tokens", "l0", "explained_variance", "ce_loss_recovered", "kl", "dead_share"]].round(3),
+        rows[["n_tokens", "l0", "explained_variance", "ce_loss_recovered", "kl", "dead_fraction"]].round(3),
         "The packaged one, beside two baselines:",
         evaluations[1],
         *([] if small.history is None else ["The small one's training:", training_curves(small.history)]),

@@ -20,7 +20,7 @@ class SaekitError(Exception):
     k is not positive
       seen:     0
       accepted: an integer of at least 1
-      to do:    pass k=32
+      fix:      pass k=32
     """
 
     def __init__(self, what: str, *, got: object = None, accepted: object = None, fix: str | None = None) -> None:
@@ -31,7 +31,7 @@ class SaekitError(Exception):
         if accepted is not None:
             lines.append(f"  accepted: {_short(accepted)}")
         if fix is not None:
-            lines.append(f"  to do:    {fix}")
+            lines.append(f"  fix:      {fix}")
         super().__init__("\n".join(lines))
 
 
@@ -78,7 +78,7 @@ def unknown_name(kind: str, seen: object, accepted: Iterable[object], *, fix: st
     unknown label 'topik'; did you mean 'topic'?
       seen:     topik
       accepted: style, topic
-      to do:    pass 'topic'
+      fix:      pass 'topic'
     """
     names = [str(a) for a in accepted]
     near = difflib.get_close_matches(str(seen), names, n=1, cutoff=0.5)

@@ -27,7 +27,7 @@ def pieces(text: str) -> list[str]:
 
 class ArrayIndex:
     """`documents` as text, cut into windows of `length` that begin with BOS; `acts` [n_kept, d_sae] or a function of
-    (tokens, documents) of the kept ones that gives them. `unkept` are token strings that the rule leaves out.
+    (tokens, documents) of the kept ones that gives them. `unkept` are token strings that the token filter leaves out.
     """
 
     def __init__(

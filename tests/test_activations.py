@@ -1,4 +1,5 @@
-"""The exclusion rule and shuffled batches; the hook is the token embedding where a token must be known by its x."""
+"""The exclusion token filter and shuffled batches; the hook is the token embedding where a token must be known by its
+x."""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ from torch import Tensor
 import saekit as sk
 from conftest import HOOK, tiny_model
 from saekit.activations import kept_activations
-from saekit.activations.rule import WINDOWS_PER_RUN
+from saekit.activations.token_filter import WINDOWS_PER_RUN
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.models import LanguageModel
 
 EMBEDDING = "embed.hook_out"
-NO_RULE = sk.TokenRule()
+NO_FILTER = sk.TokenFilter()
 
 
 def windows_by_document(n_documents: int = 100, n_windows: int = 4, length: int = 32) -> sk.Windows:
@@ -48,38 +49,39 @@ def rows_sorted(x: Tensor) -> Tensor:
     return x[x.double().mul(torch.linspace(1, 2, x.shape[1], dtype=torch.double)).sum(1).argsort()]
 
 
-def every_kept_token(model: LanguageModel, windows: sk.Windows, hook_name: str, rule: sk.TokenRule) -> Tensor:
+def every_kept_token(model: LanguageModel, windows: sk.Windows, hook_name: str, token_filter: sk.TokenFilter) -> Tensor:
     """The slow reference: one window at a time, without padding or a mask."""
     out = []
     for tokens, n in zip(windows.tokens, windows.lengths.tolist(), strict=True):
         x = model.activations(tokens[None, :n].long(), hook_name)[0]
-        out.append(x[rule.keep(tokens[:n], x)])
+        out.append(x[token_filter.keep(tokens[:n], x)])
     return torch.cat(out)
 
 
-# ---- the rule -----------------------------------------------------------------------------------------------------
+# ---- the token filter
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_rule_is_four_medians_of_tokens_that_are_not_special(model: LanguageModel, corpus: sk.Corpus) -> None:
     windows = sk.tokenize(corpus, model, length=16)
-    special = sk.TokenRule(special_ids=tuple(model.special_ids))
+    special = sk.TokenFilter(special_ids=tuple(model.special_ids))
     norms = every_kept_token(model, windows, HOOK, special).norm(dim=-1)
-    rule = sk.find_token_rule(model, windows, HOOK, n_windows=10_000)
-    assert rule.special_ids == tuple(sorted(model.special_ids))
-    assert rule.max_norm == pytest.approx(4 * float(norms.median()), rel=1e-5)
-    assert sk.find_token_rule(model, windows, HOOK) == sk.find_token_rule(model, windows, HOOK)
-    half = sk.find_token_rule(model, windows, HOOK, multiple=2.0).max_norm
-    assert sk.find_token_rule(model, windows, HOOK).max_norm == pytest.approx(2 * half)
-    with pytest.raises(ConfigError, match="no rule can be found"):
-        sk.find_token_rule(model, windows, HOOK, multiple=0.5)
+    token_filter = sk.fit_token_filter(model, windows, HOOK, n_windows=10_000)
+    assert token_filter.special_ids == tuple(sorted(model.special_ids))
+    assert token_filter.max_norm == pytest.approx(4 * float(norms.median()), rel=1e-5)
+    assert sk.fit_token_filter(model, windows, HOOK) == sk.fit_token_filter(model, windows, HOOK)
+    half = sk.fit_token_filter(model, windows, HOOK, multiple=2.0).max_norm
+    assert sk.fit_token_filter(model, windows, HOOK).max_norm == pytest.approx(2 * half)
+    with pytest.raises(ConfigError, match="no token filter can be found"):
+        sk.fit_token_filter(model, windows, HOOK, multiple=0.5)
 
 
 def test_kept_activations_are_those_of_each_window_alone(model: LanguageModel, corpus: sk.Corpus) -> None:
     windows = sk.tokenize(corpus, model, length=16)
-    rule = sk.TokenRule(special_ids=(model.bos_id,), max_norm=2.2)
-    position, x = kept_activations(model, windows, torch.arange(len(windows)), HOOK, rule)
-    expected = every_kept_token(model, windows, HOOK, rule)
-    assert 0.1 < len(x) / windows.n_tokens < 0.9  # the rule does leave some out
+    token_filter = sk.TokenFilter(special_ids=(model.bos_id,), max_norm=2.2)
+    position, x = kept_activations(model, windows, torch.arange(len(windows)), HOOK, token_filter)
+    expected = every_kept_token(model, windows, HOOK, token_filter)
+    assert 0.1 < len(x) / windows.n_tokens < 0.9  # the token filter does leave some out
     torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-5)
     row, place = position // windows.length, position % windows.length
     assert (windows.documents[row, place] >= 0).all() and (x.norm(dim=-1) <= 2.2).all()
@@ -89,13 +91,13 @@ def test_kept_activations_are_those_of_each_window_alone(model: LanguageModel, c
 def test_the_default_models_sinks_are_left_out(default_model: LanguageModel) -> None:
     windows = sk.tokenize(sk.load_corpus("demo").shuffle(0), default_model, length=64, max_tokens=1500)
     hook = "blocks.15.hook_resid_post"
-    rule = sk.find_token_rule(default_model, windows, hook)
+    token_filter = sk.fit_token_filter(default_model, windows, hook)
     x = default_model.activations(windows.tokens[:4].long(), hook)
     norms = x.norm(dim=-1)
-    assert (norms[:, 0] > 10 * rule.max_norm).all()
-    kept = rule.keep(windows.tokens[:4], x)
+    assert (norms[:, 0] > 10 * token_filter.max_norm).all()
+    kept = token_filter.keep(windows.tokens[:4], x)
     text = windows.documents[:4] >= 0
-    assert not kept[:, 0].any() and norms[kept].max() < rule.max_norm < norms[:, 0].min()
+    assert not kept[:, 0].any() and norms[kept].max() < token_filter.max_norm < norms[:, 0].min()
     assert kept[text].float().mean() > 0.9
 
 
@@ -105,14 +107,14 @@ def test_the_default_models_sinks_are_left_out(default_model: LanguageModel) -> 
 @pytest.mark.parametrize("stream", [False, True])
 def test_every_kept_token_once_an_epoch(model: LanguageModel, corpus: sk.Corpus, stream: bool) -> None:
     windows = sk.tokenize(corpus, model, length=16)
-    rule = sk.find_token_rule(model, windows, HOOK)
+    token_filter = sk.fit_token_filter(model, windows, HOOK)
     source = sk.load_corpus(lambda: iter(corpus)) if stream else windows
     batches = sk.activation_batches(
-        model, source, HOOK, batch_size=64, rule=rule, buffer_tokens=256, n_epochs=2, length=16
+        model, source, HOOK, batch_size=64, token_filter=token_filter, buffer_tokens=256, n_epochs=2, length=16
     )
-    assert batches.rule == rule and batches.d_in == 32 and batches.n_tokens_per_epoch is None
+    assert batches.token_filter == token_filter and batches.d_in == 32 and batches.n_tokens_per_epoch is None
     got = list(batches)
-    expected = rows_sorted(every_kept_token(model, windows, HOOK, rule).repeat(2, 1))
+    expected = rows_sorted(every_kept_token(model, windows, HOOK, token_filter).repeat(2, 1))
     assert {len(x) for x in got} == {64}
     assert len(expected) - 64 < 64 * len(got) <= len(expected)
     assert batches.n_tokens_per_epoch == len(expected) // 2
@@ -138,7 +140,7 @@ def test_batches_mix_documents_like_a_full_shuffle(model: LanguageModel) -> None
 
     def rate(buffer_tokens: int) -> float:
         batches = sk.activation_batches(
-            model, windows, EMBEDDING, batch_size=64, rule=NO_BOS, buffer_tokens=buffer_tokens, n_epochs=1
+            model, windows, EMBEDDING, batch_size=64, token_filter=NO_BOS, buffer_tokens=buffer_tokens, n_epochs=1
         )
         return same_document_rate(model, batches)
 
@@ -151,7 +153,7 @@ def test_batches_mix_documents_like_a_full_shuffle(model: LanguageModel) -> None
     assert poor > 2 * reference  # and the measure does see bad mixing
 
 
-NO_BOS = sk.TokenRule(special_ids=(0,))
+NO_BOS = sk.TokenFilter(special_ids=(0,))
 
 
 def test_each_epoch_has_a_new_order_and_each_seed_its_own(
@@ -167,7 +169,7 @@ def test_each_epoch_has_a_new_order_and_each_seed_its_own(
 
     def run(seed: int) -> Tensor:
         batches = sk.activation_batches(
-            model, windows, EMBEDDING, batch_size=128, rule=NO_BOS, buffer_tokens=512, seed=seed, n_epochs=2
+            model, windows, EMBEDDING, batch_size=128, token_filter=NO_BOS, buffer_tokens=512, seed=seed, n_epochs=2
         )
         with monkeypatch.context() as m:
             m.setattr(LanguageModel, "activations", seen)
@@ -221,7 +223,7 @@ def test_a_state_of_other_batches_is_refused(
     model: LanguageModel, corpus: sk.Corpus, change: dict[str, object], named: str
 ) -> None:
     windows = sk.tokenize(corpus, model, length=16)
-    arguments = {"hook_name": HOOK, "batch_size": 64, "seed": 0, "rule": NO_RULE}
+    arguments = {"hook_name": HOOK, "batch_size": 64, "seed": 0, "token_filter": NO_FILTER}
     state = sk.activation_batches(model, windows, **arguments).state_dict()
     with pytest.raises(MismatchError, match=f"state is of other batches: {named} differs"):
         sk.activation_batches(model, windows, **{**arguments, **change}).load_state_dict(state)
@@ -250,23 +252,23 @@ def test_activations_that_are_not_finite_are_located(corpus: sk.Corpus) -> None:
     row, place = (windows.tokens == letter).nonzero()[0].tolist()
     message = rf"at {EMBEDDING} are not finite in window {row}, document 2, position {place}[\s\S]*nan"
     with pytest.raises(DataError, match=message):
-        next(sk.activation_batches(model, windows, EMBEDDING, batch_size=2, rule=NO_RULE))
+        next(sk.activation_batches(model, windows, EMBEDDING, batch_size=2, token_filter=NO_FILTER))
     with pytest.raises(DataError, match=message):
-        sk.find_token_rule(model, windows, EMBEDDING)
+        sk.fit_token_filter(model, windows, EMBEDDING)
     with pytest.raises(DataError, match=rf"window {row}, document 2, position 0"):  # attention spreads it to BOS
-        sk.find_token_rule(model, windows, HOOK)
+        sk.fit_token_filter(model, windows, HOOK)
 
 
 def test_padding_need_not_be_finite(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     windows = sk.tokenize(sk.load_corpus(["a cat sat on the mat", "fog"]), model, length=32)
-    plain = kept_activations(model, windows, torch.arange(2), HOOK, NO_RULE)
+    plain = kept_activations(model, windows, torch.arange(2), HOOK, NO_FILTER)
     real = LanguageModel.activations
 
     def nan_beside_the_text(*args: object, attention_mask: Tensor) -> Tensor:
         return real(*args, attention_mask=attention_mask).masked_fill(attention_mask[..., None] == 0, torch.nan)
 
     monkeypatch.setattr(LanguageModel, "activations", nan_beside_the_text)
-    assert all(map(torch.equal, kept_activations(model, windows, torch.arange(2), HOOK, NO_RULE), plain))
+    assert all(map(torch.equal, kept_activations(model, windows, torch.arange(2), HOOK, NO_FILTER), plain))
 
 
 def test_bad_arguments(model: LanguageModel, corpus: sk.Corpus) -> None:
@@ -282,7 +284,7 @@ def test_bad_arguments(model: LanguageModel, corpus: sk.Corpus) -> None:
     with pytest.raises(DataError, match=r"fewer tokens than one batch[\s\S]*pass batch_size=\d+ or less"):
         next(sk.activation_batches(model, windows, HOOK, batch_size=50_000))
     with pytest.raises(DataError, match=r"every one is excluded"):
-        next(sk.activation_batches(model, windows, HOOK, batch_size=8, rule=sk.TokenRule(max_norm=1e-9)))
+        next(sk.activation_batches(model, windows, HOOK, batch_size=8, token_filter=sk.TokenFilter(max_norm=1e-9)))
 
 
 def test_windows_of_like_length_run_together(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,5 +299,5 @@ def test_windows_of_like_length_run_together(model: LanguageModel, monkeypatch: 
         return real(self, tokens, *args, **kwargs)
 
     monkeypatch.setattr(LanguageModel, "activations", counted)
-    list(sk.activation_batches(model, windows, HOOK, batch_size=64, rule=NO_RULE, n_epochs=1))
+    list(sk.activation_batches(model, windows, HOOK, batch_size=64, token_filter=NO_FILTER, n_epochs=1))
     assert sum(run) < 1.15 * windows.n_tokens < 0.75 * windows.tokens.numel()

@@ -63,8 +63,8 @@ def test_holds_what_the_model_gives_in_the_texts_order(
 ) -> None:
     stored = cache(model, windows, tmp_path)
     assert len(stored._shards) > 3 and stored.windows.digest == windows.digest
-    assert stored.rule == sk.find_token_rule(model, windows, HOOK)
-    position, x = kept_activations(model, windows, torch.arange(len(windows)), HOOK, stored.rule)
+    assert stored.token_filter == sk.fit_token_filter(model, windows, HOOK)
+    position, x = kept_activations(model, windows, torch.arange(len(windows)), HOOK, stored.token_filter)
     assert torch.equal(stored.position, position) and bool((position.diff() > 0).all())
     torch.testing.assert_close(stored.x(slice(None)), x, rtol=1e-5, atol=1e-5)
     assert stored.n_tokens == len(x) == len(stored) and stored.d_in == 32
@@ -118,7 +118,7 @@ def test_a_second_call_reads_and_opening_gives_the_same(
     assert same(cache(model, windows, tmp_path), first) and n_runs == []
     for verify in (True, False):
         again = sk.open_activations(tmp_path, verify=verify)
-        assert same(again, first) and again.rule == first.rule and again.digest == first.digest
+        assert same(again, first) and again.token_filter == first.token_filter and again.digest == first.digest
     first.check(model, HOOK)
 
 
@@ -140,7 +140,7 @@ def test_batches_are_a_full_shuffle_that_resumes(model: LanguageModel, windows: 
         after = stored.batches(100, seed=1, n_epochs=2)
         after.load_state_dict(json.loads(json.dumps(before.state_dict())))
         assert all(map(torch.equal, list(after), whole[stop:]))
-    assert stored.batches(100).n_tokens_per_epoch == n and stored.batches(100).rule == stored.rule
+    assert stored.batches(100).n_tokens_per_epoch == n and stored.batches(100).token_filter == stored.token_filter
     with pytest.raises(MismatchError, match="seed differs"):
         stored.batches(100).load_state_dict(before.state_dict())
     with pytest.raises(DataError, match="fewer tokens than one batch"):
@@ -196,7 +196,7 @@ def test_another_model_hook_text_dtype_or_rule_is_refused(
     with pytest.raises(MismatchError, match="differ in dtype"):
         cache(model, windows, tmp_path, dtype="float16")
     with pytest.raises(MismatchError, match="chosen by another rule"):
-        cache(model, windows, tmp_path, rule=sk.TokenRule(max_norm=1.0))
+        cache(model, windows, tmp_path, token_filter=sk.TokenFilter(max_norm=1.0))
     with pytest.raises(MismatchError, match="are of another model"):
         stored.check(tiny_model(seed=1))
     with pytest.raises(MismatchError, match="are of another hook point"):
@@ -218,7 +218,7 @@ def test_bad_paths_and_arguments(model: LanguageModel, windows: sk.Windows, tmp_
     with pytest.raises(UnknownNameError, match="did you mean"):
         sk.cache_activations(model, windows, "blocks.0.hook_resid_pots", tmp_path / "new")
     with pytest.raises(DataError, match="every one is excluded"):
-        cache(model, windows, tmp_path / "new", rule=sk.TokenRule(max_norm=1e-9))
+        cache(model, windows, tmp_path / "new", token_filter=sk.TokenFilter(max_norm=1e-9))
 
 
 def test_altered_windows_are_noticed_and_mended(model: LanguageModel, windows: sk.Windows, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Several hook points in one run of the model: columns, rules of their own, batches and caches."""
+"""Several hook points in one run of the model: columns, token filters of their own, batches and caches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_model, tiny_texts
 from saekit.activations import kept_activations
-from saekit.activations.rule import Run
+from saekit.activations.token_filter import Run
 from saekit.errors import DataError, MismatchError
 from saekit.models import LanguageModel
 
@@ -38,59 +38,63 @@ def runs(monkeypatch):
 
 
 def strict_rule(model, windows):
-    """A rule that leaves tokens out at A, others at B, and none at C."""
+    """A token filter that leaves tokens out at A, others at B, and none at C."""
     limits = []
     for hook, share in ((A, 0.9), (B, 0.8)):
-        _, x = kept_activations(model, windows, torch.arange(len(windows)), hook, sk.TokenRule())
+        _, x = kept_activations(model, windows, torch.arange(len(windows)), hook, sk.TokenFilter())
         limits.append(float(x.norm(dim=1).quantile(share)))
-    return sk.TokenRule(special_ids=(model.bos_id,), blocks=((32, limits[0]), (32, limits[1]), (64, None)))
+    return sk.TokenFilter(special_ids=(model.bos_id,), blocks=((32, limits[0]), (32, limits[1]), (64, None)))
 
 
 def test_a_token_is_kept_where_the_rule_of_every_hook_point_keeps_it(model, windows):
-    rows, rule = torch.arange(len(windows)), strict_rule(model, windows)
+    rows, token_filter = torch.arange(len(windows)), strict_rule(model, windows)
     alone = {}
-    for hook, one in zip((A, B, C), rule.split([32, 32, 64]), strict=True):
+    for hook, one in zip((A, B, C), token_filter.split([32, 32, 64]), strict=True):
         position, x = kept_activations(model, windows, rows, hook, one)
         alone[hook] = dict(zip(position.tolist(), x, strict=True))
-    position, x = kept_activations(model, windows, rows, (A, B, C), rule)
+    position, x = kept_activations(model, windows, rows, (A, B, C), token_filter)
     everywhere = set(alone[A]) & set(alone[B]) & set(alone[C])
     assert set(position.tolist()) == everywhere
-    assert len(everywhere) < min(len(alone[A]), len(alone[B])) < len(alone[C])  # each rule leaves out some of its own
+    assert (
+        len(everywhere) < min(len(alone[A]), len(alone[B])) < len(alone[C])
+    )  # each token filter leaves out some of its own
     for p, row in zip(position.tolist(), x, strict=True):
         assert torch.equal(row, torch.cat([alone[hook][p] for hook in (A, B, C)]))
 
 
 def test_activations_go_where_they_are_wanted(model, windows):
-    rows, rule = torch.arange(8), strict_rule(model, windows)
-    want = kept_activations(model, windows, rows, (A, B, C), rule)
+    rows, token_filter = torch.arange(8), strict_rule(model, windows)
+    want = kept_activations(model, windows, rows, (A, B, C), token_filter)
     room = torch.full((200, 128), 7.0)
-    position, x = Run(model, windows, rows, (A, B, C), rule).kept(into=room[10:])
+    position, x = Run(model, windows, rows, (A, B, C), token_filter).kept(into=room[10:])
     assert torch.equal(x, want[1]) and torch.equal(position, want[0])
     assert x.data_ptr() == room[10:].data_ptr() and bool((room[:10] == 7).all() and (room[10 + len(x) :] == 7).all())
 
 
 def test_every_hook_point_has_the_rule_it_would_have_alone(model, windows):
-    together = sk.find_token_rule(model, windows, (A, B, C))
-    assert together.split([32, 32, 64]) == [sk.find_token_rule(model, windows, hook) for hook in (A, B, C)]
+    together = sk.fit_token_filter(model, windows, (A, B, C))
+    assert together.split([32, 32, 64]) == [sk.fit_token_filter(model, windows, hook) for hook in (A, B, C)]
     assert [width for width, _ in together.blocks] == [32, 32, 64] and together.max_norm is None
-    assert sk.TokenRule.from_dict(json.loads(json.dumps(together.to_dict()))) == together
+    assert sk.TokenFilter.from_dict(json.loads(json.dumps(together.to_dict()))) == together
     assert "at any of 3 hook points" in together.describe()
 
 
 def test_batches_of_several_hook_points_run_the_model_once(model, windows, runs):
     model.hook_width((A, B, C))
-    rule = strict_rule(model, windows)
+    token_filter = strict_rule(model, windows)
     runs.clear()
-    one_each = rule.split([32, 32, 64])
-    turned = sk.TokenRule.joined([one_each[0], one_each[2], one_each[1]], [32, 64, 32])
-    batches = sk.activation_batches(model, windows, (A, C, B), batch_size=32, buffer_tokens=64, n_epochs=1, rule=turned)
+    one_each = token_filter.split([32, 32, 64])
+    turned = sk.TokenFilter.joined([one_each[0], one_each[2], one_each[1]], [32, 64, 32])
+    batches = sk.activation_batches(
+        model, windows, (A, C, B), batch_size=32, buffer_tokens=64, n_epochs=1, token_filter=turned
+    )
     got = torch.cat(list(batches))
     assert len(runs) == -(-len(windows) // 32) and set(runs) == {(A, C, B)}
     assert batches.d_in == got.shape[1] == 128 and batches.hook_name == (A, C, B)
-    assert batches.rules == dict(zip((A, B, C), rule.split([32, 32, 64]), strict=True))
-    assert batches.rule_at(B) == batches.rules[B]
-    assert batches.rule_at((B, A)).blocks == (rule.blocks[1], rule.blocks[0])
-    _, x = kept_activations(model, windows, torch.arange(len(windows)), (A, B, C), rule)
+    assert batches.token_filters == dict(zip((A, B, C), token_filter.split([32, 32, 64]), strict=True))
+    assert batches.token_filter_at(B) == batches.token_filters[B]
+    assert batches.token_filter_at((B, A)).blocks == (token_filter.blocks[1], token_filter.blocks[0])
+    _, x = kept_activations(model, windows, torch.arange(len(windows)), (A, B, C), token_filter)
     found = torch.cdist(got[:, batches.columns((A, B, C))].double(), x.double()).argmin(1)
     assert len(got) == len(x) // 32 * 32
     for hook, there in ((A, slice(0, 32)), (B, slice(32, 64)), (C, slice(64, 128)), ((B, C), slice(32, 128))):
@@ -103,26 +107,29 @@ def test_batches_of_several_hook_points_run_the_model_once(model, windows, runs)
 
 
 def test_a_rule_without_blocks_holds_at_every_hook_point(model, windows):
-    rule = sk.TokenRule(special_ids=(0,), max_norm=1e9)
-    batches = sk.activation_batches(model, windows, (A, B), batch_size=32, rule=rule)
-    assert batches.rules == {A: rule, B: rule} and batches.rule.blocks == ((32, 1e9), (32, 1e9))
-    other = sk.TokenRule(blocks=((32, 1.0), (64, 2.0)))
-    with pytest.raises(MismatchError, match=r"the token rule is for other hook points\n.*\[32, 64\]\n.*\[32, 32\]"):
-        sk.activation_batches(model, windows, (A, B), batch_size=32, rule=other)
-    with pytest.raises(MismatchError, match="the token rule is for other hook points"):
-        sk.activation_batches(model, windows, A, batch_size=32, rule=other)
+    token_filter = sk.TokenFilter(special_ids=(0,), max_norm=1e9)
+    batches = sk.activation_batches(model, windows, (A, B), batch_size=32, token_filter=token_filter)
+    assert batches.token_filters == {A: token_filter, B: token_filter} and batches.token_filter.blocks == (
+        (32, 1e9),
+        (32, 1e9),
+    )
+    other = sk.TokenFilter(blocks=((32, 1.0), (64, 2.0)))
+    with pytest.raises(MismatchError, match=r"the token filter is for other hook points\n.*\[32, 64\]\n.*\[32, 32\]"):
+        sk.activation_batches(model, windows, (A, B), batch_size=32, token_filter=other)
+    with pytest.raises(MismatchError, match="the token filter is for other hook points"):
+        sk.activation_batches(model, windows, A, batch_size=32, token_filter=other)
 
 
 def test_a_rule_judges_the_first_hook_points_alone_too():
-    rule = sk.TokenRule(blocks=((2, 1.0), (3, 2.0)))
+    token_filter = sk.TokenFilter(blocks=((2, 1.0), (3, 2.0)))
     tokens, x = torch.tensor([5, 6, 7]), torch.tensor([[0.5, 0, 9, 9, 9], [0.5, 0, 1, 1, 1], [2, 0, 0, 0, 0.0]])
-    assert rule.keep(tokens, x).tolist() == [False, True, False]
-    assert rule.keep(tokens, x[:, :2]).tolist() == [True, True, False]
+    assert token_filter.keep(tokens, x).tolist() == [False, True, False]
+    assert token_filter.keep(tokens, x[:, :2]).tolist() == [True, True, False]
     for width in (1, 3, 4):
         with pytest.raises(MismatchError, match=rf"activations of another width\n.*{width}\n.*2 \+ 3"):
-            rule.keep(tokens, x[:, :width])
+            token_filter.keep(tokens, x[:, :width])
     with pytest.raises(MismatchError, match=r"another width\n.*7"):
-        rule.keep(tokens, torch.zeros(3, 7))
+        token_filter.keep(tokens, torch.zeros(3, 7))
 
 
 @pytest.mark.parametrize("stop", [0, 3, 9])
@@ -144,30 +151,30 @@ def test_batches_of_several_hook_points_resume_bit_for_bit(model, windows, stop)
 
 def test_one_hook_point_is_stored_as_before(model, windows, tmp_path):
     state = sk.activation_batches(model, windows, B, batch_size=50, buffer_tokens=100).state_dict()
-    assert state["identity"]["hook_name"] == B and set(state["identity"]["rule"]) == {"special_ids", "max_norm"}
+    assert state["identity"]["hook_name"] == B and set(state["identity"]["token_filter"]) == {"special_ids", "max_norm"}
     sk.cache_activations(model, windows, B, tmp_path, progress=False)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["hook_name"] == B and "widths" not in manifest
-    assert set(manifest["rule"]) == {"special_ids", "max_norm"}
+    assert set(manifest["token_filter"]) == {"special_ids", "max_norm"}
 
 
 def test_a_cache_of_several_hook_points_gives_the_part_of_any_of_them(model, windows, tmp_path, runs):
     model.hook_width((A, B, C))
-    rule = strict_rule(model, windows)
+    token_filter = strict_rule(model, windows)
     runs.clear()
-    cache = sk.cache_activations(model, windows, (A, B, C), tmp_path / "abc", rule=rule, progress=False)
+    cache = sk.cache_activations(model, windows, (A, B, C), tmp_path / "abc", token_filter=token_filter, progress=False)
     assert set(runs) == {(A, B, C)}
-    _, x = kept_activations(model, windows, torch.arange(len(windows)), (A, B, C), rule)
+    _, x = kept_activations(model, windows, torch.arange(len(windows)), (A, B, C), token_filter)
     torch.testing.assert_close(cache.x(slice(None)), x, rtol=1e-5, atol=1e-5)
     whole = cache.x(slice(None))
     back = sk.open_activations(tmp_path / "abc")
-    assert (back.hook_name, back.widths, back.rule, back.d_in) == ((A, B, C), (32, 32, 64), rule, 128)
+    assert (back.hook_name, back.widths, back.token_filter, back.d_in) == ((A, B, C), (32, 32, 64), token_filter, 128)
     back.check(model, (A, B, C))
     for hook, there in ((A, slice(0, 32)), (B, slice(32, 64)), (C, slice(64, 128)), ((A, B), slice(0, 64))):
         part = back.at(hook)
         assert torch.equal(part.x(slice(None)), whole[:, there]) and torch.equal(part.x([5, 2]), whole[[5, 2], there])
         assert (part.d_in, part.n_tokens, part.hook_name) == (there.stop - there.start, cache.n_tokens, hook)
-        assert torch.equal(part.position, cache.position) and part.rule == cache.rule_at(hook)
+        assert torch.equal(part.position, cache.position) and part.token_filter == cache.token_filter_at(hook)
         part.check(model, hook)
     assert torch.equal(back.at((C, A)).x(slice(9)), torch.cat([whole[:9, 64:], whole[:9, :32]], 1))
     assert back.at((A, B)).at(B).x([3]).tolist() == whole[[3], 32:64].tolist() and back.at((A, B, C)) is back
@@ -181,14 +188,17 @@ def test_a_cache_of_several_hook_points_gives_the_part_of_any_of_them(model, win
     with pytest.raises(MismatchError, match="differ in hook name"):
         sk.cache_activations(model, windows, (A, C, B), tmp_path / "abc", progress=False)
     with pytest.raises(MismatchError, match="chosen by another rule"):
-        sk.cache_activations(model, windows, (A, B, C), tmp_path / "abc", rule=sk.TokenRule(), progress=False)
+        sk.cache_activations(model, windows, (A, B, C), tmp_path / "abc", token_filter=sk.TokenFilter(), progress=False)
 
 
 def test_parts_by_document_and_by_hook_point_go_together(model, windows, tmp_path):
     cache = sk.cache_activations(model, windows, (A, B), tmp_path, progress=False)
     one, other = cache.split(0.4)[1].at(B), cache.at(B).split(0.4)[1]
     assert torch.equal(one.x(slice(None)), other.x(slice(None))) and torch.equal(one.position, other.position)
-    assert one.n_tokens == other.n_tokens < cache.n_tokens and one.rule == other.rule == cache.rules[B]
+    assert (
+        one.n_tokens == other.n_tokens < cache.n_tokens
+        and one.token_filter == other.token_filter == cache.token_filters[B]
+    )
 
 
 def test_an_activation_that_is_not_finite_is_located_at_its_hook_point(windows):
@@ -196,4 +206,4 @@ def test_an_activation_that_is_not_finite_is_located_at_its_hook_point(windows):
     with torch.no_grad():
         next(p for n, p in model.bridge.named_parameters() if n.startswith("layers.1.") and "fc_in" in n)[3] = torch.nan
     with pytest.raises(DataError, match=rf"the activations at {C} are not finite in window 0, document 0, position 0"):
-        kept_activations(model, windows, torch.arange(4), (A, B, C), sk.TokenRule())
+        kept_activations(model, windows, torch.arange(4), (A, B, C), sk.TokenFilter())

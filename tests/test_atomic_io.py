@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+import saekit as sk
 from saekit.atomic_io import atomic_write, read_json, sha256, write_json
 from saekit.errors import DiskFullError, FileError
 
@@ -39,3 +40,10 @@ def test_json_round_trip_and_damage(tmp_path):
 def test_sha256_is_the_standard_one(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_files_of_earlier_versions_give_todays_names():
+    config = sk.SAEConfig(d_in=4, d_sae=8, k=2, token_filter=sk.TokenFilter(special_ids=(3,), max_norm=9.0))
+    written = config.to_dict()
+    written["token_rule"] = written.pop("token_filter")
+    assert sk.SAEConfig.from_dict(written) == config

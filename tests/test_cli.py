@@ -181,7 +181,7 @@ def test_weights_and_biases_is_given_the_project(shell, tmp_path, monkeypatch):
 def test_a_mistake_in_training_is_one_clear_message_and_writes_nothing(words, status, says, shell, tmp_path):
     done = train(shell, tmp_path / "run", "--hook", HOOK, *words)
     assert done.exit_code == status and says in done.output and "Traceback" not in done.output, done.output
-    assert status == 2 or {"seen:", "accepted:", "to do:"} <= set(re.findall(r"\w[\w ]*:", done.output))
+    assert status == 2 or {"seen:", "accepted:", "fix:"} <= set(re.findall(r"\w[\w ]*:", done.output))
     assert not (tmp_path / "run").exists()
 
 

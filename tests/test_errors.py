@@ -7,16 +7,16 @@ from saekit.errors import DiskFullError, FileError, SaekitError, UnknownNameErro
 
 def test_message_has_the_four_parts():
     text = str(SaekitError("k is wrong", got=-1, accepted="k >= 1", fix="pass k=32"))
-    assert text.splitlines() == ["k is wrong", "  seen:     -1", "  accepted: k >= 1", "  to do:    pass k=32"]
+    assert text.splitlines() == ["k is wrong", "  seen:     -1", "  accepted: k >= 1", "  fix:      pass k=32"]
 
 
 def test_unknown_name_suggests_the_nearest_and_lists_the_rest():
     e = unknown_name("label", "topik", ["style", "topic"])
     assert isinstance(e, UnknownNameError) and isinstance(e, LookupError)
     assert "did you mean 'topic'?" in str(e) and "style, topic" in str(e)
-    assert str(e).endswith("to do:    pass 'topic'")
+    assert str(e).endswith("fix:      pass 'topic'")
     far = str(unknown_name("label", "zzz", ["style", "topic"]))
-    assert "did you mean" not in far and far.endswith("to do:    pass one of these names")
+    assert "did you mean" not in far and far.endswith("fix:      pass one of these names")
 
 
 def test_long_lists_are_cut():

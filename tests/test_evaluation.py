@@ -23,7 +23,7 @@ def make_sae(model, d_sae=64, activation="topk", k=4, **changes):
         hook_name=HOOK,
         model_name=model.name,
         weight_processing=model.weight_processing,
-        token_rule=sk.TokenRule(special_ids=tuple(sorted(model.special_ids))),
+        token_filter=sk.TokenFilter(special_ids=tuple(sorted(model.special_ids))),
     )
     return sk.SAE(config.replace(**changes))
 
@@ -234,7 +234,7 @@ def test_misuse_is_refused(model, corpus, windows, monkeypatch):
         evaluate(model, make_sae(model), sk.load_corpus([""]), length=LENGTH, progress=False)
     with pytest.raises(DataError, match="no token counts"):
         evaluate(model, make_sae(model), sk.load_corpus(["<bos><eos>"]), length=LENGTH, progress=False)
-    sae = make_sae(model, token_rule=sk.TokenRule())
+    sae = make_sae(model, token_filter=sk.TokenFilter())
     real = type(model).forward
 
     def broken(self, tokens, *, hooks=(), **kwargs):

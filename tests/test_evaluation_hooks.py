@@ -18,8 +18,16 @@ MLP_IN, MLP_OUT, WIDE = "blocks.1.mlp.hook_in", "blocks.1.mlp.hook_out", "blocks
 
 def make_sae(model, seed=0, **fields):
     torch.manual_seed(seed)
-    rule = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)))
-    fields = {"d_in": 32, "d_sae": 64, "activation": "topk", "k": 4, "hook_name": A, "token_rule": rule, **fields}
+    token_filter = sk.TokenFilter(special_ids=tuple(sorted(model.special_ids)))
+    fields = {
+        "d_in": 32,
+        "d_sae": 64,
+        "activation": "topk",
+        "k": 4,
+        "hook_name": A,
+        "token_filter": token_filter,
+        **fields,
+    }
     sae = sk.SAE(sk.SAEConfig(model_name=model.name, seed=seed, **fields)).requires_grad_(False)
     for weight in sae.parameters():
         weight += 0.1 * torch.randn_like(weight)
@@ -99,11 +107,11 @@ def test_the_identity_on_two_hook_points_loses_nothing(model, windows):
 
 
 def test_a_list_gives_what_each_gives_alone_and_shares_runs(model, windows, monkeypatch):
-    strict = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)), max_norm=2.5)
+    strict = sk.TokenFilter(special_ids=tuple(sorted(model.special_ids)), max_norm=2.5)
     saes = [
         make_sae(model),
         make_sae(model, seed=1),
-        make_sae(model, token_rule=strict),
+        make_sae(model, token_filter=strict),
         make_sae(model, hook_name=B),
         make_sae(model, **CASES["transcoder"]),
         make_sae(model, **CASES["crosscoder"]),
@@ -129,24 +137,24 @@ def test_a_rule_of_two_hook_points_judges_both_ends_of_a_transcoder(model, windo
     special = tuple(sorted(model.special_ids))
     x = {
         h: sk.activations.kept_activations(
-            model, windows, torch.arange(len(windows)), h, sk.TokenRule(special_ids=special)
+            model, windows, torch.arange(len(windows)), h, sk.TokenFilter(special_ids=special)
         )[1].norm(dim=1)
         for h in (MLP_IN, MLP_OUT)
     }
     limits = [float(x[h].quantile(q)) for h, q in ((MLP_IN, 0.9), (MLP_OUT, 0.6))]
-    rule = sk.TokenRule(special_ids=special, blocks=((32, limits[0]), (32, limits[1])))
-    e = evaluate(model, make_sae(model, **CASES["transcoder"], token_rule=rule), windows)
+    token_filter = sk.TokenFilter(special_ids=special, blocks=((32, limits[0]), (32, limits[1])))
+    e = evaluate(model, make_sae(model, **CASES["transcoder"], token_filter=token_filter), windows)
     assert e.n_tokens == int(((x[MLP_IN] <= limits[0]) & (x[MLP_OUT] <= limits[1])).sum())
 
 
 def test_one_without_a_rule_gets_the_default_of_its_hook_points(model, windows, monkeypatch):
     asked = []
-    real = sk.find_token_rule
+    real = sk.fit_token_filter
     monkeypatch.setattr(
-        "saekit.evaluation.passes.find_token_rule", lambda m, w, hook: asked.append(hook) or real(m, w, hook)
+        "saekit.evaluation.fidelity.fit_token_filter", lambda m, w, hook: asked.append(hook) or real(m, w, hook)
     )
     kinds = [{}, {}, CASES["transcoder"], CASES["crosscoder"]]
-    evaluate(model, [make_sae(model, token_rule=None, **kind) for kind in kinds], windows)
+    evaluate(model, [make_sae(model, token_filter=None, **kind) for kind in kinds], windows)
     assert asked == [A, (MLP_IN, MLP_OUT), (A, MLP_IN)]
 
 

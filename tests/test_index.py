@@ -21,7 +21,7 @@ HOOK = "blocks.0.hook_resid_post"
 
 
 def config(model, **changes):
-    rule = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)))
+    token_filter = sk.TokenFilter(special_ids=tuple(sorted(model.special_ids)))
     base = sk.SAEConfig(
         d_in=model.d_model,
         d_sae=64,
@@ -30,7 +30,7 @@ def config(model, **changes):
         hook_name=HOOK,
         model_name=model.name,
         weight_processing=model.weight_processing,
-        token_rule=rule,
+        token_filter=token_filter,
     )
     return base.replace(**changes)
 
@@ -203,7 +203,7 @@ def test_any_token_can_be_shown_as_a_context(index, dense):
 def test_windows_and_caches_give_the_same_index(index, model, sae, corpus, tmp_path):
     windows = sk.tokenize(corpus, model, length=LENGTH)
     cache = sk.cache_activations(
-        model, corpus, HOOK, tmp_path / "acts", rule=sae.config.token_rule, length=LENGTH, progress=False
+        model, corpus, HOOK, tmp_path / "acts", token_filter=sae.config.token_filter, length=LENGTH, progress=False
     )
     for name, source in (("windows", windows), ("cache", cache)):
         other = sk.build_index(model, sae, source, out=tmp_path / name, n_top=6, n_per_interval=2, progress=False)
@@ -214,7 +214,7 @@ def test_windows_and_caches_give_the_same_index(index, model, sae, corpus, tmp_p
 
 def test_a_cache_with_another_rule_is_refused(model, sae, corpus, tmp_path):
     cache = sk.cache_activations(
-        model, corpus, HOOK, tmp_path / "cache", rule=sk.TokenRule(), length=LENGTH, progress=False
+        model, corpus, HOOK, tmp_path / "cache", token_filter=sk.TokenFilter(), length=LENGTH, progress=False
     )
     with pytest.raises(MismatchError, match="left out other tokens"):
         sk.build_index(model, sae, cache, out=tmp_path / "index", progress=False)
@@ -229,11 +229,11 @@ def test_packed_windows_keep_documents_apart(model, sae, corpus, tmp_path):
 
 
 def test_an_sae_without_a_rule_gets_the_default_one(model, corpus, tmp_path):
-    sae = sk.SAE(config(model, token_rule=None))
+    sae = sk.SAE(config(model, token_filter=None))
     index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=LENGTH, progress=False)
     tokens = index.windows.tokens.flatten().numpy()[index.kept]
     assert not set(tokens.tolist()) & model.special_ids
-    assert index.manifest["token_rule"]["max_norm"] > 0
+    assert index.manifest["token_filter"]["max_norm"] > 0
 
 
 def test_an_sae_that_does_not_know_its_hook_needs_one(model, corpus, tmp_path):
@@ -351,5 +351,5 @@ def test_the_default_model(default_model, tmp_path):
         assert index.text(range(row * 64, row * 64 + int(index.windows.lengths[row]))).text.endswith(text[-20:])
     assert len(set(index.search(text="golden gate bridge")["feature"])) >= 8
     best = index.search(prompt="A walk over the Golden Gate Bridge", n=3)
-    assert (best["share_of_max"] > 0).all() and all(len(p) == 10 for p in best["promoted"])
+    assert (best["fraction_of_max"] > 0).all() and all(len(p) == 10 for p in best["promoted"])
     assert "[" in str(index.feature(int(best["feature"][0])))

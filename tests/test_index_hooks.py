@@ -17,10 +17,10 @@ def make_sae(model, **fields):
     special = tuple(sorted(model.special_ids))
     fields = {"d_in": 32, "d_sae": 64, "activation": "topk", "k": 4, **fields}
     sae = sk.SAE(sk.SAEConfig(model_name=model.name, **fields))
-    if sae.config.token_rule is None:
+    if sae.config.token_filter is None:
         widths = [model.hook_width(h) for h in sae.config.hook_name] if sae.config.is_crosscoder else [32, 32]
         sae.config = sae.config.replace(
-            token_rule=sk.TokenRule(special_ids=special, blocks=tuple((w, 9.0) for w in widths))
+            token_filter=sk.TokenFilter(special_ids=special, blocks=tuple((w, 9.0) for w in widths))
         )
     return sae.requires_grad_(False)
 
@@ -86,23 +86,23 @@ def test_highlight_and_explore_work(model, corpus, tmp_path, kind):
 
 
 def test_a_cache_of_more_hook_points_gives_the_same_index(model, corpus, tmp_path):
-    rule = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)))
+    token_filter = sk.TokenFilter(special_ids=tuple(sorted(model.special_ids)))
     cache = sk.cache_activations(
-        model, corpus, (A, MLP_IN, WIDE, B), tmp_path / "acts", rule=rule, length=LENGTH, progress=False
+        model, corpus, (A, MLP_IN, WIDE, B), tmp_path / "acts", token_filter=token_filter, length=LENGTH, progress=False
     )
     for n, kind in enumerate(("transcoder", "crosscoder")):
         blocks = tuple(
             (model.hook_width(h), None) for h in ((WIDE, A, B) if kind == "crosscoder" else (MLP_IN, MLP_OUT))
         )
-        both = sk.TokenRule(special_ids=rule.special_ids, blocks=blocks)
-        sae = make_sae(model, **KINDS[kind], token_rule=both)
+        both = sk.TokenFilter(special_ids=token_filter.special_ids, blocks=blocks)
+        sae = make_sae(model, **KINDS[kind], token_filter=both)
         from_cache = build(model, sae, cache, tmp_path / f"{n}-cache")
         from_text = build(model, sae, corpus, tmp_path / f"{n}-text", length=LENGTH)
         assert from_cache.kept.tolist() == from_text.kept.tolist()
         assert abs(from_cache.matrix - from_text.matrix).max() < 1e-4
-        assert from_cache.manifest["token_rule"] == (rule if kind == "transcoder" else both).to_dict()
+        assert from_cache.manifest["token_filter"] == (token_filter if kind == "transcoder" else both).to_dict()
     with pytest.raises(MismatchError, match=rf"of another hook point\n.*{B}"):
-        build(model, make_sae(model, hook_name=B, token_rule=rule), cache.at(A), tmp_path / "none")
+        build(model, make_sae(model, hook_name=B, token_filter=token_filter), cache.at(A), tmp_path / "none")
     with pytest.raises(MismatchError, match="left out other tokens"):
         build(model, make_sae(model, **KINDS["transcoder"]), cache, tmp_path / "none")
 

@@ -15,7 +15,7 @@ HOOK = "blocks.0.hook_resid_post"
 
 
 def make_sae(model, seed=0):
-    rule = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)))
+    token_filter = sk.TokenFilter(special_ids=tuple(sorted(model.special_ids)))
     return sk.SAE(
         sk.SAEConfig(
             d_in=model.d_model,
@@ -24,7 +24,7 @@ def make_sae(model, seed=0):
             k=4,
             hook_name=HOOK,
             model_name=model.name,
-            token_rule=rule,
+            token_filter=token_filter,
             seed=seed,
         )
     )
@@ -57,7 +57,7 @@ def test_prompt(index, model, sae):
         assert row.max == pytest.approx(column.max(), rel=1e-4) and row.pos == column.argmax()
         assert row.mean == pytest.approx(column[column > 0].mean(), rel=1e-4) and row.n_tokens == (column > 0).sum()
         assert row.token == model.token_strings([ids[row.pos]])[0]
-        assert row.share_of_max == pytest.approx(column.max() / index.features["max"][row.feature], rel=1e-4)
+        assert row.fraction_of_max == pytest.approx(column.max() / index.features["max"][row.feature], rel=1e-4)
         assert row.promoted == index.features["promoted"][row.feature]
     assert len(index.search(prompt="the golden gate", n=3)) == 3
 

@@ -24,7 +24,7 @@ CHUNK = 8
 
 
 def make_sae(model, seed=0):
-    rule = sk.TokenRule(special_ids=tuple(sorted(model.special_ids)))
+    token_filter = sk.TokenFilter(special_ids=tuple(sorted(model.special_ids)))
     return sk.SAE(
         sk.SAEConfig(
             d_in=model.d_model,
@@ -33,7 +33,7 @@ def make_sae(model, seed=0):
             k=4,
             hook_name=HOOK,
             model_name=model.name,
-            token_rule=rule,
+            token_filter=token_filter,
             seed=seed,
         )
     )

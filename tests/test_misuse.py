@@ -16,7 +16,7 @@ from saekit.errors import SaekitError
 
 A, B, WIDE = "blocks.0.hook_resid_post", "blocks.1.hook_resid_post", "blocks.1.mlp.hook_post"
 TRAINING = sk.TrainConfig(n_tokens=640, batch_size=64, context_size=16, buffer_tokens=256)
-PARTS = ("\n  seen:     ", "\n  accepted: ", "\n  to do:    ")
+PARTS = ("\n  seen:     ", "\n  accepted: ", "\n  fix:      ")
 
 
 @pytest.fixture(autouse=True)
@@ -97,9 +97,9 @@ def test_a_configuration_that_cannot_be(fields, says):
         {"lr": 0},
         {"n_tokens": 1e6},
         {"resample_every": 2.5},
-        {"decay_share": 2},
+        {"decay_fraction": 2},
         {"grad_clip": None},
-        {"sparsity_warmup_share": "all"},
+        {"sparsity_warmup_fraction": "all"},
         {"n_tokens": 10},
     ],
     ids=str,

@@ -8,7 +8,8 @@ import pytest
 
 import saekit as sk
 from saekit.atomic_io import read_json, sha256
-from saekit.sae.files import PRETRAINED, WEIGHTS
+from saekit.sae.formats.packaged import PRETRAINED
+from saekit.sae.formats.saelens import WEIGHTS
 
 FAMILY = "smollm2-135m-instruct"
 WIDTHS = {"1k": 1024, "4k": 4096, "16k": 16384}

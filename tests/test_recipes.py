@@ -23,7 +23,7 @@ from recipes.generated_text.documents import layout, whole_sentences
 from recipes.results import fixed, load_results, markdown_table, without_nan
 from recipes.split import is_held_out
 from saekit.atomic_io import read_json, write_json
-from saekit.sae.files import PRETRAINED
+from saekit.sae.formats.packaged import PRETRAINED
 
 COMMANDS = ["own-text", "gather", "layers", "harvest", "compare", "train", "concepts", "golden-gate", "package"]
 ROOT = Path(__file__).parents[1]

@@ -30,7 +30,7 @@ def random_sae(activation="topk", d_in=16, d_sae=64, k=5, **fields):
     with torch.no_grad():
         sae.b_enc += 0.2 * torch.randn(d_sae, generator=generator)
         sae.b_dec += torch.randn(d_in, generator=generator)
-        if sae.rule.has_threshold:
+        if sae.architecture.has_threshold:
             sae.threshold += 1.0 + torch.rand(d_sae, generator=generator)
         if activation == "gated":
             sae.r_mag += 0.3 * torch.randn(d_sae, generator=generator)
@@ -186,26 +186,26 @@ def test_config_refuses_what_cannot_be(fields, error, message):
 
 def test_config_round_trips_and_names_an_unknown_field():
     config = sk.SAEConfig(
-        d_in=4, d_sae=8, k=2, token_rule=sk.TokenRule(special_ids=(0, 2), max_norm=5.5), hook_name="h"
+        d_in=4, d_sae=8, k=2, token_filter=sk.TokenFilter(special_ids=(0, 2), max_norm=5.5), hook_name="h"
     )
     assert sk.SAEConfig.from_dict(config.to_dict()) == config
     with pytest.raises(UnknownNameError, match="unknown SAEConfig field 'hook_nam'; did you mean 'hook_name'"):
         sk.SAEConfig.from_dict({**config.to_dict(), "hook_nam": "x"})
 
 
-def test_token_rule_keeps_one_token_as_it_keeps_many():
-    rule = sk.TokenRule(special_ids=(0, 3), max_norm=4.0)
+def test_token_filter_keeps_one_token_as_it_keeps_many():
+    architecture = sk.TokenFilter(special_ids=(0, 3), max_norm=4.0)
     tokens = torch.tensor([[0, 1, 2], [3, 4, 5]])
     x = torch.ones(2, 3, 4)
     x[1, 2] = 100
     want = torch.tensor([[False, True, True], [False, True, False]])
-    assert torch.equal(rule.keep(tokens, x), want)
+    assert torch.equal(architecture.keep(tokens, x), want)
     for b in range(2):
         for p in range(3):
-            assert bool(rule.keep(tokens[b, p : p + 1], x[b, p : p + 1])) == bool(want[b, p])
-    assert bool(sk.TokenRule().keep(tokens, x).all())
+            assert bool(architecture.keep(tokens[b, p : p + 1], x[b, p : p + 1])) == bool(want[b, p])
+    assert bool(sk.TokenFilter().keep(tokens, x).all())
     with pytest.raises(ConfigError, match="max_norm is not positive"):
-        sk.TokenRule(max_norm=0.0)
+        sk.TokenFilter(max_norm=0.0)
 
 
 def test_training_forward_refuses_nan():
@@ -216,7 +216,7 @@ def test_training_forward_refuses_nan():
 
 
 def test_repr_says_what_it_is():
-    sae = random_sae(hook_name="a", model_name="tiny", token_rule=sk.TokenRule(special_ids=(0,)))
+    sae = random_sae(hook_name="a", model_name="tiny", token_filter=sk.TokenFilter(special_ids=(0,)))
     assert repr(sae).splitlines() == [
         "SAE topk, k 5: d_in 16, d_sae 64, on cpu",
         "  tiny at a",

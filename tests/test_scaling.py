@@ -10,8 +10,8 @@ import pytest
 
 import saekit as sk
 from saekit.errors import DataError
-from saekit.scaling.compute import compute_of
 from saekit.scaling.fits import fit
+from saekit.scaling.flop import training_flop
 from saekit.scaling.forms import LN, LNK, SURFACE, first_guesses, log_terms, solve
 
 D_IN = 64
@@ -146,14 +146,14 @@ def test_compute_counts_two_matrices_forward_and_back():
     x = torch.randn(10, D_IN, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
         (x @ W_enc @ W_dec).sum().backward()
-    assert compute_of(256, 10, D_IN) == counter.get_total_flops()
+    assert training_flop(256, 10, D_IN) == counter.get_total_flops()
 
 
 def test_the_best_width_is_where_the_surface_is_lowest():
     law = study(runs(SURFACE, ROAD, ROAD_GRID)).fit_compute(n_bootstrap=2)
-    C = float(compute_of(1000, 40_000, D_IN))
+    C = float(training_flop(1000, 40_000, D_IN))
     widths = np.geomspace(100, 10_000, 20_001)
-    tokens = C / compute_of(widths, 1.0, D_IN)
+    tokens = C / training_flop(widths, 1.0, D_IN)
     loss = np.exp(1.2) * widths**-0.5 + np.exp(2.5) * tokens**-0.4 + 0.1
     best = law.best(C)
     assert best.width.value == pytest.approx(widths[loss.argmin()], rel=5e-3)
@@ -175,13 +175,13 @@ def test_minima_of_the_runs_agree_with_the_surface_and_intervals_hold_it():
         law = study(frame).fit_compute(n_bootstrap=40)
         minima = law.minima(4).dropna()
         assert len(minima) >= 3 and (np.log(minima["measured"] / minima["fitted"]).abs() < 0.35).all()
-        product = minima["compute"] / compute_of(1, 1, D_IN)
+        product = minima["compute"] / training_flop(1, 1, D_IN)
         true = (0.5 * np.exp(1.2) / (0.4 * np.exp(2.5))) ** (1 / 0.9) * product ** (0.4 / 0.9)
         assert (np.log(minima["fitted"] / true).abs() < 0.05).all()
         inside.append(((minima["low"] < true) & (true < minima["high"])).iloc[1])
     assert sum(inside) >= 4
     curves = law.iso_compute(4)
-    assert np.allclose(compute_of(curves["width"], curves["n_tokens"], D_IN), curves["compute"])
+    assert np.allclose(training_flop(curves["width"], curves["n_tokens"], D_IN), curves["compute"])
     assert "in the law's interval at" in repr(law) and ", and go as C^0.4" in repr(law)
     on_grid = curves.merge(frame.astype(float), on="width")
     on_grid = on_grid[np.isclose(on_grid["n_tokens_x"], on_grid["n_tokens_y"], rtol=1e-6)]
@@ -250,7 +250,7 @@ def test_the_figure_draws_runs_laws_and_bands():
     (star,) = [t for t in panel["x3"] if t.name == "best width"]
     curves = law.iso_compute()
     best = law.frontier(np.unique(curves["compute"]))["width"]
-    measured = best.between(128, 1024) & (np.unique(curves["compute"]) / compute_of(best, 1, D_IN) <= 65536)
+    measured = best.between(128, 1024) & (np.unique(curves["compute"]) / training_flop(best, 1, D_IN) <= 65536)
     assert list(star.x) == best[measured].tolist() and 2 <= len(star.x) <= len(best)
     (of_runs,) = [t for t in panel["x3"] if t.name == "best of the runs"]
     assert list(of_runs.x) == law.minima().dropna()["measured"].tolist() and len(of_runs.x) >= 2

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import saekit as sk
 from saekit.errors import ConfigError, MismatchError, UnknownNameError
-from saekit.steering.passes import apply_edits
+from saekit.steering.edit_hooks import apply_edits
 
 HOOK = "blocks.0.hook_resid_post"
 ACTIVATIONS = ["relu", "topk", "batchtopk", "jumprelu"]
@@ -23,8 +23,8 @@ BOS, PAD = 0, 2
 
 def make_sae(activation: str = "topk", *, d_in: int = 32, d_sae: int = 64, seed: int = 0, **config: Any) -> Any:
     """A random SAE whose every parameter differs from its default, decoder rows of unit norm."""
-    rule = sk.TokenRule(special_ids=(0, 1, 2, 3), max_norm=20.0)
-    settings = {"hook_name": HOOK, "token_rule": rule} | config
+    token_filter = sk.TokenFilter(special_ids=(0, 1, 2, 3), max_norm=20.0)
+    settings = {"hook_name": HOOK, "token_filter": token_filter} | config
     k = None if activation in ("relu", "jumprelu") else 5
     sae = sk.SAE(sk.SAEConfig(d_in=d_in, d_sae=d_sae, activation=activation, k=k, **settings))
     g = torch.Generator().manual_seed(seed)
@@ -156,7 +156,7 @@ def test_special_tokens_sinks_and_padding_are_left_alone() -> None:
     sae = make_sae("relu")
     x, tokens = activation_and_tokens()
     tokens[0, 0], tokens[1, 3] = BOS, 3
-    x[2, 1] *= 100  # a sink: its norm is above the rule's
+    x[2, 1] *= 100  # a sink: its norm is above the token filter's
     attended = torch.ones_like(tokens, dtype=torch.bool)
     attended[1, :2] = False
     left = torch.zeros_like(attended)
@@ -167,13 +167,13 @@ def test_special_tokens_sinks_and_padding_are_left_alone() -> None:
             assert torch.equal(changed, ~left), edit
 
 
-def test_without_a_token_rule_the_callers_rule_decides() -> None:
-    sae = make_sae("relu", token_rule=None)
+def test_without_a_token_filter_the_callers_decides() -> None:
+    sae = make_sae("relu", token_filter=None)
     x, tokens = activation_and_tokens()
     tokens[0, 0] = BOS
     edit = sk.add(sae, {1: 1.0})
     assert (apply_edits(x, [edit], tokens) != x).any(-1).all()
-    changed = (apply_edits(x, [edit], tokens, rule=sk.TokenRule(special_ids=(BOS,))) != x).any(-1)
+    changed = (apply_edits(x, [edit], tokens, token_filter=sk.TokenFilter(special_ids=(BOS,))) != x).any(-1)
     assert not changed[0, 0] and changed.sum() == changed.numel() - 1
 
 

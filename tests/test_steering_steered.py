@@ -12,7 +12,7 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, FileError, MismatchError
-from saekit.steering.passes import apply_edits
+from saekit.steering.edit_hooks import apply_edits
 
 LATER = "blocks.1.hook_resid_post"
 PROMPTS = ["the cat", "a", "golden gate bridge in the fog"]
@@ -24,7 +24,7 @@ def sae(llama: Any) -> Any:
 
 
 def edit_sets(sae: Any) -> dict[str, list[sk.Edit]]:
-    direction = sk.Direction(sae.W_dec[9], hook_name=LATER, name="nine", token_rule=sae.config.token_rule)
+    direction = sk.Direction(sae.W_dec[9], hook_name=LATER, name="nine", token_filter=sae.config.token_filter)
     return {
         "one": [sk.clamp(sae, {3: 2.0}, unit="norm")],
         "two hook points": [sk.clamp(sae, {3: 1.5}, unit="norm"), sk.add_direction(direction, 1.5)],
@@ -102,7 +102,9 @@ def test_what_is_read_under_edits_is_not_taken_for_the_models_own(llama: Any, sa
     cache = sk.cache_activations(llama, texts, HOOK, tmp_path / "cache", length=32, progress=False)
     with pytest.raises(MismatchError):
         cache.check(calm)
-    under = sk.cache_activations(calm, texts, HOOK, tmp_path / "calm", rule=cache.rule, length=32, progress=False)
+    under = sk.cache_activations(
+        calm, texts, HOOK, tmp_path / "calm", token_filter=cache.token_filter, length=32, progress=False
+    )
     assert not torch.equal(under.x(slice(0, 8)), cache.x(slice(0, 8)))
     config = sk.SAEConfig(d_in=32, d_sae=16, activation="topk", k=2)
     own = sk.train(None, under, sae=config, config=sk.TrainConfig(n_tokens=64, batch_size=16), progress=False)

@@ -1,4 +1,4 @@
-"""Steering studies: every figure against its definition, and the rule that recommends a strength."""
+"""Steering studies: every figure against its definition, and the token filter that recommends a strength."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def llama_sae(llama: Any) -> Any:
         hook_name=HOOK,
         model_name=llama.name,
         weight_processing=llama.weight_processing,
-        token_rule=sk.TokenRule(special_ids=tuple(llama.special_ids)),
+        token_filter=sk.TokenFilter(special_ids=tuple(llama.special_ids)),
     )
     return sk.SAE(config)
 

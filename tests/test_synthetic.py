@@ -24,7 +24,7 @@ def truths() -> list[GroundTruth]:
         synthetic.independent(**size, zipf_exponent=1.0),
         synthetic.correlated(**size, group_size=7, zipf_exponent=0.5, correlation=0.4),
         synthetic.hierarchical(**size, zipf_exponent=1.0, n_children=4),
-        synthetic.hierarchical(**size, n_children=2, depth=3, exclusive=False, child_share=1.1),
+        synthetic.hierarchical(**size, n_children=2, depth=3, exclusive=False, child_fraction=1.1),
     ]
 
 
@@ -172,8 +172,8 @@ def test_misuse_is_explained() -> None:
         synthetic.independent(8, 16, 2, zipf_exponent=-1)
     with pytest.raises(ConfigError, match="n_children is not a positive integer"):
         synthetic.hierarchical(8, 16, 2, n_children=0)
-    with pytest.raises(ConfigError, match="child_share is out of range"):
-        synthetic.hierarchical(8, 16, 2, child_share=1.5)
+    with pytest.raises(ConfigError, match="child_fraction is out of range"):
+        synthetic.hierarchical(8, 16, 2, child_fraction=1.5)
     with pytest.raises(ConfigError, match="correlation is out of range"):
         synthetic.correlated(8, 16, 2, correlation=0)
     with pytest.raises(ConfigError, match="there is no token to draw"):

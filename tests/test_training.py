@@ -11,7 +11,7 @@ import torch
 import saekit as sk
 from saekit.errors import ConfigError, DataError, MismatchError
 from saekit.training.config import peak_lr
-from saekit.training.dead import Silence, auxiliary_loss
+from saekit.training.dead_features import FiringTracker, auxiliary_loss
 from saekit.training.trainer import geometric_median
 
 LOSSES = Path(__file__).parent / "assets" / "losses"
@@ -133,7 +133,7 @@ def test_the_gradient_along_a_decoder_row_is_removed(activation, monkeypatch):
 
 def test_relu_penalty_is_weighted_by_decoder_norms_and_ramped():
     batch, _ = superposition()
-    config = sk.TrainConfig(n_tokens=100 * 256, batch_size=256, sparsity_warmup_share=0.1)
+    config = sk.TrainConfig(n_tokens=100 * 256, batch_size=256, sparsity_warmup_fraction=0.1)
     trainer = sk.Trainer(sae_of("relu", sparsity_coefficient=3.0), config)
     for step in range(15):
         x = batch()
@@ -183,7 +183,7 @@ def test_trainer_leaves_the_sae_it_was_given_alone():
 @pytest.mark.parametrize("activation", RULES)
 def test_a_trained_sae_can_be_trained_further(activation):
     trainer, metrics, batch = trained(activation, steps=300)
-    config = sk.TrainConfig(n_tokens=2560, batch_size=256, lr=1e-6, sparsity_warmup_share=0)
+    config = sk.TrainConfig(n_tokens=2560, batch_size=256, lr=1e-6, sparsity_warmup_fraction=0)
     again = sk.Trainer(trainer.finish(), config)
     assert again.step(batch()).explained_variance == pytest.approx(metrics[-1].explained_variance, abs=0.08)
 
@@ -246,7 +246,7 @@ def test_auxiliary_loss_revives_dead_features_in_training(activation):
 
 
 def test_silence_counts_tokens_since_a_feature_fired():
-    silence = Silence(3, torch.device("cpu"))
+    silence = FiringTracker(3, torch.device("cpu"))
     silence.update(torch.tensor([1, 0, 0]), 10)
     silence.update(torch.tensor([0, 2, 0]), 10)
     assert silence.n_silent.tolist() == [10, 0, 20]
@@ -309,7 +309,7 @@ def test_batches_that_do_not_fit():
         ({"batch_size": 0}, "batch_size is out of range"),
         ({"n_tokens": 1e6}, "n_tokens is out of range"),
         ({"lr": -1.0}, "lr is not positive"),
-        ({"decay_share": 1.5}, "decay_share is not a share"),
+        ({"decay_fraction": 1.5}, "decay_fraction is not a share"),
         ({"checkpoint_every": 0}, "checkpoint_every is out of range"),
     ],
 )
@@ -340,7 +340,7 @@ def test_state_goes_on_bit_for_bit_and_is_a_copy(activation):
     for x in rest:
         again.step(x)
     assert again.sae.fingerprint == trainer.sae.fingerprint
-    assert torch.equal(again._silence.n_silent, trainer._silence.n_silent)
+    assert torch.equal(again._firing_tracker.n_silent, trainer._firing_tracker.n_silent)
 
 
 def test_state_of_another_configuration_is_refused():
@@ -354,7 +354,7 @@ def test_state_of_another_configuration_is_refused():
 
 
 def test_learning_rate_rises_holds_and_falls():
-    config = sk.TrainConfig(n_tokens=100 * 64, batch_size=64, lr=1e-3, warmup_steps=10, decay_share=0.2)
+    config = sk.TrainConfig(n_tokens=100 * 64, batch_size=64, lr=1e-3, warmup_steps=10, decay_fraction=0.2)
     trainer = sk.Trainer(sae_of(), config)
     batch, _ = superposition()
     lrs = [trainer.step(batch(64)).lr for _ in range(100)]

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 
 import saekit as sk
 from saekit.errors import DataError
-from saekit.sae import kernels
+from saekit.sae.sparse import kernels
 
 N, D_IN, D_SAE = 64, 24, 128
 RULES = {
@@ -40,7 +40,7 @@ def batches(n, n_tokens=N):
 
 
 def trainer_of(rule, **changes):
-    options = {"n_tokens": 100 * N, "batch_size": N, "products": "float32", "dead_after_tokens": 3 * N, **changes}
+    options = {"n_tokens": 100 * N, "batch_size": N, "matmul_dtype": "float32", "dead_after_tokens": 3 * N, **changes}
     return sk.Trainer(sk.SAE(sk.SAEConfig(d_in=D_IN, d_sae=D_SAE, **RULES[rule])), sk.TrainConfig(**options))
 
 
@@ -104,8 +104,8 @@ def test_a_batch_that_is_not_finite_leaves_the_weights_alone_and_is_reported_whe
 def test_products_in_bfloat16_stay_close(monkeypatch):
     take_the_gpus_route(monkeypatch)
     ends = []
-    for products in ("float32", "bfloat16"):
-        trainer = trainer_of("topk", products=products)
+    for matmul_dtype in ("float32", "bfloat16"):
+        trainer = trainer_of("topk", matmul_dtype=matmul_dtype)
         ends.append([trainer.step(x).explained_variance for x in batches(60)][-1])
     assert ends[0] == pytest.approx(ends[1], abs=0.02)
     assert ends[0] != ends[1]

@@ -83,8 +83,8 @@ def test_every_configuration_at_every_hook_point_from_one_run_of_the_model(model
         (B, "topk"),
         (B, "batchtopk"),
     ]
-    rules = [sk.find_token_rule(model, windows, hook) for hook in (A, A, B, B)]
-    assert [s.config.token_rule for s in saes] == rules  # as each would have alone, and as plain
+    rules = [sk.fit_token_filter(model, windows, hook) for hook in (A, A, B, B)]
+    assert [s.config.token_filter for s in saes] == rules  # as each would have alone, and as plain
     assert saes[0].fingerprint == alone.fingerprint and saes[0].config == alone.config
     assert saes[2].fingerprint == run(model, windows, TOPK, B).fingerprint
     assert saes[3].fingerprint == run(model, windows, BATCHTOPK, B).fingerprint
@@ -119,19 +119,19 @@ def test_a_configuration_with_a_hook_point_of_its_own_is_trained_there_only(mode
 
 def test_a_token_counts_where_every_rule_of_the_run_keeps_it(model, corpus, monkeypatch):
     limits = [float(held_out(model, corpus, hook).norm(dim=1).quantile(0.7)) for hook in (A, B)]
-    strict = sk.TokenRule(special_ids=(0, 1, 2), blocks=tuple((32, limit) for limit in limits))
-    monkeypatch.setattr("saekit.activations.batches.find_token_rule", lambda *_: strict)
+    strict = sk.TokenFilter(special_ids=(0, 1, 2), blocks=tuple((32, limit) for limit in limits))
+    monkeypatch.setattr("saekit.activations.batches.fit_token_filter", lambda *_: strict)
     fed = {A: [], B: []}
     plain = sk.Trainer.advance
     monkeypatch.setattr(
         sk.Trainer, "advance", lambda self, x: fed[self.sae.config.hook_name].append(x) or plain(self, x)
     )
     saes = run(model, corpus, TOPK, [A, B], steps=10)
-    assert [s.config.token_rule.max_norm for s in saes] == limits
+    assert [s.config.token_filter.max_norm for s in saes] == limits
     for hook, limit in zip((A, B), limits, strict=True):
         assert float(torch.cat(fed[hook]).norm(dim=1).max()) <= limit
-    alone = sk.activation_batches(model, corpus, A, batch_size=400, length=16, rule=saes[0].config.token_rule)
-    together = sk.activation_batches(model, corpus, (A, B), batch_size=400, length=16, rule=strict)
+    alone = sk.activation_batches(model, corpus, A, batch_size=400, length=16, token_filter=saes[0].config.token_filter)
+    together = sk.activation_batches(model, corpus, (A, B), batch_size=400, length=16, token_filter=strict)
     for batches in (alone, together):
         while batches.n_tokens_per_epoch is None:
             next(batches)
@@ -141,7 +141,7 @@ def test_a_token_counts_where_every_rule_of_the_run_keeps_it(model, corpus, monk
 def test_training_from_a_cache_of_more_hook_points(model, corpus, tmp_path):
     cache = sk.cache_activations(model, corpus, (A, B, MLP_IN, MLP_OUT), tmp_path, length=16, progress=False)
     one = run(None, cache, TOPK, B, steps=5)
-    assert one.config.token_rule == cache.rules[B] and one.config.hook_name == B
+    assert one.config.token_filter == cache.token_filters[B] and one.config.hook_name == B
     several = run(None, cache, [TOPK, TRANSCODER, CROSSCODER], [B], steps=5)
     assert several[0].fingerprint == one.fingerprint
     assert several[1].config.hook_out == MLP_OUT and several[2].config.hook_name == (A, B)
@@ -159,7 +159,7 @@ def test_training_from_a_cache_of_more_hook_points(model, corpus, tmp_path):
 def test_a_crosscoder_rebuilds_every_hook_point_better_than_one_that_saw_them_unrelated(model, corpus):
     sae = run(model, corpus, CROSSCODER, steps=150)
     assert sae.config.is_crosscoder and sae.config.hook_name == (A, B)
-    assert [width for width, _ in sae.config.token_rule.blocks] == [32, 32]
+    assert [width for width, _ in sae.config.token_filter.blocks] == [32, 32]
     batches = sk.activation_batches(model, corpus, (A, B), batch_size=64, length=16, buffer_tokens=256)
     trainer = sk.Trainer(sk.SAE(CROSSCODER), training(150), blocks=(32, 32))
     generator = torch.Generator().manual_seed(0)
@@ -197,7 +197,7 @@ def test_a_transcoder_of_an_mlp_beats_the_mean(model, corpus, skip, record_prope
     record_property("explained variance of linear least squares", linear)
     assert score > (0.8 if skip else 0.4), (score, linear)
     assert sae.history["explained_variance"].iloc[-1] == pytest.approx(score, abs=0.2)
-    assert sae.config.token_rule.blocks[0][0] == sae.config.token_rule.blocks[1][0] == 32
+    assert sae.config.token_filter.blocks[0][0] == sae.config.token_filter.blocks[1][0] == 32
     sae.check(model, MLP_IN)
     assert sk.load_sae(tmp_path / "run").fingerprint == sae.fingerprint
     acts = sae.encode(read)

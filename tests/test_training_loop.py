@@ -65,7 +65,7 @@ def test_train_gives_a_saved_sae_that_knows_where_it_came_from(activation, model
     c = sae.config
     assert (c.hook_name, c.model_name, c.model_fingerprint) == (HOOK, model.name, model.fingerprint)
     assert (c.weight_processing, c.context_size, c.dataset) == ("none", 16, "tiny")
-    assert set(c.token_rule.special_ids) == set(model.special_ids)
+    assert set(c.token_filter.special_ids) == set(model.special_ids)
     sae.check(model, HOOK)
     assert (
         sae.history["step"].tolist()
@@ -107,7 +107,7 @@ def test_train_takes_windows_and_cached_activations(model, corpus, tmp_path):
     beside = sk.train(model, corpus, activations=cache, hook_name=HOOK, progress=False, **configs(steps=5))
     assert from_cache.fingerprint == without_model.fingerprint == beside.fingerprint != from_windows.fingerprint
     assert without_model.config.model_name == model.name
-    assert without_model.config.token_rule == cache.rule
+    assert without_model.config.token_filter == cache.token_filter
     assert beside.config.dataset == "tiny"
     with pytest.raises(MismatchError, match="are of another hook point"):
         sk.train(model, cache, hook_name="blocks.1.hook_resid_post", progress=False, **configs())

@@ -9,8 +9,8 @@ import torch
 
 import saekit as sk
 from saekit.errors import ConfigError, MismatchError
-from saekit.training.dead import resample
-from saekit.training.sparsity import Sparsity
+from saekit.training.dead_features import resample
+from saekit.training.sparsity import SparsityController
 
 TRUTH = sk.synthetic.independent(d_model=24, n_features=48, n_active=2.5, directions="spread")
 RULES = {
@@ -120,7 +120,7 @@ def test_going_on_from_a_state_is_bit_for_bit(name):
 @pytest.mark.parametrize("name", RULES)
 def test_a_finished_sae_goes_on_where_it_was(name, trained):
     trainer, metrics = trained(name)
-    config = sk.TrainConfig(n_tokens=10 * BATCH, batch_size=BATCH, lr=1e-7, sparsity_warmup_share=0)
+    config = sk.TrainConfig(n_tokens=10 * BATCH, batch_size=BATCH, lr=1e-7, sparsity_warmup_fraction=0)
     sae = trainer.finish()
     again = sk.Trainer(sae, config)
     first = again.step(next(TRUTH.batches(BATCH, seed=9)))
@@ -135,7 +135,9 @@ def test_a_finished_sae_goes_on_where_it_was(name, trained):
 
 def test_the_coefficient_stays_where_no_target_is_given_and_rises_over_the_warm_up():
     config = sk.SAEConfig(d_in=4, d_sae=8, activation="relu", sparsity_coefficient=3.0)
-    sparsity = Sparsity(config, sk.TrainConfig(n_tokens=1000, batch_size=10, sparsity_warmup_share=0.1), CPU)
+    sparsity = SparsityController(
+        config, sk.TrainConfig(n_tokens=1000, batch_size=10, sparsity_warmup_fraction=0.1), CPU
+    )
     assert [sparsity.at(step) for step in (0, 5, 10, 99)] == [0.0, 1.5, 3.0, 3.0]
     sparsity.update(50, torch.tensor(8.0))
     assert sparsity.at(99) == 3.0
@@ -144,7 +146,7 @@ def test_the_coefficient_stays_where_no_target_is_given_and_rises_over_the_warm_
 @pytest.mark.parametrize(("l0", "direction"), [(40.0, 1), (1.0, -1)])
 def test_the_coefficient_grows_with_too_many_features_and_shrinks_with_too_few(l0, direction):
     config = sk.SAEConfig(d_in=4, d_sae=80, activation="gated", target_l0=8.0)
-    sparsity = Sparsity(config, sk.TrainConfig(n_tokens=1000, batch_size=10), CPU)
+    sparsity = SparsityController(config, sk.TrainConfig(n_tokens=1000, batch_size=10), CPU)
     for step in range(100):
         sparsity.update(step, torch.tensor(l0))
     assert sparsity.coefficient > 2.0 if direction > 0 else sparsity.coefficient < 0.5
@@ -152,7 +154,7 @@ def test_the_coefficient_grows_with_too_many_features_and_shrinks_with_too_few(l
 
 def test_the_quadratic_penalty_is_left_alone():
     config = sk.SAEConfig(d_in=4, d_sae=80, activation="jumprelu", target_l0=8.0, l0_penalty="quadratic")
-    sparsity = Sparsity(config, sk.TrainConfig(n_tokens=1000, batch_size=10), CPU)
+    sparsity = SparsityController(config, sk.TrainConfig(n_tokens=1000, batch_size=10), CPU)
     for step in range(100):
         sparsity.update(step, torch.tensor(40.0))
     assert sparsity.coefficient == 8.0  # 2 d_in

@@ -47,7 +47,7 @@ def index(tmp_path_factory: pytest.TempPathFactory, model: Any, corpus: Any) -> 
         hook_name="blocks.0.hook_resid_post",
         model_name=model.name,
         weight_processing=model.weight_processing,
-        token_rule=sk.TokenRule(special_ids=tuple(model.special_ids)),
+        token_filter=sk.TokenFilter(special_ids=tuple(model.special_ids)),
     )
     out = tmp_path_factory.mktemp("index") / "tiny"
     return sk.build_index(model, sk.SAE(config), corpus, out=out, length=48, progress=False)

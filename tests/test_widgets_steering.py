@@ -248,7 +248,7 @@ def test_steer_writes_what_generate_writes_and_reads_it_back(model: Any, sae: An
         assert reply["present"] == ("a" in generation.text)
         whole = torch.tensor([[*ids, *generation.tokens]])
         x = model.activations(whole, sae.config.hook_name)[0, len(ids) :]
-        kept = sae.config.token_rule.keep(whole[0, len(ids) :], x)
+        kept = sae.config.token_filter.keep(whole[0, len(ids) :], x)
         acts = sae.encode(x) * kept[:, None]
         start, feature, value = (
             np.frombuffer(detail[name], dtype)
@@ -260,9 +260,9 @@ def test_steer_writes_what_generate_writes_and_reads_it_back(model: Any, sae: An
             dense[row, feature[at].tolist()] = torch.tensor(value[at].copy())
         torch.testing.assert_close(dense, acts.detach(), atol=1e-4, rtol=1e-4)
     log_p = model.forward(whole[:, :-1])[0][0, len(ids) - 1 :].log_softmax(-1)
-    after = sk.steering.passes.Span(whole[:, :-1], torch.ones_like(whole[:, :-1], dtype=torch.bool))
+    after = sk.steering.edit_hooks.Span(whole[:, :-1], torch.ones_like(whole[:, :-1], dtype=torch.bool))
     after.n_prompt = len(ids)
-    hooks = after.hooks([(edit,)], sae.config.token_rule)
+    hooks = after.hooks([(edit,)], sae.config.token_filter)
     log_q = model.forward(whole[:, :-1], hooks=hooks)[0][0, len(ids) - 1 :].log_softmax(-1)
     for at, token in enumerate(expected[3].tokens):
         [name] = model.token_strings([token])
@@ -304,7 +304,7 @@ def test_steer_knows_recommended_strengths_and_units(model: Any, sae: Any) -> No
     assert panel.units == ["raw", "norm"], "multiples of the maximum need an index"
     ids = torch.tensor(model.tokenize("the cat"))
     x = model.activations(ids, sae.config.hook_name)[0]
-    kept = x[sae.config.token_rule.keep(ids, x)]
+    kept = x[sae.config.token_filter.keep(ids, x)]
     assert panel.residual_norm == pytest.approx(float(kept.norm(dim=1).median()))
     assert steer(model, sae, 3, unit="raw", prompt="the cat").strength == pytest.approx(
         0.5 * panel.residual_norm, rel=1e-3

@@ -89,7 +89,7 @@ def test_highlight_shows_what_the_sae_encodes(model: Any, sae: Any) -> None:
     ids = model.tokenize("the golden gate")
     x = model.activations(ids, sae.config.hook_name)[0]
     dense = sae.encode(x).detach().numpy()
-    dense[0] = 0  # BOS is left out by the SAE's token rule
+    dense[0] = 0  # BOS is left out by the SAE's token filter
     assert w.tokens == model.token_strings(ids) and w.excluded == ["special token"] + [""] * (len(ids) - 1)
     for feature in (None, *range(64)):
         expected = dense.max(1) if feature is None else dense[:, feature]

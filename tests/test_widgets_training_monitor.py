@@ -78,7 +78,7 @@ def test_a_real_run_is_kept_whole(model: Any, corpus: Any) -> None:
         assert curves.index.tolist() == sae.history.index.tolist()
         for name in ("n_tokens", "loss", "explained_variance", "l0", "lr", "tokens_per_second"):
             np.testing.assert_allclose(curves[name], sae.history[name].to_numpy(float), rtol=1e-6)
-        np.testing.assert_allclose(curves["dead_share"], sae.history["dead_features"] / 64, rtol=1e-6)
+        np.testing.assert_allclose(curves["dead_fraction"], sae.history["dead_features"] / 64, rtol=1e-6)
         assert monitor.densities[i] == density_histogram(sae.density.numpy())
 
 
@@ -185,7 +185,7 @@ def test_text_in_every_state(clock: Clock) -> None:
     monitor.record(rows(400, tokens_per_second=5_250), no_densities)
     lines = str(monitor).splitlines()
     assert lines[0] == "TrainingMonitor: running, step 400 of 1000, 5.2k tokens/s, 8 seconds, about 1 s left"
-    assert lines[1].split() == ["loss", "explained_variance", "l0", "dead_share", "lr"]
+    assert lines[1].split() == ["loss", "explained_variance", "l0", "dead_fraction", "lr"]
     assert lines[2].split() == ["topk,", "k", "1", "0.0025", "0.9975", "4", "0.25", "0.001"]
     assert monitor._repr_mimebundle_()[0]["text/plain"] == str(monitor)
     monitor.finish("failed", "DataError: it broke\n  seen: 3")

@@ -30,14 +30,14 @@ Architecture {architecture}, about {l0:.0f} active per token.
 chosen by a hash of their text; "other prose" is of kinds that the mixture does not hold ({other}). "Its own
 text" is the held-out part of the demo corpus, so that anyone can measure it again:
 `sk.evaluate(model, sae, sk.load_corpus("demo").where(part="held_out"), n_tokens={n_demo}, length={length})`.
-Dead in training (silent for {dead_after:,} tokens): {dead} ({dead_share:.2%}); never active on {n_evidence:,} tokens of
-evidence: {silent} ({silent_share:.2%}).
+Dead in training (silent for {dead_after:,} tokens): {dead} ({dead_fraction:.2%}); never active on {n_evidence:,} tokens
+of evidence: {silent} ({silent_fraction:.2%}).
 
 ## Data
 
 {n_text:,} tokens of text, of which {n_trained:,} tokens were drawn in training ({epochs:.1f} passes).
-The model wrote `own` (over several hundred topics, in its chat template and without) and `demo`, {own_share:.0%} of it;
-the rest is from Debian packages and Python {python}, was used to train and measure only, and is not part of saekit.
+The model wrote `own` (over several hundred topics, in its chat template and without) and `demo`, {own_fraction:.0%} of
+it; the rest is from Debian packages and Python {python}, was used to train and measure only, and is not part of saekit.
 {doubles} duplicates were left out, and {near} documents that mostly repeat judged text.
 
 {sources}
@@ -46,7 +46,7 @@ Packages: {packages}.
 
 ## Recipe
 
-Windows of {length} tokens; left out: {token_rule}. The model's matrix products were {matmul_dtype}{distance}; its
+Windows of {length} tokens; left out: {token_filter}. The model's matrix products were {matmul_dtype}{distance}; its
 activations were stored in float16. The three widths were trained on one stream of tokens:
 
 ```
@@ -79,7 +79,7 @@ Contexts are from text that the model wrote, the firing token in brackets, with 
 
 ## Known limits
 
-One layer of one small model. {own_share:.0%} of the text is the model's own and most of the rest is English manuals,
+One layer of one small model. {own_fraction:.0%} of the text is the model's own and most of the rest is English manuals,
 fiction, dictionaries and code of a few packages; text unlike these is reconstructed less well, see "other prose". One
 seed: another gives other features. A feature that fires for a concept need not cause it. The concepts' metrics are for
 this text, which has many documents on their topics, and up to {n_wanted} documents of each were put into the evidence:
@@ -107,7 +107,7 @@ def page(card: dict[str, Any]) -> str:
     n_evidence = card["evidence"]["n_tokens_chosen"] + card["evidence"]["n_tokens_reported"]
     far = [d["relative_error"] for d in card["harvest"]["distance"] if f".{d['layer']}." in card["hook_name"]]
     dead, architecture = int(summary["dead_features"]), card["activation"]
-    shown_config = ("n_tokens", "batch_size", "decay_share", "grad_clip", "normalise", "seed")
+    shown_config = ("n_tokens", "batch_size", "decay_fraction", "grad_clip", "normalise", "seed")
     dead_after = sk.TrainConfig(**config).dead_after
     recipe = {"lr": card["lr"], **{k: config[k] for k in shown_config}, "dead_after_tokens": dead_after}
     architecture += f", k {card['k']}" if card["k"] else ""
@@ -131,21 +131,21 @@ def page(card: dict[str, Any]) -> str:
         length=LENGTH,
         dead_after=dead_after,
         dead=dead,
-        dead_share=dead / card["d_sae"],
+        dead_fraction=dead / card["d_sae"],
         n_evidence=n_evidence,
         silent=card["evidence"]["silent"],
-        silent_share=card["evidence"]["silent"] / card["d_sae"],
+        silent_fraction=card["evidence"]["silent"] / card["d_sae"],
         n_text=total,
         n_trained=card["n_tokens"],
         epochs=card["n_tokens"] / total,
         python=data["python"],
-        own_share=sources["mixture_tokens"][sources["source"].isin(mixture.OWN_SOURCES)].sum() / total,
+        own_fraction=sources["mixture_tokens"][sources["source"].isin(mixture.OWN_SOURCES)].sum() / total,
         n_wanted=mixture.N_PER_CONCEPT,
         doubles=data["doubles_dropped"],
         near=data["near_doubles_dropped"],
         sources=markdown_table(table),
         packages=", ".join(f"{name} {version}" for name, version in data["packages"].items()),
-        token_rule=sk.TokenRule.from_dict(card["token_rule"]).describe().removeprefix("tokens excluded: "),
+        token_filter=sk.TokenFilter.from_dict(card["token_filter"]).describe().removeprefix("tokens excluded: "),
         matmul_dtype=matmul_dtype_of(card["harvest"]),
         distance=f" (relative error {far[0]:.4f} against float32)" if far else "",
         recipe=json.dumps(recipe, indent=1),

@@ -13,7 +13,7 @@ import numpy as np
 
 import saekit as sk
 from saekit.atomic_io import atomic_write, read_json, sha256, write_json
-from saekit.sae.files import WEIGHTS
+from saekit.sae.formats.saelens import WEIGHTS
 
 from ..results import load_results, without_nan
 from . import card_page, concepts, mixture
@@ -180,7 +180,7 @@ def of_the_sae(sae: sk.SAE, folder: Path) -> dict[str, Any]:
         "k": c.k,
         "matryoshka": list(c.matryoshka),
         "seed": c.seed,
-        "token_rule": c.token_rule.to_dict() if c.token_rule else None,
+        "token_filter": c.token_filter.to_dict() if c.token_filter else None,
         "weights": {"file": WEIGHTS, "sha256": sha256(weights), "dtype": "float16", "bytes": weights.stat().st_size},
         "fingerprint": sae.fingerprint,
     }

@@ -100,12 +100,12 @@ NAMED_CONCEPTS = (
 def evidence_cache(folder: Path, sae: sk.SAE, n_tokens: int, matmul_dtype: str | None) -> sk.ActivationCache:
     """The activations of the text that features are judged on, where this SAE reads."""
     layer = int(str(sae.config.hook_name).split(".")[1])
-    assert sae.config.token_rule is not None
+    assert sae.config.token_filter is not None
     filters = harvest.token_filters(folder, [layer])
-    suffix = "" if sae.config.token_rule == filters[0] else "-other-filter"
+    suffix = "" if sae.config.token_filter == filters[0] else "-other-filter"
     out = folder / f"evidence-{layer}-{n_tokens}{suffix}"
     corpus = mixture.evidence(folder, n_tokens, [concept.holds for concept in NAMED_CONCEPTS])
-    return harvest.harvest(corpus, [layer], [sae.config.token_rule], out, matmul_dtype)
+    return harvest.harvest(corpus, [layer], [sae.config.token_filter], out, matmul_dtype)
 
 
 def as_stored(sae: sk.SAE, folder: Path) -> sk.SAE:

@@ -50,7 +50,7 @@ def running(matmul_dtype: str) -> Iterator[sk.LanguageModel]:
         yield model
 
 
-def token_filters(folder: Path, layers: Sequence[int]) -> list[sk.TokenRule]:
+def token_filters(folder: Path, layers: Sequence[int]) -> list[sk.TokenFilter]:
     """The token filter of each layer, fitted on the mixture the first time and kept in token_filters.json."""
     path = folder / "token_filters.json"
     known = load_results(path)
@@ -58,9 +58,9 @@ def token_filters(folder: Path, layers: Sequence[int]) -> list[sk.TokenRule]:
         model = sk.load_model()
         windows = sk.tokenize(mixture.load(folder, "mixture", 64 * LENGTH), model, length=LENGTH)
         for layer in missing:
-            known[str(layer)] = sk.find_token_rule(model, windows, hook(layer)).to_dict()
+            known[str(layer)] = sk.fit_token_filter(model, windows, hook(layer)).to_dict()
         write_json(path, known)
-    return [sk.TokenRule.from_dict(known[str(layer)]) for layer in layers]
+    return [sk.TokenFilter.from_dict(known[str(layer)]) for layer in layers]
 
 
 def report_path(cache: Path) -> Path:
@@ -74,14 +74,14 @@ def matmul_dtype_of(report: dict[str, Any]) -> str:
 
 
 def harvest(
-    corpus: sk.Corpus, layers: Sequence[int], filters: Sequence[sk.TokenRule], out: Path, matmul_dtype: str | None
+    corpus: sk.Corpus, layers: Sequence[int], filters: Sequence[sk.TokenFilter], out: Path, matmul_dtype: str | None
 ) -> sk.ActivationCache:
     """The activations of `corpus` after these layers in the folder `out`; shards that are there are not made again."""
     matmul_dtype = matmul_dtype or fast_matmul_dtype()
     with running(matmul_dtype) as model:
         windows = sk.tokenize(corpus, model, length=LENGTH)
         hooks = hook(layers[0]) if len(layers) == 1 else tuple(map(hook, layers))
-        joined = sk.TokenRule.joined(filters, [model.hook_width(hook(layer)) for layer in layers])
+        joined = sk.TokenFilter.joined(filters, [model.hook_width(hook(layer)) for layer in layers])
         report = report_path(out)
         if not report.exists():
             distances = [] if matmul_dtype == "float32" else distance(windows, layers, joined, matmul_dtype)
@@ -89,13 +89,13 @@ def harvest(
         elif (before := matmul_dtype_of(read_json(report))) != matmul_dtype:
             raise SystemExit(f"{out} was begun with {before}: pass --matmul-dtype {before}, or another --out")
         started = time.perf_counter()
-        cache = sk.cache_activations(model, windows, hooks, out, rule=joined, dtype="float16")
+        cache = sk.cache_activations(model, windows, hooks, out, token_filter=joined, dtype="float16")
     print(f"{cache}\n  matrix products {matmul_dtype}, {time.perf_counter() - started:.0f} s", flush=True)
     return cache
 
 
 def distance(
-    windows: sk.Windows, layers: Sequence[int], joined: sk.TokenRule, matmul_dtype: str
+    windows: sk.Windows, layers: Sequence[int], joined: sk.TokenFilter, matmul_dtype: str
 ) -> list[dict[str, float]]:
     """How far the activations are from float32's on a few windows: a row per layer."""
     rows = torch.linspace(0, len(windows) - 1, min(N_CHECKED_WINDOWS, len(windows))).long()

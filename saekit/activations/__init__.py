@@ -3,14 +3,14 @@
 from .batches import ActivationBatches, activation_batches
 from .cache import ActivationCache
 from .harvest import cache_activations, open_activations
-from .rule import find_token_rule, kept_activations
+from .token_filter import fit_token_filter, kept_activations
 
 __all__ = [
     "ActivationBatches",
     "ActivationCache",
     "activation_batches",
     "cache_activations",
-    "find_token_rule",
+    "fit_token_filter",
     "kept_activations",
     "open_activations",
 ]

@@ -28,10 +28,10 @@ from ..corpus import Corpus, Windows, iter_windows, tokenize
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
-from ..sae import TokenRule
-from .ahead import checked_device, one_ahead, sent
+from ..sae import TokenFilter
 from .columns import Columns
-from .rule import WINDOWS_PER_RUN, Run, find_token_rule, nothing_kept
+from .prefetch import checked_device, prefetch, to_device
+from .token_filter import WINDOWS_PER_RUN, Run, fit_token_filter, nothing_kept
 
 _RUNS_PER_SORT = 8
 
@@ -41,9 +41,9 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
 
     Of several hook points, a tuple of names, the activations stand side by side: see `columns`.
 
-    Every token that the rule keeps is seen once an epoch, each epoch in a new order. Batches are full; the tokens that
-    do not fill a last batch at the end of all epochs, fewer than `batch_size`, are the only ones left out. The order
-    depends on the seed alone, and a run goes on bit for bit from `state_dict`.
+    Every token that the token filter keeps is seen once an epoch, each epoch in a new order. Batches are full; the
+    tokens that do not fill a last batch at the end of all epochs, fewer than `batch_size`, are the only ones left out.
+    The order depends on the seed alone, and a run goes on bit for bit from `state_dict`.
     """
 
     batch_size: int
@@ -66,11 +66,13 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
         """Goes on from a saved state; MismatchError when it comes from other batches."""
 
     def _check_state(self, state: dict[str, Any], identity: dict[str, Any]) -> None:
+        saved = state.get("identity", {})
+        saved = {{"rule": "token_filter"}.get(key, key): value for key, value in saved.items()}  # of earlier versions
         for key, mine in identity.items():
-            if state.get("identity", {}).get(key) != mine:
+            if saved.get(key) != mine:
                 raise MismatchError(
                     f"the saved state is of other batches: {key} differs",
-                    got=state.get("identity", {}).get(key),
+                    got=saved.get(key),
                     accepted=mine,
                     fix="make the batches with the same arguments as before, or start anew",
                 )
@@ -87,7 +89,7 @@ def activation_batches(
     hook_name: HookPoint,
     *,
     batch_size: int,
-    rule: TokenRule | None = None,
+    token_filter: TokenFilter | None = None,
     buffer_tokens: int = 65_536,
     length: int = 128,
     seed: int = 0,
@@ -96,8 +98,8 @@ def activation_batches(
 ) -> ActivationBatches:
     """Shuffled batches of activations at a hook point; the model runs as they are asked for.
 
-    Several hook points, a tuple of names, are read in one run of the model. `rule` None finds one with
-    `find_token_rule`. `buffer_tokens` tokens are mixed at a time, on the `device` where the batches are to be used
+    Several hook points, a tuple of names, are read in one run of the model. `token_filter` None finds one with
+    `fit_token_filter`. `buffer_tokens` tokens are mixed at a time, on the `device` where the batches are to be used
     (float32: 4 * d_in bytes each), and the first batch comes once they are filled. `n_epochs` None goes on for ever. To
     train more than once on the same text use `cache_activations`, which runs the model once. A corpus that is a stream
     is tokenised as it is read and shuffled within stretches of four buffers.
@@ -122,7 +124,9 @@ def activation_batches(
     if isinstance(corpus, Corpus) and corpus.in_memory:
         corpus = tokenize(corpus, model, length=length)
     where = checked_device(device)
-    return _ModelBatches(model, corpus, hook_name, batch_size, rule, buffer_tokens, length, seed, n_epochs, where)
+    return _ModelBatches(
+        model, corpus, hook_name, batch_size, token_filter, buffer_tokens, length, seed, n_epochs, where
+    )
 
 
 class _Begun(NamedTuple):
@@ -141,7 +145,7 @@ class _ModelBatches(ActivationBatches):
         source: Corpus | Windows,
         hook_name: HookPoint,
         batch_size: int,
-        rule: TokenRule | None,
+        token_filter: TokenFilter | None,
         buffer_tokens: int,
         length: int,
         seed: int,
@@ -153,8 +157,8 @@ class _ModelBatches(ActivationBatches):
         self._model, self._source, self._length = model, source, length
         self._seed, self._n_epochs, self._buffer_tokens = seed, n_epochs, buffer_tokens
         first = next(opened := self._open())
-        rule = rule or find_token_rule(model, first, hook_name)
-        self.rule = TokenRule.joined(rule.split(self.widths), self.widths)
+        token_filter = token_filter or fit_token_filter(model, first, hook_name)
+        self.token_filter = TokenFilter.joined(token_filter.split(self.widths), self.widths)
         self._opened: Iterator[Windows] | None = chain([first], opened)  # a generator cannot be opened twice
         n_pool = buffer_tokens
         if isinstance(source, Windows):
@@ -196,7 +200,7 @@ class _ModelBatches(ActivationBatches):
         stays[chosen[chosen >= left] - left] = False
         gaps, movers = chosen[chosen < left], left + stays.nonzero()[:, 0]
         self._n_pool = left
-        rows = sent(torch.cat([chosen, gaps, movers]), self.device)
+        rows = to_device(torch.cat([chosen, gaps, movers]), self.device)
         return moved(self._pool, *torch.split(rows, [len(chosen), len(gaps), len(movers)]))
 
     def _open(self) -> Iterator[Windows]:
@@ -209,7 +213,7 @@ class _ModelBatches(ActivationBatches):
         """One run of the model after another, from `start` on, over all epochs; on a GPU each is begun before the one
         in front of it is handed out."""
         begun = self._begin(start)
-        return one_ahead(begun, thread=False) if self._model.device.type == "cuda" else begun
+        return prefetch(begun, thread=False) if self._model.device.type == "cuda" else begun
 
     def _begin(self, start: tuple[int, int, int]) -> Iterator[_Begun]:
         for epoch in count(start[0]) if self._n_epochs is None else range(start[0], self._n_epochs):
@@ -219,7 +223,7 @@ class _ModelBatches(ActivationBatches):
                     continue
                 for n, rows in enumerate(self._order(windows, epoch, chunk)):
                     if (epoch, chunk, n) >= start:
-                        run = Run(self._model, windows, rows, self.hook_name, self.rule)
+                        run = Run(self._model, windows, rows, self.hook_name, self.token_filter)
                         yield _Begun(run, windows, (epoch, chunk, n + 1))
             yield _Begun(None, windows, (epoch + 1, 0, 0))
 
@@ -234,7 +238,7 @@ class _ModelBatches(ActivationBatches):
 
     def _end_epoch(self, windows: Windows) -> None:
         if self._n_read == 0:
-            raise nothing_kept(windows, self.rule)
+            raise nothing_kept(windows, self.token_filter)
         if self._n_read < self.batch_size:
             raise DataError(
                 "the text has fewer tokens than one batch",
@@ -251,7 +255,7 @@ class _ModelBatches(ActivationBatches):
             "model": self._model.fingerprint,
             "weight_processing": self._model.weight_processing,
             "hook_name": self.hook_name if isinstance(self.hook_name, str) else list(self.hook_name),
-            "rule": self.rule.to_dict(),
+            "token_filter": self.token_filter.to_dict(),
             "batch_size": self.batch_size,
             "buffer_tokens": self._buffer_tokens,
             "length": self._length,

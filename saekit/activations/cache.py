@@ -20,10 +20,10 @@ from ..corpus import Windows
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import LanguageModel
-from ..sae import TokenRule
-from .ahead import checked_device, one_ahead, sent
+from ..sae import TokenFilter
 from .batches import ActivationBatches, mixed_seed
 from .columns import Columns
+from .prefetch import checked_device, prefetch, to_device
 from .shards import read_shard
 
 
@@ -43,7 +43,7 @@ class ActivationCache(Columns):
         self.model_name: str = manifest["model_name"]
         self.model_fingerprint: str = manifest["model_fingerprint"]
         self.weight_processing: str = manifest["weight_processing"]
-        self.rule = TokenRule.from_dict(manifest["rule"])
+        self.token_filter = TokenFilter.from_dict(manifest["token_filter"])
         self.dtype: str = manifest["dtype"]
         self.digest: str = hashlib.sha256("".join(s["sha256"] for s in manifest["shards"]).encode()).hexdigest()[:16]
         """16 hexadecimal digits of all that is stored."""
@@ -151,7 +151,7 @@ class ActivationCache(Columns):
     def at(self, hook_name: HookPoint) -> ActivationCache:
         """The activations of one hook point, or of several, out of those that are here; nothing is copied on disk.
 
-        Its token rule is theirs alone, but the tokens are those that every hook point of the whole keeps.
+        Its token filter is theirs alone, but the tokens are those that every hook point of the whole keeps.
         MismatchError for a hook point that is not here.
 
         >>> cache = sk.cache_activations(
@@ -183,7 +183,7 @@ class ActivationCache(Columns):
             f"ActivationCache {self.path}\n"
             f"  {self.n_tokens:,} tokens x {self.d_in} at {hook_text(self.hook_name)} of "
             f"{self.model_name} ({self.dtype}, {size:,.0f} MB, {len(self._shards)} shards)\n"
-            f"  {self.rule.describe()}"
+            f"  {self.token_filter.describe()}"
         )
 
 
@@ -213,7 +213,7 @@ class _CachePart(ActivationCache):
         return (
             f"ActivationCache, {self.n_tokens:,} of the {self._whole.n_tokens:,} tokens of {self.path}\n"
             f"  {self.windows.n_documents:,} documents, {hook_text(self.hook_name)} of {self.model_name}"
-            f"\n  {self.rule.describe()}"
+            f"\n  {self.token_filter.describe()}"
         )
 
 
@@ -223,7 +223,7 @@ class _CacheColumns(ActivationCache):
     def __init__(self, whole: ActivationCache, hook_name: HookPoint) -> None:
         self.__dict__.update(whole.__dict__)
         self._whole, self._columns = whole, whole.columns(hook_name)
-        self.rule = whole.rule_at(hook_name)
+        self.token_filter = whole.token_filter_at(hook_name)
         self.hook_name = hook_name
         self.widths = tuple(whole.width(name) for name in hook_names(hook_name))
         self.digest = hashlib.sha256(f"{whole.digest} {hook_text(hook_name)}".encode()).hexdigest()[:16]
@@ -256,7 +256,12 @@ class _CachedBatches(ActivationBatches):
                 got=f"{cache.n_tokens} kept tokens, batch_size={batch_size}",
                 fix=f"pass batch_size={cache.n_tokens} or less, or cache more text",
             )
-        self.hook_name, self.widths, self.rule, self.batch_size = cache.hook_name, cache.widths, cache.rule, batch_size
+        self.hook_name, self.widths, self.token_filter, self.batch_size = (
+            cache.hook_name,
+            cache.widths,
+            cache.token_filter,
+            batch_size,
+        )
         self._cache, self._seed, self._n_epochs = cache, seed, n_epochs
         self.device, self._n_drawn, self._batches = device, 0, self._read(0)
 
@@ -285,9 +290,9 @@ class _CachedBatches(ActivationBatches):
                         shuffled = epoch, torch.randperm(n, generator=generator)
                     rows.append(shuffled[1][row : row + end - at])
                     at += len(rows[-1])
-                yield sent(self._cache.x(torch.cat(rows)), self.device)
+                yield to_device(self._cache.x(torch.cat(rows)), self.device)
 
-        return one_ahead(read(), thread=True)
+        return prefetch(read(), thread=True)
 
     def _identity(self) -> dict[str, Any]:
         return {"kind": "cache", "cache": self._cache.digest, "batch_size": self.batch_size, "seed": self._seed}

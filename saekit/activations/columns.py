@@ -1,6 +1,6 @@
-"""Activations of several hook points side by side: which columns are whose, and by whose rule tokens count.
+"""Activations of several hook points side by side: which columns are whose, and by whose token filter tokens count.
 
-Knows names, widths and rules; nothing of models, batches or disks.
+Knows names, widths and token filters; nothing of models, batches or disks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import MismatchError
 from ..hook_points import HookPoint, hook_names, hook_text
-from ..sae import TokenRule
+from ..sae import TokenFilter
 
 
 class Columns:
@@ -23,7 +23,7 @@ class Columns:
     """The hook point, or the tuple of those that stand side by side."""
     widths: tuple[int, ...]
     """The width of each hook point's block."""
-    rule: TokenRule
+    token_filter: TokenFilter
     """Which tokens are left out; belongs in the configuration of an SAE that is trained on these."""
 
     @property
@@ -32,19 +32,19 @@ class Columns:
         return sum(self.widths)
 
     @property
-    def rules(self) -> dict[str, TokenRule]:
-        """The rule of each hook point. A token is there only where every one of them keeps it."""
-        return dict(zip(hook_names(self.hook_name), self.rule.split(self.widths), strict=True))
+    def token_filters(self) -> dict[str, TokenFilter]:
+        """The token filter of each hook point. A token is there only where every one of them keeps it."""
+        return dict(zip(hook_names(self.hook_name), self.token_filter.split(self.widths), strict=True))
 
-    def rule_at(self, hook_point: HookPoint) -> TokenRule:
-        """The rule for an SAE that reads this hook point, one or several of those that are here.
+    def token_filter_at(self, hook_point: HookPoint) -> TokenFilter:
+        """The token filter for an SAE that reads this hook point, one or several of those that are here.
 
         >>> batches = sk.activation_batches(model, corpus, (HOOK, "embed.hook_out"), batch_size=64, length=16)
-        >>> batches.rule_at(HOOK) == sk.find_token_rule(model, sk.tokenize(corpus, model, length=16), HOOK)
+        >>> batches.token_filter_at(HOOK) == sk.fit_token_filter(model, sk.tokenize(corpus, model, length=16), HOOK)
         True
         """
         names = self._here(hook_point)
-        return TokenRule.joined([self.rules[n] for n in names], [self.width(n) for n in names])
+        return TokenFilter.joined([self.token_filters[n] for n in names], [self.width(n) for n in names])
 
     def width(self, hook_point: HookPoint) -> int:
         """The width of the activations of a hook point that is here, of several the sum."""

@@ -1,9 +1,9 @@
 """Activations written to disk: run the model once, train on them as often as you like.
 
 A folder with the windows themselves, shards of activations in corpus order (safetensors, memory-mapped) and a manifest
-that says which model, hook point, text and rule they are of and what each shard's SHA-256 is. A shard is written whole
-or not at all and entered in the manifest afterwards, so a run that was killed goes on where it was. Knows nothing of
-autoencoders.
+that says which model, hook point, text and token filter they are of and what each shard's SHA-256 is. A shard is
+written whole or not at all and entered in the manifest afterwards, so a run that was killed goes on where it was. Knows
+nothing of autoencoders.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ..corpus import Corpus, Windows, tokenize
 from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
-from ..sae import TokenRule
+from ..sae import TokenFilter
 from .cache import ActivationCache
-from .rule import WINDOWS_PER_RUN, find_token_rule, kept_activations, nothing_kept
 from .shards import DTYPES, begin, check_shard, read_manifest, shard_name, write_shard
+from .token_filter import WINDOWS_PER_RUN, fit_token_filter, kept_activations, nothing_kept
 
 
 def cache_activations(
@@ -31,7 +31,7 @@ def cache_activations(
     hook_name: HookPoint,
     path: str | Path,
     *,
-    rule: TokenRule | None = None,
+    token_filter: TokenFilter | None = None,
     length: int = 128,
     dtype: str = "float32",
     progress: bool = True,
@@ -39,13 +39,13 @@ def cache_activations(
     """Activations of the whole text at a hook point, on disk in the folder `path`, with the windows they belong to.
 
     Several hook points, a tuple of names, are read in one run of the model and stand side by side. The same call goes
-    on with what an interrupted one has left, and reads what a finished one has. `rule` None finds one with
-    `find_token_rule`; left out tokens are not stored. A token takes d_in * 4 bytes, half of it as "float16" or
+    on with what an interrupted one has left, and reads what a finished one has. `token_filter` None finds one with
+    `fit_token_filter`; left out tokens are not stored. A token takes d_in * 4 bytes, half of it as "float16" or
     "bfloat16".
 
-    Raises MismatchError when `path` holds activations of another model, hook point, text, rule or dtype; FileError for
-    a shard that was altered or cut short; DiskFullError, with all finished shards kept; DataError for activations that
-    are not finite.
+    Raises MismatchError when `path` holds activations of another model, hook point, text, token filter or dtype;
+    FileError for a shard that was altered or cut short; DiskFullError, with all finished shards kept; DataError for
+    activations that are not finite.
 
     >>> sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False).hook_name == HOOK
     True
@@ -56,8 +56,8 @@ def cache_activations(
     model.check_hook(hook_name)
     windows = corpus if isinstance(corpus, Windows) else tokenize(corpus, model, length=length, progress=progress)
     widths = [model.hook_width(name) for name in hook_names(hook_name)]
-    if rule is not None:
-        rule = TokenRule.joined(rule.split(widths), widths)
+    if token_filter is not None:
+        token_filter = TokenFilter.joined(token_filter.split(widths), widths)
     identity = {
         "model_name": model.name,
         "model_fingerprint": model.fingerprint,
@@ -69,13 +69,13 @@ def cache_activations(
         "text": windows.digest,
         "length": windows.length,
     }
-    manifest = begin(path, windows, identity, lambda: rule or find_token_rule(model, windows, hook_name))
-    if rule is not None and rule != TokenRule.from_dict(manifest["rule"]):
+    manifest = begin(path, windows, identity, lambda: token_filter or fit_token_filter(model, windows, hook_name))
+    if token_filter is not None and token_filter != TokenFilter.from_dict(manifest["token_filter"]):
         raise MismatchError(
             f"{path} holds activations chosen by another rule",
-            got=rule.describe(),
-            accepted=TokenRule.from_dict(manifest["rule"]).describe(),
-            fix="pass that rule or None, or another folder",
+            got=token_filter.describe(),
+            accepted=TokenFilter.from_dict(manifest["token_filter"]).describe(),
+            fix="pass that token filter or None, or another folder",
         )
     _fill(model, windows, path, manifest, progress)
     return ActivationCache(path, manifest)
@@ -83,7 +83,7 @@ def cache_activations(
 
 def _fill(model: LanguageModel, windows: Windows, path: Path, manifest: dict[str, Any], progress: bool) -> None:
     """Runs the model for every shard that is not there yet."""
-    rule, hook = TokenRule.from_dict(manifest["rule"]), manifest["hook_name"]
+    token_filter, hook = TokenFilter.from_dict(manifest["token_filter"]), manifest["hook_name"]
     hook_name = hook if isinstance(hook, str) else tuple(hook)
     done = {shard["file"] for shard in manifest["shards"]}
     shards = torch.split(torch.arange(len(windows)), manifest["windows_per_shard"])
@@ -103,13 +103,13 @@ def _fill(model: LanguageModel, windows: Windows, path: Path, manifest: dict[str
             by_length = of_shard[windows.lengths[of_shard].argsort(stable=True)]
             parts: list[tuple[Tensor, Tensor]] = []
             for rows in torch.split(by_length, WINDOWS_PER_RUN):
-                parts.append(kept_activations(model, windows, rows, hook_name, rule))
+                parts.append(kept_activations(model, windows, rows, hook_name, token_filter))
                 bar.update(int(windows.lengths[rows].sum()))
             position, x = torch.cat([p for p, _ in parts]), torch.cat([x for _, x in parts])
             order = position.argsort()
             write_shard(path, n, x[order], position[order], manifest)
     if not any(shard["n_tokens"] for shard in manifest["shards"]):
-        raise nothing_kept(windows, rule)
+        raise nothing_kept(windows, token_filter)
 
 
 def open_activations(path: str | Path, *, verify: bool = True) -> ActivationCache:

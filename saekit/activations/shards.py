@@ -1,6 +1,6 @@
 """The files of an activation cache: the manifest and the shards it lists.
 
-Knows the folder's layout and nothing of models, rules or what is done with the activations.
+Knows the folder's layout and nothing of models, token filters or what is done with the activations.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..atomic_io import atomic_write, read_json, sha256, write_json
+from ..atomic_io import atomic_write, read_json, sha256, with_current_keys, write_json
 from ..corpus import Windows
 from ..errors import DataError, FileError, MismatchError, disk_errors
-from ..sae import TokenRule
+from ..sae import TokenFilter
 
 FORMAT = 1
 SHARD_TOKENS = 32_768
@@ -27,7 +27,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 _MEND = "delete that file and call cache_activations with the same arguments: it alone is made again"
 
 
-def begin(path: Path, windows: Windows, identity: dict[str, Any], find_rule: Callable[[], TokenRule]) -> dict[str, Any]:
+def begin(path: Path, windows: Windows, identity: dict[str, Any], fit: Callable[[], TokenFilter]) -> dict[str, Any]:
     """The manifest of the cache in `path`: a new one, or that of an earlier run of the same, its shards checked."""
     if (path / "manifest.json").is_file():
         manifest = read_manifest(path)
@@ -54,7 +54,7 @@ def begin(path: Path, windows: Windows, identity: dict[str, Any], find_rule: Cal
         manifest = {
             "format": FORMAT,
             **identity,
-            "rule": find_rule().to_dict(),
+            "token_filter": fit().to_dict(),
             "windows_per_shard": per_shard,
             "n_shards": -(-len(windows) // per_shard),
             "shards": [],
@@ -83,7 +83,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
             accepted=f"format {FORMAT}",
             fix="write it again with cache_activations",
         )
-    return manifest
+    if "rule" in manifest:  # written before token filters were called that
+        manifest["token_filter"] = manifest.pop("rule")
+    return with_current_keys(manifest)  # type: ignore[no-any-return]
 
 
 def shard_name(n: int) -> str:

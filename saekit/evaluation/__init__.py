@@ -1,5 +1,10 @@
-"""How good an SAE is: what it keeps of the activations, and what the model loses when it must live on them."""
+"""How good an SAE is: what it keeps of the activations, what the model loses with it, and SAEs side by side.
 
-from .passes import evaluate as evaluate
+`saebench` has the measures of what features can be used for.
+"""
+
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
+from .fidelity import evaluate as evaluate
 from .result import Evaluation as Evaluation
 from .result import Interval as Interval

@@ -85,9 +85,9 @@ class Evaluation:
 
     def plot(self) -> go.Figure:
         """The cross-entropies and the densities of the features as a plotly figure."""
-        from .. import plots
+        from .plots import plot_evaluation
 
-        return plots.evaluation(self)
+        return plot_evaluation(self)
 
     def __repr__(self) -> str:
         table = self.to_frame().to_string(float_format=lambda v: f"{v:.3f}", na_rep="-")

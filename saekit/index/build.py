@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations import ActivationCache, find_token_rule
+from ..activations import ActivationCache, fit_token_filter
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, DataError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint
@@ -32,7 +32,7 @@ from .statistics import N_BINS, Summary, Tokens, endings, summarise
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
-    from ..sae import SAE, TokenRule
+    from ..sae import SAE, TokenFilter
 
 N_EFFECTS = 10
 N_NEIGHBOURS = 10
@@ -55,10 +55,10 @@ def build_index(
 ) -> FeatureIndex:
     """The index of every feature of `sae` on `corpus`, written to the folder `out`.
 
-    The corpus is run once, in windows of `length` tokens (Windows and caches keep their own). The SAE's token rule
-    decides which tokens count; an SAE without one gets the default rule, found on the first windows. Stored for each
-    feature: statistics, histogram, the `n_top` strongest contexts (at most one a window, and one of those that end in
-    the same tokens), `n_per_interval` contexts drawn with `seed` from each tenth of its range, logit effects,
+    The corpus is run once, in windows of `length` tokens (Windows and caches keep their own). The SAE's token filter
+    decides which tokens count; an SAE without one gets the default token filter, found on the first windows. Stored for
+    each feature: statistics, histogram, the `n_top` strongest contexts (at most one a window, and one of those that end
+    in the same tokens), `n_per_interval` contexts drawn with `seed` from each tenth of its range, logit effects,
     neighbours; and all activations. A transcoder's features lie where it reads, and its logit effects are those of what
     it writes; a crosscoder's are those of what it writes at the last of its hook points.
 
@@ -104,8 +104,8 @@ def build_index(
     if not resume and parts.is_dir():
         shutil.rmtree(parts)
     claim(parts, plan)
-    rule = _rule(sae, source, hook_name)
-    encoder = Encoder(model, sae, hook_name, rule, batch_size)
+    token_filter = _token_filter(sae, source, hook_name)
+    encoder = Encoder(model, sae, hook_name, token_filter, batch_size)
     was_training = sae.training
     sae.eval()
     try:
@@ -144,34 +144,34 @@ def _check(
 
 def _checked_cache(cache: ActivationCache, model: LanguageModel, sae: SAE) -> ActivationCache:
     cache.check(model)
-    rule = _own_rule(sae)
-    if rule is not None and rule != cache.rule:
+    token_filter = _own_token_filter(sae)
+    if token_filter is not None and token_filter != cache.token_filter:
         raise MismatchError(
             "the activation cache left out other tokens than the SAE does",
-            got=cache.rule.describe(),
-            accepted=rule.describe(),
-            fix="cache_activations(..., rule=that rule), or pass the corpus itself",
+            got=cache.token_filter.describe(),
+            accepted=token_filter.describe(),
+            fix="cache_activations(..., token_filter=that token filter), or pass the corpus itself",
         )
     return cache
 
 
-def _own_rule(sae: SAE) -> TokenRule | None:
-    """The SAE's token rule for what it reads; what a transcoder writes is not looked at."""
-    rule = sae.config.token_rule
-    if rule is None or not rule.blocks or not sae.config.is_transcoder:
-        return rule
-    return rule.split([width for width, _ in rule.blocks])[0]
+def _own_token_filter(sae: SAE) -> TokenFilter | None:
+    """The SAE's token filter for what it reads; what a transcoder writes is not looked at."""
+    token_filter = sae.config.token_filter
+    if token_filter is None or not token_filter.blocks or not sae.config.is_transcoder:
+        return token_filter
+    return token_filter.split([width for width, _ in token_filter.blocks])[0]
 
 
-def _rule(sae: SAE, source: Source, hook_name: HookPoint) -> TokenRule:
+def _token_filter(sae: SAE, source: Source, hook_name: HookPoint) -> TokenFilter:
     if isinstance(source.data, ActivationCache):
-        return source.data.rule
-    if (rule := _own_rule(sae)) is not None:
-        return rule
+        return source.data.token_filter
+    if (token_filter := _own_token_filter(sae)) is not None:
+        return token_filter
     first = next(islice(source.chunks(), 1), None)
     if first is None:
         raise DataError("there is nothing to index", got="no windows", accepted="at least one window of tokens")
-    return find_token_rule(source.model, first, hook_name)
+    return fit_token_filter(source.model, first, hook_name)
 
 
 def _stored(hook_name: HookPoint) -> str | list[str]:
@@ -206,8 +206,8 @@ def _write(
     position, rows = join_parts(files, windows.length)
     if not len(position):
         raise DataError(
-            "no token of the corpus counts under the token rule",
-            got=encoder.rule.describe(),
+            "no token of the corpus counts under the token filter",
+            got=encoder.token_filter.describe(),
             accepted="text with tokens that are neither special nor attention sinks",
             fix="check the corpus",
         )
@@ -254,7 +254,7 @@ def _write(
             },
             "hook_name": _stored(encoder.hook_name),
             "corpus": plan["corpus"],
-            "token_rule": encoder.rule.to_dict(),
+            "token_filter": encoder.token_filter.to_dict(),
             "counts": {
                 "n_windows": len(windows),
                 "length": windows.length,

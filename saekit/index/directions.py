@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..hook_points import HookPoint, hook_names
-from .products import Ranked, largest_products
+from .exact_topk import Ranked, largest_products
 
 if TYPE_CHECKING:
     from ..models import LanguageModel

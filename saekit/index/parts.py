@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..activations import ActivationCache, kept_activations
-from ..activations.ahead import one_ahead
+from ..activations.prefetch import prefetch
 from ..atomic_io import read_json, write_json
 from ..corpus import Corpus, Windows, iter_windows
 from ..errors import DataError, FileError, MismatchError
@@ -33,7 +33,7 @@ from .store import save_tensors
 if TYPE_CHECKING:
     from ..hook_points import HookPoint
     from ..models import LanguageModel
-    from ..sae import SAE, TokenRule
+    from ..sae import SAE, TokenFilter
 
 CHUNK_WINDOWS = 256
 READ_TOKENS = 12_288  # of a cache, at a time
@@ -83,7 +83,7 @@ class Encoder(NamedTuple):
     model: LanguageModel
     sae: SAE
     hook_name: HookPoint
-    rule: TokenRule
+    token_filter: TokenFilter
     batch_size: int
 
     @torch.inference_mode()
@@ -91,7 +91,7 @@ class Encoder(NamedTuple):
         """The activations of `windows`, from the model; batches in the order in which they were run."""
         found = []
         for _, mask, rows in windows.batches(self.batch_size):
-            position, x = kept_activations(self.model, windows, rows, self.hook_name, self.rule)
+            position, x = kept_activations(self.model, windows, rows, self.hook_name, self.token_filter)
             found.append(self._encode(position, x))
             if bar is not None:
                 bar.update(int(mask.sum()))
@@ -105,9 +105,9 @@ class Encoder(NamedTuple):
         begin, end = (int(row) for row in torch.searchsorted(cache.position, edges))
         spans = [slice(start, min(start + READ_TOKENS, end)) for start in range(begin, end, READ_TOKENS)]
         found, n_tokens, shown = [], windows.n_tokens, 0
-        for rows, x in zip(spans, one_ahead(map(cache.x, spans), thread=True), strict=True):
+        for rows, x in zip(spans, prefetch(map(cache.x, spans), thread=True), strict=True):
             found.append(self._encode(cache.position[rows] - offset, x))
-            if bar is not None:  # those that the rule leaves out are spread over the rest
+            if bar is not None:  # those that the token filter leaves out are spread over the rest
                 bar.update(n_tokens * (rows.stop - begin) // (end - begin) - shown)
                 shown = n_tokens * (rows.stop - begin) // (end - begin)
         if bar is not None:

@@ -54,7 +54,7 @@ def load_index(path: str | Path, *, verify: bool = True) -> FeatureIndex:
 class FeatureIndex:
     """What every feature of an SAE does on a corpus. Made by `build_index` and `load_index`.
 
-    Positions are flat: window * length + pos. Only the tokens that the token rule keeps have activations: `kept`.
+    Positions are flat: window * length + pos. Only the tokens that the token filter keeps have activations: `kept`.
     """
 
     def __init__(self, store: Store, *, model: LanguageModel | None = None, sae: SAE | None = None) -> None:
@@ -152,7 +152,7 @@ class FeatureIndex:
     def at(self, position: int) -> Active:
         """The features that fire on the token at a flat position: (feature, value). A lookup.
 
-        Empty for a token that the rule leaves out. UnknownNameError for a position outside the windows.
+        Empty for a token that the token filter leaves out. UnknownNameError for a position outside the windows.
         """
         n = self.n_windows * self.length
         if not 0 <= int(position) < n:
@@ -310,9 +310,9 @@ class FeatureIndex:
 
     def plot(self) -> go.Figure:
         """The densities of all features as a plotly histogram."""
-        from .. import plots
+        from .plots import density_histogram
 
-        return plots.density_histogram(self)
+        return density_histogram(self)
 
     def verify(self) -> None:
         """Reads every file and compares it with the manifest; FileError names the first that differs."""

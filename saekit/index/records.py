@@ -156,9 +156,9 @@ class FeatureRecord:
 
     def plot(self) -> go.Figure:
         """The histogram of its activations as a plotly figure."""
-        from .. import plots
+        from .plots import activation_histogram
 
-        return plots.activation_histogram(self)
+        return activation_histogram(self)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per context: interval (-1 for the top ones), activation, text, window, pos, document and labels."""

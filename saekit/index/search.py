@@ -40,12 +40,12 @@ class Runner(NamedTuple):
     model: LanguageModel
     sae: SAE
     hook_name: HookPoint
-    rule: Any
+    token_filter: Any
 
     @classmethod
     def of(cls, index: FeatureIndex, model: LanguageModel | None, sae: SAE | None) -> Runner:
         """The ones passed, else those the index was built with; checked against the index."""
-        from ..sae import TokenRule
+        from ..sae import TokenFilter
 
         model, sae = model or index.model, sae or index.sae
         if model is None or sae is None:
@@ -68,11 +68,11 @@ class Runner(NamedTuple):
                 accepted=f"{index.model_name} ({index.model_fingerprint})",
                 fix="load that model, with the same weight processing",
             )
-        return cls(model, sae, index.hook_name, TokenRule.from_dict(index.manifest["token_rule"]))
+        return cls(model, sae, index.hook_name, TokenFilter.from_dict(index.manifest["token_filter"]))
 
     @torch.inference_mode()
     def run(self, prompt: str) -> Fired:
-        """Every firing on the tokens of a prompt that the rule keeps."""
+        """Every firing on the tokens of a prompt that the token filter keeps."""
         ids = self.model.tokenize(prompt)
         x = self.model.activations([ids], self.hook_name)
         if not bool(torch.isfinite(x).all()):
@@ -81,7 +81,7 @@ class Runner(NamedTuple):
                 got=prompt[:200],
                 fix="load the model in float32, and check its weights",
             )
-        keep = self.rule.keep(torch.tensor([ids], device=x.device), x)[0]
+        keep = self.token_filter.keep(torch.tensor([ids], device=x.device), x)[0]
         weight = self.sae.W_enc
         acts = self.sae.encode_sparse(x[0][keep].to(weight.device, weight.dtype))
         pos = keep.nonzero()[:, 0].to(acts.token.device)[acts.token]
@@ -91,7 +91,7 @@ class Runner(NamedTuple):
 
 
 def by_prompt(index: FeatureIndex, runner: Runner, prompt: str, n: int) -> pd.DataFrame:
-    """feature, max, mean (when active), n_tokens, token and pos of the maximum, share_of_max (of the index's)."""
+    """feature, max, mean (when active), n_tokens, token and pos of the maximum, fraction_of_max (of the index's)."""
     feature, pos, value, ids = runner.run(prompt)
     fired = pd.DataFrame({"feature": feature.astype(np.int64), "pos": pos.astype(np.int64), "value": value})
     fired = fired.sort_values(["feature", "value", "pos"], ascending=[True, False, True])
@@ -101,7 +101,7 @@ def by_prompt(index: FeatureIndex, runner: Runner, prompt: str, n: int) -> pd.Da
     table["token"] = runner.model.token_strings([ids[p] for p in table["pos"]])
     table = _with_index(index, table)
     peak = table.pop("index_max").to_numpy(np.float64)
-    table.insert(6, "share_of_max", np.divide(table["max"], peak, out=np.full(len(table), np.inf), where=peak > 0))
+    table.insert(6, "fraction_of_max", np.divide(table["max"], peak, out=np.full(len(table), np.inf), where=peak > 0))
     return _best(table, "max", n)
 
 

@@ -31,7 +31,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..atomic_io import atomic_write, read_json, sha256, write_json
+from ..atomic_io import atomic_write, read_json, sha256, with_current_keys, write_json
 from ..errors import FileError, disk_errors
 
 KIND, FORMAT = "saekit feature index", 1
@@ -93,6 +93,7 @@ class Store:
             )
         self.manifest: dict[str, Any] = read_json(self.folder / MANIFEST)
         self._check_manifest()
+        self.manifest = with_current_keys(self.manifest)
         self.verify = verify
         self._checked: set[str] = set()
         self._open: dict[str, dict[str, np.ndarray]] = {}

@@ -18,29 +18,15 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint
-from . import kernels
-from .batchtopk import BatchTopK
+from .architectures import ARCHITECTURES, TrainingForward, weight_shapes
 from .config import SAEConfig
-from .gated import Gated
-from .jumprelu import JumpReLU
-from .kernels import SparseActs
-from .kl import KL
-from .relu import ReLU
-from .rule import ActivationRule, TrainingForward
-from .selection import Encoder
-from .topk import TopK
+from .sparse import kernels
+from .sparse.kernels import SparseActs
+from .sparse.selection import Encoder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RULES: dict[str, ActivationRule] = {
-    "relu": ReLU(),
-    "kl": KL(),
-    "topk": TopK(),
-    "batchtopk": BatchTopK(),
-    "jumprelu": JumpReLU(),
-    "gated": Gated(),
-}
 CHUNK_ELEMENTS = 2**24  # pre-activations held at once: 64 MB of float32
 
 
@@ -74,17 +60,17 @@ class SAE(nn.Module):
     W_skip: Tensor
     """Transcoder with skip: [d_in, d_out]."""
 
-    products: torch.dtype = torch.float32
+    matmul_dtype: torch.dtype = torch.float32
     """The type in which a GPU multiplies when it chooses features; sums and weights stay in their own."""
 
     def __init__(self, config: SAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.rule = RULES[config.activation]
+        self.architecture = ARCHITECTURES[config.activation]
         self.history: pd.DataFrame | None = None
         self.density: Tensor | None = None
         self.training_summary: dict[str, Any] = {}
-        norm = 1.0 if self.rule.unit_decoder else 0.1
+        norm = 1.0 if self.architecture.unit_decoder else 0.1
         generator = torch.Generator().manual_seed(config.seed)
         rows = _random_rows(config.d_sae, config.width_out, norm, generator).to(config.torch_dtype)
         dtype, n = rows.dtype, config.d_sae
@@ -97,7 +83,7 @@ class SAE(nn.Module):
         self.b_enc = nn.Parameter(torch.zeros(n, dtype=dtype))
         self.b_dec = nn.Parameter(torch.zeros(config.width_out, dtype=dtype))
         self.register_buffer("threshold", torch.zeros(n, dtype=dtype))
-        for name in self.rule.own_weights:
+        for name in self.architecture.extra_parameters:
             setattr(self, name, nn.Parameter(torch.zeros(n, dtype=dtype)))
         if config.skip:
             self.W_skip = nn.Parameter(torch.zeros(config.d_in, config.width_out, dtype=dtype))
@@ -108,9 +94,9 @@ class SAE(nn.Module):
         hooks = c.hook_name if isinstance(c.hook_name, str) or not c.hook_name else " + ".join(c.hook_name)
         to = f" -> {c.hook_out}" if c.hook_out else ""
         where = f"\n  {c.model_name or 'unknown model'} at {hooks}{to}" if hooks else ""
-        rule = f"\n  {c.token_rule.describe()}" if c.token_rule else ""
+        architecture = f"\n  {c.token_filter.describe()}" if c.token_filter else ""
         kind = "Transcoder" if c.is_transcoder else "Crosscoder" if c.is_crosscoder else "SAE"
-        return f"{kind} {c.activation}{k}: d_in {c.d_in}, d_sae {c.d_sae}, on {self.W_dec.device}{where}{rule}"
+        return f"{kind} {c.activation}{k}: d_in {c.d_in}, d_sae {c.d_sae}, on {self.W_dec.device}{where}{architecture}"
 
     @property
     def k(self) -> int:
@@ -122,21 +108,19 @@ class SAE(nn.Module):
     @property
     def weight_names(self) -> tuple[str, ...]:
         """The tensors that make up this SAE, by attribute."""
-        threshold = ("threshold",) if self.rule.has_threshold else ()
-        skip = ("W_skip",) if self.config.skip else ()
-        return tuple(dict.fromkeys(("W_enc", "W_dec", "b_enc", "b_dec", *threshold, *self.rule.own_weights, *skip)))
+        return tuple(weight_shapes(self.config))
 
     @property
     def encoder(self) -> Encoder:
         """What pre-activations are made of, for selecting among them; without gradients."""
         b_dec = self.b_dec.detach() if self.config.subtracts_b_dec else None
-        return Encoder(self.W_enc.detach().T.contiguous(), self.b_enc.detach(), b_dec, self.products)
+        return Encoder(self.W_enc.detach().T.contiguous(), self.b_enc.detach(), b_dec, self.matmul_dtype)
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of the rule and every weight; the same after saving and loading."""
         digest = hashlib.sha256(f"{self.config.activation} {self.config.k} {self.config.subtracts_b_dec}".encode())
-        names = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold", *self.rule.own_weights)
+        names = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold", *self.architecture.extra_parameters)
         for name in dict.fromkeys((*names, *(["W_skip"] if self.config.skip else []))):
             w = getattr(self, name).detach().cpu()
             digest.update(w.to(torch.promote_types(w.dtype, torch.float32)).contiguous().numpy().tobytes())
@@ -155,7 +139,7 @@ class SAE(nn.Module):
         True
         """
         flat = self._rows(x)
-        parts = [self.rule.acts(self.pre_acts(chunk), self) for chunk in self._chunks(flat)]
+        parts = [self.architecture.acts(self.pre_acts(chunk), self) for chunk in self._chunks(flat)]
         acts = parts[0] if len(parts) == 1 else torch.cat(parts)
         return acts.reshape(*x.shape[:-1], self.config.d_sae)
 
@@ -167,11 +151,11 @@ class SAE(nn.Module):
         True
         """
         chosen = torch.as_tensor(features, device=self.W_enc.device)
-        if not self.rule.elementwise:
+        if not self.architecture.elementwise:
             return self.encode(x)[:, chosen]
         x = self._rows(x)
         x = x - self.b_dec if self.config.subtracts_b_dec else x
-        return self.rule.acts(torch.addmm(self.b_enc[chosen], x, self.W_enc[:, chosen]), self, chosen)
+        return self.architecture.acts(torch.addmm(self.b_enc[chosen], x, self.W_enc[:, chosen]), self, chosen)
 
     def encode_sparse(self, x: Float[Tensor, "n d_in"]) -> SparseActs:
         """The same numbers as `encode` without their zeros; never holds a dense [n, d_sae]. No gradient.
@@ -182,7 +166,7 @@ class SAE(nn.Module):
         """
         rows = self._rows(x)
         with torch.no_grad():
-            token, feature, value = self.rule.select(self, rows)
+            token, feature, value = self.architecture.select(self, rows)
         return SparseActs(token, feature, value, len(rows), self.config.d_sae)
 
     def decode(
@@ -239,7 +223,7 @@ class SAE(nn.Module):
                 got=f"{bad} of {x.shape[0]} tokens in this batch",
                 fix="find the text that produces them, or load the model in float32",
             )
-        return self.rule.training_forward(self, x, x if target is None else target)
+        return self.architecture.training_forward(self, x, x if target is None else target)
 
     # ---- files and provenance -----------------------------------------------------------------------------------
 
@@ -250,7 +234,7 @@ class SAE(nn.Module):
         >>> sk.load_sae(path).fingerprint == sae.fingerprint
         True
         """
-        from .files import save_sae
+        from .formats.saelens import save_sae
 
         return save_sae(self, folder)
 
@@ -266,7 +250,7 @@ class SAE(nn.Module):
         saekit.errors.MismatchError: this SAE belongs to another hook point
           seen:     blocks.1.hook_resid_post
           accepted: blocks.0.hook_resid_post
-          to do:    pass hook_name='blocks.0.hook_resid_post', or load the SAE of that hook point
+          fix:      pass hook_name='blocks.0.hook_resid_post', or load the SAE of that hook point
         """
         c = self.config
         prints = (model.fingerprint, getattr(model, "weights_fingerprint", None))  # a steered model's differ

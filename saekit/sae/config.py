@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import torch
 
+from ..atomic_io import with_current_keys
 from ..errors import ConfigError, unknown_name
 from ..hook_points import HookPoint
-from .token_rule import TokenRule
+from .token_filter import TokenFilter
 
 Activation = Literal["relu", "kl", "topk", "batchtopk", "jumprelu", "gated"]
 ACTIVATIONS: tuple[str, ...] = ("relu", "kl", "topk", "batchtopk", "jumprelu", "gated")
@@ -81,7 +82,7 @@ class SAEConfig:
     """Sixteen digits of that model's weights."""
     weight_processing: str | None = None
     """"none" or "compatibility": how TransformerLens had prepared the weights."""
-    token_rule: TokenRule | None = None
+    token_filter: TokenFilter | None = None
     """Tokens that were left out, and that later verbs leave out too."""
     context_size: int | None = None
     """Length of the token windows, in tokens."""
@@ -133,23 +134,22 @@ class SAEConfig:
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON values."""
         out = {f.name: getattr(self, f.name) for f in fields(self)}
-        out["token_rule"] = self.token_rule.to_dict() if self.token_rule else None
+        out["token_filter"] = self.token_filter.to_dict() if self.token_filter else None
         return {name: list(v) if isinstance(v, tuple) else v for name, v in out.items()}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> SAEConfig:
         """The configuration that `to_dict` wrote; unknown keys are an UnknownNameError."""
         known = {f.name for f in fields(cls)}
-        older = {"l1_coefficient": "sparsity_coefficient"}  # fields by names they had before
-        value = {older.get(n, n): v for n, v in value.items()}
+        value = dict(with_current_keys(value))
         for name in value:
             if name not in known:
                 raise unknown_name("SAEConfig field", name, sorted(known))
         if value.get("activation") not in PENALISED:
             value["sparsity_coefficient"] = None
-        rule = value.get("token_rule")
+        rule = value.get("token_filter")
         value = {n: tuple(v) if isinstance(v, list) else v for n, v in value.items()}
-        return cls(**{**value, "token_rule": TokenRule.from_dict(rule) if rule else None})
+        return cls(**{**value, "token_filter": TokenFilter.from_dict(rule) if rule else None})
 
     def replace(self, **changes: Any) -> SAEConfig:
         """A copy with some fields changed."""

@@ -24,26 +24,15 @@ import pandas as pd
 
 from ..errors import DataError
 from .fits import Estimate, ScalingFit, bounds, fitted
+from .flop import training_flop
 from .forms import SURFACE, Doubles
 from .minima import equal_compute, vertices
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-FLOP_PER_WEIGHT_AND_TOKEN = 6
 MANY = 99
 """Curves of equal compute: all of them."""
-
-
-def compute_of(width: Doubles | float, n_tokens: Doubles | float, d_in: int) -> Doubles:
-    """FLOP of training an SAE: 6 * n_tokens * 2 * d_in * width.
-
-    >>> from saekit.scaling.compute import compute_of
-    >>> compute_of(4096, 1_000_000, d_in=512).item()
-    25165824000000.0
-    """
-    weights = 2.0 * d_in * np.asarray(width, float)
-    return np.asarray(FLOP_PER_WEIGHT_AND_TOKEN * weights * np.asarray(n_tokens, float), float)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +94,7 @@ class ComputeFit(ScalingFit):
         extrapolated. The intervals are of the law, without the scatter of single runs.
         """
         compute = np.atleast_1d(np.asarray(compute, float))
-        product = compute / compute_of(1.0, 1.0, self.d_in)
+        product = compute / training_flop(1.0, 1.0, self.d_in)
         path = self._path(self.parameters["value"].to_numpy(), product)
         draws = [bounds(v) for v in self._path(self.samples, product)]
         out = {"compute": compute}
@@ -147,7 +136,7 @@ class ComputeFit(ScalingFit):
         there = curves["product"].unique()
         chosen = there[np.unique(np.linspace(0, len(there) - 1, n_curves).round().astype(int))] if len(there) else there
         frame = curves[curves["product"].isin(chosen)].reset_index(drop=True)
-        frame.insert(0, "compute", frame.pop("product") * compute_of(1.0, 1.0, self.d_in))
+        frame.insert(0, "compute", frame.pop("product") * training_flop(1.0, 1.0, self.d_in))
         if len(frame):
             frame["fitted"] = self.predict(width=frame["width"], n_tokens=frame["n_tokens"])["loss"].to_numpy()
         return frame
@@ -168,9 +157,9 @@ class ComputeFit(ScalingFit):
 
     def plot(self) -> go.Figure:
         """Curves of equal compute with their minima, and loss over compute with the frontier."""
-        from .. import plots
+        from .plots import plot_compute_fit
 
-        return plots.compute_fit(self)
+        return plot_compute_fit(self)
 
     @property
     def has_best_path(self) -> bool:
@@ -181,7 +170,8 @@ class ComputeFit(ScalingFit):
     @property
     def compute(self) -> Doubles:
         """FLOP of each run, in the order of `runs`."""
-        return compute_of(self.runs["width"].to_numpy(), self.runs["n_tokens"].to_numpy(), self.d_in)
+        width, n_tokens = (self.runs[name].to_numpy(float) for name in ("width", "n_tokens"))
+        return training_flop(width, n_tokens, self.d_in)
 
     @property
     def _ranges(self) -> dict[str, tuple[float, float]]:

@@ -123,9 +123,9 @@ class ScalingFit:
 
     def plot(self) -> go.Figure:
         """The law over the runs with the band of further runs, and the residuals beside it."""
-        from .. import plots
+        from .plots import plot_scaling_fit
 
-        return plots.scaling_fit(self)
+        return plot_scaling_fit(self)
 
     def _columns(self, inputs: Mapping[str, Any]) -> dict[str, Doubles]:
         if set(inputs) != set(self.form.inputs):

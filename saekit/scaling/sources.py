@@ -26,7 +26,7 @@ from ..corpus import Corpus, Windows, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
-from ..sae import TokenRule
+from ..sae import TokenFilter
 
 BatchFunction = Callable[[int, int], Iterator[Tensor]]
 """(batch_size, seed) -> endless batches [batch_size, d_in], the same for the same seed."""
@@ -145,7 +145,7 @@ class _Stream(ActivationCache):
 
     def __init__(self, batches: BatchFunction, first: Float[Tensor, "n d_in"]) -> None:
         self._function = batches
-        self.hook_name, self.widths, self.rule = "stream", (first.shape[1],), TokenRule()
+        self.hook_name, self.widths, self.token_filter = "stream", (first.shape[1],), TokenFilter()
         self.model_name, self.model_fingerprint, self.weight_processing = "stream", "stream", "none"
         self.digest = hashlib.sha256(first.numpy().tobytes()).hexdigest()[:16]
         nothing = torch.empty((0, 1), dtype=torch.int32)  # a window is a token
@@ -161,7 +161,12 @@ class _StreamBatches(ActivationBatches):
     def __init__(
         self, stream: _Stream, batches: Iterator[Tensor], batch_size: int, seed: int, device: torch.device
     ) -> None:
-        self.hook_name, self.widths, self.rule, self.batch_size = "stream", stream.widths, TokenRule(), batch_size
+        self.hook_name, self.widths, self.token_filter, self.batch_size = (
+            "stream",
+            stream.widths,
+            TokenFilter(),
+            batch_size,
+        )
         self.device, self._batches, self._n_drawn = device, batches, 0
         self._identity = {"kind": "stream", "stream": stream.digest, "batch_size": batch_size, "seed": seed}
 

@@ -29,8 +29,9 @@ from ..models import LanguageModel
 from ..sae import SAE, SAEConfig
 from ..sae.config import WITH_K
 from ..training import Logger, TrainConfig, train
-from .compute import BestChoice, ComputeFit, compute_of, fit_surface
+from .compute import BestChoice, ComputeFit, fit_surface
 from .fits import ScalingFit, fit
+from .flop import training_flop
 from .forms import LN, LNK
 from .sources import BatchFunction, Source, open_source
 
@@ -66,7 +67,8 @@ class ScalingStudy:
 
     def to_frame(self) -> pd.DataFrame:
         """One row per run: width, sparsity (as asked: k or target_l0), n_tokens, n_steps, compute (FLOP; see
-        saekit.scaling.compute), and on held-out tokens loss (normalised MSE) and l0; dead_share at the end of training.
+        saekit.scaling.compute), and on held-out tokens loss (normalised MSE) and l0; dead_fraction at the end of
+        training.
         """
         return self.frame.copy()
 
@@ -127,9 +129,9 @@ class ScalingStudy:
 
         A law that cannot be fitted is left out, with the reason in its place.
         """
-        from .. import plots
+        from .plots import plot_scaling_study
 
-        return plots.scaling_study(self, n_bootstrap)
+        return plot_scaling_study(self, n_bootstrap)
 
     def __repr__(self) -> str:
         f = self.frame
@@ -267,10 +269,10 @@ def _row(sae: SAE, source: Source, spread: _Spread, run: TrainConfig) -> dict[st
         "sparsity": float(c.k or c.target_l0 or 0),
         "n_tokens": n_tokens,
         "n_steps": run.n_steps,
-        "compute": float(compute_of(c.d_sae, n_tokens, c.d_in)),
+        "compute": float(training_flop(c.d_sae, n_tokens, c.d_in)),
         "loss": error / spread.squares,
         "l0": active / spread.n,
-        "dead_share": sae.training_summary["dead_features"] / c.d_sae,
+        "dead_fraction": sae.training_summary["dead_features"] / c.d_sae,
     }
 
 

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from ..concepts import Concept
 from ..errors import ConfigError, MismatchError
 from ..index import FeatureIndex
 from ..index.directions import written_to_residual
 from ..models import LanguageModel
 from ..sae import SAE
-from ..scoring import rank_features
-from .outputs import STARTS, output_scores
+from ..specificity import rank_features
+from ..specificity.concepts import Concept
+from .output_scores import STARTS, output_scores
 
 INPUT = ["n_firings", "precision", "recall", "auroc", "average_precision"]
 

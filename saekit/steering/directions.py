@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..atomic_io import with_current_keys
 from ..errors import ConfigError, MismatchError, unknown_name
-from ..sae import TokenRule
-from .conditions import digest
+from ..sae import TokenFilter
 from .edits import Edit, Unit, amount
+from .where import digest
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -39,7 +40,7 @@ class Direction:
     """One vector [d_in], or several in rows; any length."""
     hook_name: str = ""
     name: str = "a direction"
-    token_rule: TokenRule | None = None
+    token_filter: TokenFilter | None = None
     """Which tokens are left unedited: special ones and sinks, whose norm is thousands of times the others'."""
 
     def __post_init__(self) -> None:
@@ -75,7 +76,7 @@ class Direction:
 
     @property
     def _key(self) -> tuple[Any, ...]:
-        return digest(self.vectors), tuple(self.vectors.shape), self.hook_name, self.name, self.token_rule
+        return digest(self.vectors), tuple(self.vectors.shape), self.hook_name, self.name, self.token_filter
 
     def __repr__(self) -> str:
         many = f"{len(self.vectors)} directions" if len(self.vectors) > 1 else "Direction"
@@ -86,17 +87,18 @@ class Direction:
             "vectors": self.vectors.tolist(),
             "hook_name": self.hook_name,
             "name": self.name,
-            "token_rule": self.token_rule.to_dict() if self.token_rule else None,
+            "token_filter": self.token_filter.to_dict() if self.token_filter else None,
         }
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Direction:
-        rule = saved["token_rule"]
+        saved = with_current_keys(saved)
+        token_filter = saved["token_filter"]
         return cls(
             torch.tensor(saved["vectors"]),
             saved["hook_name"],
             saved["name"],
-            TokenRule.from_dict(rule) if rule else None,
+            TokenFilter.from_dict(token_filter) if token_filter else None,
         )
 
 
@@ -132,8 +134,8 @@ class DirectionEdit(Edit):
         return self.direction.hook_name
 
     @property
-    def token_rule(self) -> TokenRule | None:
-        return self.direction.token_rule
+    def token_filter(self) -> TokenFilter | None:
+        return self.direction.token_filter
 
     def check(self, model: LanguageModel) -> None:
         width, d_in = model.hook_width(self.hook_name), self.direction.vectors.shape[1]

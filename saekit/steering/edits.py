@@ -22,8 +22,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import ConfigError, MismatchError, UnknownNameError, unknown_name
-from ..sae import SAE, TokenRule
-from .conditions import Schedule, Where, sae_of
+from ..sae import SAE, TokenFilter
+from .schedule import Schedule
+from .where import Where, sae_of
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -55,8 +56,8 @@ class Edit(ABC):
 
     @property
     @abstractmethod
-    def token_rule(self) -> TokenRule | None:
-        """The rule that leaves out special tokens and sinks, where the edit has its own."""
+    def token_filter(self) -> TokenFilter | None:
+        """The token filter that leaves out special tokens and sinks, where the edit has its own."""
 
     @abstractmethod
     def delta(self, x: Float[Tensor, "n d_in"], norm: Float[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
@@ -150,14 +151,15 @@ class Edit(ABC):
         *,
         attended: Bool[Tensor, "batch pos"] | None = None,
         step: Int[Tensor, "batch pos"] | None = None,
-        rule: TokenRule | None = None,
+        token_filter: TokenFilter | None = None,
     ) -> Bool[Tensor, "batch pos"]:
         """True where the edit applies: by position and condition, never on padding, special tokens or sinks.
 
-        Sinks and special tokens are what the edit's token rule leaves out (`rule` where it has none), judged on x.
-        `step` counts the new tokens before each one, negative for the prompt's; without it every token is the prompt's.
+        Sinks and special tokens are what the edit's token filter leaves out (`token_filter` where it has none), judged
+        on x. `step` counts the new tokens before each one, negative for the prompt's; without it every token is the
+        prompt's.
         """
-        kept_by = self.token_rule or rule
+        kept_by = self.token_filter or token_filter
         held = torch.ones_like(tokens, dtype=torch.bool) if kept_by is None else kept_by.keep(tokens, x)
         if attended is not None:
             held = held & attended
@@ -239,8 +241,8 @@ class FeatureEdit(Edit):
         return str(self.sae.config.hook_name)
 
     @property
-    def token_rule(self) -> TokenRule | None:
-        return self.sae.config.token_rule
+    def token_filter(self) -> TokenFilter | None:
+        return self.sae.config.token_filter
 
     def check(self, model: LanguageModel) -> None:
         self.sae.check(model, self.hook_name)

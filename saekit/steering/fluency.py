@@ -14,6 +14,9 @@ import torch
 
 from ..models import LanguageModel
 
+MAX_NLL_INCREASE = 1.5
+"""Nats per token that a recommended strength may cost."""
+
 
 def repetition(tokens: Sequence[int], n: int = 4) -> float:
     """The share of n-grams of tokens that occurred before in the same text; 0 for a text shorter than n.

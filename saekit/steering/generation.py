@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
-from ..sae import TokenRule
+from ..sae import TokenFilter
+from .edit_hooks import Span
 from .edits import Edit
-from .passes import Span
 
 Turns: TypeAlias = Sequence[Mapping[str, str]]
 Prompt: TypeAlias = "str | Turns"
@@ -291,8 +291,8 @@ class _Loop:
             attended = torch.arange(longest, device=model.device) >= n_pad.unsqueeze(1)
             self._padded = bool(n_pad.any())
             self._span = Span(torch.tensor(padded, device=model.device), attended)
-            rule = TokenRule(special_ids=tuple(sorted(model.special_ids)))
-            self._hooks = self._span.hooks([(*model.edits, *row.edits) for row in rows], rule)
+            token_filter = TokenFilter(special_ids=tuple(sorted(model.special_ids)))
+            self._hooks = self._span.hooks([(*model.edits, *row.edits) for row in rows], token_filter)
 
     @property
     def finished(self) -> bool:

@@ -20,10 +20,10 @@ from torch import Tensor
 from ..atomic_io import read_json, write_json
 from ..errors import FileError, MismatchError
 from ..models import LanguageModel
-from ..sae import SAE, TokenRule, list_saes, load_sae
+from ..sae import SAE, TokenFilter, list_saes, load_sae
+from .edit_hooks import apply_edits
 from .edits import Edit
 from .generation import Edits, check_edits
-from .passes import apply_edits
 
 TOKENS = "embed.hook_in"
 """The hook point that sees token ids."""
@@ -157,7 +157,7 @@ class _BridgeHooks:
 
     def __init__(self, model: LanguageModel, edits: Sequence[Edit]) -> None:
         self._model, self._n_users, self._paused = model, 0, False
-        self._rule = TokenRule(special_ids=tuple(sorted(model.special_ids)))
+        self._token_filter = TokenFilter(special_ids=tuple(sorted(model.special_ids)))
         self._by_hook: dict[str, list[Edit]] = {}
         for edit in edits:
             self._by_hook.setdefault(edit.hook_name, []).append(edit)
@@ -234,4 +234,6 @@ class _BridgeHooks:
         if self._paused:
             return None
         tokens, attended, step = (self._pass[k].to(x.device) for k in ("tokens", "attended", "step"))
-        return apply_edits(x, self._by_hook[name], tokens, attended=attended, step=step, rule=self._rule)
+        return apply_edits(
+            x, self._by_hook[name], tokens, attended=attended, step=step, token_filter=self._token_filter
+        )

@@ -13,12 +13,10 @@ import pandas as pd
 
 from ..errors import UnknownNameError, unknown_name
 from .edits import Positions, Unit
-from .fluency import bootstrap_mean, wilson_interval
+from .fluency import MAX_NLL_INCREASE, bootstrap_mean, wilson_interval
 
 CONDITIONS = ("none", "instruction", "direction", "feature", "control")
 """In the order they are shown."""
-MAX_NLL_INCREASE = 1.5
-"""Nats per token that a recommended strength may cost."""
 REPETITION_FLOOR = 0.05
 """Repetition that is never held against a strength: twice an unsteered 0 would allow none."""
 ENOUGH = 0.9
@@ -150,11 +148,11 @@ class SteeringStudy:
 
     def plot(self, kind: Literal["dose", "pareto"] = "dose") -> Any:
         """A plotly figure: "dose", rate and nll by strength; "pareto", rate against nll, a point for each strength."""
-        from .. import plots
+        from .plots import plot_dose_response, plot_steering_pareto
 
         if kind not in ("dose", "pareto"):
             raise unknown_name("plot", kind, ("dose", "pareto"))
-        return plots.dose_response(self) if kind == "dose" else plots.steering_pareto(self)
+        return plot_dose_response(self) if kind == "dose" else plot_steering_pareto(self)
 
     def __repr__(self) -> str:
         n_prompts, n_seeds = self.generations["prompt"].nunique(), self.generations["seed"].nunique()

@@ -115,7 +115,7 @@ def hierarchical(
     *,
     n_children: int = 7,
     depth: int = 2,
-    child_share: Number = 0.5,
+    child_fraction: Number = 0.5,
     exclusive: bool = True,
     zipf_exponent: Number = 0.0,
     magnitude: str = "uniform",
@@ -127,7 +127,7 @@ def hierarchical(
     """Trees of features: a child fires only with its parent, which is what tempts an SAE into absorption.
 
     There are as many trees of `depth` levels and `n_children` per parent as n_features fill; roots come first, then
-    their children. When a parent fires, `child_share` of its children do on average: with `exclusive` that is the
+    their children. When a parent fires, `child_fraction` of its children do on average: with `exclusive` that is the
     chance that one of them does, each in its turn. The Zipf law orders the roots, and siblings among themselves. The
     other arguments are those of `independent`.
 
@@ -137,11 +137,11 @@ def hierarchical(
       256 trees of depth 2, 1,792 exclusive children
     """
     _check(d_model=d_model, n_features=n_features, n_children=n_children, depth=depth)
-    if not 0 < child_share <= (1 if exclusive else 0.9 * n_children):
+    if not 0 < child_fraction <= (1 if exclusive else 0.9 * n_children):
         raise ConfigError(
-            "child_share is out of range",
-            got=child_share,
-            fix="pass child_share=0.5",
+            "child_fraction is out of range",
+            got=child_fraction,
+            fix="pass child_fraction=0.5",
             accepted="above 0, at most 1 where children are exclusive, else 0.9 * n_children",
         )
     parent, sibling = _trees(n_features, n_children, depth)
@@ -150,7 +150,7 @@ def hierarchical(
     for size in torch.unique(family[parent >= 0]).tolist():
         cap = 1.0 if exclusive else 0.95
         child = (family == size) & (parent >= 0)
-        table = _rates(_zipf(size, zipf_exponent), torch.ones(size), min(child_share, cap * size), cap)
+        table = _rates(_zipf(size, zipf_exponent), torch.ones(size), min(child_fraction, cap * size), cap)
         share[child] = table[sibling[child]]
     below = torch.ones(n_features, dtype=torch.float64)  # expected firings in a subtree whose top fires
     for i in range(n_features - 1, -1, -1):

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, unknown_name
 from ..sae import SAE, SAEConfig, SparseActs
-from ..sae.kernels import decode
+from ..sae.sparse.kernels import decode
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..atomic_io import with_current_keys
 from ..errors import ConfigError
 from ..sae import SAEConfig
 
@@ -31,13 +32,13 @@ class TrainConfig:
     """Peak learning rate of Adam. None: the rule's own, see `peak_lr`."""
     warmup_steps: int | None = None
     """Steps of linear rise from 0. None: a twentieth of the run, at most 1000."""
-    decay_share: float = 0.4
+    decay_fraction: float = 0.4
     """Share of the run, at its end, over which the rate falls linearly to 0."""
     seed: int = 0
     """Seed of the order of the tokens. The initial weights follow SAEConfig.seed."""
     device: str = "auto"
     """Where to train: "auto" is CUDA where there is one, else the CPU."""
-    products: str = "auto"
+    matmul_dtype: str = "auto"
     """Type in which a GPU multiplies x with W_enc and sums decoder rows: "float32" or "bfloat16", with float32 sums and
     weights either way. "auto" is bfloat16. A CPU always takes float32."""
     dead_after_tokens: int | None = None
@@ -45,7 +46,7 @@ class TrainConfig:
     million (Gao et al. 2024, for runs of billions)."""
     grad_clip: float = 1.0
     """Largest norm of the gradient of all weights."""
-    sparsity_warmup_share: float | None = None
+    sparsity_warmup_fraction: float | None = None
     """relu, kl, jumprelu, gated: share of the run over which the sparsity penalty rises from 0. None: 0.05 (Anthropic,
     April 2024), and 0.3 for the quadratic L0 penalty, which kills features when it begins at full strength."""
     resample_every: int | None = None
@@ -77,12 +78,12 @@ class TrainConfig:
                 accepted=f"at least batch_size = {self.batch_size}",
                 fix="pass more tokens or a smaller batch_size",
             )
-        if self.products not in ("auto", "float32", "bfloat16"):
+        if self.matmul_dtype not in ("auto", "float32", "bfloat16"):
             raise ConfigError(
-                "unknown type for products",
-                got=repr(self.products),
+                "unknown type for matmul_dtype",
+                got=repr(self.matmul_dtype),
                 accepted='"auto", "float32" or "bfloat16"',
-                fix="leave products out",
+                fix="leave matmul_dtype out",
             )
         for name in ("lr", "grad_clip"):
             value = getattr(self, name)
@@ -90,9 +91,9 @@ class TrainConfig:
                 raise ConfigError(
                     f"{name} is not positive", got=repr(value), accepted="a number above 0", fix=f"leave {name} out"
                 )
-        for name in ("decay_share", "sparsity_warmup_share"):
+        for name in ("decay_fraction", "sparsity_warmup_fraction"):
             value = getattr(self, name)
-            if not (_is_number(value) and 0 <= value <= 1) and not (name != "decay_share" and value is None):
+            if not (_is_number(value) and 0 <= value <= 1) and not (name != "decay_fraction" and value is None):
                 raise ConfigError(
                     f"{name} is not a share", got=repr(value), accepted="a number from 0 to 1", fix=f"leave {name} out"
                 )
@@ -121,9 +122,9 @@ class TrainConfig:
         return device
 
     @property
-    def torch_products(self) -> torch.dtype:
-        """The type that `products` means."""
-        return torch.float32 if self.products == "float32" else torch.bfloat16
+    def torch_matmul_dtype(self) -> torch.dtype:
+        """The type that `matmul_dtype` means."""
+        return torch.float32 if self.matmul_dtype == "float32" else torch.bfloat16
 
     @property
     def steps_between_checkpoints(self) -> int:
@@ -145,6 +146,7 @@ NOT_PART_OF_THE_RUN = ("device", "log_every", "checkpoint_every")
 
 def difference(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """The first field in which two configurations would give different weights: name, saved value, value now."""
+    saved = with_current_keys(saved)
     for name in now:
         if name not in NOT_PART_OF_THE_RUN and saved.get(name) != now[name]:
             return name, saved.get(name), now[name]

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from ..comparison import compare, labels
 from ..errors import ConfigError
+from ..evaluation.comparison import compare, labels
 from ..sae import SAE, SAEConfig
 from .config import TrainConfig
 from .trainer import Trainer
@@ -110,7 +110,7 @@ def checked(loggers: Iterable[Logger]) -> list[Logger]:
     return found
 
 
-class Watch:
+class LoggerGroup:
     """The loggers of one run. `train` sets `status` when the run has ended well."""
 
     def __init__(self, loggers: Iterable[Logger], trainers: Sequence[Trainer]) -> None:
@@ -140,21 +140,21 @@ class Watch:
 
 
 @contextmanager
-def watched(loggers: Iterable[Logger], run: RunInfo, trainers: Sequence[Trainer] = ()) -> Iterator[Watch]:
+def watched(loggers: Iterable[Logger], run: RunInfo, trainers: Sequence[Trainer] = ()) -> Iterator[LoggerGroup]:
     """Tells the loggers that the run begins and, whatever happens, how it ended."""
-    watch = Watch(loggers, trainers)
-    watch.each(lambda logger: logger.start(run))
+    group = LoggerGroup(loggers, trainers)
+    group.each(lambda logger: logger.start(run))
     message = ""
     try:
-        yield watch
+        yield group
     except KeyboardInterrupt:
-        watch.status = "interrupted"
+        group.status = "interrupted"
         raise
     except BaseException as e:
-        watch.status, message = "failed", f"{type(e).__name__}: {e}"
+        group.status, message = "failed", f"{type(e).__name__}: {e}"
         raise
     finally:
-        watch.each(lambda logger: logger.finish(watch.status, message))
+        group.each(lambda logger: logger.finish(group.status, message))
 
 
 # ---- other people's dashboards --------------------------------------------------------------------------------------

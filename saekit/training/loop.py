@@ -22,10 +22,10 @@ from ..hook_points import HookPoint
 from ..models import LanguageModel
 from ..sae import SAE, SAEConfig
 from .config import TrainConfig
-from .loggers import Logger, RunInfo, TrainedSAEs, Watch, checked, watched
+from .loggers import Logger, LoggerGroup, RunInfo, TrainedSAEs, checked, watched
 from .metrics import StepMetrics
-from .plan import Cutter, Fed, HookPoints, all_hooks, check_widths, listed, placed, rule_of
 from .run_folder import RunFolder
+from .targets import HookPoints, HookSplitter, TrainingTarget, all_hooks, check_widths, listed, placed, token_filter_of
 from .trainer import Trainer
 
 
@@ -132,11 +132,11 @@ def train(
     single = isinstance(sae, SAEConfig) and not isinstance(hook_name, list)
     folder = RunFolder(out, configs, single)
     if resume and (done := folder.finished(config)) is not None:
-        with watched(loggers, RunInfo.of(configs, config, folder.rows, config.n_steps, folder.path)) as watch:
-            watch.status = "finished"
+        with watched(loggers, RunInfo.of(configs, config, folder.rows, config.n_steps, folder.path)) as logger_group:
+            logger_group.status = "finished"
         return done[0] if single else TrainedSAEs(done)
-    fed = [Fed.of(c, config, batches) for c in configs]
-    trainers = [f.trainer for f in fed]
+    targets = [TrainingTarget.of(c, config, batches) for c in configs]
+    trainers = [f.trainer for f in targets]
     state = folder.resume() if resume else None
     if state is not None:
         if len(state["trainers"]) != len(trainers):
@@ -146,7 +146,9 @@ def train(
                 accepted=len(state["trainers"]),
                 fix="pass the same configurations to go on, or another out= (resume=False starts anew)",
             )
-        batches.load_state_dict(state["batches"])  # first: other text is named as such, not by the token rule it gives
+        batches.load_state_dict(
+            state["batches"]
+        )  # first: other text is named as such, not by the token filter it gives
         for trainer, saved in zip(trainers, state["trainers"], strict=True):
             trainer.load_state_dict(saved)
     elif resume:
@@ -154,17 +156,22 @@ def train(
     folder.start(anew=state is None)
     del state
     run = RunInfo.of(configs, config, folder.rows, trainers[0].n_steps_done, folder.path)
-    with watched(loggers, run, trainers) as watch:
-        saes = _run(fed, batches, folder, config, progress, watch)
+    with watched(loggers, run, trainers) as logger_group:
+        saes = _run(targets, batches, folder, config, progress, logger_group)
     return saes[0] if single else TrainedSAEs(saes)
 
 
 def _run(
-    fed: list[Fed], batches: ActivationBatches, folder: RunFolder, config: TrainConfig, progress: bool, watch: Watch
+    targets: list[TrainingTarget],
+    batches: ActivationBatches,
+    folder: RunFolder,
+    config: TrainConfig,
+    progress: bool,
+    logger_group: LoggerGroup,
 ) -> list[SAE]:
     from tqdm.auto import tqdm
 
-    trainers, cutter = [f.trainer for f in fed], Cutter(fed, batches)
+    trainers, splitter = [f.trainer for f in targets], HookSplitter(targets, batches)
     n_steps, every, first = config.n_steps, config.steps_between_checkpoints, trainers[0]
     began, steps_before = time.perf_counter(), first.n_steps_done
     interrupted = False
@@ -181,8 +188,8 @@ def _run(
     with bar, _interrupts() as asked_to_stop:
         try:
             while x is not None:
-                parts = cutter.cut(x)
-                for f in fed:
+                parts = splitter.split(x)
+                for f in targets:
                     f.trainer.advance(*(parts[end] for end in f.ends))
                 step = first.n_steps_done
                 bar.update(len(x))
@@ -192,7 +199,7 @@ def _run(
                     extra = {"tokens_per_second": round(rate)}
                     rows = [{"sae": i, **m.to_dict(), **extra} for i, m in enumerate(metrics)]
                     folder.log(rows)
-                    watch.log(rows)
+                    logger_group.log(rows)
                     bar.set_postfix_str(_postfix(metrics))
                 interrupted = asked_to_stop.is_set() and step < n_steps
                 if folder.path is not None and (interrupted or (step % every == 0 and step < n_steps)):
@@ -202,7 +209,7 @@ def _run(
                 x = None if interrupted or step == n_steps else next(batches, None)
         except KeyboardInterrupt:
             interrupted = True
-    watch.status = "interrupted" if interrupted else "finished"
+    logger_group.status = "interrupted" if interrupted else "finished"
     stepped = [t.n_steps_done > steps_before for t in trainers]  # not where a checkpoint lay at the last step
     if interrupted and not all(stepped):
         raise KeyboardInterrupt
@@ -275,7 +282,7 @@ def _with_provenance(
     check_widths(sae, batches)
     origin: Any = source if isinstance(source, ActivationCache) else model
     return sae.replace(
-        token_rule=rule_of(sae, batches),
+        token_filter=token_filter_of(sae, batches),
         weight_processing=origin.weight_processing,
         model_name=origin.model_name if isinstance(origin, ActivationCache) else origin.name,
         model_fingerprint=origin.model_fingerprint if isinstance(origin, ActivationCache) else origin.fingerprint,

@@ -3,7 +3,7 @@
 Where decoder rows are held at unit norm, the part of the gradient along the row is taken out before Adam sees it. The
 epsilon is the 6.25e-10 of Gao et al. 2024: gradients of rare features are small. A matrix is moved as it lies in memory
 (W_enc is the transpose of its storage) and the memory of its gradient is kept for the next one. On a GPU two kernels do
-all of it (sae/fused); nothing is read back there. Knows nothing of losses or schedules.
+all of it (sae/triton); nothing is read back there. Knows nothing of losses or schedules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..sae import SAE, fused, kernels
+from ..sae import SAE
+from ..sae import triton as triton_kernels
+from ..sae.sparse import kernels
 
 BETAS, EPS = (0.9, 0.999), 6.25e-10
 THRESHOLD_PACE = 0.25  # jumprelu: rate of its thresholds, which grow with sqrt(d_in), over lr * sqrt(d_in)
@@ -38,17 +40,21 @@ class Optimiser:
         sae, stored = self._sae, self._stored
         for weight, p in stored.items():
             p.grad = None if weight.grad is None else _as_stored(weight.grad)
-        on_gpu = kernels.on_gpu(sae.W_dec) and fused.available(sae.W_dec.device) and sae.W_dec.dtype == torch.float32
+        on_gpu = (
+            kernels.on_gpu(sae.W_dec)
+            and triton_kernels.available(sae.W_dec.device)
+            and sae.W_dec.dtype == torch.float32
+        )
         norm = self._by_kernels(lr, finite) if on_gpu else self._by_torch(lr, finite)
         for weight, p in stored.items():
             weight.spare, weight.grad, p.grad = weight.grad, None, None
-        if "threshold" in sae.rule.own_weights:
+        if "threshold" in sae.architecture.extra_parameters:
             sae.threshold.clamp_(min=0.0)
         return norm
 
     def _by_torch(self, lr: float, finite: Tensor) -> Tensor:
         W_dec, p = self._sae.W_dec, self._stored[self._sae.W_dec]
-        unit = self._sae.rule.unit_decoder
+        unit = self._sae.architecture.unit_decoder
         if unit and p.grad is not None:
             p.grad.addcmul_(W_dec, torch.einsum("fd,fd->f", p.grad, W_dec)[:, None], value=-1.0)
         norm = torch.nn.utils.clip_grad_norm_(self._stored.values(), self._grad_clip)
@@ -62,9 +68,9 @@ class Optimiser:
         return norm
 
     def _by_kernels(self, lr: float, finite: Tensor) -> Tensor:
-        W_dec, unit = self._sae.W_dec, self._sae.rule.unit_decoder
+        W_dec, unit = self._sae.W_dec, self._sae.architecture.unit_decoder
         moved = [(w, p, p.grad) for w, p in self._stored.items() if p.grad is not None]
-        squares = [fused.project_(p, g) if unit and w is W_dec else g.square().sum() for w, p, g in moved]
+        squares = [triton_kernels.project_(p, g) if unit and w is W_dec else g.square().sum() for w, p, g in moved]
         norm = torch.stack(squares).sum().sqrt()
         scale = (self._grad_clip / (norm + 1e-6)).clamp(max=1.0)
         for weight, p, grad in moved:
@@ -73,7 +79,7 @@ class Optimiser:
                 state["step"] = torch.zeros((), device=p.device)
                 state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
             state["step"] += finite
-            fused.adam_(
+            triton_kernels.adam_(
                 p.data,
                 grad,
                 state["exp_avg"],

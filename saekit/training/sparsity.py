@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..sae import SAEConfig
-from ..sae.base import RULES
+from ..sae.architectures import ARCHITECTURES
 from .config import TrainConfig
 from .schedules import ramp
 
@@ -19,7 +19,7 @@ INTEGRAL = 0.4  # what an L0 that is off by a factor e adds to the weight's loga
 PROPORTIONAL = 1.0  # what a change of L0 by a factor e adds to it at once: L0 on its way down needs no more weight
 
 
-class Sparsity:
+class SparsityController:
     """The coefficient of one SAE's penalty over a run.
 
     With `target_l0` its logarithm follows log(L0 / target), so the weight is right whatever the data's scale: too many
@@ -29,15 +29,15 @@ class Sparsity:
     """
 
     def __init__(self, sae: SAEConfig, config: TrainConfig, device: torch.device) -> None:
-        own = RULES[sae.activation].own_coefficient(sae)
+        own = ARCHITECTURES[sae.activation].default_sparsity_coefficient(sae)
         start = own if sae.sparsity_coefficient is None else sae.sparsity_coefficient
         start = 0.0 if own is None or start is None else float(start)
         self.coefficient = torch.tensor(start, dtype=torch.float64, device=device)
         self.target = None if sae.l0_penalty == "quadratic" else sae.target_l0
         self.l0: Float[Tensor, ""] | None = None
-        own_share = 0.3 if sae.l0_penalty == "quadratic" else 0.05
+        default_fraction = 0.3 if sae.l0_penalty == "quadratic" else 0.05
         self._n_steps = config.n_steps
-        self._share = own_share if config.sparsity_warmup_share is None else config.sparsity_warmup_share
+        self._share = default_fraction if config.sparsity_warmup_fraction is None else config.sparsity_warmup_fraction
 
     def at(self, step: int) -> Float[Tensor, ""]:
         """The coefficient at a step, counted from 0: it rises from 0 over the warm-up."""

@@ -19,14 +19,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, MismatchError
-from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation, kernels
-from ..sae.jumprelu import bandwidth
+from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation
+from ..sae.architectures.jumprelu import bandwidth
+from ..sae.sparse import kernels
 from .config import TrainConfig, difference, peak_lr
-from .dead import Silence, auxiliary_loss, resample
+from .dead_features import FiringTracker, auxiliary_loss, resample
 from .metrics import StepMetrics
 from .optimiser import Optimiser
 from .schedules import learning_rate
-from .sparsity import Sparsity
+from .sparsity import SparsityController
 
 THRESHOLD_MEMORY = 100  # steps, or a twentieth of a short run, over which the batchtopk threshold is averaged
 DENSITY_SHARE = 0.2  # firing frequencies are counted over the last fifth of a run
@@ -58,11 +59,11 @@ class Trainer:
         self._new = not bool(sae.b_enc.any()) and not bool(sae.b_dec.any())
         self._sae = copy.deepcopy(sae).to(self.device).requires_grad_(True)
         self._normalisation = _identity(self._sae)
-        self._sae.products = config.torch_products
+        self._sae.matmul_dtype = config.torch_matmul_dtype
         self._optimiser = Optimiser(self._sae, config.grad_clip)
-        self._silence = Silence(c.d_sae, self.device)
-        self._dead = self._silence.dead(config.dead_after)
-        self._sparsity = Sparsity(c, config, self.device)
+        self._firing_tracker = FiringTracker(c.d_sae, self.device)
+        self._dead = self._firing_tracker.dead(config.dead_after)
+        self._sparsity = SparsityController(c, config, self.device)
         self._peak = peak_lr(c, config)
         n = config.n_steps
         self._warmup = min(1000, n // 20) if config.warmup_steps is None else config.warmup_steps
@@ -74,7 +75,7 @@ class Trainer:
     @property
     def sae(self) -> SAE:
         """The SAE as trained so far, normalisation folded in: features and x_hat in the model's units. A new copy."""
-        out = self._sae if self._sae.rule.unit_decoder else fold_decoder_norms(self._sae)
+        out = self._sae if self._sae.architecture.unit_decoder else fold_decoder_norms(self._sae)
         out = fold_normalisation(out, self._normalisation).requires_grad_(False)
         density = self.density
         out.density = None if density is None else density.cpu()
@@ -83,7 +84,7 @@ class Trainer:
     @property
     def density(self) -> Float[Tensor, " d_sae"] | None:
         """Share of tokens each feature fired on, over the last fifth of the run once that is reached; None at first."""
-        return self._silence.density()
+        return self._firing_tracker.density()
 
     def finish(self) -> SAE:
         """The trained SAE on the CPU, normalisation folded in. The trainer may go on afterwards."""
@@ -119,8 +120,8 @@ class Trainer:
             loss = loss + coefficient * out.penalty
         aux: Tensor | None = None
         if self._waits or self.n_steps_done % self.config.log_every == 0:
-            self._dead = self._silence.dead(self.config.dead_after)
-        if self._sae.rule.auxiliary and self._dead.numel() and self._sae.config.aux_coefficient:
+            self._dead = self._firing_tracker.dead(self.config.dead_after)
+        if self._sae.architecture.auxiliary and self._dead.numel() and self._sae.config.aux_coefficient:
             aux = auxiliary_loss(self._sae, x, error, self._dead, self._k_aux)
             loss = loss + self._sae.config.aux_coefficient * unit / share * aux
         finite = torch.isfinite(loss.detach())
@@ -132,7 +133,7 @@ class Trainer:
             peak=self._peak,
             n_steps=self.config.n_steps,
             warmup_steps=self._warmup,
-            decay_share=self.config.decay_share,
+            decay_fraction=self.config.decay_fraction,
         )
         grad_norm = self._optimiser.step(lr, finite)
         self._after(out, x, finite)
@@ -229,7 +230,7 @@ class Trainer:
             return
         goal = norm.apply(x) if target is None else norm.apply_to_output(target)
         sae.b_dec.copy_(geometric_median(goal))
-        if "threshold" in sae.rule.own_weights:
+        if "threshold" in sae.architecture.extra_parameters:
             sae.threshold.fill_(bandwidth(sae))
 
     @torch.no_grad()
@@ -248,9 +249,9 @@ class Trainer:
             first = torch.where(self._trouble == 0, self.n_steps_done, self._trouble)
             self._trouble = torch.where(finite, self._trouble, first)
         if self.n_steps_done == int((1 - DENSITY_SHARE) * n_steps):
-            self._silence.restart()
-        self._silence.update(out.counts, n)
-        every, last = self.config.resample_every, (1 - self.config.decay_share) * n_steps
+            self._firing_tracker.restart()
+        self._firing_tracker.update(out.counts, n)
+        every, last = self.config.resample_every, (1 - self.config.decay_fraction) * n_steps
         if every and out.penalty is not None and self.n_steps_done % every == 0 and self.n_steps_done <= last:
             resample(
                 self._sae,
@@ -260,7 +261,7 @@ class Trainer:
                 self._dead,
                 self.config.seed + self.n_steps_done,
             )
-            self._silence.n_silent[self._dead] = 0
+            self._firing_tracker.n_silent[self._dead] = 0
 
     # ---- state --------------------------------------------------------------------------------------------------
 
@@ -276,9 +277,9 @@ class Trainer:
             "adam": self._optimiser.state_dict(),
             "sparsity": self._sparsity.state_dict(),
             "normalisation": vars(self._normalisation),
-            "n_silent": self._silence.n_silent,
-            "n_fired": self._silence.n_fired,
-            "n_counted": self._silence.n_counted,
+            "n_silent": self._firing_tracker.n_silent,
+            "n_fired": self._firing_tracker.n_fired,
+            "n_counted": self._firing_tracker.n_counted,
         }
         return copy.deepcopy(state)
 
@@ -294,9 +295,9 @@ class Trainer:
         self._sparsity.load_state_dict(state["sparsity"])
         kept: dict[str, Any] = {n: None if v is None else v.to(self.device) for n, v in state["normalisation"].items()}
         self._normalisation, self._new = Normalisation(**kept), state["new"]
-        self._silence.n_silent = state["n_silent"].to(self.device)
-        self._silence.n_fired = state["n_fired"].to(self.device)
-        self._silence.n_counted = state["n_counted"]
+        self._firing_tracker.n_silent = state["n_silent"].to(self.device)
+        self._firing_tracker.n_fired = state["n_fired"].to(self.device)
+        self._firing_tracker.n_counted = state["n_counted"]
 
 
 def configuration_differs(name: str, saved: object, now: object) -> MismatchError:

@@ -27,14 +27,14 @@ SECONDS = 0.1
 """Between two looks that the browser gets at growing texts."""
 
 
-class Written(Protocol):
+class WrittenToken(Protocol):
     """One token of a text; `steering.StreamToken` is one."""
 
     @property
     def text(self) -> str: ...
 
 
-Steps = Iterator[Sequence["Written | None"]]
+Steps = Iterator[Sequence["WrittenToken | None"]]
 Write = Callable[[SteeringRequest, Callable[[], bool]], Steps]
 """(request, stop): for each step every condition's next token, None once its text has ended; `stop` is asked before."""
 Read = Callable[[SteeringRequest, Sequence[Sequence[Any]]], Sequence[Annotation]]
@@ -262,7 +262,7 @@ class SteeringPanel(Widget):
 
     def _work(self, write: Write, request: SteeringRequest, before: list[dict[str, Any]]) -> None:
         """One turn, in the worker thread."""
-        written: list[list[Written]] = [[] for _ in request.conditions]
+        written: list[list[WrittenToken]] = [[] for _ in request.conditions]
         ended = [False] * len(written)
         earlier = self.details[: len(before)]
         self.done, self.total, begun = 0, len(written) * request.max_new_tokens, False
@@ -310,7 +310,7 @@ class SteeringPanel(Widget):
         finally:
             self.running = False
 
-    def _show(self, request: SteeringRequest, before: Sequence[Any], written: Sequence[Sequence[Written]]) -> None:
+    def _show(self, request: SteeringRequest, before: Sequence[Any], written: Sequence[Sequence[WrittenToken]]) -> None:
         self.exchanges = [*before, {"user": request.messages[-1], "replies": list(map(_reply, written))}]
         self.done = sum(map(len, written))
 
@@ -395,6 +395,6 @@ class SteeringPanel(Widget):
                 self.error = str(e)
 
 
-def _reply(tokens: Sequence[Written]) -> dict[str, Any]:
+def _reply(tokens: Sequence[WrittenToken]) -> dict[str, Any]:
     plain: dict[str, Any] = {"nll": [], "mean_nll": None, "repetition": None, "present": None, "end": ""}
     return {"tokens": [token.text for token in tokens], **plain}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..sae import SAE
     from ..steering import Edit, SteeringStudy
-    from ..steering.experiment import PresentIn
+    from ..steering.dose_response import PresentIn
     from ..steering.generation import Row
 
     Asked = Mapping[int, float] | str | Edit | Sequence[Edit] | None
@@ -129,12 +129,12 @@ class _Writer:
         )
 
     def read(self, request: SteeringRequest, written: Sequence[Sequence[Any]]) -> list[Annotation]:
-        from ..steering.measures import Written, read
+        from ..steering.readout import TextSample, read
 
         texts = []
         for i, tokens in enumerate(written):
             row, asked = self._row(request, i), self._row(request, i, instructed=False)
-            texts.append(Written(asked.ids, row.ids, tuple(token.token for token in tokens), row.edits))
+            texts.append(TextSample(asked.ids, row.ids, tuple(token.token for token in tokens), row.edits))
         longest = max(len(text.read) + len(text.new) for text in texts)
         n = max(1, N_READ // longest)
         readings = (r for at in range(0, len(texts), n) for r in read(self._model, self._sae, texts[at : at + n]))
@@ -210,14 +210,15 @@ def _first_feature(conditions: Sequence[Condition]) -> int:
 
 
 def _residual_norm(model: LanguageModel, sae: SAE, prompt: str) -> float:
-    """The median norm of what the SAE reads, over the prompt's tokens that its rule keeps; 0 where there are none."""
+    """The median norm of what the SAE reads, over the prompt's tokens that its token filter keeps; 0 where there are
+    none."""
     import torch
 
     ids = model.tokenize(prompt)
     x = model.activations(ids, str(sae.config.hook_name))[0]
-    rule = sae.config.token_rule
+    token_filter = sae.config.token_filter
     tokens = torch.tensor(ids, device=x.device)
-    kept = x if rule is None else x[rule.keep(tokens, x)]
+    kept = x if token_filter is None else x[token_filter.keep(tokens, x)]
     return float(kept.float().norm(dim=-1).median()) if len(kept) else 0.0
 
 

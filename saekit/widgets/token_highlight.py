@@ -132,7 +132,7 @@ def highlight(
 ) -> TokenHighlight:
     """A TokenHighlight of `text`: run through `model` up to the SAE's hook point and encoded there.
 
-    Tokens the SAE was not trained on (special tokens and attention sinks, its TokenRule) are shown muted and carry no
+    Tokens the SAE was not trained on (special tokens and attention sinks, its TokenFilter) are shown muted and carry no
     activations. With `index`, features are named by the tokens they promote. Raises DataError for empty text,
     UnknownNameError for a feature the SAE does not have, MismatchError for an SAE of another model and
     ContextLengthError for text longer than the model's context.
@@ -160,9 +160,13 @@ def highlight(
     ids = model.tokenize(text)
     x = model.activations(ids, hook_name)[0]
     tokens = torch.tensor(ids, device=x.device)
-    rule = sae.config.token_rule
-    kept = rule.keep(tokens, x) if rule is not None else torch.ones(len(ids), dtype=torch.bool, device=x.device)
-    special = set(rule.special_ids) if rule is not None else set()
+    token_filter = sae.config.token_filter
+    kept = (
+        token_filter.keep(tokens, x)
+        if token_filter is not None
+        else torch.ones(len(ids), dtype=torch.bool, device=x.device)
+    )
+    special = set(token_filter.special_ids) if token_filter is not None else set()
     excluded = [
         "" if keep else "special token" if i in special else "attention sink"
         for i, keep in zip(ids, kept.tolist(), strict=True)

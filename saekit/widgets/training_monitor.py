@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..training.loggers import Densities, Row, RunInfo
 
-CURVES = ("loss", "explained_variance", "l0", "dead_share", "tokens_per_second", "lr")
+CURVES = ("loss", "explained_variance", "l0", "dead_fraction", "tokens_per_second", "lr")
 STATUSES = ("waiting", "running", "interrupted", "finished", "failed")
 MAX_POINTS = 400
 """Points kept of each curve. Beyond, every second one goes, but never the first or the last."""
@@ -131,7 +131,7 @@ class TrainingMonitor(Widget):
     def _take(self, rows: Sequence[Row]) -> None:
         """Adds a point; when there are too many, every second one goes."""
         values = [
-            [float(row["dead_features"]) / width if name == "dead_share" else float(row[name]) for name in CURVES]
+            [float(row["dead_features"]) / width if name == "dead_fraction" else float(row[name]) for name in CURVES]
             for row, width in zip(sorted(rows, key=lambda row: row["sae"]), self._widths, strict=True)
         ]
         self._last = (rows[0]["step"], rows[0]["n_tokens"], values)

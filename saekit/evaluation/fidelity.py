@@ -1,0 +1,289 @@
+"""Running a model clean, with reconstructions in it and with zeros in it, and what that says of SAEs.
+
+Tokens that an SAE's token filter leaves out (special tokens, attention sinks) are left as they are in both, and count
+in none of the metrics of activations; cross-entropy and KL are scored at every real next token, the same positions in
+all runs. What an SAE reconstructs is spliced in where it belongs: a transcoder's at its hook_out, a crosscoder's at all
+its hook points in one run. SAEs that are evaluated together share the clean run, and those of one hook point the one
+with zeros.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, overload
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..activations import fit_token_filter
+from ..corpus import Corpus, Windows, tokenize
+from ..errors import ConfigError, DataError
+from ..hook_points import HookPoint, hook_names, hook_text
+from ..models import Hook
+from ..sae import SAE, TokenFilter
+from .accumulators import Sums
+from .result import Evaluation
+
+if TYPE_CHECKING:
+    from ..models import LanguageModel
+
+
+@overload
+def evaluate(
+    model: LanguageModel,
+    sae: SAE,
+    corpus: Corpus | Windows,
+    *,
+    hook_name: HookPoint | None = None,
+    n_tokens: int | None = 20_000,
+    batch_size: int = 8,
+    length: int = 128,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    model: LanguageModel,
+    sae: Sequence[SAE],
+    corpus: Corpus | Windows,
+    *,
+    hook_name: HookPoint | None = None,
+    n_tokens: int | None = 20_000,
+    batch_size: int = 8,
+    length: int = 128,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> list[Evaluation]: ...
+
+
+def evaluate(
+    model: LanguageModel,
+    sae: SAE | Sequence[SAE],
+    corpus: Corpus | Windows,
+    *,
+    hook_name: HookPoint | None = None,
+    n_tokens: int | None = 20_000,
+    batch_size: int = 8,
+    length: int = 128,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
+) -> Evaluation | list[Evaluation]:
+    """How good `sae` is on text it should not have been trained on; of a list of SAEs, a list.
+
+    About `n_tokens` tokens are taken, in windows drawn with `seed`; None takes all. `batch_size` windows of `length`
+    are run at a time, three times each: the cost is that of three forward passes, and for a list of one for each SAE,
+    one for each hook point and one for all. An SAE that does not know its hook point needs `hook_name`; one without a
+    token filter gets the default token filter.
+
+    Raises MismatchError for an SAE of another model, hook or weight processing, DataError for an empty corpus or
+    activations that are not finite.
+
+    >>> evaluation = sk.evaluate(model, sae, corpus.take(4), length=32, progress=False)
+    >>> round(evaluation.l0)
+    4
+    """
+    if n_tokens is not None and n_tokens < 2:
+        raise ConfigError("n_tokens is too small", got=n_tokens, accepted="at least 2, or None for all")
+    saes = list(sae) if isinstance(sae, Iterable) else [sae]
+    if not saes or not all(isinstance(one, SAE) for one in saes):
+        raise ConfigError(
+            "not an SAE" if saes else "no SAE to evaluate",
+            got=", ".join(type(s).__name__ for s in saes) or "none",
+            accepted="an SAE or a list of them",
+            fix="pass sk.load_sae(folder)",
+        )
+    reads = [_checked(model, one, hook_name) for one in saes]
+    started = time.perf_counter()
+    windows = _sample(corpus, model, length, n_tokens, seed)
+    token_filters: dict[HookPoint, TokenFilter] = {}
+    places: dict[_Place, list[int]] = {}
+    for i, (one, read) in enumerate(zip(saes, reads, strict=True)):
+        places.setdefault(_place(model, one, read, windows, token_filters), []).append(i)
+    unit, unit_name = _units(windows)
+    sums = [Sums(int(unit.max()) + 1, one.config.width_out, one.config.d_sae) for one in saes]
+    was_training = [one.training for one in saes]
+    for one in saes:
+        one.eval()
+    try:
+        with tqdm(
+            total=windows.n_tokens, desc="evaluating", unit=" tokens", unit_scale=True, disable=not progress
+        ) as bar:
+            for tokens, mask, rows in windows.batches(batch_size):
+                _add_batch(sums, model, saes, places, tokens, mask, unit[rows])
+                bar.update(int(mask.sum()))
+    finally:
+        for one, before in zip(saes, was_training, strict=True):
+            one.train(before)
+    out = [s.evaluation(n_bootstrap, seed, unit_name, len(windows), started) for s in sums]
+    return out[0] if isinstance(sae, SAE) else out
+
+
+class _Place(NamedTuple):
+    """Where SAEs read and write, and on which tokens; those that have it in common share the run with zeros."""
+
+    reads: HookPoint
+    writes: HookPoint
+    token_filter: TokenFilter
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every hook point it has to do with."""
+        return tuple(dict.fromkeys((*hook_names(self.reads), *hook_names(self.writes))))
+
+
+def _checked(model: LanguageModel, sae: SAE, hook_name: HookPoint | None) -> HookPoint:
+    """The hook point an SAE reads, once it is known to belong to the model."""
+    reads = hook_name or sae.config.hook_name
+    if reads is None:
+        raise ConfigError("the SAE does not say at which hook point it reads", fix="pass hook_name=...")
+    if sae.config.is_transcoder and sae.config.hook_out is None:
+        raise ConfigError(
+            "the transcoder does not say which hook point it reconstructs",
+            got="hook_out = None",
+            accepted="a hook point's name",
+            fix='sae.config = sae.config.replace(hook_out="blocks.15.mlp.hook_out")',
+        )
+    sae.check(model, reads)
+    return reads
+
+
+def _place(
+    model: LanguageModel, sae: SAE, reads: HookPoint, windows: Windows, found: dict[HookPoint, TokenFilter]
+) -> _Place:
+    """The SAE's place; `found` remembers the default token filters."""
+    place = _Place(reads, sae.config.hook_out or reads, TokenFilter())
+    token_filter = sae.config.token_filter
+    if token_filter is None:
+        where = place.names if len(place.names) > 1 else reads
+        if where not in found:
+            found[where] = fit_token_filter(model, windows, where)
+        token_filter = found[where]
+    return place._replace(token_filter=token_filter)
+
+
+def _sample(corpus: Corpus | Windows, model: LanguageModel, length: int, n_tokens: int | None, seed: int) -> Windows:
+    if isinstance(corpus, Corpus):
+        windows = tokenize(
+            corpus if n_tokens is None else corpus.shuffle(seed), model, length=length, max_tokens=n_tokens
+        )
+    elif isinstance(corpus, Windows):
+        windows = corpus
+        if n_tokens is not None and n_tokens < windows.n_tokens:
+            order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed))
+            n = int(torch.searchsorted(windows.lengths[order].cumsum(0), n_tokens)) + 1
+            windows = windows.select(order[:n].sort().values)
+    else:
+        raise ConfigError(
+            "not a corpus",
+            got=type(corpus).__name__,
+            accepted="a Corpus or Windows",
+            fix="make one with sk.load_corpus",
+        )
+    if len(windows) == 0:
+        raise DataError("there is nothing to evaluate on", got="no windows", accepted="at least one window of tokens")
+    return windows
+
+
+def _units(windows: Windows) -> tuple[Tensor, str]:
+    """For each window what the bootstrap draws it with: its document, or itself when windows hold several documents."""
+    high = windows.documents.max(1).values
+    low = torch.where(windows.documents < 0, high[:, None], windows.documents).min(1).values
+    if bool((low != high).any()):
+        return torch.arange(len(windows)), "windows"
+    return torch.unique(high, return_inverse=True)[1], "documents"
+
+
+@torch.inference_mode()
+def _add_batch(
+    sums: list[Sums],
+    model: LanguageModel,
+    saes: list[SAE],
+    places: dict[_Place, list[int]],
+    tokens: Tensor,
+    mask: Tensor,
+    unit: Tensor,
+) -> None:
+    seen: dict[str, Tensor] = {}
+
+    def reader(name: str) -> Hook:
+        def read(x: Tensor) -> None:
+            seen[name] = x.flatten(2) if x.ndim > 3 else x
+
+        return read
+
+    names = dict.fromkeys(name for place in places for name in place.names)
+    clean, _ = model.forward(tokens, hooks=[(name, reader(name)) for name in names], attention_mask=mask)
+    log_p = clean.float().log_softmax(-1)
+    del clean
+    lengths = mask.sum(1).tolist()
+    ce = torch.stack([_cross_entropy(p[: n - 1], ids[1:n]) for p, ids, n in zip(log_p, tokens, lengths, strict=True)])
+    for place, members in places.items():
+        x, target = (torch.cat([seen[name] for name in hook_names(at)], dim=-1) for at in place[:2])
+        real = mask.bool().to(x.device)
+        _check_finite(place, torch.isfinite(x[real]).all() & torch.isfinite(target[real]).all())
+        judged = torch.cat([seen[name] for name in place.names], dim=-1) if place.token_filter.blocks else x
+        keep = place.token_filter.keep(tokens.to(x.device), judged) & real
+        where = unit.to(keep.device)[:, None].expand_as(keep)[keep].cpu()
+        zeroed = _spliced(model, tokens, mask, place, keep, torch.zeros_like(target[keep]))
+        of_zeros = _scores(log_p, zeroed, tokens, mask)
+        del zeroed
+        for i in members:
+            device = saes[i].W_dec.device
+            inside, goal = (values[keep].to(device, torch.float32) for values in (x, target))
+            acts = saes[i].encode_sparse(inside)
+            x_hat = saes[i].decode(acts, inside)
+            sums[i].add_activations(where, goal, x_hat, acts.feature, acts.token)
+            of_sae = _scores(log_p, _spliced(model, tokens, mask, place, keep, x_hat), tokens, mask)
+            scores = torch.cat([ce[:, None], of_sae, of_zeros], dim=1)
+            for row, n in enumerate(lengths):
+                sums[i].add_scores(int(unit[row]), n - 1, scores[row])
+
+
+def _check_finite(place: _Place, finite: Tensor) -> None:
+    if not bool(finite):
+        raise DataError(
+            f"the model's activations at {hook_text(place.names)} are not finite",
+            accepted="finite numbers",
+            fix="load the model in float32, and check its weights",
+        )
+
+
+def _spliced(model: LanguageModel, tokens: Tensor, mask: Tensor, place: _Place, keep: Tensor, values: Tensor) -> Tensor:
+    """Logits with `values` in the place of the activations at `keep`, at every hook point that is written."""
+    names = hook_names(place.writes)
+    blocks = torch.split(values, [model.hook_width(name) for name in names], dim=-1)
+    hooks = [(name, _replace(keep, block)) for name, block in zip(names, blocks, strict=True)]
+    return model.forward(tokens, hooks=hooks, attention_mask=mask)[0]
+
+
+def _scores(log_p: Tensor, logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    """For each window the sums over its next tokens of the cross-entropy and of the divergence from log_p."""
+    rows = []
+    for row, length in enumerate(mask.sum(1).tolist()):
+        p, q = log_p[row, : length - 1], logits[row, : length - 1].float().log_softmax(-1)
+        kl = (p.exp() * (p - q)).sum(-1).double().sum()
+        rows.append(torch.stack([_cross_entropy(q, tokens[row, 1:length]), kl]))
+    return torch.stack(rows)
+
+
+def _cross_entropy(log_p: Tensor, target: Tensor) -> Tensor:
+    """Summed over the target tokens, in float64."""
+    return -log_p.gather(1, target[:, None].to(log_p.device)).double().sum()
+
+
+def _replace(keep: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
+    """A hook that puts `values` in the place of the activations at `keep` and leaves the others."""
+
+    def hook(x: Tensor) -> Tensor:
+        flat = (x.flatten(2) if x.ndim > 3 else x).clone()
+        flat[keep] = values.to(flat.device, flat.dtype)
+        return flat.reshape(x.shape)
+
+    return hook

@@ -1,0 +1,286 @@
+"""SAEs on disk, in the layout of SAELens 6 and later, both ways; and the SAEs that come with the package.
+
+A folder holds sae_weights.safetensors, cfg.json and, where known, sparsity.safetensors (log10 of firing frequency).
+What SAELens has no field for stands under metadata.saekit, with a hash of the weights file, so that a truncated or
+altered file is refused. Files written by others carry neither and load too. Knows nothing of training.
+
+SAELens has transcoders of the relu and jumprelu rules (a finished batchtopk one is such); others are written alike,
+under names that it does not know. A crosscoder is an SAE on its hook points' activations side by side there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from ...atomic_io import atomic_write, read_json, sha256, with_current_keys
+from ...errors import FileError, SaekitError
+from ..architectures import ARCHITECTURES, weight_shapes
+from ..config import SAEConfig
+from .saved import SavedSAE
+
+if TYPE_CHECKING:
+    from ..base import SAE
+
+WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.safetensors"
+SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
+ACTIVATION_OF = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
+KINDS = ("transcoder", "skip_transcoder")
+ACTIVATION_OF |= {
+    f"{architecture}_{kind}".removeprefix("standard_"): a for kind in KINDS for architecture, a in ACTIVATION_OF.items()
+}
+FILE_NAMES = {"gated": {"b_enc": "b_gate"}}  # where SAELens calls a tensor otherwise
+MIN_DENSITY = 1e-10
+
+
+def save_sae(sae: SAE, folder: str | Path) -> Path:
+    """Writes `sae` into `folder` and returns it; one that lay there is replaced only by a complete one."""
+    folder = Path(folder)
+    weights = {name: tensor.cpu().contiguous() for name, tensor in _tensors(sae).items()}
+    with atomic_write(folder / WEIGHTS) as weights_part, atomic_write(folder / CONFIG) as config_part:
+        _write(weights_part, to_bytes(weights))
+        config = _to_saelens(sae, weights_hash=sha256(weights_part))
+        _write(config_part, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    if sae.density is not None:
+        with atomic_write(folder / SPARSITY) as part:
+            _write(part, to_bytes({"sparsity": sae.density.cpu().float().clamp(min=MIN_DENSITY).log10()}))
+    else:
+        (folder / SPARSITY).unlink(missing_ok=True)
+    return folder
+
+
+def read(folder: Path) -> SavedSAE:
+    """The SAE in `folder`. FileError, naming the file, when one is missing, truncated, altered or not readable."""
+    cfg = read_json(folder / CONFIG)
+    config = config_of(cfg, folder / CONFIG)
+    own = (cfg.get("metadata") or {}).get("saekit") or {}
+    weights = _read_weights(folder / WEIGHTS, own.get("weights_sha256"))
+    _check_tensors(weights, config, folder / WEIGHTS)
+    if cfg["architecture"] == "topk" and cfg.get("rescale_acts_by_decoder_norm"):
+        _fold_rescaling(weights)
+    density = None
+    if (folder / SPARSITY).is_file():
+        sparsity = _read_weights(folder / SPARSITY, None).get("sparsity")
+        density = None if sparsity is None else 10.0 ** sparsity.float()
+    return SavedSAE(
+        config=config,
+        weights={name: _turned(name, weights[called]) for name, called in _file_names(config).items()},
+        path=folder / CONFIG,
+        density=density,
+        training=with_current_keys(own.get("training") or {}),
+        fingerprint=own.get("fingerprint"),
+    )
+
+
+def saved_config(folder: Path) -> SAEConfig:
+    """The configuration in a folder that saekit wrote, as it was saved: half precision is said to be that."""
+    return SAEConfig.from_dict(read_json(folder / CONFIG)["metadata"]["saekit"]["config"])
+
+
+def _architecture(config: SAEConfig) -> str:
+    """What SAELens calls it."""
+    architecture = ARCHITECTURES[config.activation].saelens_name
+    return f"{architecture}_{KINDS[config.skip]}".removeprefix("standard_") if config.is_transcoder else architecture
+
+
+def _file_names(config: SAEConfig) -> dict[str, str]:
+    """What files call each tensor of an SAE, by its name in saekit."""
+    called = FILE_NAMES.get(ARCHITECTURES[config.activation].saelens_name, {})
+    return {name: called.get(name, name) for name in weight_shapes(config)}
+
+
+def _turned(name: str, tensor: Tensor) -> Tensor:
+    """A tensor from saekit's shape to the file's, or back: W_skip is [d_out, d_in] in files."""
+    return tensor.T if name == "W_skip" else tensor
+
+
+def _tensors(sae: SAE) -> dict[str, Tensor]:
+    """The SAE's weights under the names and in the shapes that files have: views of its own."""
+    return {called: _turned(name, getattr(sae, name).detach()) for name, called in _file_names(sae.config).items()}
+
+
+def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
+    c = sae.config
+    out: dict[str, Any] = {
+        "architecture": _architecture(c),
+        "d_in": c.d_in,
+        "d_sae": c.d_sae,
+        "dtype": c.dtype,
+        "device": "cpu",
+        "apply_b_dec_to_input": c.subtracts_b_dec,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+    }
+    if sae.architecture.saelens_name == "topk":
+        out |= {"k": c.k, "rescale_acts_by_decoder_norm": False}
+    if c.is_transcoder:
+        out["d_out"] = c.width_out
+    hook_name = ", ".join(c.hook_name) if isinstance(c.hook_name, tuple) else c.hook_name
+    special = list(c.token_filter.special_ids) if c.token_filter else []
+    out["metadata"] = {
+        "sae_lens_version": SAELENS_VERSION,
+        "model_name": c.model_name,
+        "hook_name": hook_name,
+        **({"hook_name_out": c.hook_out} if c.is_transcoder else {}),
+        "hook_head_index": None,
+        "context_size": c.context_size,
+        "prepend_bos": True,
+        "dataset_path": c.dataset,
+        "exclude_special_tokens": special or False,
+        "saekit": {
+            "format": 1,
+            "weights_sha256": weights_hash,
+            "fingerprint": sae.fingerprint,
+            "config": c.to_dict(),
+            "training": sae.training_summary,
+        },
+    }
+    return out
+
+
+def config_of(cfg: Any, path: Path) -> SAEConfig:
+    if not isinstance(cfg, dict) or not {"architecture", "d_in", "d_sae"} <= cfg.keys():
+        raise FileError(
+            f"{path} does not describe an SAE",
+            got=sorted(cfg) if isinstance(cfg, dict) else type(cfg).__name__,
+            accepted="SAELens 6 or later: architecture, d_in, d_sae, ...",
+            fix="load and save it once with SAELens 6",
+        )
+    meta = cfg.get("metadata") or {}
+    version = str(cfg.get("sae_lens_version") or meta.get("sae_lens_version") or "")
+    if not version.split(".")[0].isdigit() or int(version.split(".")[0]) < 6:
+        raise FileError(
+            f"{path} is in SAELens' old layout",
+            got=f"sae_lens_version {version or 'missing'}",
+            accepted="6.0.0 or later",
+            fix="load and save it once with SAELens 6",
+        )
+    if cfg["architecture"] not in ACTIVATION_OF:
+        raise FileError(
+            f"{path}: saekit does not read this architecture",
+            got=cfg["architecture"],
+            accepted=", ".join(ACTIVATION_OF),
+            fix="use an SAE of one of these kinds; SAELens' save_inference_model makes one of its training checkpoints",
+        )
+    for key in ("normalize_activations", "reshape_activations"):
+        if cfg.get(key, "none") != "none":
+            raise FileError(
+                f"{path}: {key} is not folded into the weights",
+                got=cfg[key],
+                accepted="none",
+                fix="fold it with SAELens (fold_activation_norm_scaling_factor) and save again, or use another SAE",
+            )
+    try:
+        if own := meta.get("saekit"):
+            config = SAEConfig.from_dict(own["config"])
+        else:
+            config = SAEConfig(
+                d_in=cfg["d_in"],
+                d_sae=cfg["d_sae"],
+                activation=ACTIVATION_OF[cfg["architecture"]],
+                k=cfg.get("k") if ACTIVATION_OF[cfg["architecture"]] == "topk" else None,
+                apply_b_dec_to_input=cfg.get("apply_b_dec_to_input", True),
+                **_outputs(cfg, meta),
+                dtype=_dtype_name(cfg.get("dtype")),
+                hook_name=meta.get("hook_name"),
+                model_name=meta.get("model_name"),
+                context_size=meta.get("context_size"),
+                dataset=meta.get("dataset_path"),
+            )
+    except (SaekitError, KeyError, TypeError) as e:
+        raise FileError(
+            f"{path} holds a value that is not accepted: {getattr(e, 'what', e)}",
+            got=getattr(e, "got", None),
+            accepted=getattr(e, "accepted", None),
+            fix="restore the file, or save it again",
+        ) from e
+    seen = (cfg["architecture"], cfg["d_in"], cfg["d_sae"], cfg.get("d_out", cfg["d_in"]))
+    if seen != (said := (_architecture(config), config.d_in, config.d_sae, config.width_out)):
+        raise FileError(
+            f"{path} contradicts itself",
+            got="{}, d_in {}, d_sae {}, d_out {}".format(*seen),
+            accepted="what metadata.saekit says: {}, d_in {}, d_sae {}, d_out {}".format(*said),
+            fix="the file was altered: restore it from where it came",
+        )
+    return config.replace(dtype=_dtype_name(config.dtype))
+
+
+def _outputs(cfg: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a transcoder's configuration that others have no use for."""
+    if not cfg["architecture"].endswith("transcoder"):
+        return {}
+    skip = cfg["architecture"].endswith("skip_transcoder")
+    return {"d_out": cfg["d_out"], "hook_out": meta.get("hook_name_out"), "skip": skip}
+
+
+def _dtype_name(name: Any) -> str:
+    return "float64" if str(name).endswith("float64") else "float32"
+
+
+def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileError(
+            f"no file {path}", got="missing", accepted=f"{WEIGHTS} beside {CONFIG}", fix="copy the whole SAE folder"
+        )
+    if expected_hash is not None and sha256(path) != expected_hash:
+        raise FileError(
+            f"{path} is not the file that was saved",
+            got=f"{path.stat().st_size} bytes with another hash",
+            accepted=f"sha256 {expected_hash[:16]}...",
+            fix="it is truncated or altered: copy it again, or train again (sk.train resumes from its checkpoints)",
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as e:
+        raise FileError(
+            f"{path} is not a whole safetensors file",
+            got=e,
+            accepted="a file that SAELens or saekit wrote",
+            fix="it is truncated or altered: fetch or copy it again",
+        ) from e
+
+
+def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) -> None:
+    expected = weight_shapes(config)
+    shapes = {called: expected[name] for name, called in _file_names(config).items()}
+    if config.skip:
+        shapes["W_skip"] = shapes["W_skip"][::-1]
+    missing, unexpected = sorted(shapes.keys() - weights.keys()), sorted(weights.keys() - shapes.keys())
+    if missing or unexpected:
+        raise FileError(
+            f"{path} does not hold the tensors of a {config.activation} SAE",
+            got=f"missing: {', '.join(missing) or 'none'}; unexpected: {', '.join(unexpected) or 'none'}",
+            accepted=", ".join(shapes),
+            fix=f"check that {CONFIG} belongs to this file",
+        )
+    for name, shape in shapes.items():
+        if tuple(weights[name].shape) != shape:
+            raise FileError(
+                f"{path}: {name} has the wrong shape",
+                got=tuple(weights[name].shape),
+                accepted=shape,
+                fix=f"check that {CONFIG} belongs to this file",
+            )
+
+
+def _fold_rescaling(weights: dict[str, Tensor]) -> None:
+    """SAELens' rescale_acts_by_decoder_norm is the same SAE as one with unit rows."""
+    norm = weights["W_dec"].float().norm(dim=1)
+    norm = torch.where(norm > 0, norm, torch.ones_like(norm))
+    weights["W_dec"] = weights["W_dec"] / norm[:, None]
+    weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as f:
+        f.write(content)
+        f.flush()
+        os.fsync(f.fileno())

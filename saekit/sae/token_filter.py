@@ -1,0 +1,129 @@
+"""Which tokens count: the token filter that leaves out special tokens and attention sinks, and travels with an SAE.
+
+Knows token ids and activations; nothing of text, models or how the limits are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..errors import ConfigError, MismatchError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenFilter:
+    """Which tokens count: not special tokens, and not attention sinks, which betray themselves by their norm.
+
+    >>> token_filter = sk.TokenFilter(special_ids=(0,), max_norm=10.0)
+    >>> x = torch.tensor([[3.0, 0.0], [50.0, 0.0], [1.0, 1.0]])
+    >>> token_filter.keep(torch.tensor([0, 5, 6]), x).tolist()
+    [False, False, True]
+    """
+
+    special_ids: tuple[int, ...] = ()
+    """Token ids that never count (BOS, EOS, padding)."""
+    max_norm: float | None = None
+    """A token whose activation is longer than this is a sink, in the model's units. Absolute, so that one token can
+    be judged alone; usually four times the median norm."""
+    blocks: tuple[tuple[int, float | None], ...] = ()
+    """In place of max_norm for several hook points side by side: the width and the max_norm of each. A token counts
+    where it counts at every one of them. A transcoder's token filter has its input's block and then its output's."""
+
+    def __post_init__(self) -> None:
+        for limit in (self.max_norm, *(limit for _, limit in self.blocks)):
+            if limit is not None and not limit > 0:
+                raise ConfigError("max_norm is not positive", got=limit, accepted="a positive number or None")
+        if self.blocks and self.max_norm is not None:
+            raise ConfigError(
+                "a token filter for several hook points has a max_norm for each",
+                got=f"max_norm = {self.max_norm}",
+                accepted="None beside blocks",
+                fix="leave max_norm out",
+            )
+
+    @classmethod
+    def joined(cls, token_filters: Sequence[TokenFilter], widths: Sequence[int]) -> TokenFilter:
+        """The token filter for several hook points of these widths side by side; of one, its own.
+
+        >>> sk.TokenFilter.joined([sk.TokenFilter(max_norm=9.0), sk.TokenFilter()], [2, 3]).blocks
+        ((2, 9.0), (3, None))
+        """
+        if len(token_filters) == 1:
+            return token_filters[0]
+        special = sorted({i for token_filter in token_filters for i in token_filter.special_ids})
+        return cls(
+            special_ids=tuple(special),
+            blocks=tuple((w, r.max_norm) for r, w in zip(token_filters, widths, strict=True)),
+        )
+
+    def split(self, widths: Sequence[int]) -> list[TokenFilter]:
+        """The token filter of each of several hook points of these widths; MismatchError when it is for others.
+
+        A token filter without blocks holds at every one of them.
+        """
+        if not self.blocks:
+            return [self] * len(widths)
+        if [w for w, _ in self.blocks] != list(widths):
+            raise MismatchError(
+                "the token filter is for other hook points",
+                got=[w for w, _ in self.blocks],
+                accepted=list(widths),
+                fix="pass a token filter that sk.fit_token_filter found for these, or None",
+            )
+        return [TokenFilter(special_ids=self.special_ids, max_norm=limit) for _, limit in self.blocks]
+
+    def keep(self, tokens: Int[Tensor, "*batch pos"], x: Float[Tensor, "*batch pos d"]) -> Bool[Tensor, "*batch pos"]:
+        """True where a token counts. Of a token filter with blocks, x may be the first blocks alone."""
+        keep = torch.ones(tokens.shape, dtype=torch.bool, device=x.device)
+        if self.special_ids:
+            special = torch.tensor(self.special_ids, device=tokens.device, dtype=tokens.dtype)
+            keep &= ~torch.isin(tokens, special).to(x.device)
+        if self.max_norm is not None:
+            keep &= x.float().norm(dim=-1) <= self.max_norm
+        start = 0
+        for width, limit in self.blocks:
+            if start == x.shape[-1]:
+                break
+            if limit is not None:
+                keep &= x[..., start : start + width].float().norm(dim=-1) <= limit
+            start += width
+        if self.blocks and start != x.shape[-1]:
+            raise MismatchError(
+                "the token filter is for activations of another width",
+                got=x.shape[-1],
+                accepted=" + ".join(str(width) for width, _ in self.blocks),
+                fix="pass the activations of its hook points side by side",
+            )
+        return keep
+
+    def describe(self) -> str:
+        """One sentence for cards and reprs.
+
+        >>> sk.TokenFilter(special_ids=(0, 1), max_norm=560.0).describe()
+        'tokens excluded: 2 special ids; norm above 560'
+        """
+        parts = []
+        if self.special_ids:
+            parts.append(f"{len(self.special_ids)} special ids")
+        if self.max_norm is not None:
+            parts.append(f"norm above {self.max_norm:g}")
+        if limits := [f"{limit:g}" for _, limit in self.blocks if limit is not None]:
+            parts.append(f"norm above {', '.join(limits)} at any of {len(self.blocks)} hook points")
+        return "tokens excluded: " + ("; ".join(parts) or "none")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The token filter as JSON values."""
+        out: dict[str, Any] = {"special_ids": list(self.special_ids), "max_norm": self.max_norm}
+        return out | {"blocks": [list(block) for block in self.blocks]} if self.blocks else out
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> TokenFilter:
+        """The token filter that `to_dict` wrote."""
+        blocks = tuple((int(width), limit) for width, limit in value.get("blocks", ()))
+        return cls(special_ids=tuple(int(i) for i in value["special_ids"]), max_norm=value["max_norm"], blocks=blocks)

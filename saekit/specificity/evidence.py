@@ -1,0 +1,85 @@
+"""The places behind the numbers: examples of each kind, and where the activation goes by document label.
+
+Picks and describes; computes no statistic with an interval.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from .examples import Floats, Ints, Units, interval_of
+from .result import Example, Group
+
+N_EXAMPLES = 10
+"""Examples of each kind."""
+N_PER_INTERVAL = 5
+WIDTH = 12
+"""Tokens shown on each side."""
+MAX_LABEL_VALUES = 500
+"""A label with more values than this, or with one for most documents (an identifier), is not broken down."""
+
+
+def examples(units: Units, feature: int, item: Ints, value: Floats, position: Ints, seed: int) -> tuple[Example, ...]:
+    """The strongest firings on and off the concept, silent places of it, and a sample of each activation interval.
+
+    Each kind has at most one example a document. item, value and position are what `Units.scored` gave for the feature.
+    """
+    rng, show = np.random.default_rng(seed), units.index.context
+    match, document, interval = units.match[item], units.document[item], interval_of(value)
+    out: list[Example] = []
+
+    def add(group: Group, chosen: Ints) -> None:
+        for i in chosen.tolist():
+            context = show(feature, int(position[i]), before=WIDTH, after=WIDTH)
+            out.append(Example(group=group, interval=int(interval[i]), matches=bool(match[i]), context=context))
+
+    strongest = np.argsort(-value, kind="stable")
+    add("true positive", _spread(strongest[match[strongest]], document, N_EXAMPLES))
+    add("false positive", _spread(strongest[~match[strongest]], document, N_EXAMPLES))
+    silent = units.match.copy()
+    silent[item] = False
+    missed = _spread(rng.permutation(np.flatnonzero(silent)), units.document, N_EXAMPLES)
+    for i in missed.tolist():
+        context = show(feature, int(units.position[i]), before=WIDTH, after=WIDTH)
+        out.append(Example(group="miss", interval=-1, matches=True, context=context))
+    for n in range(int(interval.max(initial=-1)) + 1):
+        add("interval", _spread(rng.permutation(np.flatnonzero(interval == n)), document, N_PER_INTERVAL))
+    return tuple(out)
+
+
+def by_label(units: Units, item: Ints, value: Floats) -> pd.DataFrame:
+    """For each value of each label: items, firings, those on the concept, precision and share of the activation."""
+    frames = []
+    documents = units.index.documents.loc[units.document_numbers]
+    match = units.match[item]
+    for label in documents.columns:
+        codes, values = pd.factorize(documents[label], use_na_sentinel=True)
+        if not 2 <= len(values) <= min(MAX_LABEL_VALUES, max(2, len(documents) // 2)):
+            continue
+        of_all, of_firing = codes[units.document], codes[units.document[item]]
+
+        def count(code: npt.NDArray[Any], weights: npt.NDArray[Any] | None = None, k: int = len(values)) -> Any:
+            known = code >= 0
+            return np.bincount(code[known], None if weights is None else weights[known], minlength=k)
+
+        n, fired = count(of_all), count(of_firing)
+        hits = count(of_firing, match.astype(np.float64)).astype(np.int64)
+        frame = pd.DataFrame({"label": label, "value": values, "n": n, "n_firings": fired, "n_matches": hits})
+        frame["density"] = fired / np.maximum(n, 1)
+        frame["precision"] = np.where(fired > 0, hits / np.maximum(fired, 1), np.nan)
+        total = float(value.sum(dtype=np.float64))
+        mass = count(of_firing, value.astype(np.float64))
+        frame["activation_fraction"] = mass / total if total else np.nan
+        frames.append(frame.sort_values("activation_fraction", ascending=False, kind="stable"))
+    columns = ["label", "value", "n", "n_firings", "n_matches", "density", "precision", "activation_fraction"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+
+def _spread(candidates: Ints, document: Ints, n: int) -> Ints:
+    """The first n candidates that are from different documents."""
+    _, first = np.unique(document[candidates], return_index=True)
+    return candidates[np.sort(first)][:n]

@@ -1,0 +1,275 @@
+"""What `specificity` returns: estimates with intervals, tables and the examples behind them.
+
+Pure data that prints well. Knows nothing of how the numbers were made.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from .concepts import Concept
+
+if TYPE_CHECKING:
+    from ..index.records import Context
+
+Group = Literal["true positive", "false positive", "miss", "interval"]
+
+MEASURES = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "f1": "best F1",
+    "precision": "precision where it fires",
+    "recall": "recall where it fires",
+    "top_precision": "precision, top interval",
+    "top_recall": "recall, top interval",
+}
+"""The measures of a feature, in the order of tables, and how they read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its bootstrap interval over documents; nan where it is undefined, and then `reason` says why."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    level: float = 0.95
+    reason: str = ""
+    """Why the value, the interval or some of its resamples are undefined; empty when nothing is."""
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return f"undefined: {self.reason}"
+        bounds = "" if math.isnan(self.low) else f" [{_short(self.low)}, {_short(self.high)}]"
+        return f"{_short(self.value)}{bounds}"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One place behind a number, and which number that is."""
+
+    group: Group
+    interval: int
+    """The tenth of the activation range it lies in, 0 to 9; -1 where the feature is silent."""
+    matches: bool
+    """Whether it belongs to the concept."""
+    context: Context
+
+    def __repr__(self) -> str:
+        return f"{'+' if self.matches else '-'} {self.context}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecificityResult:
+    """How well one feature's activation tells a concept from everything else. Prints as a report."""
+
+    feature: int
+    concept: Concept
+    unit: str
+    """What was scored: "token", or "document" by its strongest token."""
+    level: float
+    n_bootstrap: int
+    n: int
+    """Tokens or documents scored."""
+    n_positive: int
+    n_documents: int
+    n_positive_documents: int
+    n_firings: int
+    n_matches: int
+    """Firings that belong to the concept."""
+    max_activation: float
+    base_rate: Estimate
+    """Share of all tokens or documents that belong to the concept: the precision of a feature that knows nothing."""
+    auroc: Estimate
+    average_precision: Estimate
+    f1: Estimate
+    """The best F1 of any threshold."""
+    f1_threshold: float
+    """The activation at and above which that F1 is reached."""
+    precision: Estimate
+    """Share of firings (activation above 0) that belong to the concept."""
+    recall: Estimate
+    """Share of the concept on which the feature fires."""
+    top_precision: Estimate
+    """The same two for the highest tenth of the activation range alone."""
+    top_recall: Estimate
+    curve: pd.DataFrame
+    """threshold (descending), n_firings, precision and recall at and above it, each with _low and _high."""
+    intervals: pd.DataFrame
+    """A row per tenth of (0, max]: low, high, n_firings, n_matches, n_documents, share, fraction_low, fraction_high,
+    and controls_fraction, that of all matched features' firings in the same tenth of their own ranges."""
+    by_label: pd.DataFrame
+    """Where the activation goes: label, value, n, n_firings, n_matches, density, precision, activation_fraction."""
+    examples: tuple[Example, ...]
+    controls: pd.DataFrame
+    """The same measures of features of like density and maximum, one row each."""
+    control_curves: pd.DataFrame
+    """Their curves one below the other: feature, threshold, n_firings, precision, recall."""
+    notes: tuple[str, ...] = ()
+    """What to keep in mind when reading the numbers."""
+
+    @property
+    def true_positives(self) -> list[Context]:
+        """The strongest firings on the concept, from different documents."""
+        return self._contexts("true positive")
+
+    @property
+    def false_positives(self) -> list[Context]:
+        """The strongest firings off the concept, from different documents."""
+        return self._contexts("false positive")
+
+    @property
+    def misses(self) -> list[Context]:
+        """Places of the concept where the feature is silent, drawn at random from different documents."""
+        return self._contexts("miss")
+
+    @property
+    def summary(self) -> str:
+        """One sentence: the AUROC beside that of the matched features."""
+        against = ""
+        if len(self.controls):
+            scores = self.controls["auroc"]
+            one = len(scores) == 1
+            against = f" against {_short(scores.mean())} for {len(scores)} matched feature{'' if one else 's'}"
+            against += "" if one else f", best {_short(scores.max())}"
+        return f"AUROC {self.auroc}{against}"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per measure: value, low, high, controls_mean, controls_best, reason."""
+        rows: dict[str, dict[str, Any]] = {"base_rate": self._row(self.base_rate)}
+        for name in MEASURES:
+            control = self.controls[name] if len(self.controls) else pd.Series(dtype=float)
+            rows[name] = self._row(getattr(self, name), control.mean(), control.max())
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
+
+    def examples_frame(self) -> pd.DataFrame:
+        """A row per example: group, interval, matches, activation, text, document, window, pos and the labels."""
+        return pd.DataFrame(
+            [
+                {
+                    "group": e.group,
+                    "interval": e.interval,
+                    "matches": e.matches,
+                    "activation": e.context.activation,
+                    "text": e.context.text,
+                    "document": e.context.document,
+                    "window": e.context.window,
+                    "pos": e.context.pos,
+                    **e.context.labels,
+                }
+                for e in self.examples
+            ]
+        )
+
+    def plot(self) -> Any:
+        """Precision against recall, and the share of the concept by activation interval, as a plotly figure."""
+        from .plots import plot_specificity
+
+        return plot_specificity(self)
+
+    def __str__(self) -> str:
+        parts = [self._head(), self._measures(), self._intervals(), self._labels(), self._places(), self._notes()]
+        return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+    __repr__ = __str__
+
+    def _head(self) -> list[str]:
+        return [
+            f"Feature {self.feature} for {self.concept.name!r}: {self.summary}",
+            f"  {self.n_positive:,} of {self.n:,} {self.unit}s belong to the concept ({float(self.base_rate):.2%}), "
+            f"in {self.n_positive_documents:,} of {self.n_documents:,} documents",
+            f"  the feature fires on {self.n_firings:,} {self.unit}s, {self.n_matches:,} of them of the concept"
+            + (f"; maximum {self.max_activation:.2f}" if self.n_firings else ""),
+        ]
+
+    def _measures(self) -> list[str]:
+        if not self.n_firings:
+            return []
+        n, bounded = len(self.controls), self.n_bootstrap > 0
+        heading = f"{n} matched feature{'' if n == 1 else 's'}: mean (best)" if n else ""
+        title = f"{self.level:.0%} interval" if bounded else ""
+        lines = [f"  {'':<26}{'value':>7}   {title:<17}{heading}".rstrip()]
+        for name, row in self.to_frame().iloc[1:].iterrows():
+            if math.isnan(row["value"]):
+                lines.append(f"  {MEASURES[str(name)]:<26}{'-':>7}   {row['reason']}")
+                continue
+            bounds = "" if math.isnan(row["low"]) else f"[{_short(row['low'])}, {_short(row['high'])}]"
+            control = f"{_short(row['controls_mean'])} ({_short(row['controls_best'])})" if n else ""
+            lines.append(f"  {MEASURES[str(name)]:<26}{_short(row['value']):>7}   {bounds:<17}{control}".rstrip())
+        return lines
+
+    def _intervals(self) -> list[str]:
+        if not self.n_firings:
+            return []
+        lines = ["  activation            firings   share of the concept"]
+        for row in reversed(self.intervals.to_dict("records")):
+            span, part = f"{row['low']:.2f} to {row['high']:.2f}", float(row["share"])
+            share = "" if math.isnan(part) else f"{part:6.1%}  {'█' * round(20 * part)}"
+            lines.append(f"  {span:<20}{row['n_firings']:>9,}   {share}".rstrip())
+        return lines
+
+    def _labels(self) -> list[str]:
+        lines = []
+        for label, rows in self.by_label[self.by_label["n_firings"] > 0].groupby("label", sort=False):
+            parts = [
+                f"{row['value']} {row['activation_fraction']:.0%} (precision {row['precision']:.0%})"
+                for row in rows.head(4).to_dict("records")
+            ]
+            lines.append(f"  its activation by {label}: {', '.join(parts)}")
+        return lines
+
+    def _places(self) -> list[str]:
+        lines: list[str] = []
+        for title, contexts in (
+            ("strongest on the concept", self.true_positives),
+            ("strongest off the concept", self.false_positives),
+            ("silent on the concept", self.misses),
+        ):
+            if contexts:
+                lines += [""] if lines else []
+                lines += [f"  {title}", *(f"  {_clip(str(c))}" for c in contexts[:3])]
+        return lines
+
+    def _notes(self) -> list[str]:
+        return [f"  note: {note}" for note in self.notes]
+
+    def _contexts(self, group: Group) -> list[Context]:
+        return [e.context for e in self.examples if e.group == group]
+
+    @staticmethod
+    def _row(e: Estimate, mean: float = math.nan, best: float = math.nan) -> dict[str, Any]:
+        return {
+            "value": e.value,
+            "low": e.low,
+            "high": e.high,
+            "controls_mean": mean,
+            "controls_best": best,
+            "reason": e.reason,
+        }
+
+
+def _short(value: float) -> str:
+    """Two decimals, three below 0.1 so that small rates can be told apart."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.2f}" if value >= 0.0995 or value == 0 else f"{value:.3f}"
+
+
+def _clip(text: str, limit: int = 110) -> str:
+    """The text around its [marked] token, within `limit` characters."""
+    if len(text) <= limit:
+        return text
+    head, body = text[:10], text[10:]
+    centre = max(body.find("["), 0)
+    room = limit - len(head) - 2
+    first = max(0, min(centre - room // 2, len(body) - room))
+    return f"{head}{'…' * (first > 0)}{body[first : first + room]}{'…' * (first + room < len(body))}"

@@ -1,0 +1,297 @@
+"""Specificity of one feature, and the ranking of all of them, for a concept.
+
+Works from the index's sparse activations alone: no model is run and nothing dense is made. A feature is scored by its
+activation, silent items scoring zero.
+
+Sources: the specificity rubric of Templeton et al., Scaling Monosemanticity (2024), made a measurement; definitions of
+the statistics in `ranking`, of the intervals in `resampling`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..errors import ConfigError
+from ..index.records import N_INTERVALS
+from .concepts import Concept
+from .evidence import by_label, examples
+from .examples import Floats, Ints, Unit, Units, interval_of, units
+from .resampling import Resamples, interval, resample
+from .result import MEASURES, Estimate, SpecificityResult
+from .sparse_statistics import Statistics, statistics
+
+if TYPE_CHECKING:
+    from ..index import FeatureIndex
+
+Doubles = npt.NDArray[np.float64]
+By = Literal["average_precision", "auroc", "f1", "precision"]
+
+N_CURVE = 120
+"""Points of the precision-recall curve, at most; dense at the top of the ranking."""
+CONTROL_CURVE = ["feature", "threshold", "n_firings", "precision", "recall"]
+FEW_DOCUMENTS = 10
+"""Below this many documents with the concept an interval over documents is coarse, and a note says so."""
+
+
+def specificity(
+    index: FeatureIndex,
+    feature: int,
+    concept: Concept,
+    *,
+    unit: Unit = "token",
+    n_bootstrap: int = 1000,
+    n_controls: int = 10,
+    level: float = 0.95,
+    seed: int = 0,
+) -> SpecificityResult:
+    """How well the activation of one feature tells a concept from everything else in the index.
+
+    Scores every kept token (unit "token") or every document by its strongest token (unit "document"). Intervals are
+    percentile bootstraps over documents; n_bootstrap=0 leaves them out. `n_controls` matched features, of like density
+    and maximum, get the same measures. Undefined numbers are nan and say why. Raises UnknownNameError for the feature,
+    a label or a value, DataError for a concept that the corpus does not hold.
+
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> result = sk.specificity(index, 3, sk.Concept.regex("bridge"), n_bootstrap=100)
+    >>> 0 <= result.auroc.low <= result.auroc.value <= result.auroc.high <= 1
+    True
+    """
+    feature = index.check_feature(feature)
+    _check(n_bootstrap=n_bootstrap, n_controls=n_controls)
+    if not 0 < level < 1:
+        raise ConfigError("the level of an interval is not a share", got=level, accepted="between 0 and 1")
+    scored = units(index, concept, unit)
+    item, value, position = scored.scored(feature)
+    stats = _statistics(scored, np.array([0, len(item)]), item, value)
+    thresholds = _thresholds(value)
+    firings = scored.firings(item, value)
+    resamples = resample(firings, thresholds, N_INTERVALS, n_bootstrap=n_bootstrap, seed=seed) if n_bootstrap else None
+    curve = _curve(scored, item, value, thresholds, resamples, level)
+    intervals = _intervals(scored, item, value, resamples, level)
+    why = _undefined(scored, feature, len(item), index)
+    with_concept = int((firings.positives > 0).sum())
+    controls = _controls(scored, feature, n_controls if len(item) else 0, seed)
+
+    def estimate(name: str, point: float, samples: Doubles | None) -> Estimate:
+        if math.isnan(point):
+            return Estimate(value=point, level=level, reason=why.get(name, ""))
+        if samples is None:
+            return Estimate(value=point, level=level, reason="no interval was asked for")
+        low, high, undefined = interval(samples, level)
+        reason = f"{int(undefined):,} of {n_bootstrap:,} resamples leave it undefined" if undefined else ""
+        return Estimate(value=point, low=float(low), high=float(high), level=level, reason=reason)
+
+    def drawn(name: str, row: int | None = None) -> Doubles | None:
+        if resamples is None:
+            return None
+        samples: Doubles = getattr(resamples, name)
+        return samples if row is None else samples[row]
+
+    top = _top(scored, item, value)
+    return SpecificityResult(
+        feature=feature,
+        concept=concept,
+        unit=unit,
+        level=level,
+        n_bootstrap=n_bootstrap,
+        n=scored.n,
+        n_positive=scored.n_positive,
+        n_documents=len(scored.document_numbers),
+        n_positive_documents=with_concept,
+        n_firings=int(stats.n_firings[0]),
+        n_matches=int(stats.n_matches[0]),
+        max_activation=float(value.max(initial=0)),
+        base_rate=estimate("base_rate", scored.n_positive / scored.n, drawn("base_rate")),
+        auroc=estimate("auroc", float(stats.auroc[0]), drawn("auroc")),
+        average_precision=estimate("average_precision", float(stats.average_precision[0]), drawn("average_precision")),
+        f1=estimate("f1", float(stats.f1[0]), drawn("f1")),
+        f1_threshold=float(stats.f1_threshold[0]),
+        precision=estimate("precision", float(stats.precision[0]), drawn("curve_precision", -1) if len(item) else None),
+        recall=estimate("recall", float(stats.recall[0]), drawn("curve_recall", -1) if len(item) else None),
+        top_precision=estimate("top_precision", top[0], drawn("bin_precision", -1)),
+        top_recall=estimate("top_recall", top[1], drawn("bin_recall", -1)),
+        curve=curve,
+        intervals=intervals.assign(controls_fraction=controls.share),
+        by_label=by_label(scored, item, value),
+        examples=examples(scored, feature, item, value, position, seed),
+        controls=controls.table,
+        control_curves=controls.curves,
+        notes=tuple(_notes(scored, item, with_concept, n_controls, len(controls.table))),
+    )
+
+
+def rank_features(
+    index: FeatureIndex,
+    concept: Concept,
+    *,
+    unit: Unit = "token",
+    by: By = "average_precision",
+    n: int = 20,
+    min_firings: int = 5,
+) -> pd.DataFrame:
+    """The n features that tell a concept best, from one scan over all: a row each, best first, without intervals.
+
+    The numbers are those of `specificity`. Features that fire on fewer than `min_firings` tokens (or documents) are
+    left out. `by` is "average_precision", "auroc", "f1" or "precision". Ties go to the feature with more matches.
+
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> table = sk.rank_features(index, sk.Concept.regex("bridge"), n=3)
+    >>> list(table.average_precision) == sorted(table.average_precision, reverse=True)
+    True
+    """
+    if by not in ("average_precision", "auroc", "f1", "precision"):
+        raise ConfigError("cannot rank by that", got=by, accepted="average_precision, auroc, f1 or precision")
+    _check(n=n, min_firings=min_firings)
+    scored = units(index, concept, unit)
+    frames = []
+    for features, start, item, value in scored.blocks(range(index.d_sae)):
+        stats = _statistics(scored, start, item, value)
+        frames.append(_table(features, stats, start, value))
+    table = pd.concat(frames)
+    table = table[(table["n_firings"] >= max(min_firings, 1)) & table[by].notna()]
+    table = table.sort_values([by, "n_matches"], ascending=False, kind="stable").head(n)
+    promoted = index.features.get("promoted")
+    return table if promoted is None else table.assign(promoted=promoted.loc[table.index])
+
+
+def _statistics(scored: Units, start: Ints, item: Ints, value: Floats) -> Statistics:
+    return statistics(start, value, scored.match[item], scored.n_positive, scored.n - scored.n_positive)
+
+
+def _table(features: Sequence[int], stats: Statistics, start: Ints, value: Floats) -> pd.DataFrame:
+    highest = np.zeros(len(features))
+    alive = np.diff(start) > 0
+    highest[alive] = np.maximum.reduceat(value, start[:-1][alive]) if alive.any() else 0.0
+    names = ("n_firings", "n_matches", "auroc", "average_precision", "f1", "f1_threshold", "precision", "recall")
+    frame = pd.DataFrame({name: getattr(stats, name) for name in names}, index=pd.Index(features, name="feature"))
+    frame.insert(2, "max", highest)
+    return frame
+
+
+def _thresholds(value: Floats) -> Doubles:
+    """Distinct activations, descending: all of them, or some spread over the ranks that end at the smallest."""
+    distinct = np.unique(value)[::-1].astype(np.float64)
+    if len(distinct) <= N_CURVE:
+        return distinct
+    half = N_CURVE // 2
+    ranks = np.concatenate([np.geomspace(1, len(distinct), half), np.linspace(1, len(distinct), half)])
+    return distinct[np.unique(ranks.round().astype(np.int64)) - 1]
+
+
+def _curve(
+    scored: Units, item: Ints, value: Floats, thresholds: Doubles, resamples: Resamples | None, level: float
+) -> pd.DataFrame:
+    order = np.argsort(-value, kind="stable")
+    n = np.searchsorted(-value[order], -thresholds, side="right")
+    hits = np.concatenate([[0], np.cumsum(scored.match[item][order])])[n]
+    frame = pd.DataFrame({"threshold": thresholds, "n_firings": n, "precision": hits / np.maximum(n, 1)})
+    frame["recall"] = hits / scored.n_positive if scored.n_positive else np.nan
+    for name in ("precision", "recall"):
+        samples = None if resamples is None else getattr(resamples, f"curve_{name}")
+        frame[f"{name}_low"], frame[f"{name}_high"] = _bounds(samples, len(n), level)
+    return frame
+
+
+def _intervals(scored: Units, item: Ints, value: Floats, resamples: Resamples | None, level: float) -> pd.DataFrame:
+    of = interval_of(value)
+    match, n = scored.match[item], np.bincount(of, minlength=N_INTERVALS)
+    hits = np.bincount(of[match], minlength=N_INTERVALS)
+    pairs = np.unique(of * len(scored.document_numbers) + scored.document[item]) // len(scored.document_numbers)
+    edges = np.linspace(0, float(value.max(initial=0)), N_INTERVALS + 1)
+    low, high = _bounds(None if resamples is None else resamples.bin_precision, N_INTERVALS, level)
+    return pd.DataFrame(
+        {
+            "low": edges[:-1],
+            "high": edges[1:],
+            "n_firings": n,
+            "n_matches": hits,
+            "n_documents": np.bincount(pairs, minlength=N_INTERVALS),
+            "share": np.where(n > 0, hits / np.maximum(n, 1), np.nan),
+            "fraction_low": low,
+            "fraction_high": high,
+        },
+        index=pd.RangeIndex(N_INTERVALS, name="interval"),
+    )
+
+
+def _bounds(samples: Doubles | None, n: int, level: float) -> tuple[Doubles, Doubles]:
+    """The interval of each row of samples [n, n_bootstrap]; nan without samples."""
+    return (np.full(n, np.nan),) * 2 if samples is None or not n else interval(samples, level)[:2]
+
+
+def _top(scored: Units, item: Ints, value: Floats) -> tuple[float, float]:
+    """Precision and recall of the firings in the highest interval alone."""
+    chosen = scored.match[item][interval_of(value) == N_INTERVALS - 1]
+    if not len(chosen):
+        return math.nan, math.nan
+    return float(chosen.mean()), float(chosen.sum() / scored.n_positive) if scored.n_positive else math.nan
+
+
+class Controls(NamedTuple):
+    """Matched features: their measures, their curves, and their share of the concept by interval, pooled."""
+
+    table: pd.DataFrame
+    curves: pd.DataFrame
+    share: Doubles
+
+
+def _controls(scored: Units, feature: int, n: int, seed: int) -> Controls:
+    n_live = int((np.diff(scored.index.by_feature.start) > 0).sum())
+    n = min(n, n_live - 1)
+    features = [int(f) for f in scored.index.matched_features(feature, n=n, seed=seed)] if n > 0 else []
+    if not features:
+        columns = ["n_firings", "n_matches", "max", *MEASURES]
+        table = pd.DataFrame(columns=columns, index=pd.Index([], name="feature"), dtype=float)
+        return Controls(table, pd.DataFrame(columns=CONTROL_CURVE, dtype=float), np.full(N_INTERVALS, np.nan))
+    frames, curves, intervals = [], [], []
+    for some, start, item, value in scored.blocks(features):
+        frame = _table(some, _statistics(scored, start, item, value), start, value)
+        each = [(item[a:b], value[a:b]) for a, b in pairwise(start)]
+        tops = np.array([_top(scored, i, v) for i, v in each])
+        frames.append(frame.assign(top_precision=tops[:, 0], top_recall=tops[:, 1]))
+        for control, (i, v) in zip(some, each, strict=True):
+            curves.append(_curve(scored, i, v, _thresholds(v), None, 0.0)[CONTROL_CURVE[1:]].assign(feature=control))
+            intervals.append(_intervals(scored, i, v, None, 0.0)[["n_firings", "n_matches"]])
+    together = sum(intervals[1:], intervals[0])
+    share = (together["n_matches"] / together["n_firings"].where(together["n_firings"] > 0)).to_numpy()
+    return Controls(table=pd.concat(frames), curves=pd.concat(curves)[CONTROL_CURVE], share=share)
+
+
+def _undefined(scored: Units, feature: int, n_firings: int, index: FeatureIndex) -> dict[str, str]:
+    """Why each measure is undefined, where it is."""
+    if not n_firings:
+        return dict.fromkeys(MEASURES, f"feature {feature} never fires on this corpus")
+    if not scored.n_positive:
+        return dict.fromkeys(MEASURES, f"no scored {scored.unit} belongs to the concept")
+    return {"auroc": f"every scored {scored.unit} belongs to the concept"}
+
+
+def _notes(scored: Units, item: Ints, with_concept: int, n_asked: int, n_controls: int) -> list[str]:
+    notes = []
+    if len(item) and n_controls < n_asked:
+        notes.append(
+            f"only {n_controls} other features fire on this corpus: fewer controls than the {n_asked} asked for"
+        )
+    if with_concept < FEW_DOCUMENTS:
+        documents = "one document" if with_concept == 1 else f"{with_concept} documents"
+        notes.append(f"the concept is in {documents} only: the intervals are coarse")
+    off = item[~scored.match[item]]
+    if scored.unit == "token" and len(off):
+        holds = np.zeros(len(scored.document_numbers), dtype=bool)
+        holds[scored.document[scored.match]] = True
+        near = float(holds[scored.document[off]].mean())
+        notes.append(f"{near:.0%} of the firings off the concept are in documents that hold it elsewhere")
+    return notes
+
+
+def _check(**counts: Any) -> None:
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+            raise ConfigError(f"{name} is not a count", got=value, accepted="an integer of at least 0")

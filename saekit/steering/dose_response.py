@@ -1,0 +1,359 @@
+"""Steering as an experiment: a feature clamped at each strength, over prompts and seeds, beside what it must beat.
+
+Beside it stand texts without an edit, matched random features at the same strengths, and where they are asked for a
+direction added at the same strengths and an instruction in words. A feature that steers brings the concept where
+controls of the same size do not, before the text breaks. With a folder a study that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from ..atomic_io import read_json, with_current_keys, write_json
+from ..errors import ConfigError, DataError, MismatchError
+from ..models import LanguageModel
+from ..sae import SAE
+from .directions import Direction
+from .edits import Edit, FeatureEdit, Positions, Unit
+from .fluency import negative_log_likelihood, repetition
+from .generation import Generation, Row, check_edits, check_room, complete, make_rows
+from .make_edits import add_direction, clamp
+from .readout import Cost, TextSample, cost, drift
+from .study import SteeringStudy
+
+if TYPE_CHECKING:
+    from ..index import FeatureIndex
+
+PLAN, TEXTS = "study.json", "texts.jsonl"
+N_COSTED = 8
+"""Texts whose costs are read off side by side: their logits lie in memory."""
+KEY = ("condition", "feature", "strength", "prompt", "seed")
+
+
+@runtime_checkable
+class PresentIn(Protocol):
+    """What a study needs of a concept."""
+
+    def present(self, text: str) -> bool:
+        """Whether the text shows the concept."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One text to be written."""
+
+    told: dict[str, Any]
+    asked: Row
+    """The prompt that the text is judged by."""
+    run: Row
+    """What the model reads, and under which edits."""
+    other: Row
+    """Another of the prompts, or the same where there is but one."""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return tuple(self.told[name] for name in KEY)
+
+
+def dose_response(
+    model: LanguageModel,
+    sae: SAE,
+    feature: int | Mapping[int, float],
+    prompts: Sequence[str],
+    concept: PresentIn,
+    strengths: Sequence[float],
+    *,
+    unit: Unit = "norm",
+    seeds: Sequence[int] = (0,),
+    controls: int | Sequence[int] = 3,
+    index: FeatureIndex | None = None,
+    direction: Direction | None = None,
+    instruction: str | None = None,
+    max_new_tokens: int = 48,
+    temperature: float = 0.0,
+    chat: bool = True,
+    positions: Positions = "all",
+    costs: bool = False,
+    batch_size: int = 32,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> SteeringStudy:
+    """A SteeringStudy: `feature` and control features clamped at each strength, over all prompts and seeds.
+
+    Several features are a mapping from feature to a weight, which each strength is multiplied by. Texts without an edit
+    are always included. `controls` are feature numbers, or how many to pick: of similar density and maximum when
+    `index` is given (FeatureIndex.matched_features), else at random; of several features each is matched. `direction`,
+    such as `mean_difference` gives, is added at the same strengths (not with unit "max"). `instruction` is a baseline
+    that asks in words: the sentence is put behind each prompt and nothing is edited (its nll is given the bare prompt).
+    Several seeds need a temperature above 0. `costs=True` measures kl, relevance and drift as well (see
+    `SteeringStudy.generations`), which takes about as long again. Texts of different strengths and features run side by
+    side, batch_size at a time; each is what `generate` gives for that prompt, seed and edit.
+
+    With `out`, a folder, texts are kept as they are written, and the same call goes on where it was stopped.
+
+    Raises ConfigError, UnknownNameError and MismatchError for settings that do not fit, before anything is run;
+    MismatchError when `out` holds another study.
+
+    >>> concept = sk.Concept.keywords(["gate"])
+    >>> study = sk.dose_response(model, sae, 3, ["the cat", "a mat"], concept, [0.5], controls=1, max_new_tokens=3,
+    ...                          progress=False)
+    >>> study.to_frame().groupby("condition").size().to_dict()
+    {'control': 2, 'feature': 2, 'none': 2}
+    """
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    strengths, seeds = [float(s) for s in strengths], list(seeds)
+    weights = dict(feature) if isinstance(feature, Mapping) else {int(feature): 1.0}
+    _check(prompts, strengths, seeds, weights, temperature, batch_size)
+    concept.present("")
+    chosen = _controls(sae, list(weights), controls, index, seed=seeds[0])
+
+    def edit(features: Sequence[int], strength: float) -> tuple[Edit, ...]:
+        values = dict(zip(features, (w * strength for w in weights.values()), strict=True))
+        return (clamp(sae, values, unit=unit, positions=positions, index=index),)
+
+    plan: list[tuple[str, int | None, float, tuple[Edit, ...]]] = [("none", None, 0.0, ())]
+    plan += [("instruction", None, 0.0, ())] if instruction is not None else []
+    if direction is not None:
+        plan += [
+            ("direction", None, s, (add_direction(direction, s, unit=unit, positions=positions),)) for s in strengths
+        ]
+    plan += [("feature", next(iter(weights)), s, edit(list(weights), s)) for s in strengths]
+    plan += [("control", matched[0], s, edit(matched, s)) for matched in chosen for s in strengths]
+    for _, _, _, edits in plan:
+        check_edits(model, edits)
+    jobs = _jobs(model, plan, prompts, seeds, chat, instruction, max_new_tokens)
+
+    described = {
+        "model": model.fingerprint,
+        "sae": sae.fingerprint,
+        "weights": {str(i): w for i, w in weights.items()},
+        "prompts": prompts,
+        "concept": repr(concept),
+        "strengths": strengths,
+        "unit": unit,
+        "seeds": seeds,
+        "controls": [list(matched) for matched in chosen],
+        "instruction": instruction,
+        "direction": direction.to_dict() if direction else None,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "chat": chat,
+        "positions": positions,
+        "costs": costs,
+    }
+    kept = StudyLog(Path(out), described) if out is not None else None
+    records = _run(
+        model, sae, jobs, concept, kept, list(weights), max_new_tokens, temperature, costs, batch_size, progress
+    )
+    return SteeringStudy(
+        model_name=model.name,
+        hook_name=str(sae.config.hook_name),
+        feature=next(iter(weights)),
+        weights=weights,
+        controls=tuple(matched[0] for matched in chosen),
+        direction=direction.name if direction else None,
+        concept=str(getattr(concept, "name", concept)),
+        strengths=tuple(strengths),
+        unit=unit,
+        positions=positions,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        chat=chat,
+        generations=pd.DataFrame(records).astype({"feature": "Int64"}),
+    )
+
+
+def _check(
+    prompts: list[str],
+    strengths: list[float],
+    seeds: list[int],
+    weights: Mapping[int, float],
+    temperature: float,
+    batch_size: int,
+) -> None:
+    if not prompts or len(set(prompts)) < len(prompts):
+        raise DataError("a study needs prompts, each once", got=prompts, accepted="one or more different prompts")
+    if not strengths or len(set(strengths)) < len(strengths):
+        raise ConfigError("a study needs strengths, each once", got=strengths, accepted="such as [0.25, 0.5, 0.75]")
+    if not weights:
+        raise ConfigError(
+            "a study needs a feature", got=weights, accepted="a feature number, or {feature: weight, ...}"
+        )
+    if not seeds or len(set(seeds)) < len(seeds) or (temperature == 0 and len(seeds) > 1):
+        raise ConfigError(
+            "the seeds do not give different texts",
+            got=f"seeds {seeds} at temperature {temperature:g}",
+            accepted="one or more different seeds; only one at temperature 0",
+            fix="pass temperature=0.8",
+        )
+    if batch_size < 1:
+        raise ConfigError("batch_size is not positive", got=batch_size, accepted="1 or more")
+
+
+def _jobs(
+    model: LanguageModel,
+    plan: Sequence[tuple[str, int | None, float, tuple[Edit, ...]]],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    chat: bool,
+    instruction: str | None,
+    max_new_tokens: int,
+) -> list[_Job]:
+    rows = [row for seed in seeds for row in make_rows(model, prompts, seed=seed, chat=chat)]
+    asking = [p if instruction is None else f"{p} {instruction}" for p in prompts]
+    instructed = [row for seed in seeds for row in make_rows(model, asking, seed=seed, chat=chat)]
+    check_room(model, instructed, max_new_tokens)
+    jobs = []
+    for condition, i, strength, edits in plan:
+        for n, row in enumerate(rows):
+            told = {"condition": condition, "feature": i, "strength": strength}
+            told |= {"prompt": prompts[n % len(prompts)], "seed": row.seed}
+            other = rows[(n + 1) % len(prompts)]
+            run = instructed[n] if condition == "instruction" else row
+            jobs.append(_Job(told, row, replace(run, edits=edits), other))
+    return jobs
+
+
+def _run(
+    model: LanguageModel,
+    sae: SAE,
+    jobs: Sequence[_Job],
+    concept: PresentIn,
+    kept: StudyLog | None,
+    edited: Sequence[int],
+    max_new_tokens: int,
+    temperature: float,
+    costs: bool,
+    batch_size: int,
+    progress: bool,
+) -> list[dict[str, Any]]:
+    """A record for each job, in their order; those in `kept` are not run again."""
+    done = kept.read() if kept is not None else {}
+    profiles: dict[tuple[Any, ...], torch.Tensor] = {}
+    todo = [job for job in jobs if job.key not in done]
+    if costs and todo:  # what the others' drift is measured from
+        known = [job for job in jobs if job.told["condition"] == "none" and job.key in done]
+        before = _costs(model, sae, known, [done[job.key]["tokens"] for job in known])
+        profiles = {(job.told["prompt"], job.told["seed"]): of.profile for job, of in zip(known, before, strict=True)}
+    with tqdm(
+        total=len(jobs), initial=len(jobs) - len(todo), unit="text", desc="steering", disable=not progress
+    ) as bar:
+        for at in range(0, len(todo), batch_size):
+            batch = todo[at : at + batch_size]
+            written = complete(
+                model, [job.run for job in batch], max_new_tokens=max_new_tokens, temperature=temperature
+            )
+            records = [_record(job, text, concept) for job, text in zip(batch, written, strict=True)]
+            tokens = [text.tokens for text in written]
+            own = [(job.asked.ids, new) for job, new in zip(batch, tokens, strict=True)]
+            if costs:
+                found = _costs(model, sae, batch, tokens)
+                others = negative_log_likelihood(
+                    model, [(job.other.ids, new) for job, new in zip(batch, tokens, strict=True)], batch_size
+                )
+                for job, record, of, other in zip(batch, records, found, others, strict=True):
+                    place = job.told["prompt"], job.told["seed"]
+                    if job.told["condition"] == "none":
+                        profiles[place] = of.profile
+                    record |= {"nll": of.nll, "kl": of.kl, "relevance": other - of.nll}
+                    own_features = [i for e in job.run.edits if isinstance(e, FeatureEdit) for i in e.features]
+                    record["drift"] = drift(of.profile, profiles[place], [*edited, *own_features])
+            else:
+                for record, nll in zip(records, negative_log_likelihood(model, own, batch_size), strict=True):
+                    record["nll"] = nll
+            if kept is not None:
+                kept.append(records)
+            done |= {job.key: record for job, record in zip(batch, records, strict=True)}
+            bar.update(len(batch))
+    return [done[job.key] for job in jobs]
+
+
+def _record(job: _Job, text: Generation, concept: PresentIn) -> dict[str, Any]:
+    return job.told | {
+        "text": text.text,
+        "tokens": list(text.tokens),
+        "concept_present": bool(concept.present(text.text)),
+        "nll": None,
+        "repetition": repetition(text.tokens),
+        "n_tokens": len(text.tokens),
+        "finish_reason": text.finish_reason,
+    }
+
+
+def _costs(model: LanguageModel, sae: SAE, jobs: Sequence[_Job], tokens: Sequence[Sequence[int]]) -> list[Cost]:
+    texts = [
+        TextSample(job.asked.ids, job.run.ids, tuple(new), job.run.edits) for job, new in zip(jobs, tokens, strict=True)
+    ]
+    return [found for at in range(0, len(texts), N_COSTED) for found in cost(model, sae, texts[at : at + N_COSTED])]
+
+
+def _controls(
+    sae: SAE, features: Sequence[int], controls: int | Sequence[int], index: FeatureIndex | None, *, seed: int
+) -> list[tuple[int, ...]]:
+    """Sets of control features, each as large as `features`."""
+    if not isinstance(controls, int):
+        if len(features) > 1:
+            raise ConfigError(
+                "controls of several features are picked for each", got=list(controls), accepted="how many to pick"
+            )
+        if features[0] in controls:
+            raise ConfigError(
+                "the feature cannot be its own control", got=list(controls), fix=f"leave {features[0]} out"
+            )
+        return [(int(i),) for i in controls]
+    if not 0 <= controls * len(features) <= sae.config.d_sae - len(features):
+        raise ConfigError("too many or too few controls", got=controls, accepted=f"0 to {sae.config.d_sae - 1}")
+    if controls == 0:
+        return []
+    if index is not None:
+        picked: list[list[int]] = []
+        for feature in features:
+            taken = {*features, *(i for column in picked for i in column)}
+            likely = index.matched_features(feature, min(controls + len(taken) - 1, sae.config.d_sae - 1), seed)
+            picked.append([int(i) for i in likely if int(i) not in taken][:controls])
+        return list(zip(*picked, strict=True))
+    order = torch.randperm(sae.config.d_sae, generator=torch.Generator().manual_seed(seed)).tolist()
+    free = [i for i in order if i not in features]
+    return [tuple(free[n * len(features) : (n + 1) * len(features)]) for n in range(controls)]
+
+
+class StudyLog:
+    """The texts of a study in a folder, a line each, so that what was written is not lost."""
+
+    def __init__(self, folder: Path, described: dict[str, Any]) -> None:
+        self.path = folder / TEXTS
+        folder.mkdir(parents=True, exist_ok=True)
+        described = json.loads(json.dumps(described))
+        if (folder / PLAN).exists():
+            before = with_current_keys(read_json(folder / PLAN))
+            if differing := sorted(k for k in {*before, *described} if before.get(k) != described.get(k)):
+                raise MismatchError(
+                    f"{folder} holds another study",
+                    got=", ".join(differing) + " differ",
+                    accepted="the same settings",
+                    fix="pass another folder as out=, or delete this one",
+                )
+        else:
+            write_json(folder / PLAN, described)
+
+    def read(self) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """The records so far by key. A last line that was cut off in the middle is dropped."""
+        if not self.path.exists():
+            return {}
+        whole, _, cut = self.path.read_text("utf8").rpartition("\n")
+        if cut:
+            self.path.write_text(whole + "\n" * bool(whole), "utf8")
+        records = [json.loads(line) for line in whole.splitlines()]
+        return {tuple(record[name] for name in KEY): record for record in records}
+
+    def append(self, records: Sequence[dict[str, Any]]) -> None:
+        with self.path.open("a", encoding="utf8") as file:
+            file.writelines(json.dumps(record, ensure_ascii=True) + "\n" for record in records)

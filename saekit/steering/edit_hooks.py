@@ -1,0 +1,89 @@
+"""Edits applied as a forward pass runs: to one activation (apply_edits), and to all rows of a batch (Span)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..sae import TokenFilter
+from .edits import Edit
+
+
+def apply_edits(
+    x: Float[Tensor, "batch pos ..."],
+    edits: Sequence[Edit],
+    tokens: Int[Tensor, "batch pos"],
+    *,
+    attended: Bool[Tensor, "batch pos"] | None = None,
+    step: Int[Tensor, "batch pos"] | None = None,
+    token_filter: TokenFilter | None = None,
+) -> Float[Tensor, "batch pos ..."]:
+    """The activation x at one hook point after `edits` in order; x itself is not changed.
+
+    Each edit reads the features of the activation that the one before it left. Which tokens are sinks, which ones a
+    condition holds for, and the norm that unit "norm" takes a share of, are properties of the token: they come from x
+    as it arrived. `step` counts the new tokens before each token, negative for the prompt's.
+
+    >>> from saekit.steering.edit_hooks import apply_edits
+    >>> tokens = torch.tensor([[0, 5, 6]])
+    >>> x = model.activations(tokens, HOOK)
+    >>> (apply_edits(x, [sk.add(sae, {3: 2.0})], tokens) != x).any(-1)  # BOS is left alone
+    tensor([[False,  True,  True]])
+    """
+    arrived = x.flatten(2)
+    norm = arrived.float().norm(dim=-1)
+    out = arrived
+    for edit in edits:
+        where = edit.covers(tokens, arrived, attended=attended, step=step, token_filter=token_filter)
+        at = where.nonzero(as_tuple=True)
+        if len(at[0]):
+            selected = out[at]
+            change = edit.delta(selected, norm[at])
+            if edit.schedule is not None:
+                before = torch.full_like(where, -1, dtype=torch.long) if step is None else step
+                change = change * edit.schedule.factor(before.to(x.device)[at]).to(change).unsqueeze(1)
+            out = out.index_put(at, selected + change)
+    return out.view(x.shape)
+
+
+class Span:
+    """The tokens a forward pass runs over, kept up to date by whoever runs it and read by the hooks."""
+
+    def __init__(self, tokens: Int[Tensor, "batch pos"], attended: Bool[Tensor, "batch pos"]) -> None:
+        self.tokens, self.attended = tokens, attended
+        self.n_prompt = tokens.shape[1]
+
+    def append(self, new: Int[Tensor, " batch"]) -> None:
+        self.tokens = torch.cat([self.tokens, new.unsqueeze(1)], 1)
+        self.attended = torch.cat([self.attended, torch.ones_like(new, dtype=torch.bool).unsqueeze(1)], 1)
+
+    def hooks(
+        self, edits: Sequence[tuple[Edit, ...]], token_filter: TokenFilter
+    ) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
+        """One hook per hook point, for the edits of each row. A hook sees the span's last n tokens, all or one."""
+        names = dict.fromkeys(edit.hook_name for row in edits for edit in row)
+        hooks: list[tuple[str, Callable[[Tensor], Tensor]]] = []
+        for name in names:
+            groups: dict[tuple[Edit, ...], list[int]] = {}
+            for i, row in enumerate(edits):
+                if here := tuple(edit for edit in row if edit.hook_name == name):
+                    groups.setdefault(here, []).append(i)
+            hooks.append((name, partial(self._edit, groups=groups, token_filter=token_filter)))
+        return hooks
+
+    def _edit(self, x: Tensor, groups: Mapping[tuple[Edit, ...], Sequence[int]], token_filter: TokenFilter) -> Tensor:
+        n, total = x.shape[1], self.tokens.shape[1]
+        tokens, attended = self.tokens[:, -n:].to(x.device), self.attended[:, -n:].to(x.device)
+        step = (torch.arange(total - n, total, device=x.device) - self.n_prompt).expand(len(x), -1)
+        out = x
+        for edits, chosen in groups.items():
+            rows = torch.tensor(chosen, device=x.device)
+            edited = apply_edits(
+                x[rows], edits, tokens[rows], attended=attended[rows], step=step[rows], token_filter=token_filter
+            )
+            out = out.index_copy(0, rows, edited)
+        return out

@@ -1,0 +1,85 @@
+"""The mean-difference direction of a concept: the plainest way to steer, and the mark an SAE's features are held to.
+
+Built from the same tokens that features are scored on. Source: Turner et al. 2023, Activation addition; Marks & Tegmark
+2023, The geometry of truth (difference of means).
+"""
+
+from __future__ import annotations
+
+import torch
+from tqdm.auto import tqdm
+
+from ..activations import kept_activations
+from ..errors import ConfigError, DataError, MismatchError
+from ..index import FeatureIndex
+from ..models import LanguageModel
+from ..sae import SAE, TokenFilter
+from ..specificity.concepts import Concept
+from .directions import Direction
+
+
+def mean_difference(
+    model: LanguageModel,
+    sae: SAE,
+    index: FeatureIndex,
+    concept: Concept,
+    *,
+    n_tokens: int = 20_000,
+    seed: int = 0,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> Direction:
+    """The mean activation at the concept's tokens minus the mean at all others, at the SAE's hook point.
+
+    The model runs over windows of the index, about `n_tokens` of them: up to half are windows that hold the concept, as
+    they come in a shuffle by `seed`, and the rest are any others. Which tokens count, and which of them are the
+    concept's, is what `specificity` goes by, so that feature and direction know the same examples.
+
+    Raises DataError when no token of the index is the concept's, or all are; MismatchError when the index is of another
+    SAE or model.
+
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> sk.mean_difference(model, sae, index, sk.Concept.regex("golden gate", name="gates"), progress=False)
+    Direction 'gates, mean difference' at blocks.0.hook_resid_post
+    """
+    if n_tokens < 1 or batch_size < 1:
+        raise ConfigError("n_tokens and batch_size are positive", got=f"{n_tokens}, {batch_size}", accepted="1 or more")
+    if index.sae_fingerprint != sae.fingerprint:
+        raise MismatchError(
+            "the index was built with another SAE",
+            got=index.sae_fingerprint,
+            accepted=sae.fingerprint,
+            fix="pass the index of this SAE, or build one with sk.build_index",
+        )
+    hook_name = str(sae.config.hook_name)
+    sae.check(model, hook_name)
+    concept.token_mask(index)  # says what is wrong when no token is the concept's
+    meant = torch.from_numpy(concept.flat_mask(index).copy())
+    kept = torch.zeros_like(meant)
+    kept[torch.as_tensor(index.kept)] = True
+    if not (kept & ~meant).any():
+        raise DataError(
+            "every token of the index is the concept's, so there is nothing to subtract",
+            got=repr(concept),
+            fix="index text that the concept is not in as well",
+        )
+    holds = (meant & kept).reshape(index.n_windows, index.length).any(1)
+    order = torch.randperm(index.n_windows, generator=torch.Generator().manual_seed(seed))
+    wanted = max(2, n_tokens // index.length)
+    some = order[holds[order]][: max(1, wanted // 2)]
+    rows = torch.cat([some, order[~torch.isin(order, some)][: wanted - len(some)]])
+    total = torch.zeros(2, sae.config.d_in, dtype=torch.float64)
+    count = torch.zeros(2, 1, dtype=torch.float64)
+    token_filter = sae.config.token_filter or TokenFilter()
+    with tqdm(total=len(rows), unit="window", desc="mean difference", disable=not progress) as bar:
+        for at in range(0, len(rows), batch_size):
+            chosen = rows[at : at + batch_size]
+            position, x = kept_activations(model, index.windows, chosen, hook_name, token_filter)
+            for side, mask in enumerate((meant[position] & kept[position], ~meant[position] & kept[position])):
+                total[side] += x[mask].double().sum(0)
+                count[side] += int(mask.sum())
+            bar.update(len(chosen))
+    difference = total[0] / count[0] - total[1] / count[1]
+    return Direction(
+        difference.float(), hook_name, f"{concept.name}, mean difference", token_filter=sae.config.token_filter
+    )

@@ -1,0 +1,294 @@
+"""Figures show the numbers of their result objects, escape what others wrote, and stay small and see-through."""
+
+from __future__ import annotations
+
+import math
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from saekit.errors import DataError, SaekitError
+from saekit.evaluation import Evaluation
+from saekit.evaluation.plots import plot_evaluation
+from saekit.index.plots import activation_histogram, density_histogram
+from saekit.index.records import FeatureRecord, Histogram
+from saekit.plotting.style import BLUE, GREY, ORANGE, TEXT
+from saekit.specificity import SpecificityResult, specificity
+from saekit.specificity.concepts import Concept
+from saekit.specificity.plots import plot_specificity
+from saekit.steering import SteeringStudy
+from saekit.steering.plots import plot_dose_response
+from saekit.training.plots import training_curves
+
+from .array_index import ArrayIndex
+
+
+def record(dead: bool = False) -> FeatureRecord:
+    counts = np.array([0, 0, 0, 0] if dead else [70, 9, 0, 1])
+    edges = np.linspace(0, 0 if dead else 8, 5)
+    stats = {
+        "density": counts.sum() / 4000,
+        "n_firings": int(counts.sum()),
+        "n_documents": 12,
+        "max": edges[-1],
+        "dead": dead,
+    }
+    return FeatureRecord(
+        feature=7,
+        stats=stats,
+        histogram=Histogram(edges=edges, counts=counts),
+        top=[],
+        intervals=[],
+        promoted=[],
+        suppressed=[],
+        neighbours=[],
+    )
+
+
+@pytest.fixture(scope="module")
+def result() -> SpecificityResult:
+    texts = [f"a {'Golden Gate' if i % 3 else 'toll gate'} Bridge and more words here" for i in range(45)]
+
+    def acts(strings: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng(0)
+        out = rng.random((len(strings), 5)) * (rng.random((len(strings), 5)) < 0.15)
+        out[:, 0] += (strings == " Gate") * (rng.random(len(strings)) < 0.8) * rng.random(len(strings))
+        out[:, 4] = 0
+        return out
+
+    index = ArrayIndex(texts, acts=acts)
+    return specificity(
+        index, 0, Concept.regex("Gate", ignore_case=False, name="<b>gate"), n_bootstrap=100, n_controls=3
+    )
+
+
+@pytest.fixture(scope="module")
+def dead() -> SpecificityResult:
+    index = ArrayIndex(["a Gate", "a gate"])
+    return specificity(index, 0, Concept.regex("gate"), n_bootstrap=10)
+
+
+@pytest.fixture(scope="module")
+def study() -> SteeringStudy:
+    rows: list[dict[str, Any]] = []
+    for condition, strengths, features in (
+        ("none", [0.0], [None]),
+        ("instruction", [0.0], [None]),
+        ("feature", [0.2, 0.5, 0.9], [3]),
+        ("control", [0.2, 0.5, 0.9], [5, 6]),
+    ):
+        for strength in strengths:
+            for feature in features:
+                rows += [
+                    {
+                        "condition": condition,
+                        "feature": feature,
+                        "strength": strength,
+                        "prompt": f"p{p}",
+                        "seed": 0,
+                        "text": "t",
+                        "concept_present": condition == "feature" and p < 8 * strength,
+                        "nll": 1 + strength + p / 10,
+                        "repetition": 0.01,
+                        "n_tokens": 9,
+                        "finish_reason": "length",
+                    }
+                    for p in range(6)
+                ]
+    return SteeringStudy(
+        model_name="m",
+        hook_name="h",
+        feature=3,
+        weights={3: 1.0},
+        controls=(5, 6),
+        direction=None,
+        concept="bridge",
+        strengths=(0.2, 0.5, 0.9),
+        unit="norm",
+        positions="all",
+        temperature=0.0,
+        max_new_tokens=9,
+        chat=True,
+        generations=pd.DataFrame(rows),
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated() -> Evaluation:
+    return Evaluation(
+        l0=32.0,
+        explained_variance=0.7,
+        mse=1.0,
+        ce_clean=3.8,
+        ce_sae=4.2,
+        ce_zero=15.0,
+        ce_loss_recovered=0.96,
+        kl=0.4,
+        kl_zero=9.0,
+        mse_mean=3.0,
+        explained_variance_zero=-0.2,
+        density=np.array([0, 0, 0.001, 0.01, 0.01, 0.3]),
+        intervals={"explained_variance": (0.69, 0.71), "ce_loss_recovered": (0.95, 0.97)},
+        interval_unit="documents",
+        n_tokens=20_000,
+        n_scored=1,
+        n_sequences=2,
+        seconds=1.0,
+    )
+
+
+def history(n: int = 20) -> pd.DataFrame:
+    step = np.arange(1, n + 1)
+    columns = {
+        "n_tokens": step * 2048,
+        "loss": 1 / step,
+        "explained_variance": 1 - 1 / step,
+        "l0": 32.0,
+        "dead_features": n - step,
+    }
+    return pd.DataFrame(columns, index=pd.Index(step, name="step"))
+
+
+def traces(fig: go.Figure, name: str) -> list[Any]:
+    return [t for t in fig.data if t.name == name]
+
+
+def test_activation_histogram() -> None:
+    fig = activation_histogram(record())
+    (bars,) = fig.data
+    assert list(bars.y) == [70, 9, 0, 1] and list(bars.x) == [1, 3, 5, 7]
+    low, high = fig.layout.yaxis.range
+    assert fig.layout.yaxis.type == "log" and 10**low < 1 and 10**high > 70  # a single firing can be seen
+    assert "80 firings on 2% of tokens, in 12 documents" in fig.layout.title.subtitle.text
+    opacity = [float(c.rsplit(",", 1)[1][:-1]) for c in bars.marker.color]
+    assert opacity == sorted(opacity) and len(set(opacity)) == 4
+
+
+def test_density_histogram_counts_every_live_feature(evaluated: Evaluation) -> None:
+    features = pd.DataFrame({"density": evaluated.density})
+    fig = density_histogram(SimpleNamespace(features=features, n_tokens=5000, corpus_name="demo"))  # type: ignore[arg-type]
+    (bars,) = fig.data
+    assert sum(bars.y) == 4
+    for d, n in ((0.001, 1), (0.01, 2), (0.3, 1)):
+        (at,) = np.flatnonzero(np.abs(np.array(bars.x) - math.log10(d)) <= np.array(bars.width) / 0.92 / 2 + 1e-9)[:1]
+        assert n in (bars.y[at], bars.y[min(at + 1, len(bars.y) - 1)])
+    assert "2 dead (33.3%) on 5,000 tokens of demo" in fig.layout.title.subtitle.text
+    assert list(fig.layout.xaxis.ticktext) == ["0.1%", "1%", "10%"]
+
+
+def test_training_curves() -> None:
+    frame = history()
+    fig = training_curves(frame)
+    assert len(fig.data) == 4
+    for trace, column in zip(fig.data, ("loss", "explained_variance", "l0", "dead_features"), strict=True):
+        assert list(trace.y) == list(frame[column]) and list(trace.x) == list(frame.n_tokens)
+    assert "explained variance 0.95, active features per token 32, dead features 0" in fig.layout.title.subtitle.text
+    several = training_curves({"small": frame, "<i>large": frame * 2})
+    assert len(several.data) == 8 and [t.showlegend for t in several.data].count(True) == 2
+    assert (
+        "&lt;i&gt;large" in several.data[4].hovertemplate and several.data[0].line.color != several.data[4].line.color
+    )
+    assert len(training_curves(frame[["loss", "l0"]]).data) == 2
+    with pytest.raises(DataError, match="no training metrics to draw"):
+        training_curves(pd.DataFrame({"time": [1]}))
+
+
+def test_specificity(result: SpecificityResult) -> None:
+    fig = result.plot()
+    (curve,) = traces(fig, "feature 0, 95% interval")
+    assert list(curve.x) == list(result.curve.recall) and list(curve.y) == list(result.curve.precision)
+    (end,) = traces(fig, "wherever it fires")
+    assert (end.x[0], end.y[0]) == pytest.approx((result.recall.value, result.precision.value))
+    (base,) = traces(fig, "base rate")
+    assert list(base.y) == [result.base_rate.value] * 2
+    lines = [t for t in traces(fig, "matched features") if t.xaxis == "x"]
+    assert len(lines) == len(result.controls) == 3 and [t.showlegend for t in lines] == [True, False, False]
+    assert all(t.line.color == "rgba(138,138,138,0.7)" for t in lines)
+    (bars,) = [t for t in fig.data if t.type == "bar"]
+    assert 0 < result.intervals.share.min() < 1
+    assert np.array_equal(bars.y, result.intervals.share, equal_nan=True)
+    assert np.allclose(bars.error_y.array, result.intervals.fraction_high - result.intervals.share, equal_nan=True)
+    (steps,) = [t for t in traces(fig, "matched features") if t.xaxis == "x2"]
+    assert np.array_equal(steps.y[::3], result.intervals.controls_fraction, equal_nan=True)
+    middle = (result.intervals.low + result.intervals.high) / 2
+    assert np.allclose((steps.x[::3] + steps.x[1::3]) / 2, middle) and np.isnan(steps.x[2::3]).all()
+    assert fig.layout.title.subtitle.text == result.summary
+    assert "&lt;b&gt;gate" in fig.layout.title.text
+
+
+def test_specificity_of_a_dead_feature_says_so(dead: SpecificityResult) -> None:
+    fig = dead.plot()
+    assert not fig.data and "never fires" in fig.layout.annotations[0].text
+
+
+def test_dose_response(study: SteeringStudy) -> None:
+    fig = study.plot()
+    summary = study.summary
+    for name, condition in (("feature 3", "feature"), ("2 control features", "control")):
+        rate, nll = [t for t in traces(fig, name) if t.mode == "lines+markers"]
+        here = summary[summary.condition == condition]
+        assert list(rate.x) == [0.2, 0.5, 0.9] and list(rate.y) == list(here.rate) and list(nll.y) == list(here.nll)
+        bands = [t for t in traces(fig, name) if t.fill == "toself"]
+        assert list(bands[0].y) == [*here.rate_high, *reversed(list(here.rate_low))] and bands[0].mode == "lines"
+    assert list(traces(fig, "unsteered")[0].y) == [0, 0] and len(traces(fig, "asked in words")) == 2
+    assert study.recommended == 0.9 and [s.x0 for s in fig.layout.shapes] == [0.9, 0.9]
+    assert "recommended strength 0.9 × the residual norm" in fig.layout.title.subtitle.text
+    assert fig.layout.xaxis2.title.text == "strength (× the residual norm)"
+
+
+def test_steering_pareto(study: SteeringStudy) -> None:
+    fig = study.plot("pareto")
+    summary = study.summary.set_index("condition")
+    for name, condition in (("feature 3", "feature"), ("2 control features", "control")):
+        [trace] = traces(fig, name)
+        here = summary.loc[condition]
+        assert list(trace.x) == list(here.nll) and list(trace.y) == list(here.rate)
+        assert list(trace.text) == ["0.2", "0.5", "0.9"]
+        assert list(trace.error_y.array) == list(here.rate_high - here.rate)
+    assert list(traces(fig, "feature 3")[0].marker.line.width) == [0, 0, 3], "the recommended strength is ringed"
+    assert list(traces(fig, "unsteered")[0].y) == [0] and len(traces(fig, "asked in words")) == 1
+    assert fig.layout.shapes[0].x0 == pytest.approx(summary.loc["none", "nll"] + 1.5)
+    assert "ringed: recommended, 0.9 × the residual norm" in fig.layout.title.subtitle.text
+    with pytest.raises(SaekitError, match="unknown plot 'parato'; did you mean 'pareto'"):
+        study.plot("parato")  # type: ignore[arg-type]
+
+
+def test_evaluation(evaluated: Evaluation) -> None:
+    fig = plot_evaluation(evaluated)
+    loss, density = fig.data
+    assert list(loss.y) == [3.8, 4.2, 15.0] and sum(density.y) == 4
+    assert "explained variance 0.700 [0.690, 0.710], loss recovered 0.960" in fig.layout.title.subtitle.text
+    assert fig.layout.annotations[0].text == "32.0 active per token, 2 of 6 dead"
+
+
+def test_every_figure_is_small_labelled_and_see_through(
+    result: SpecificityResult, study: SteeringStudy, evaluated: Evaluation
+) -> None:
+    dead_index = SimpleNamespace(features=pd.DataFrame({"density": [0.0, 0.0]}), n_tokens=5, corpus_name="demo")
+    figures = [
+        activation_histogram(record()),
+        activation_histogram(record(dead=True)),
+        plot_specificity(result),
+        density_histogram(dead_index),
+        training_curves(history()),
+        plot_dose_response(study),  # type: ignore[arg-type]
+        plot_evaluation(evaluated),
+    ]
+    for fig in figures:
+        assert type(fig) is go.Figure
+        assert len(fig.to_json()) < 60_000
+        assert fig.layout.template.layout.paper_bgcolor == fig.layout.template.layout.plot_bgcolor == "rgba(0,0,0,0)"
+        assert fig.layout.template.layout.font.color == TEXT and fig.layout.title.text.startswith("<b>")
+        labels = [axis.title.text for axis in fig.select_xaxes()] + [a.text for a in fig.layout.annotations]
+        assert any(labels)
+        for trace in fig.data:
+            assert trace.hovertemplate or trace.hoverinfo == "skip"
+        colours = {
+            c.upper() for c in re.findall(r'"#[0-9a-fA-F]{6}"', go.Figure(fig.data).to_json().split('"template"')[0])
+        }
+        assert colours <= {f'"{c}"' for c in (ORANGE, BLUE, GREY)}
