@@ -3,7 +3,9 @@
 import type { RenderProps } from "@anywidget/types";
 import "./circuits.css";
 
-declare const CircuitsVis: Record<string, unknown> & { render(id: string, component: unknown, props: unknown): unknown };
+declare const CircuitsVis: Record<string, unknown> & {
+  render(id: string, component: unknown, props: unknown): unknown;
+};
 
 export interface CircuitsState {
   component: string;

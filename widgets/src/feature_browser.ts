@@ -4,9 +4,9 @@ import type { RenderProps } from "@anywidget/types";
 import "./shared/base.css";
 import "./feature_browser.css";
 import { type CardData, cardOrWords } from "./shared/card";
-import { QUIET, button, field, h, rove } from "./shared/dom";
+import { button, field, h, QUIET, rove } from "./shared/dom";
 import { listen, put } from "./shared/model";
-import { BEGIN, COLUMNS, Columns, END, type Query, type RawColumns, clampPage, nPages, select } from "./shared/table";
+import { BEGIN, COLUMNS, Columns, clampPage, END, nPages, type Query, type RawColumns, select } from "./shared/table";
 import { alone, count, glyphs, number, share } from "./shared/text";
 
 export interface BrowserState extends Query {
@@ -39,8 +39,24 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
 
   // Controls
   const search = h("input", { type: "search", placeholder: "number, token or words of the context", ...QUIET });
-  const low = h("input", { type: "number", min: 0, max: 100, step: "any", placeholder: "0", "aria-label": "Lowest density in percent", ...QUIET });
-  const high = h("input", { type: "number", min: 0, max: 100, step: "any", placeholder: "100", "aria-label": "Highest density in percent", ...QUIET });
+  const low = h("input", {
+    type: "number",
+    min: 0,
+    max: 100,
+    step: "any",
+    placeholder: "0",
+    "aria-label": "Lowest density in percent",
+    ...QUIET,
+  });
+  const high = h("input", {
+    type: "number",
+    min: 0,
+    max: 100,
+    step: "any",
+    placeholder: "100",
+    "aria-label": "Highest density in percent",
+    ...QUIET,
+  });
   const dead = h("input", { type: "checkbox", ...QUIET });
   let typing: ReturnType<typeof setTimeout> | undefined;
   const settle = () => {
@@ -64,7 +80,14 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
   bound(low, "min_density");
   bound(high, "max_density");
   dead.addEventListener("change", () => set({ hide_dead: dead.checked, page: 0 }));
-  const density = h("span", { class: "sk-field sk-density" }, h("span", { class: "sk-field-name" }, "Density %"), low, "to", high);
+  const density = h(
+    "span",
+    { class: "sk-field sk-density" },
+    h("span", { class: "sk-field-name" }, "Density %"),
+    low,
+    "to",
+    high,
+  );
   const controls = h(
     "div",
     { class: "sk-controls", role: "search" },
@@ -79,7 +102,11 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
     const [title, hint] = TITLES[name];
     const press = button(title, "", () => {
       const again = model.get("sort") === name;
-      set({ sort: name, descending: again ? !model.get("descending") : NUMERIC.has(name) && name !== "feature", page: 0 });
+      set({
+        sort: name,
+        descending: again ? !model.get("descending") : NUMERIC.has(name) && name !== "feature",
+        page: 0,
+      });
     });
     if (hint) press.title = hint;
     return h("th", { scope: "col", class: NUMERIC.has(name) ? "sk-right" : null }, press);
@@ -109,7 +136,16 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
   const last = turn("\u00bb", "Last page", lastPage);
   const size = h("select", { ...QUIET });
   size.addEventListener("change", () => set({ page_size: Number(size.value), page: 0 }));
-  const pager = h("nav", { class: "sk-pager", "aria-label": "Pages" }, range, field("Rows", size), first, previous, next, last);
+  const pager = h(
+    "nav",
+    { class: "sk-pager", "aria-label": "Pages" },
+    range,
+    field("Rows", size),
+    first,
+    previous,
+    next,
+    last,
+  );
 
   // Card
   const opened = h("section", { class: "sk-opened", "aria-label": "Opened feature" });
@@ -125,16 +161,32 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
   const drawRows = () => {
     const pageSize = model.get("page_size");
     const page = shownPage();
-    const focused = document.activeElement instanceof HTMLElement && body.contains(document.activeElement) ? document.activeElement.dataset.feature : undefined;
+    const focused =
+      document.activeElement instanceof HTMLElement && body.contains(document.activeElement)
+        ? document.activeElement.dataset.feature
+        : undefined;
     const visible = [...rows.subarray(page * pageSize, (page + 1) * pageSize)];
-    body.replaceChildren(...visible.map((feature, i) => row(columns, feature, i === 0, model.get("feature") === feature)));
+    body.replaceChildren(
+      ...visible.map((feature, i) => row(columns, feature, i === 0, model.get("feature") === feature)),
+    );
     if (visible.length === 0) {
-      const words = columns.length === 0 ? "The index holds no features." : "No feature matches. Shorten the search or widen the density range.";
-      body.replaceChildren(h("tr", { class: "sk-nothing" }, h("td", { colspan: COLUMNS.length, class: "sk-empty" }, words)));
+      const words =
+        columns.length === 0
+          ? "The index holds no features."
+          : "No feature matches. Shorten the search or widen the density range.";
+      body.replaceChildren(
+        h("tr", { class: "sk-nothing" }, h("td", { colspan: COLUMNS.length, class: "sk-empty" }, words)),
+      );
     }
     if (focused !== undefined) body.querySelector<HTMLElement>(`[data-feature="${focused}"]`)?.focus();
-    const all = rows.length === columns.length ? `${count(columns.length)} features` : `${count(rows.length)} of ${count(columns.length)} features match`;
-    const from = rows.length === 0 ? "" : `Rows ${count(page * pageSize + 1)}\u2013${count(page * pageSize + visible.length)} \u00b7 page ${count(page + 1)} of ${count(lastPage() + 1)} \u00b7 `;
+    const all =
+      rows.length === columns.length
+        ? `${count(columns.length)} features`
+        : `${count(rows.length)} of ${count(columns.length)} features match`;
+    const from =
+      rows.length === 0
+        ? ""
+        : `Rows ${count(page * pageSize + 1)}\u2013${count(page * pageSize + visible.length)} \u00b7 page ${count(page + 1)} of ${count(lastPage() + 1)} \u00b7 `;
     range.textContent = from + all;
     first.disabled = previous.disabled = page === 0;
     next.disabled = last.disabled = page === lastPage();
@@ -159,7 +211,9 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
     high.value = percent(model.get("max_density"));
     dead.checked = model.get("hide_dead");
     const sizes = [...new Set([...SIZES, model.get("page_size")])].sort((a, b) => a - b);
-    size.replaceChildren(...sizes.map((n) => h("option", { value: n, selected: n === model.get("page_size") }, String(n))));
+    size.replaceChildren(
+      ...sizes.map((n) => h("option", { value: n, selected: n === model.get("page_size") }, String(n))),
+    );
     drawRows();
   };
 
@@ -174,7 +228,14 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
       open(feature);
       body.querySelector<HTMLElement>(`[data-feature="${feature}"]`)?.focus();
     });
-    const content = cardOrWords(feature, model.get("card"), model.get("cards"), model.get("live"), model.get("error"), open);
+    const content = cardOrWords(
+      feature,
+      model.get("card"),
+      model.get("cards"),
+      model.get("live"),
+      model.get("error"),
+      open,
+    );
     opened.replaceChildren(close, content);
   };
 
@@ -185,14 +246,19 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
   });
   body.addEventListener("keydown", (event) => {
     const presses = [...body.querySelectorAll<HTMLElement>("td button")];
-    const at = presses.findIndex((press) => press === event.target);
+    const at = presses.indexOf(event.target as HTMLElement);
     const to = rove(event, at, presses.length, { on: ["ArrowDown"], back: ["ArrowUp"] });
     if (to === null) return;
-    presses.forEach((press, i) => (press.tabIndex = i === to ? 0 : -1));
+    for (const [i, press] of presses.entries()) press.tabIndex = i === to ? 0 : -1;
     presses[to]?.focus();
   });
 
-  listen<BrowserState>(model, ["sort", "descending", "filter", "min_density", "max_density", "hide_dead", "page_size"], query, signal);
+  listen<BrowserState>(
+    model,
+    ["sort", "descending", "filter", "min_density", "max_density", "hide_dead", "page_size"],
+    query,
+    signal,
+  );
   listen<BrowserState>(model, ["page"], drawRows, signal);
   listen<BrowserState>(model, ["feature"], drawRows, signal);
   listen<BrowserState>(model, ["feature", "card", "cards", "error"], drawCardBelow, signal);

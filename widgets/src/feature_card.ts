@@ -27,7 +27,14 @@ function render({ model, el, signal }: RenderProps<CardState & Record<string, un
     const { activeElement } = document;
     const hadFocus = body.contains(activeElement);
     body.replaceChildren(
-      cardOrWords(model.get("feature"), model.get("card"), model.get("cards"), model.get("live"), model.get("error"), open),
+      cardOrWords(
+        model.get("feature"),
+        model.get("card"),
+        model.get("cards"),
+        model.get("live"),
+        model.get("error"),
+        open,
+      ),
     );
     if (!hadFocus) return;
     const heading = body.querySelector<HTMLElement>("h3"); // the button that was pressed is gone: stay in the card

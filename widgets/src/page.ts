@@ -4,7 +4,7 @@ import "./page.css";
 import circuits from "./circuits";
 import featureBrowser from "./feature_browser";
 import featureCard from "./feature_card";
-import { HostModel, decode } from "./shared/host";
+import { decode, HostModel } from "./shared/host";
 import steeringPanel from "./steering_panel";
 import tokenHighlight from "./token_highlight";
 import trainingMonitor from "./training_monitor";
@@ -29,7 +29,8 @@ const WIDGETS = {
   training_monitor: trainingMonitor,
 } as unknown as Record<string, { render: Render }>;
 
-const stateOf = (el: HTMLElement): unknown => JSON.parse(document.getElementById(el.dataset.state ?? "")?.textContent ?? "null");
+const stateOf = (el: HTMLElement): unknown =>
+  JSON.parse(document.getElementById(el.dataset.state ?? "")?.textContent ?? "null");
 const figures: HTMLElement[] = [];
 
 /** Colours of a figure's frame in the theme that shows now; the traces keep their own. */
@@ -38,9 +39,18 @@ function frameColours(layout: Record<string, unknown>): Record<string, unknown> 
   const text = style.getPropertyValue("--jp-ui-font-color0").trim();
   const grid = `color-mix(in srgb, ${text} 16%, transparent)`;
   const solid = resolved(grid);
-  const change: Record<string, unknown> = { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", "font.color": text };
+  const change: Record<string, unknown> = {
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    "font.color": text,
+  };
   const axes = new Set(["xaxis", "yaxis", ...Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))]);
-  for (const axis of axes) Object.assign(change, { [`${axis}.gridcolor`]: solid, [`${axis}.zerolinecolor`]: solid, [`${axis}.linecolor`]: solid });
+  for (const axis of axes)
+    Object.assign(change, {
+      [`${axis}.gridcolor`]: solid,
+      [`${axis}.zerolinecolor`]: solid,
+      [`${axis}.linecolor`]: solid,
+    });
   return change;
 }
 

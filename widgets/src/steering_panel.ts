@@ -3,20 +3,20 @@
 import type { RenderProps } from "@anywidget/types";
 import "./shared/base.css";
 import "./steering_panel.css";
-import { QUIET, button, h } from "./shared/dom";
+import { button, h, QUIET } from "./shared/dom";
 import { listen } from "./shared/model";
 import { Boxes } from "./steering/boxes";
-import { colourLine, colouring } from "./steering/colour";
+import { colouring, colourLine } from "./steering/colour";
 import { conditionsView } from "./steering/conditions";
 import { formView } from "./steering/form";
 import { hoverOver } from "./steering/hover";
 import { pastView } from "./steering/past";
-import { type Shown, repliesView } from "./steering/replies";
+import { repliesView, type Shown } from "./steering/replies";
 import type { SteeringState } from "./steering/state";
 import { runTitle, settingsOf } from "./steering/units";
 
-export { sliderRange } from "./steering/units";
 export type { SteeringState } from "./steering/state";
+export { sliderRange } from "./steering/units";
 
 const OFFLINE = "The replies below were written in a notebook, where the controls work.";
 
@@ -47,7 +47,13 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
   const result = h("div", { class: "sk-result" }, note, colour.element, replies.element, nothing);
 
   // The next turn
-  const message = h("input", { type: "text", "aria-label": "Reply to all", placeholder: "Reply to all\u2026", autocomplete: "off", ...QUIET });
+  const message = h("input", {
+    type: "text",
+    "aria-label": "Reply to all",
+    placeholder: "Reply to all\u2026",
+    autocomplete: "off",
+    ...QUIET,
+  });
   const say = () => {
     if (model.get("running") || message.value.trim() === "") return;
     start({ kind: "reply", message: message.value });
@@ -77,11 +83,28 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
   const shownNow = (): Shown => {
     const concept = model.get("concept");
     const run = picked >= 0 ? model.get("runs")[picked] : undefined;
-    if (run) return { id: `run ${picked}`, conditions: run.conditions, unit: run.unit, exchanges: run.exchanges, details: null, writing: false, concept };
+    if (run)
+      return {
+        id: `run ${picked}`,
+        conditions: run.conditions,
+        unit: run.unit,
+        exchanges: run.exchanges,
+        details: null,
+        writing: false,
+        concept,
+      };
     const ran = model.get("ran");
     const exchanges = model.get("exchanges").filter((e) => e.replies.length === ran.length); // the two do not arrive together
     const conditions = exchanges.length > 0 || model.get("running") ? ran : [];
-    return { id: "latest", conditions, unit: model.get("ran_unit"), exchanges, details: model.get("details"), writing: model.get("running"), concept };
+    return {
+      id: "latest",
+      conditions,
+      unit: model.get("ran_unit"),
+      exchanges,
+      details: model.get("details"),
+      writing: model.get("running"),
+      concept,
+    };
   };
   const drawReplies = () => {
     replies.draw(shownNow());
@@ -100,8 +123,13 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
     const empty = model.get("exchanges").length === 0;
     const run = picked >= 0 ? runs[picked] : undefined;
     const asked = run ?? (live || empty ? undefined : runs.at(-1));
-    const words = asked ? h("span", { title: runTitle(asked) }, h("q", {}, asked.prompt), ` \u00b7 ${settingsOf(asked)}`) : null;
-    const lines = [live || empty ? null : h("p", {}, OFFLINE), words && h("p", {}, run ? "An earlier run: " : "", words, " ", run && back)];
+    const words = asked
+      ? h("span", { title: runTitle(asked) }, h("q", {}, asked.prompt), ` \u00b7 ${settingsOf(asked)}`)
+      : null;
+    const lines = [
+      live || empty ? null : h("p", {}, OFFLINE),
+      words && h("p", {}, run ? "An earlier run: " : "", words, " ", run && back),
+    ];
     note.replaceChildren(...lines.filter((line) => line !== null));
     note.hidden = !note.firstChild;
     nothing.textContent = live ? "Press Run to write a reply under each condition." : "Nothing was run.";
@@ -120,7 +148,22 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
 
   listen<SteeringState>(
     model,
-    ["prompt", "chat", "has_chat", "conditions", "about", "n_features", "unit", "units", "residual_norm", "sweep_strengths", "positions", "max_new_tokens", "temperature", "seed"],
+    [
+      "prompt",
+      "chat",
+      "has_chat",
+      "conditions",
+      "about",
+      "n_features",
+      "unit",
+      "units",
+      "residual_norm",
+      "sweep_strengths",
+      "positions",
+      "max_new_tokens",
+      "temperature",
+      "seed",
+    ],
     form.draw,
     signal,
   );

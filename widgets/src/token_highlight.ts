@@ -4,7 +4,7 @@ import type { AnyModel, RenderProps } from "@anywidget/types";
 import "./shared/base.css";
 import "./token_highlight.css";
 import { type Binary, SparseRows } from "./shared/arrays";
-import { QUIET, button, field, h, rove, uid } from "./shared/dom";
+import { button, field, h, QUIET, rove, uid } from "./shared/dom";
 import { listen, put } from "./shared/model";
 import { alone, column, count, direction, glyphs, lineBreaks, number, spoken } from "./shared/text";
 
@@ -39,7 +39,8 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
   const pick = (i: number) => {
     const next = i === selected() ? -1 : i;
     put<HighlightState>(model, { selected: next });
-    status.textContent = next < 0 ? "No token selected" : `Token ${next} selected: ${spoken(model.get("tokens")[next] ?? "")}`;
+    status.textContent =
+      next < 0 ? "No token selected" : `Token ${next} selected: ${spoken(model.get("tokens")[next] ?? "")}`;
   };
 
   let drawn = "";
@@ -174,21 +175,32 @@ function legendOf(model: Model): { element: HTMLElement; draw(top: number, scale
   const enter = () => {
     const limit = model.get("n_features");
     const value = box.value.trim() === "" ? null : Number(box.value);
-    const good = box.validity.badInput === false && (value === null || (Number.isInteger(value) && value >= 0 && value < limit));
+    const good =
+      box.validity.badInput === false && (value === null || (Number.isInteger(value) && value >= 0 && value < limit));
     box.setAttribute("aria-invalid", String(!good));
     problem.textContent = good ? "" : `Feature numbers run from 0 to ${count(limit - 1)}.`;
     if (good && value !== model.get("feature")) put<HighlightState>(model, { feature: value });
   };
   box.addEventListener("change", enter);
   box.addEventListener("keydown", (event) => event.stopPropagation());
-  const element = h("div", { class: "sk-legend" }, what, scaleBox, name, field("Colour by feature", box), reset, problem);
+  const element = h(
+    "div",
+    { class: "sk-legend" },
+    what,
+    scaleBox,
+    name,
+    field("Colour by feature", box),
+    reset,
+    problem,
+  );
   return {
     element,
     draw(top, scale) {
       const feature = model.get("feature");
       what.textContent = feature === null ? "Strongest activation of any feature" : `Activation of feature ${feature}`;
       const promoted = feature === null ? undefined : model.get("names")[String(feature)];
-      const silent = top > 0 ? "" : feature === null ? "No feature fires on this text." : "It does not fire on this text.";
+      const silent =
+        top > 0 ? "" : feature === null ? "No feature fires on this text." : "It does not fire on this text.";
       name.textContent = [promoted ? `promotes ${promoted}` : "", silent].filter(Boolean).join(" \u00b7 ");
       name.hidden = name.textContent === "";
       high.textContent = number(scale);
@@ -212,7 +224,12 @@ function detailOf(model: Model, rows: SparseRows, at: number): HTMLElement[] {
   }
   const feature = model.get("feature");
   const why = model.get("excluded")[at] ?? "";
-  const line = h("div", { class: "sk-detail-line" }, h("code", {}, alone(token)), h("span", { class: "sk-soft" }, `token ${at}`));
+  const line = h(
+    "div",
+    { class: "sk-detail-line" },
+    h("code", {}, alone(token)),
+    h("span", { class: "sk-soft" }, `token ${at}`),
+  );
   if (at === model.get("selected")) line.append(h("span", { class: "sk-soft" }, "selected"));
   if (why) {
     line.append(h("span", {}, `not counted: ${why}`));
@@ -244,10 +261,17 @@ function detailOf(model: Model, rows: SparseRows, at: number): HTMLElement[] {
     chip.style.setProperty("--a", (firing.value / top).toFixed(3));
     chip.setAttribute("aria-pressed", String(on));
     const named = promoted ? `, promotes ${promoted}` : "";
-    chip.setAttribute("aria-label", `Feature ${firing.feature}, activation ${number(firing.value)}${named}; colour the text by it`);
+    chip.setAttribute(
+      "aria-label",
+      `Feature ${firing.feature}, activation ${number(firing.value)}${named}; colour the text by it`,
+    );
     return chip;
   });
-  const list = h("div", { class: "sk-chips", role: "group", "aria-label": "Strongest features at this token" }, ...chips);
+  const list = h(
+    "div",
+    { class: "sk-chips", role: "group", "aria-label": "Strongest features at this token" },
+    ...chips,
+  );
   return [line, list];
 }
 

@@ -3,10 +3,10 @@
 import type { RenderProps } from "@anywidget/types";
 import "./shared/base.css";
 import { type Binary, f32, f64, i32 } from "./shared/arrays";
-import { type Chart, type Drawing, chart, style } from "./shared/chart";
+import { type Chart, chart, type Drawing, style } from "./shared/chart";
 import { h, svg } from "./shared/dom";
 import { listen } from "./shared/model";
-import { type ScaleOptions, between, compact, duration, exponent, scale, short } from "./shared/scale";
+import { between, compact, duration, exponent, type ScaleOptions, scale, short } from "./shared/scale";
 import { column, count, number, share } from "./shared/text";
 import "./training_monitor.css";
 
@@ -32,14 +32,21 @@ export interface MonitorState {
 
 const BINS_PER_DECADE = 4;
 const QUIET_AFTER = 30; // seconds without news before a running monitor says so
-export const CURVES: { name: string; title: string; head: string; write: (v: number) => string; axis: ScaleOptions }[] = [
-  { name: "loss", title: "Loss", head: "Loss", write: column, axis: { log: true } },
-  { name: "explained_variance", title: "Explained variance", head: "Explained var.", write: (v) => v.toFixed(3).replace("-", "\u2212"), axis: { floor: -0.2 } },
-  { name: "l0", title: "Active features per token (L0)", head: "L0", write: number, axis: { log: true, zero: true } },
-  { name: "dead_share", title: "Dead features", head: "Dead", write: share, axis: { zero: true, percent: true } },
-  { name: "tokens_per_second", title: "Tokens per second", head: "Tokens/s", write: number, axis: { zero: true } },
-  { name: "lr", title: "Learning rate", head: "Learning rate", write: exponent, axis: { zero: true } },
-];
+export const CURVES: { name: string; title: string; head: string; write: (v: number) => string; axis: ScaleOptions }[] =
+  [
+    { name: "loss", title: "Loss", head: "Loss", write: column, axis: { log: true } },
+    {
+      name: "explained_variance",
+      title: "Explained variance",
+      head: "Explained var.",
+      write: (v) => v.toFixed(3).replace("-", "\u2212"),
+      axis: { floor: -0.2 },
+    },
+    { name: "l0", title: "Active features per token (L0)", head: "L0", write: number, axis: { log: true, zero: true } },
+    { name: "dead_share", title: "Dead features", head: "Dead", write: share, axis: { zero: true, percent: true } },
+    { name: "tokens_per_second", title: "Tokens per second", head: "Tokens/s", write: number, axis: { zero: true } },
+    { name: "lr", title: "Learning rate", head: "Learning rate", write: exponent, axis: { zero: true } },
+  ];
 
 /** A value in words, with what is not a number said as such. */
 export function written(value: number | undefined, write: (v: number) => string): string {
@@ -59,13 +66,20 @@ const alike = (a: Float32Array, b: Float32Array): boolean => a.every((v, i) => O
 export function swatch(i: number): SVGElement {
   const { stroke, dash } = style(i);
   const picture = svg("svg", { width: 26, height: 10, "aria-hidden": "true", class: "sk-swatch" });
-  picture.append(svg("line", { x1: 1, x2: 25, y1: 5, y2: 5, style: `stroke: ${stroke}`, "stroke-dasharray": dash || "none" }));
+  picture.append(
+    svg("line", { x1: 1, x2: 25, y1: 5, y2: 5, style: `stroke: ${stroke}`, "stroke-dasharray": dash || "none" }),
+  );
   return picture;
 }
 
 /** The run's progress in words: share, rate, time. */
-export function progressWords(state: Pick<MonitorState, "status" | "step" | "n_steps" | "n_tokens" | "total_tokens" | "rate" | "seconds">): string {
-  const parts = [`step ${count(state.step)} of ${count(state.n_steps)}`, `${compact(state.n_tokens)} of ${compact(state.total_tokens)} tokens`];
+export function progressWords(
+  state: Pick<MonitorState, "status" | "step" | "n_steps" | "n_tokens" | "total_tokens" | "rate" | "seconds">,
+): string {
+  const parts = [
+    `step ${count(state.step)} of ${count(state.n_steps)}`,
+    `${compact(state.n_tokens)} of ${compact(state.total_tokens)} tokens`,
+  ];
   if (state.rate > 0) {
     parts.push(`${compact(state.rate)} tokens/s`);
     const left = (state.total_tokens - state.n_tokens) / state.rate;
@@ -82,7 +96,13 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
   const quiet = h("p", { class: "sk-soft sk-quiet" });
   const error = h("p", { class: "sk-error", role: "alert" });
   const empty = h("p", { class: "sk-empty" });
-  const table = h("div", { class: "sk-values", role: "region", "aria-label": "Values of the run", tabindex: 0, "data-lm-suppress-shortcuts": "true" });
+  const table = h("div", {
+    class: "sk-values",
+    role: "region",
+    "aria-label": "Values of the run",
+    tabindex: 0,
+    "data-lm-suppress-shortcuts": "true",
+  });
   let cursor: number | null = null;
   let over = -1; // the chart under the pointer or with focus
   let bin: number | null = null;
@@ -92,18 +112,33 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
   let heard = Date.now();
 
   const charts: Chart[] = CURVES.map(({ title }, c) =>
-    chart(title, (i) => {
-      [cursor, over] = [i, i === null ? -1 : c];
-      drawCursor();
-    }, signal),
+    chart(
+      title,
+      (i) => {
+        [cursor, over] = [i, i === null ? -1 : c];
+        drawCursor();
+      },
+      signal,
+    ),
   );
-  const density = chart("Activation density", (i) => {
-    bin = i;
-    drawBin();
-  }, signal);
+  const density = chart(
+    "Activation density",
+    (i) => {
+      bin = i;
+      drawBin();
+    },
+    signal,
+  );
   density.el.classList.add("sk-density");
   const grid = h("div", { class: "sk-charts" }, ...charts.map((c) => c.el), density.el);
-  el.replaceChildren(h("header", { class: "sk-monitor-head" }, badge, progress, words), quiet, error, empty, table, h("div", { class: "sk-chart-box" }, grid));
+  el.replaceChildren(
+    h("header", { class: "sk-monitor-head" }, badge, progress, words),
+    quiet,
+    error,
+    empty,
+    table,
+    h("div", { class: "sk-chart-box" }, grid),
+  );
 
   const names = () => model.get("names");
   const swatches = (i: number) => (names().length > 1 ? swatch(i) : null);
@@ -116,8 +151,13 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
     progress.hidden = words.hidden = status === "waiting";
     progress.value = model.get("n_steps") > 0 ? model.get("step") / model.get("n_steps") : 0;
     words.textContent = progressWords({
-      status: gone ? "" : status, step: model.get("step"), n_steps: model.get("n_steps"), n_tokens: model.get("n_tokens"),
-      total_tokens: model.get("total_tokens"), rate: model.get("rate"), seconds: model.get("seconds"),
+      status: gone ? "" : status,
+      step: model.get("step"),
+      n_steps: model.get("n_steps"),
+      n_tokens: model.get("n_tokens"),
+      total_tokens: model.get("total_tokens"),
+      rate: model.get("rate"),
+      seconds: model.get("seconds"),
     });
     error.textContent = model.get("message");
     error.hidden = model.get("message") === "";
@@ -143,7 +183,9 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
     empty.textContent =
       model.get("status") === "waiting"
         ? "Waiting for a run. Pass this monitor to sk.train(\u2026, loggers=[monitor])."
-        : model.get("status") === "running" ? "The first values come with the first logged step." : "No values were logged.";
+        : model.get("status") === "running"
+          ? "The first values come with the first logged step."
+          : "No values were logged.";
     if (nothing) return;
     if (cursor !== null && cursor >= steps.length) cursor = null;
     const first = tokens[0] ?? 0;
@@ -167,7 +209,15 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
         !y.log && all.some((v) => v < y.low) && `cut off below ${y.label(curve.axis.floor ?? y.low)}`,
         bad > 0 && `${bad} not finite`,
       ].filter((note): note is string => typeof note === "string");
-      const drawing: Drawing = { x, xTicks, xTitle: "tokens seen", y, notes, label: "by tokens seen", lines: shown.map((v, i) => ({ values: v, look: same ? -1 : i })) };
+      const drawing: Drawing = {
+        x,
+        xTicks,
+        xTitle: "tokens seen",
+        y,
+        notes,
+        label: "by tokens seen",
+        lines: shown.map((v, i) => ({ values: v, look: same ? -1 : i })),
+      };
       charts[c]?.draw(drawing);
     });
     drawCursor();
@@ -178,25 +228,43 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
     const i = cursor ?? steps.length - 1;
     const where = `step ${count(steps[i])}, ${compact(tokens[i] ?? 0)} tokens`;
     const rows = names().map((name, s) => {
-      const head = h("th", { scope: "row", title: name }, h("span", { class: "sk-name-cell" }, swatches(s) as unknown as Node, h("span", {}, name)));
+      const head = h(
+        "th",
+        { scope: "row", title: name },
+        h("span", { class: "sk-name-cell" }, swatches(s) as unknown as Node, h("span", {}, name)),
+      );
       return h("tr", {}, head, ...CURVES.map((curve, c) => h("td", {}, written(values[c]?.[s]?.[i], curve.write))));
     });
     const heads = CURVES.map(({ head }) => h("th", { scope: "col" }, head));
     const caption = h("caption", {}, cursor === null ? `Last values, ${where}` : `At ${where}`);
-    table.replaceChildren(h("table", {}, caption, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "SAE"), ...heads)), h("tbody", {}, ...rows)));
+    table.replaceChildren(
+      h(
+        "table",
+        {},
+        caption,
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "SAE"), ...heads)),
+        h("tbody", {}, ...rows),
+      ),
+    );
     charts.forEach((c, k) => {
       const curve = CURVES[k];
       if (!curve) return;
       const read = names().map((name, s) => ({ name, s, text: written(values[k]?.[s]?.[i], curve.write) }));
       const same = read.length > 1 && read.every((r) => r.text === read[0]?.text);
-      const lines = (same ? read.slice(0, 1) : read).map(({ s, text }) => h("div", {}, same ? null : (swatches(s) as unknown as Node), text));
-      const spoken = read.length === 1 || same ? (read[0]?.text ?? "") : read.map((r) => `${r.name}: ${r.text}`).join("; ");
+      const lines = (same ? read.slice(0, 1) : read).map(({ s, text }) =>
+        h("div", {}, same ? null : (swatches(s) as unknown as Node), text),
+      );
+      const spoken =
+        read.length === 1 || same ? (read[0]?.text ?? "") : read.map((r) => `${r.name}: ${r.text}`).join("; ");
       c.mark(cursor, over === k ? [...lines, h("div", { class: "sk-soft" }, where)] : null, `${spoken}, ${where}`);
     });
   };
 
   const drawDensity = () => {
-    const shown = model.get("densities").map((d, look) => ({ d, look })).filter(({ d }) => d.counts);
+    const shown = model
+      .get("densities")
+      .map((d, look) => ({ d, look }))
+      .filter(({ d }) => d.counts);
     density.el.hidden = shown.length === 0;
     if (shown.length === 0) return;
     const low = Math.min(...shown.map(({ d }) => d.low ?? -1));
@@ -207,14 +275,24 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
       return { look, values: [...new Array<number>(n - counts.length).fill(0), ...counts] };
     });
     const never = shown.map(({ d }) => count(d.never ?? 0));
-    const notes = ["number of features", ...(shown.every(({ d }) => !d.never) ? [] : [`${never.join(" / ")} never fired`])];
+    const notes = [
+      "number of features",
+      ...(shown.every(({ d }) => !d.never) ? [] : [`${never.join(" / ")} never fired`]),
+    ];
     const every = Math.ceil(-low / 6);
     const decades = Array.from({ length: -low + 1 }, (_, i) => low + i).filter((e) => e % every === 0);
     density.draw({
-      x: Array.from({ length: n + 1 }, (_, i) => i / n), bars: true, lines, notes,
+      x: Array.from({ length: n + 1 }, (_, i) => i / n),
+      bars: true,
+      lines,
+      notes,
       xTicks: decades.map((e) => ({ at: (e - low) / -low, label: percent(e) })),
       xTitle: "share of tokens a feature fires on (log scale)",
-      y: scale(lines.flatMap((l) => l.values), { zero: true }), label: "number of features by the share of tokens they fire on",
+      y: scale(
+        lines.flatMap((l) => l.values),
+        { zero: true },
+      ),
+      label: "number of features by the share of tokens they fire on",
     });
     drawBin();
   };
@@ -224,7 +302,9 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
     const n = -low * BINS_PER_DECADE;
     const i = bin ?? n - 1;
     const where = `${share(10 ** (low + i / BINS_PER_DECADE))} to ${share(10 ** (low + (i + 1) / BINS_PER_DECADE))} of tokens`;
-    const read = densities.flatMap((d, s) => (d.counts ? [{ s, text: features(d.counts[i - n + d.counts.length] ?? 0) }] : []));
+    const read = densities.flatMap((d, s) =>
+      d.counts ? [{ s, text: features(d.counts[i - n + d.counts.length] ?? 0) }] : [],
+    );
     const lines = read.map(({ s, text }) => h("div", {}, swatches(s) as unknown as Node, text));
     const spoken = read.map(({ s, text }) => (read.length > 1 ? `${names()[s]}: ${text}` : text)).join("; ");
     density.mark(bin, [...lines, h("div", { class: "sk-soft" }, where)], `${spoken}, ${where}`);
@@ -234,7 +314,12 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
     heard = Date.now();
     draw();
   };
-  listen<MonitorState>(model, ["status", "message", "step", "n_steps", "n_tokens", "total_tokens", "rate", "seconds", "live"], news(drawHead), signal);
+  listen<MonitorState>(
+    model,
+    ["status", "message", "step", "n_steps", "n_tokens", "total_tokens", "rate", "seconds", "live"],
+    news(drawHead),
+    signal,
+  );
   listen<MonitorState>(model, ["names", "columns", "status"], news(drawCurves), signal);
   listen<MonitorState>(model, ["names", "densities"], news(drawDensity), signal);
   const clock = setInterval(drawQuiet, 5000);

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { SparseRows, f32, i32, strings } from "../src/shared/arrays";
+import { f32, i32, SparseRows, strings } from "../src/shared/arrays";
 import { decades, ticks } from "../src/shared/histogram";
-import { HostModel, decode } from "../src/shared/host";
-import { Columns, type Query, clampPage, nPages, select } from "../src/shared/table";
+import { decode, HostModel } from "../src/shared/host";
+import { Columns, clampPage, nPages, type Query, select } from "../src/shared/table";
 import { alone, column, direction, edge, glyphs, lineBreaks, number, share, spoken } from "../src/shared/text";
 import cases from "./cases.json";
 import { float32, int32, texts } from "./support";
@@ -43,16 +43,31 @@ describe("text", () => {
     expect(alone("")).toBe("(empty)");
   });
   test("spoken tokens have words for what is not heard", () => {
-    expect([spoken(" "), spoken("\n"), spoken(" Gate"), spoken("")]).toEqual(["space", "line break", "Gate", "empty token"]);
+    expect([spoken(" "), spoken("\n"), spoken(" Gate"), spoken("")]).toEqual([
+      "space",
+      "line break",
+      "Gate",
+      "empty token",
+    ]);
   });
-  test("line breaks are counted", () => expect([lineBreaks("a"), lineBreaks("\n\n"), lineBreaks("\r\n")]).toEqual([0, 2, 1]));
+  test("line breaks are counted", () =>
+    expect([lineBreaks("a"), lineBreaks("\n\n"), lineBreaks("\r\n")]).toEqual([0, 2, 1]));
   test("direction goes by the majority of letters", () => {
     expect(direction(["ok", "שלום עולם"])).toBe("rtl");
     expect(direction(["<|im_start|>user", " שלום"])).toBe("ltr");
     expect(direction([])).toBe("ltr");
   });
   test("numbers", () => {
-    expect([0, 4, 0.01234, -1.5, 12345, 1e-6, NaN, null].map(number)).toEqual(["0", "4", "0.0123", "−1.5", "12,345", "1.0e−6", "–", "–"]);
+    expect([0, 4, 0.01234, -1.5, 12345, 1e-6, NaN, null].map(number)).toEqual([
+      "0",
+      "4",
+      "0.0123",
+      "−1.5",
+      "12,345",
+      "1.0e−6",
+      "–",
+      "–",
+    ]);
     expect([4, 0.24, 12.34, 137.2].map(column)).toEqual(["4.00", "0.240", "12.3", "137"]);
     expect([share(0.12345), share(0), share(1)]).toEqual(["12.3 %", "0", "100 %"]);
     expect([edge(1.548, 0.172), edge(7.22, 0.722), edge(130, 13)]).toEqual(["1.55", "7.22", "130"]);
@@ -68,7 +83,14 @@ describe("table", () => {
     promoted: texts(...c.promoted),
     example: texts(...c.example),
   });
-  const defaults: Query = { sort: "density", descending: true, filter: "", min_density: null, max_density: null, hide_dead: false };
+  const defaults: Query = {
+    sort: "density",
+    descending: true,
+    filter: "",
+    min_density: null,
+    max_density: null,
+    hide_dead: false,
+  };
   test.each(cases.cases)("$query", ({ query, rows }) => {
     expect([...select(columns, { ...defaults, ...query } as Query)]).toEqual(rows);
   });
@@ -116,7 +138,11 @@ describe("host model", () => {
     expect(seen).toEqual([2]);
   });
   test("bytes come back wherever they are", () => {
-    const state = decode({ acts: { start: { $bytes: btoa("\u0001\u0000\u0000\u0000") } }, tokens: ["$bytes"], n: null }) as {
+    const state = decode({
+      acts: { start: { $bytes: btoa("\u0001\u0000\u0000\u0000") } },
+      tokens: ["$bytes"],
+      n: null,
+    }) as {
       acts: { start: DataView };
       tokens: string[];
     };

@@ -1,29 +1,92 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import steering, { type SteeringState } from "../src/steering_panel";
 import type { Condition, Detail, Exchange, Reply, Run } from "../src/steering/state";
+import steering, { type SteeringState } from "../src/steering_panel";
 import { all, float32, int32, mount, one, press } from "./support";
 
 const HOSTILE = "<img src=x onerror=alert(1)>";
 const plain: Condition = { name: "unsteered", features: [], instruction: "", edits: "" };
 const gate: Condition = { name: "gate", features: [{ feature: 3, strength: 0.4 }], instruction: "", edits: "" };
 const base: SteeringState = {
-  prompt: "Hi", chat: true, has_chat: true, conditions: [plain, gate], about: { "3": { name: " bridge gate", max: 20, recommended: 0.6 } }, n_features: 16, unit: "norm",
-  units: ["raw", "max", "norm"], residual_norm: 140, sweep_strengths: [0.2, 0.4], positions: "all", max_new_tokens: 8, temperature: 0, seed: 0, running: false, done: 0,
-  total: 0, status: "", error: "", live: true, concept: "", ran: [], ran_unit: "norm", exchanges: [], details: [], runs: [], colour_by: "none", colour_feature: 0,
+  prompt: "Hi",
+  chat: true,
+  has_chat: true,
+  conditions: [plain, gate],
+  about: { "3": { name: " bridge gate", max: 20, recommended: 0.6 } },
+  n_features: 16,
+  unit: "norm",
+  units: ["raw", "max", "norm"],
+  residual_norm: 140,
+  sweep_strengths: [0.2, 0.4],
+  positions: "all",
+  max_new_tokens: 8,
+  temperature: 0,
+  seed: 0,
+  running: false,
+  done: 0,
+  total: 0,
+  status: "",
+  error: "",
+  live: true,
+  concept: "",
+  ran: [],
+  ran_unit: "norm",
+  exchanges: [],
+  details: [],
+  runs: [],
+  colour_by: "none",
+  colour_feature: 0,
 };
-const reply = (tokens: string[], changes: Partial<Reply> = {}): Reply => ({ tokens, nll: tokens.map(() => 2), repetition: 0.19, mean_nll: 1.91, present: null, end: "eos", ...changes });
+const reply = (tokens: string[], changes: Partial<Reply> = {}): Reply => ({
+  tokens,
+  nll: tokens.map(() => 2),
+  repetition: 0.19,
+  mean_nll: 1.91,
+  present: null,
+  end: "eos",
+  ...changes,
+});
 const growing = (...tokens: string[]): Reply => reply(tokens, { nll: [], repetition: null, mean_nll: null, end: "" });
 const detail: Detail = {
-  start: int32(0, 2, 3, 3), feature: int32(3, 9, 9), value: float32(2, 1, 4),
-  choices: [[["I", 0.5, 0.6], [HOSTILE, 0.2, 0.1]], [[" am", 0.01, 0.4], [" was", 0.9, 0.3]], [[HOSTILE, 0.1, 0.1]]],
+  start: int32(0, 2, 3, 3),
+  feature: int32(3, 9, 9),
+  value: float32(2, 1, 4),
+  choices: [
+    [
+      ["I", 0.5, 0.6],
+      [HOSTILE, 0.2, 0.1],
+    ],
+    [
+      [" am", 0.01, 0.4],
+      [" was", 0.9, 0.3],
+    ],
+    [[HOSTILE, 0.1, 0.1]],
+  ],
 };
 const TOKENS = ["I", " am", HOSTILE];
-const turn = (user = "Hi"): Exchange => ({ user, replies: [reply(TOKENS), reply(["We", "\n", "go"], { end: "length" })] });
+const turn = (user = "Hi"): Exchange => ({
+  user,
+  replies: [reply(TOKENS), reply(["We", "\n", "go"], { end: "length" })],
+});
 const runOf = (exchanges: Exchange[], changes: Partial<Run> = {}): Run => ({
-  prompt: "Hi", chat: true, positions: "all", max_new_tokens: 8, temperature: 0, seed: 0, unit: "norm", conditions: [plain, gate], exchanges, started: "now", ...changes,
+  prompt: "Hi",
+  chat: true,
+  positions: "all",
+  max_new_tokens: 8,
+  temperature: 0,
+  seed: 0,
+  unit: "norm",
+  conditions: [plain, gate],
+  exchanges,
+  started: "now",
+  ...changes,
 });
 const finished = (changes: Partial<SteeringState> = {}): SteeringState => ({
-  ...base, ran: [plain, gate], exchanges: [turn()], details: [[detail, null]], runs: [runOf([turn()])], ...changes,
+  ...base,
+  ran: [plain, gate],
+  exchanges: [turn()],
+  details: [[detail, null]],
+  runs: [runOf([turn()])],
+  ...changes,
 });
 const type = (box: HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement, value: string, event = "change") => {
   box.value = value;
@@ -31,11 +94,14 @@ const type = (box: HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement, v
   if (event !== "input") box.dispatchEvent(new Event(event, { bubbles: true }));
 };
 const named = <T extends HTMLElement = HTMLButtonElement>(el: Element, name: string): T => {
-  const found = all<T>(el, "button, input, textarea").find((b) => b.getAttribute("aria-label") === name || b.textContent === name);
+  const found = all<T>(el, "button, input, textarea").find(
+    (b) => b.getAttribute("aria-label") === name || b.textContent === name,
+  );
   if (!found) throw new Error(`nothing is called ${name}`);
   return found;
 };
-const labelled = <T extends HTMLElement>(el: Element, label: string): T => one<T>(all(el, "label").find((l) => l.textContent?.startsWith(label)) as Element, "input, select");
+const labelled = <T extends HTMLElement>(el: Element, label: string): T =>
+  one<T>(all(el, "label").find((l) => l.textContent?.startsWith(label)) as Element, "input, select");
 const box = (el: Element, i: number) => all(el, ".sk-condition")[i] as HTMLElement;
 const spans = (el: Element, text: number) => all(all(el, ".sk-said")[text] as Element, ".sk-token");
 
@@ -58,9 +124,16 @@ describe("SteeringPanel: the form", () => {
     const number = named<HTMLInputElement>(box(el, 1), "Feature");
     type(number, "16");
     model.set("prompt", "other");
-    expect([number.value, number.getAttribute("aria-invalid"), model.get("conditions")]).toEqual(["16", "true", base.conditions]);
+    expect([number.value, number.getAttribute("aria-invalid"), model.get("conditions")]).toEqual([
+      "16",
+      "true",
+      base.conditions,
+    ]);
     named(el, "Run").click();
-    expect([model.sent, one(el, ".sk-status").textContent]).toEqual([[], "The marked box holds something that cannot be used."]);
+    expect([model.sent, one(el, ".sk-status").textContent]).toEqual([
+      [],
+      "The marked box holds something that cannot be used.",
+    ]);
     type(number, "5");
     named(el, "Run").click();
     expect([model.sent, number.hasAttribute("aria-invalid")]).toEqual([[{ kind: "run" }], false]);
@@ -68,7 +141,10 @@ describe("SteeringPanel: the form", () => {
   test("a feature stands once in a condition", () => {
     const { el, model } = mount(steering, base);
     named(box(el, 1), "+ feature").click();
-    expect((model.get("conditions") as Condition[])[1]?.features).toEqual([{ feature: 3, strength: 0.4 }, { feature: 0, strength: 0.4 }]);
+    expect((model.get("conditions") as Condition[])[1]?.features).toEqual([
+      { feature: 3, strength: 0.4 },
+      { feature: 0, strength: 0.4 },
+    ]);
     const second = all<HTMLInputElement>(box(el, 1), "[aria-label='Feature']")[1] as HTMLInputElement;
     expect(document.activeElement).toBe(second);
     type(second, "3");
@@ -81,8 +157,13 @@ describe("SteeringPanel: the form", () => {
     const { el, model } = mount(steering, base);
     const number = named<HTMLInputElement>(box(el, 1), "Strength as a number");
     type(number, "0.55", "input");
-    number.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", ctrlKey: true, bubbles: true, cancelable: true }));
-    expect([(model.get("conditions") as Condition[])[1]?.features[0]?.strength, model.sent]).toEqual([0.55, [{ kind: "run" }]]);
+    number.dispatchEvent(
+      new KeyboardEvent("keydown", { key: "Enter", ctrlKey: true, bubbles: true, cancelable: true }),
+    );
+    expect([(model.get("conditions") as Condition[])[1]?.features[0]?.strength, model.sent]).toEqual([
+      0.55,
+      [{ kind: "run" }],
+    ]);
   });
   test("words being typed are not overwritten by Python", () => {
     const { el, model } = mount(steering, base);
@@ -108,7 +189,10 @@ describe("SteeringPanel: the form", () => {
     title.dispatchEvent(new Event("blur"));
     expect(title.value).toBe("condition 3");
     type(title, "twice", "input");
-    expect([box(el, 2).getAttribute("aria-label"), (model.get("conditions") as Condition[])[2]?.name]).toEqual(["twice", "twice"]);
+    expect([box(el, 2).getAttribute("aria-label"), (model.get("conditions") as Condition[])[2]?.name]).toEqual([
+      "twice",
+      "twice",
+    ]);
     title.dispatchEvent(new Event("blur"));
     named(el, "Remove unsteered").click();
     expect((model.get("conditions") as Condition[]).map((c) => c.name)).toEqual(["gate", "twice"]);
@@ -130,7 +214,10 @@ describe("SteeringPanel: the form", () => {
   test("the recommended strength is a mark that sets it, in the panel's unit", () => {
     const { el, model } = mount(steering, { ...base, unit: "raw", conditions: [gate] });
     const tick = named(el, "Set feature 3 to its recommended strength");
-    expect([tick.title, tick.style.getPropertyValue("--at")]).toEqual(["recommended: 0.6 \u00d7 residual norm", "0.6000"]);
+    expect([tick.title, tick.style.getPropertyValue("--at")]).toEqual([
+      "recommended: 0.6 \u00d7 residual norm",
+      "0.6000",
+    ]);
     const slider = named<HTMLInputElement>(el, "Strength of feature 3");
     expect(document.getElementById(slider.getAttribute("aria-describedby") ?? "")?.textContent).toBe(tick.title);
     tick.click();
@@ -148,7 +235,11 @@ describe("SteeringPanel: the form", () => {
   test("run, stop and sweep are messages; buttons follow the state", () => {
     const { el, model } = mount(steering, base);
     const [start, stop, sweep] = [named(el, "Run"), named(el, "Stop"), named(el, "Sweep feature 3")];
-    expect([start.disabled, stop.disabled, sweep.title]).toEqual([false, true, "Write with feature 3 at 0.2, 0.4 \u00d7 residual norm, beside the unsteered text"]);
+    expect([start.disabled, stop.disabled, sweep.title]).toEqual([
+      false,
+      true,
+      "Write with feature 3 at 0.2, 0.4 \u00d7 residual norm, beside the unsteered text",
+    ]);
     sweep.click();
     start.click();
     model.set("running", true);
@@ -162,13 +253,22 @@ describe("SteeringPanel: the form", () => {
     const { el, model } = mount(steering, { ...base, has_chat: false });
     expect([one(el, "[role=alert]").hidden, labelled(el, "Chat template").parentElement?.hidden]).toEqual([true, true]);
     model.set("error", "the prompt is <b>empty</b>");
-    expect([one(el, "[role=alert]").textContent, one(el, "[role=alert]").hidden]).toEqual(["the prompt is <b>empty</b>", false]);
+    expect([one(el, "[role=alert]").textContent, one(el, "[role=alert]").hidden]).toEqual([
+      "the prompt is <b>empty</b>",
+      false,
+    ]);
   });
   test("every control has a name and keeps JupyterLab's shortcuts away", () => {
     const { el } = mount(steering, finished());
     const controls = all(el, "button, input, select, textarea, [tabindex='0']");
     expect(controls.filter((c) => !c.hasAttribute("data-lm-suppress-shortcuts"))).toEqual([]);
-    const unnamed = controls.filter((c) => !c.getAttribute("aria-label") && !c.textContent?.trim() && !c.closest("label") && !(c.id && el.querySelector(`label[for='${c.id}']`)));
+    const unnamed = controls.filter(
+      (c) =>
+        !c.getAttribute("aria-label") &&
+        !c.textContent?.trim() &&
+        !c.closest("label") &&
+        !(c.id && el.querySelector(`label[for='${c.id}']`)),
+    );
     expect(unnamed).toEqual([]);
   });
 });
@@ -176,23 +276,42 @@ describe("SteeringPanel: the form", () => {
 describe("SteeringPanel: replies", () => {
   test("nothing yet, in words", () => {
     const { el } = mount(steering, base);
-    expect([one(el, ".sk-empty").textContent, one(el, ".sk-colour").hidden, one(el, ".sk-past").hidden]).toEqual(["Press Run to write a reply under each condition.", true, true]);
+    expect([one(el, ".sk-empty").textContent, one(el, ".sk-colour").hidden, one(el, ".sk-past").hidden]).toEqual([
+      "Press Run to write a reply under each condition.",
+      true,
+      true,
+    ]);
   });
   test("a column per condition says what it does and how it went", () => {
     const concept = [reply(TOKENS, { present: false }), reply(["We"], { present: true, end: "length" })];
     const { el } = mount(steering, finished({ concept: "a bridge", exchanges: [{ user: "Hi", replies: concept }] }));
     const heads = all(el, ".sk-column header");
     expect(all(el, ".sk-column").map((c) => c.getAttribute("aria-label"))).toEqual(["unsteered", "gate"]);
-    expect(all(heads[0] as Element, ".sk-deeds span, .sk-figures span").map((s) => s.textContent)).toEqual(["as it is", "nll 1.91", "repeated 19 %", "3 tokens", "does not mention a bridge"]);
+    expect(all(heads[0] as Element, ".sk-deeds span, .sk-figures span").map((s) => s.textContent)).toEqual([
+      "as it is",
+      "nll 1.91",
+      "repeated 19 %",
+      "3 tokens",
+      "does not mention a bridge",
+    ]);
     expect(all(heads[1] as Element, ".sk-deeds span, .sk-figures span").map((s) => s.textContent)).toEqual([
-      "feature 3 at 0.4 \u00d7 residual norm", "nll 1.91", "repeated 19 %", "1 token, cut off", "mentions a bridge",
+      "feature 3 at 0.4 \u00d7 residual norm",
+      "nll 1.91",
+      "repeated 19 %",
+      "1 token, cut off",
+      "mentions a bridge",
     ]);
     expect(all(el, ".sk-user").every((u) => u.hidden)).toBe(true);
   });
   test("tokens are text; the user's words only where there are turns", () => {
     const { el } = mount(steering, finished({ exchanges: [turn(), turn(HOSTILE)] }));
     expect(el.querySelector("img")).toBeNull();
-    expect(all(el, ".sk-said").map((s) => s.textContent)).toEqual([`I am${HOSTILE}`, `I am${HOSTILE}`, "We\ngo", "We\ngo"]);
+    expect(all(el, ".sk-said").map((s) => s.textContent)).toEqual([
+      `I am${HOSTILE}`,
+      `I am${HOSTILE}`,
+      "We\ngo",
+      "We\ngo",
+    ]);
     expect(all(el, ".sk-user").map((u) => u.textContent)).toEqual(["Hi", HOSTILE, "Hi", HOSTILE]);
     expect(all(el, ".sk-said")[1]?.getAttribute("aria-label")).toBe("Reply 2 of unsteered");
   });
@@ -204,14 +323,27 @@ describe("SteeringPanel: replies", () => {
     model.set("exchanges", [{ user: "Hi", replies: [growing("a"), growing()] }]);
     const first = spans(el, 0)[0];
     model.set("exchanges", [{ user: "Hi", replies: [growing("a", " b", ""), growing("c")] }]);
-    expect([spans(el, 0)[0] === first, all(el, ".sk-said").map((s) => s.textContent), all(el, ".sk-writing").length]).toEqual([true, ["a b", "c"], 2]);
+    expect([
+      spans(el, 0)[0] === first,
+      all(el, ".sk-said").map((s) => s.textContent),
+      all(el, ".sk-writing").length,
+    ]).toEqual([true, ["a b", "c"], 2]);
     model.set("exchanges", [{ user: "Hi", replies: [reply(["a", " b", "\u00fc"]), growing("c")] }]);
-    expect([spans(el, 0)[0] === first, spans(el, 0)[2]?.textContent, all(el, ".sk-writing").length]).toEqual([true, "\u00fc", 1]);
+    expect([spans(el, 0)[0] === first, spans(el, 0)[2]?.textContent, all(el, ".sk-writing").length]).toEqual([
+      true,
+      "\u00fc",
+      1,
+    ]);
     model.set("exchanges", [{ user: "Hi", replies: [growing(), growing()] }]);
     expect(all(el, ".sk-said .sk-token").length).toBe(0);
   });
   test("the end is followed only by who is there", () => {
-    const { el, model } = mount(steering, { ...base, running: true, ran: [plain, gate], exchanges: [{ user: "", replies: [growing("a"), growing("b")] }] });
+    const { el, model } = mount(steering, {
+      ...base,
+      running: true,
+      ran: [plain, gate],
+      exchanges: [{ user: "", replies: [growing("a"), growing("b")] }],
+    });
     const [first, second] = all(el, ".sk-turns") as [HTMLElement, HTMLElement];
     for (const s of [first, second]) {
       Object.defineProperty(s, "scrollHeight", { value: 900 });
@@ -222,7 +354,10 @@ describe("SteeringPanel: replies", () => {
     expect([first.scrollTop, second.scrollTop]).toEqual([900, 100]);
   });
   test("an empty reply is said; conditions that do not fit the replies yet are shown without", () => {
-    const { el, model } = mount(steering, finished({ exchanges: [{ user: "Hi", replies: [reply([]), reply(["a"])] }] }));
+    const { el, model } = mount(
+      steering,
+      finished({ exchanges: [{ user: "Hi", replies: [reply([]), reply(["a"])] }] }),
+    );
     expect(all(el, ".sk-none").map((n) => n.hidden)).toEqual([false, true]);
     model.set("running", true);
     model.set("ran", [plain, gate, { ...gate, name: "third" }]);
@@ -231,13 +366,22 @@ describe("SteeringPanel: replies", () => {
   test("colours: by surprise, by a feature, or none", () => {
     const { el, model } = mount(steering, finished({ colour_by: "unlikely" }));
     const heat = () => spans(el, 0).map((s) => s.style.getPropertyValue("--a"));
-    expect([heat(), one(el, ".sk-scale").getAttribute("aria-label")]).toEqual([["0.250", "0.250", "0.250"], "Colour scale from 0 to 8 nats, unsteered model"]);
+    expect([heat(), one(el, ".sk-scale").getAttribute("aria-label")]).toEqual([
+      ["0.250", "0.250", "0.250"],
+      "Colour scale from 0 to 8 nats, unsteered model",
+    ]);
     named(el, "a feature").click();
     expect([model.get("colour_by"), model.get("colour_feature"), heat()]).toEqual(["feature", 3, ["1.000", "", ""]]);
     type(labelled<HTMLInputElement>(one(el, ".sk-colour"), "Feature"), "9");
-    expect([heat(), one(el, ".sk-scale").getAttribute("aria-label")]).toEqual([["0.250", "1.000", ""], "Colour scale from 0 to 4 activation"]);
+    expect([heat(), one(el, ".sk-scale").getAttribute("aria-label")]).toEqual([
+      ["0.250", "1.000", ""],
+      "Colour scale from 0 to 4 activation",
+    ]);
     one(el, ".sk-colour [data-feature='3']").click();
-    expect([model.get("colour_feature"), one(el, ".sk-colour [data-feature='3']").getAttribute("aria-pressed")]).toEqual([3, "true"]);
+    expect([
+      model.get("colour_feature"),
+      one(el, ".sk-colour [data-feature='3']").getAttribute("aria-pressed"),
+    ]).toEqual([3, "true"]);
     named(el, "nothing").click();
     expect(heat()).toEqual(["", "", ""]);
   });
@@ -256,8 +400,21 @@ describe("SteeringPanel: the card by a token", () => {
     const card = one(el, ".sk-card");
     expect(card.hidden).toBe(true);
     over(spans(el, 0)[1]);
-    expect([card.hidden, card.getAttribute("aria-label"), one(card, "p").textContent]).toEqual([false, "About the token am", "Unsteered model: 2.00 nats, 14 %"]);
-    expect(all(card, "tbody tr").map((r) => all(r, "code, td").map((c) => c.textContent).slice(0, 3))).toEqual([["\u2423am", "1.0 %", "40 %"], ["\u2423was", "90 %", "30 %"]]);
+    expect([card.hidden, card.getAttribute("aria-label"), one(card, "p").textContent]).toEqual([
+      false,
+      "About the token am",
+      "Unsteered model: 2.00 nats, 14 %",
+    ]);
+    expect(
+      all(card, "tbody tr").map((r) =>
+        all(r, "code, td")
+          .map((c) => c.textContent)
+          .slice(0, 3),
+      ),
+    ).toEqual([
+      ["\u2423am", "1.0 %", "40 %"],
+      ["\u2423was", "90 %", "30 %"],
+    ]);
     expect(one(card, ".sk-written code").textContent).toBe("\u2423am");
     expect(all(card, ".sk-after").map((b) => b.style.getPropertyValue("--a"))).toEqual(["0.444", "0.333"]);
     expect(all(card, ".sk-chip").map((c) => c.dataset.feature)).toEqual(["9"]);
@@ -273,7 +430,12 @@ describe("SteeringPanel: the card by a token", () => {
     expect([card.hidden, card.classList.contains("sk-pinned"), el.querySelector("img")]).toEqual([false, true, null]);
     const chip = one(card, "[data-feature='9']");
     chip.click();
-    expect([model.get("colour_by"), model.get("colour_feature"), one(card, "[data-feature='9']") === chip, chip.getAttribute("aria-pressed")]).toEqual(["feature", 9, true, "true"]);
+    expect([
+      model.get("colour_by"),
+      model.get("colour_feature"),
+      one(card, "[data-feature='9']") === chip,
+      chip.getAttribute("aria-pressed"),
+    ]).toEqual(["feature", 9, true, "true"]);
     chip.click();
     expect(model.get("colour_by")).toBe("none");
     press(card, "Escape");
@@ -285,7 +447,10 @@ describe("SteeringPanel: the card by a token", () => {
     text.focus();
     press(text, "ArrowRight");
     press(text, "ArrowRight");
-    expect([one(el, ".sk-at").textContent, one(el, ".sk-spoken[role=status]").textContent]).toEqual([" am", "am, token 1: 2.00 nats, 14 %"]);
+    expect([one(el, ".sk-at").textContent, one(el, ".sk-spoken[role=status]").textContent]).toEqual([
+      " am",
+      "am, token 1: 2.00 nats, 14 %",
+    ]);
     press(text, "End");
     press(text, "ArrowRight");
     expect(one(el, ".sk-at")).toBe(spans(el, 0)[2]);
@@ -333,25 +498,48 @@ describe("SteeringPanel: turns and runs", () => {
     expect(bar.hidden).toBe(true);
   });
   test("what is typed while a turn is written waits", () => {
-    const { el, model } = mount(steering, finished({ running: true, exchanges: [turn(), { user: "x", replies: [growing("a"), growing("b")] }] }));
+    const { el, model } = mount(
+      steering,
+      finished({ running: true, exchanges: [turn(), { user: "x", replies: [growing("a"), growing("b")] }] }),
+    );
     const message = named<HTMLInputElement>(el, "Reply to all");
     message.value = "later";
     press(message, "Enter");
-    expect([one(el, ".sk-reply").hidden, named(el, "Send").disabled, model.sent, message.value]).toEqual([false, true, [], "later"]);
+    expect([one(el, ".sk-reply").hidden, named(el, "Send").disabled, model.sent, message.value]).toEqual([
+      false,
+      true,
+      [],
+      "later",
+    ]);
   });
   test("earlier runs are looked at and left again", () => {
     const old = runOf([{ user: "Old?", replies: [reply(["old"])] }], { prompt: "Old?", conditions: [plain], seed: 7 });
     const { el, model } = mount(steering, finished({ runs: [old, runOf([turn()])] }));
     const chips = all(el, ".sk-past li button");
-    expect(chips.map((c) => [c.textContent, c.getAttribute("aria-pressed")])).toEqual([["Old? \u00b7 1 condition \u00b7 seed 7", "false"], ["Hi \u00b7 2 conditions \u00b7 seed 0", "true"]]);
+    expect(chips.map((c) => [c.textContent, c.getAttribute("aria-pressed")])).toEqual([
+      ["Old? \u00b7 1 condition \u00b7 seed 7", "false"],
+      ["Hi \u00b7 2 conditions \u00b7 seed 0", "true"],
+    ]);
     chips[0]?.click();
-    expect([all(el, ".sk-said").map((s) => s.textContent), one(el, ".sk-reply").hidden, chips[0]?.getAttribute("aria-pressed")]).toEqual([["old"], true, "true"]);
+    expect([
+      all(el, ".sk-said").map((s) => s.textContent),
+      one(el, ".sk-reply").hidden,
+      chips[0]?.getAttribute("aria-pressed"),
+    ]).toEqual([["old"], true, "true"]);
     expect(one(el, ".sk-note").textContent).toContain("An earlier run: Old?");
     named(el, "Back to the latest").click();
-    expect([all(el, ".sk-said").length, one(el, ".sk-note").hidden, document.activeElement === chips[1]]).toEqual([2, true, true]);
+    expect([all(el, ".sk-said").length, one(el, ".sk-note").hidden, document.activeElement === chips[1]]).toEqual([
+      2,
+      true,
+      true,
+    ]);
     chips[0]?.click();
     model.set("running", true);
-    expect(all(el, ".sk-past li button").map((c) => [c.textContent, c.getAttribute("aria-pressed")]).at(-1)).toEqual(["being written", "true"]);
+    expect(
+      all(el, ".sk-past li button")
+        .map((c) => [c.textContent, c.getAttribute("aria-pressed")])
+        .at(-1),
+    ).toEqual(["being written", "true"]);
   });
   test("runs are saved as a file", async () => {
     const made: Blob[] = [];
@@ -366,9 +554,22 @@ describe("SteeringPanel: turns and runs", () => {
     expect(JSON.parse(await (made[0] as Blob).text())).toEqual(model.get("runs"));
   });
   test("a page without Python keeps the results and puts the form away", () => {
-    const { el, model } = mount(steering, finished({ live: false, colour_by: "unlikely", runs: [runOf([turn()], { prompt: "old" }), runOf([turn()], { prompt: HOSTILE })] }));
-    expect([one(el, ".sk-form").hidden, one<HTMLTextAreaElement>(el, "textarea").disabled, one(el, ".sk-reply").hidden]).toEqual([true, true, true]);
-    expect(one(el, ".sk-note").textContent).toContain("The replies below were written in a notebook, where the controls work.");
+    const { el, model } = mount(
+      steering,
+      finished({
+        live: false,
+        colour_by: "unlikely",
+        runs: [runOf([turn()], { prompt: "old" }), runOf([turn()], { prompt: HOSTILE })],
+      }),
+    );
+    expect([
+      one(el, ".sk-form").hidden,
+      one<HTMLTextAreaElement>(el, "textarea").disabled,
+      one(el, ".sk-reply").hidden,
+    ]).toEqual([true, true, true]);
+    expect(one(el, ".sk-note").textContent).toContain(
+      "The replies below were written in a notebook, where the controls work.",
+    );
     expect(one(el, ".sk-note q").textContent).toBe(HOSTILE);
     named(el, "a feature").click();
     expect([model.get("colour_by"), spans(el, 0)[0]?.style.getPropertyValue("--a")]).toEqual(["feature", "1.000"]);

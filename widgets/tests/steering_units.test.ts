@@ -4,13 +4,37 @@ import { listed, place } from "../src/steering/hover";
 import type { Shown } from "../src/steering/replies";
 import type { Condition, Detail, Reply, Run } from "../src/steering/state";
 import {
-  amounts, convert, deeds, elsewhere, featuresOf, figures, fraction, nextCondition, nextFeature, opening, probability, runLabel, runTitle, running, sliderRange, surprise, track,
+  amounts,
+  convert,
+  deeds,
+  elsewhere,
+  featuresOf,
+  figures,
+  fraction,
+  nextCondition,
+  nextFeature,
+  opening,
+  probability,
+  runLabel,
+  running,
+  runTitle,
+  sliderRange,
+  surprise,
+  track,
 } from "../src/steering/units";
 import { float32, int32 } from "./support";
 
 const plain: Condition = { name: "unsteered", features: [], instruction: "", edits: "" };
 const gate: Condition = { name: "gate", features: [{ feature: 3, strength: 0.4 }], instruction: "", edits: "" };
-const reply = (changes: Partial<Reply> = {}): Reply => ({ tokens: ["a", " b"], nll: [], repetition: null, mean_nll: null, present: null, end: "", ...changes });
+const reply = (changes: Partial<Reply> = {}): Reply => ({
+  tokens: ["a", " b"],
+  nll: [],
+  repetition: null,
+  mean_nll: null,
+  present: null,
+  end: "",
+  ...changes,
+});
 
 describe("strengths", () => {
   const worth = { max: 18, residual: 140 };
@@ -19,7 +43,11 @@ describe("strengths", () => {
     expect(convert(56, "raw", "max", worth)).toBeCloseTo(3.111, 3);
     expect(convert(-2, "max", "norm", worth)).toBeCloseTo(-0.2571, 4);
     expect(convert(0.4, "norm", "norm", { max: 0, residual: 0 })).toBe(0.4);
-    expect([convert(1, "norm", "raw", { max: 18, residual: 0 }), convert(1, "raw", "max", { max: 0, residual: 140 }), convert(1, "raw", "ell", worth)]).toEqual([null, null, null]);
+    expect([
+      convert(1, "norm", "raw", { max: 18, residual: 0 }),
+      convert(1, "raw", "max", { max: 0, residual: 140 }),
+      convert(1, "raw", "ell", worth),
+    ]).toEqual([null, null, null]);
   });
   test("stand in the other units beside the box", () => {
     expect(elsewhere(0.4, "norm", worth)).toBe("\u2248 56 raw \u00b7 3.11 \u00d7 max");
@@ -40,48 +68,101 @@ describe("strengths", () => {
   test("a strength below zero and a high recommendation widen the range", () => {
     expect(track("norm", worth, -0.2, null)).toMatchObject({ min: -1, max: 1 });
     expect(track("norm", worth, 0.2, 1.22)).toMatchObject({ min: 0, max: 1.22 });
-    expect([fraction(0, { min: -1, max: 1 }), fraction(9, { min: 0, max: 1 }), fraction(1, { min: 1, max: 1 })]).toEqual([0.5, 1, 0]);
+    expect([
+      fraction(0, { min: -1, max: 1 }),
+      fraction(9, { min: 0, max: 1 }),
+      fraction(1, { min: 1, max: 1 }),
+    ]).toEqual([0.5, 1, 0]);
   });
 });
 
 describe("words", () => {
   test("what a condition does", () => {
     expect(deeds(plain, "norm")).toEqual(["as it is"]);
-    const all = { ...gate, features: [...gate.features, { feature: 5, strength: -2 }], instruction: "Be kind.", edits: "Layer 3 is fixed." };
-    expect(deeds(all, "raw")).toEqual(["feature 3 at 0.4 raw", "feature 5 at \u22122 raw", "\u201cBe kind.\u201d", "Layer 3 is fixed."]);
+    const all = {
+      ...gate,
+      features: [...gate.features, { feature: 5, strength: -2 }],
+      instruction: "Be kind.",
+      edits: "Layer 3 is fixed.",
+    };
+    expect(deeds(all, "raw")).toEqual([
+      "feature 3 at 0.4 raw",
+      "feature 5 at \u22122 raw",
+      "\u201cBe kind.\u201d",
+      "Layer 3 is fixed.",
+    ]);
     expect(deeds(gate, "norm")).toEqual(["feature 3 at 0.4 \u00d7 residual norm"]);
     expect(amounts([0.1, 0.2], "max")).toBe("0.1, 0.2 \u00d7 its maximum");
   });
   test("a reply in figures", () => {
     expect(figures(reply()).map(([words]) => words)).toEqual(["2 tokens"]);
-    expect(figures(reply({ tokens: ["a"], mean_nll: 1.914, repetition: 0.19, end: "length" })).map(([words]) => words)).toEqual(["nll 1.91", "repeated 19 %", "1 token, cut off"]);
+    expect(
+      figures(reply({ tokens: ["a"], mean_nll: 1.914, repetition: 0.19, end: "length" })).map(([words]) => words),
+    ).toEqual(["nll 1.91", "repeated 19 %", "1 token, cut off"]);
     expect(figures(reply({ end: "stopped" })).at(-1)?.[0]).toBe("2 tokens, stopped");
   });
   test("probabilities", () => {
-    expect([1, 0.9971, 0.68, 0.0834, 0.0009, 1e-6, 0].map(probability)).toEqual(["100 %", "99.7 %", "68 %", "8.3 %", "0.09 %", "< 0.01 %", "0 %"]);
+    expect([1, 0.9971, 0.68, 0.0834, 0.0009, 1e-6, 0].map(probability)).toEqual([
+      "100 %",
+      "99.7 %",
+      "68 %",
+      "8.3 %",
+      "0.09 %",
+      "< 0.01 %",
+      "0 %",
+    ]);
     expect(surprise(1.9)).toBe("1.90 nats, 15 %");
   });
   test("a run's label is short and its title is not", () => {
-    const run: Run = { prompt: "Tell me about\nthe place where you live", chat: true, positions: "all", max_new_tokens: 8, temperature: 0, seed: 4, unit: "norm", conditions: [plain, gate], exchanges: [], started: "now" };
+    const run: Run = {
+      prompt: "Tell me about\nthe place where you live",
+      chat: true,
+      positions: "all",
+      max_new_tokens: 8,
+      temperature: 0,
+      seed: 4,
+      unit: "norm",
+      conditions: [plain, gate],
+      exchanges: [],
+      started: "now",
+    };
     expect(runLabel(run)).toBe("Tell me about the place where\u2026 \u00b7 2 conditions \u00b7 seed 4");
-    expect(runLabel({ ...run, prompt: " ", conditions: [plain] })).toBe("(empty prompt) \u00b7 1 condition \u00b7 seed 4");
-    expect(runTitle(run)).toContain("gate: feature 3 at 0.4 \u00d7 residual norm\napplied to all tokens, at most 8 new tokens");
+    expect(runLabel({ ...run, prompt: " ", conditions: [plain] })).toBe(
+      "(empty prompt) \u00b7 1 condition \u00b7 seed 4",
+    );
+    expect(runTitle(run)).toContain(
+      "gate: feature 3 at 0.4 \u00d7 residual norm\napplied to all tokens, at most 8 new tokens",
+    );
     expect([opening("abc", 3), opening("abcdef", 3)]).toEqual(["abc", "abc\u2026"]);
   });
   test("running text keeps line breaks and joiners, and shows other invisible characters", () => {
-    expect([running("a\r\nb\n"), running("\t"), running("a\u200db"), running("\u202e<b>")]).toEqual(["a\nb\n", "\t", "a\u200db", "<U+202E><b>"]);
+    expect([running("a\r\nb\n"), running("\t"), running("a\u200db"), running("\u202e<b>")]).toEqual([
+      "a\nb\n",
+      "\t",
+      "a\u200db",
+      "<U+202E><b>",
+    ]);
   });
 });
 
 describe("new conditions and features", () => {
   test("a condition copies the last features there are, under a name that is free", () => {
     const next = nextCondition([gate, { ...plain, name: "condition 3" }]);
-    expect(next).toEqual({ name: "condition 4", features: [{ feature: 3, strength: 0.4 }], instruction: "", edits: "" });
+    expect(next).toEqual({
+      name: "condition 4",
+      features: [{ feature: 3, strength: 0.4 }],
+      instruction: "",
+      edits: "",
+    });
     expect(next.features[0]).not.toBe(gate.features[0]);
     expect(nextCondition([]).features).toEqual([]);
   });
   test("a feature is a neighbour's, else the lowest that is free", () => {
-    expect([nextFeature([plain, gate], 0), nextFeature([gate], 0), nextFeature([{ ...gate, features: [{ feature: 0, strength: 1 }] }], 0)]).toEqual([3, 0, 1]);
+    expect([
+      nextFeature([plain, gate], 0),
+      nextFeature([gate], 0),
+      nextFeature([{ ...gate, features: [{ feature: 0, strength: 1 }] }], 0),
+    ]).toEqual([3, 0, 1]);
     expect(featuresOf([plain, gate, gate])).toEqual([3]);
   });
 });
@@ -104,8 +185,21 @@ describe("the hover card", () => {
   });
   test("always lists the written token", () => {
     const choices = Array.from({ length: 12 }, (_, i): [string, number, number] => [` t${i}`, 0.1, 0.1]);
-    expect(listed(choices, " t11").map((entry) => entry.choice[0])).toEqual([" t0", " t1", " t2", " t3", " t4", " t5", " t6", " t11"]);
-    expect(listed(choices, " t2").map((entry) => entry.written).indexOf(true)).toBe(2);
+    expect(listed(choices, " t11").map((entry) => entry.choice[0])).toEqual([
+      " t0",
+      " t1",
+      " t2",
+      " t3",
+      " t4",
+      " t5",
+      " t6",
+      " t11",
+    ]);
+    expect(
+      listed(choices, " t2")
+        .map((entry) => entry.written)
+        .indexOf(true),
+    ).toBe(2);
     expect(listed(choices, "t3").find((entry) => entry.written)?.choice[0]).toBe(" t3");
     expect(listed(choices, "none").some((entry) => entry.written)).toBe(false);
   });
@@ -114,20 +208,35 @@ describe("the hover card", () => {
 describe("colouring", () => {
   const detail: Detail = { start: int32(0, 1, 2), feature: int32(3, 5), value: float32(2, 6), choices: [] };
   const shown = (changes: Partial<Shown> = {}): Shown => ({
-    id: "latest", conditions: [plain, gate], unit: "norm", writing: false, concept: "", details: [[null, detail]],
-    exchanges: [{ user: "", replies: [reply({ nll: [null, 2] }), reply({ nll: [1, 9] })] }], ...changes,
+    id: "latest",
+    conditions: [plain, gate],
+    unit: "norm",
+    writing: false,
+    concept: "",
+    details: [[null, detail]],
+    exchanges: [{ user: "", replies: [reply({ nll: [null, 2] }), reply({ nll: [1, 9] })] }],
+    ...changes,
   });
   test("by surprise, on a fixed scale", () => {
     const how = colouring(shown(), "unlikely", 0);
     expect([how.top, how.note, how.values(0, 1)]).toEqual([8, "", [1, 9]]);
-    expect(colouring(shown({ writing: true, exchanges: [{ user: "", replies: [reply()] }] }), "unlikely", 0).note).toBe("Colours come when the replies are finished.");
+    expect(colouring(shown({ writing: true, exchanges: [{ user: "", replies: [reply()] }] }), "unlikely", 0).note).toBe(
+      "Colours come when the replies are finished.",
+    );
   });
   test("by a feature, up to its largest value shown, or in words why not", () => {
     const how = colouring(shown(), "feature", 5);
-    expect([how.top, how.note, how.values(0, 0), [...(how.values(0, 1) as Float32Array)]]).toEqual([6, "", null, [0, 6]]);
+    expect([how.top, how.note, how.values(0, 0), [...(how.values(0, 1) as Float32Array)]]).toEqual([
+      6,
+      "",
+      null,
+      [0, 6],
+    ]);
     expect(colouring(shown(), "feature", 9).note).toBe("Feature 9 does not fire on these replies.");
     expect(colouring(shown({ details: null }), "feature", 5).note).toBe("Only the latest run has feature activations.");
-    expect(colouring(shown({ details: [[null, null]], writing: true }), "feature", 5).note).toBe("Colours come when the replies are finished.");
+    expect(colouring(shown({ details: [[null, null]], writing: true }), "feature", 5).note).toBe(
+      "Colours come when the replies are finished.",
+    );
     expect(colouring(shown(), "none", 5)).toMatchObject({ top: 0, note: "" });
   });
 });

@@ -25,13 +25,16 @@ export function mount<S extends object>(widget: { render: unknown }, state: S) {
 
 export const int32 = (...values: number[]): DataView => new DataView(Int32Array.from(values).buffer);
 export const float32 = (...values: number[]): DataView => new DataView(Float32Array.from(values).buffer);
-export const texts = (...values: string[]): DataView => new DataView(new TextEncoder().encode(values.join("\u001f")).buffer as ArrayBuffer);
+export const texts = (...values: string[]): DataView =>
+  new DataView(new TextEncoder().encode(values.join("\u001f")).buffer as ArrayBuffer);
 
 export function press(target: Element, key: string): void {
   target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
 }
 
-export const all = <T extends Element = HTMLElement>(el: Element, selector: string): T[] => [...el.querySelectorAll<T>(selector)];
+export const all = <T extends Element = HTMLElement>(el: Element, selector: string): T[] => [
+  ...el.querySelectorAll<T>(selector),
+];
 export function one<T extends Element = HTMLElement>(el: Element, selector: string): T {
   const found = el.querySelector<T>(selector);
   if (!found) throw new Error(`nothing matches ${selector}`);

@@ -33,7 +33,9 @@ describe("TokenHighlight", () => {
     expect(all(el, ".sk-token")[3]?.nextElementSibling?.tagName).toBe("BR");
     expect(all(el, ".sk-token")[0]?.classList.contains("sk-out")).toBe(true);
     expect(all(el, ".sk-token")[0]?.getAttribute("aria-label")).toBe("Token 0, <bos>: not counted, special token");
-    expect(all(el, ".sk-token")[1]?.getAttribute("aria-label")).toBe("Token 1, Golden: activation 2; strongest features 3, 9");
+    expect(all(el, ".sk-token")[1]?.getAttribute("aria-label")).toBe(
+      "Token 1, Golden: activation 2; strongest features 3, 9",
+    );
   });
   test("a click picks a token and a second click lets it go", () => {
     const { el, model } = mount(highlight, state());
@@ -103,16 +105,35 @@ describe("TokenHighlight", () => {
   });
 });
 
-const context = { tokens: ["a", HOSTILE, "c"], acts: [0, 2, 1], centre: 1, activation: 2, document: 4, labels: { topic: HOSTILE } };
+const context = {
+  tokens: ["a", HOSTILE, "c"],
+  acts: [0, 2, 1],
+  centre: 1,
+  activation: 2,
+  document: 4,
+  labels: { topic: HOSTILE },
+};
 const data = (feature: number, dead = false): CardData => ({
   feature,
   stats: { density: 0.01, n_firings: dead ? 0 : 12, n_documents: 3, max: 2, mean: 1, std: 0.5, dead },
   histogram: { edges: [0, 1, 2], counts: dead ? [0, 0] : [9, 3] },
   top: dead ? [] : Array.from({ length: 12 }, () => context),
-  intervals: Array.from({ length: 10 }, (_, i) => ({ low: i / 5, high: (i + 1) / 5, count: i, share: i / 45, contexts: i ? [context] : [] })),
-  promoted: [[HOSTILE, 0.5], [" b", 0.25]],
+  intervals: Array.from({ length: 10 }, (_, i) => ({
+    low: i / 5,
+    high: (i + 1) / 5,
+    count: i,
+    share: i / 45,
+    contexts: i ? [context] : [],
+  })),
+  promoted: [
+    [HOSTILE, 0.5],
+    [" b", 0.25],
+  ],
   suppressed: [["c", -0.5]],
-  neighbours: [[feature + 1, 0.9], [feature + 2, 0.8]],
+  neighbours: [
+    [feature + 1, 0.9],
+    [feature + 2, 0.8],
+  ],
   names: { [feature + 1]: "some name" },
 });
 
@@ -121,10 +142,24 @@ describe("FeatureCard", () => {
     const { el } = mount(card, { feature: 3, card: data(3), cards: {}, live: true, error: "" });
     expect(el.querySelector("img:not([role])")).toBeNull();
     expect(one(el, "h3").textContent).toBe("Feature 3");
-    expect(one(el, "svg").getAttribute("aria-label")).toBe("Histogram of 12 activations from 0 to 2, counts on a logarithmic scale");
+    expect(one(el, "svg").getAttribute("aria-label")).toBe(
+      "Histogram of 12 activations from 0 to 2, counts on a logarithmic scale",
+    );
     expect(all(el, ".sk-promoted .sk-bar").map((b) => b.style.getPropertyValue("--a"))).toEqual(["1.000", "0.500"]);
     expect(one(el, "mark").textContent).toBe(HOSTILE);
-    expect(all(el, "[role=tab]").map((t) => t.lastElementChild?.textContent)).toEqual(["top 12", "9", "8", "7", "6", "5", "4", "3", "2", "1", "0"]);
+    expect(all(el, "[role=tab]").map((t) => t.lastElementChild?.textContent)).toEqual([
+      "top 12",
+      "9",
+      "8",
+      "7",
+      "6",
+      "5",
+      "4",
+      "3",
+      "2",
+      "1",
+      "0",
+    ]);
     expect(all(el, ".sk-contexts li").length).toBe(10);
     one(el, ".sk-panel .sk-button").click();
     expect(all(el, ".sk-contexts li").length).toBe(12);
@@ -133,14 +168,22 @@ describe("FeatureCard", () => {
     const { el } = mount(card, { feature: 3, card: data(3), cards: {}, live: true, error: "" });
     const tabs = all(el, "[role=tab]");
     tabs[1]?.click();
-    expect(one(el, "[role=tabpanel]").textContent).toContain("1.80 to 2.00: 9 firings, 20 % of all; 1 drawn at random.");
+    expect(one(el, "[role=tabpanel]").textContent).toContain(
+      "1.80 to 2.00: 9 firings, 20 % of all; 1 drawn at random.",
+    );
     tabs[1]?.focus();
     press(tabs[1] as Element, "End");
     expect(tabs.map((t) => t.getAttribute("aria-selected")).lastIndexOf("true")).toBe(10);
     expect(one(el, "[role=tabpanel]").textContent).toBe("It never fires between 0.00 and 0.20.");
   });
   test("a neighbour asks for its card, which may be embedded", () => {
-    const { el, model } = mount(card, { feature: 3, card: data(3), cards: { "5": data(5, true) }, live: true, error: "" });
+    const { el, model } = mount(card, {
+      feature: 3,
+      card: data(3),
+      cards: { "5": data(5, true) },
+      live: true,
+      error: "",
+    });
     all(el, ".sk-neighbours button")[0]?.click();
     expect([model.get("feature"), model.saved]).toEqual([4, 1]);
     expect(one(el, "[role=status]").textContent).toBe("Loading feature 4…");
@@ -150,7 +193,9 @@ describe("FeatureCard", () => {
   });
   test("a page without the card and an error say so", () => {
     const { el, model } = mount(card, { feature: 8, card: {}, cards: { "5": data(5) }, live: false, error: "" });
-    expect(el.textContent).toContain("The card of feature 8 is not part of this page. It holds one card; the notebook has all.");
+    expect(el.textContent).toContain(
+      "The card of feature 8 is not part of this page. It holds one card; the notebook has all.",
+    );
     model.set("error", "the index is gone");
     expect(one(el, "[role=alert]").textContent).toBe("the index is gone");
   });
@@ -166,8 +211,19 @@ describe("FeatureBrowser", () => {
       promoted: texts(...Array.from({ length: n }, (_, i) => (i === 4 ? HOSTILE : ` token${i}`))),
       example: texts(...Array.from({ length: n }, (_, i) => (i === 0 ? "" : `some \u0002word${i}\u0003 here`))),
     },
-    sort: "density", descending: true, filter: "", min_density: null, max_density: null, hide_dead: false,
-    page: 0, page_size: 10, feature: -1, card: {}, cards: {}, live: true, error: "",
+    sort: "density",
+    descending: true,
+    filter: "",
+    min_density: null,
+    max_density: null,
+    hide_dead: false,
+    page: 0,
+    page_size: 10,
+    feature: -1,
+    card: {},
+    cards: {},
+    live: true,
+    error: "",
   });
   const shown = (el: Element) => all(el, "tbody button").map((b) => Number(b.textContent));
   const head = (el: Element, i: number) => all(el, "th")[i] as HTMLElement;
@@ -175,7 +231,14 @@ describe("FeatureBrowser", () => {
   test("headers sort, turn around and say so", () => {
     const { el, model } = mount(browser, state());
     expect(shown(el)).toEqual([29, 28, 27, 26, 25, 24, 23, 22, 21, 20]);
-    expect(all(el, "th").map((t) => t.getAttribute("aria-sort"))).toEqual(["none", "descending", "none", "none", "none", "none"]);
+    expect(all(el, "th").map((t) => t.getAttribute("aria-sort"))).toEqual([
+      "none",
+      "descending",
+      "none",
+      "none",
+      "none",
+      "none",
+    ]);
     one(head(el, 1), "button").click();
     expect([model.get("descending"), head(el, 1).getAttribute("aria-sort")]).toEqual([false, "ascending"]);
     expect(shown(el)[0]).toBe(0);
@@ -184,7 +247,12 @@ describe("FeatureBrowser", () => {
   });
   test("pages turn and stop at both ends", () => {
     const { el, model } = mount(browser, state());
-    const [first, previous, next, last] = all<HTMLButtonElement>(el, ".sk-pager button") as [HTMLButtonElement, HTMLButtonElement, HTMLButtonElement, HTMLButtonElement];
+    const [first, previous, next, last] = all<HTMLButtonElement>(el, ".sk-pager button") as [
+      HTMLButtonElement,
+      HTMLButtonElement,
+      HTMLButtonElement,
+      HTMLButtonElement,
+    ];
     expect([first.disabled, previous.disabled, next.disabled]).toEqual([true, true, false]);
     next.click();
     expect(model.get("page")).toBe(1);

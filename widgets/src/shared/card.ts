@@ -1,7 +1,7 @@
 // Everything the index knows of one feature, drawn from a plain object. Used by the card, the browser and offline pages.
 
 import "./card.css";
-import { QUIET, button, h, rove, uid } from "./dom";
+import { button, h, QUIET, rove, uid } from "./dom";
 import { histogram } from "./histogram";
 import { alone, column, count, direction, edge, glyphs, number, share } from "./text";
 
@@ -24,7 +24,15 @@ export interface Interval {
 
 export interface CardData {
   feature: number;
-  stats: { density: number; n_firings: number; n_documents: number; max: number; mean: number; std: number; dead: boolean };
+  stats: {
+    density: number;
+    n_firings: number;
+    n_documents: number;
+    max: number;
+    mean: number;
+    std: number;
+    dead: boolean;
+  };
   histogram: { edges: number[]; counts: number[] };
   top: Context[];
   intervals: Interval[];
@@ -42,10 +50,19 @@ export function drawCard(data: CardData, open: (feature: number) => void): HTMLE
   const head = h("div", { class: "sk-card-head" }, h("h3", {}, `Feature ${data.feature}`));
   if (stats.dead) head.append(h("span", { class: "sk-badge" }, "dead"));
   const card = h("article", { class: "saekit-card-body", "aria-label": `Feature ${data.feature}` }, head);
-  if (stats.dead) card.append(h("p", { class: "sk-soft" }, "It never fired on the indexed text. Its effects come from its decoder direction alone."));
+  if (stats.dead)
+    card.append(
+      h(
+        "p",
+        { class: "sk-soft" },
+        "It never fired on the indexed text. Its effects come from its decoder direction alone.",
+      ),
+    );
   else card.append(figures(data));
 
-  const first = stats.dead ? null : h("section", {}, h("h4", {}, "Activations"), histogram(data.histogram.edges, data.histogram.counts));
+  const first = stats.dead
+    ? null
+    : h("section", {}, h("h4", {}, "Activations"), histogram(data.histogram.edges, data.histogram.counts));
   const scale = Math.max(...[...data.promoted, ...data.suppressed].map(([, effect]) => Math.abs(effect)), 1e-9);
   card.append(
     h(
@@ -65,7 +82,10 @@ export function drawCard(data: CardData, open: (feature: number) => void): HTMLE
       if (name) chip.append(h("span", { class: "sk-name" }, name));
       chip.append(h("span", { class: "sk-num" }, column(cosine)));
       chip.style.setProperty("--a", Math.max(0, cosine).toFixed(3));
-      chip.setAttribute("aria-label", `Open feature ${feature}, cosine ${number(cosine)}${name ? `, promotes ${name}` : ""}`);
+      chip.setAttribute(
+        "aria-label",
+        `Open feature ${feature}, cosine ${number(cosine)}${name ? `, promotes ${name}` : ""}`,
+      );
       return chip;
     });
     const list = h("div", { class: "sk-neighbours" }, ...chips);
@@ -94,9 +114,16 @@ function effects(title: string, kind: string, tokens: [string, number][], scale:
   const rows = tokens.map(([token, effect]) => {
     const bar = h("span", { class: "sk-bar", "aria-hidden": "true" });
     bar.style.setProperty("--a", (Math.abs(effect) / scale).toFixed(3));
-    return h("li", {}, h("code", { title: alone(token) }, alone(token)), h("span", {}, bar), h("span", { class: "sk-num" }, column(effect)));
+    return h(
+      "li",
+      {},
+      h("code", { title: alone(token) }, alone(token)),
+      h("span", {}, bar),
+      h("span", { class: "sk-num" }, column(effect)),
+    );
   });
-  const body = rows.length > 0 ? h("ul", { class: `sk-effects ${kind}` }, ...rows) : h("p", { class: "sk-empty" }, "None.");
+  const body =
+    rows.length > 0 ? h("ul", { class: `sk-effects ${kind}` }, ...rows) : h("p", { class: "sk-empty" }, "None.");
   const hint = "effect of one unit of the feature on the token's logit, up to the final norm's scale";
   return h("section", {}, h("h4", { title: hint }, title), body);
 }
@@ -106,19 +133,34 @@ function contexts(data: CardData): HTMLElement {
   const max = data.stats.max;
   const panel = h("div", { class: "sk-panel", role: "tabpanel", id: uid("panel"), tabindex: -1 });
   const pages = [
-    { name: "Strongest", below: `top ${data.top.length}`, said: "Strongest first, at most one per window.", list: data.top },
+    {
+      name: "Strongest",
+      below: `top ${data.top.length}`,
+      said: "Strongest first, at most one per window.",
+      list: data.top,
+    },
     ...[...data.intervals].reverse().map((interval) => {
       const [low, high] = [interval.low, interval.high].map((value) => edge(value, interval.high - interval.low));
       const range = `${low} to ${high}`;
       const times = interval.count === 1 ? "1 firing" : `${count(interval.count)} firings`;
       const sample = interval.contexts.length < interval.count ? `; ${interval.contexts.length} drawn at random` : "";
-      const said = interval.count === 0 ? `It never fires between ${low} and ${high}.` : `${range}: ${times}, ${share(interval.share)} of all${sample}.`;
+      const said =
+        interval.count === 0
+          ? `It never fires between ${low} and ${high}.`
+          : `${range}: ${times}, ${share(interval.share)} of all${sample}.`;
       return { name: `${low}\u2013${high}`, below: count(interval.count), said, list: interval.contexts };
     }),
   ];
   const tabs = pages.map(({ name, below, said }, i) => {
     const label = i === 0 ? name : said;
-    const tab = h("button", { type: "button", role: "tab", id: uid("tab"), "aria-controls": panel.id, "aria-label": label, ...QUIET });
+    const tab = h("button", {
+      type: "button",
+      role: "tab",
+      id: uid("tab"),
+      "aria-controls": panel.id,
+      "aria-label": label,
+      ...QUIET,
+    });
     tab.append(h("span", {}, name), h("small", {}, below));
     return tab;
   });
@@ -141,10 +183,10 @@ function contexts(data: CardData): HTMLElement {
     });
     panel.append(more);
   };
-  tabs.forEach((tab, i) => tab.addEventListener("click", () => show(i)));
+  for (const [i, tab] of tabs.entries()) tab.addEventListener("click", () => show(i));
   const bar = h("div", { class: "sk-tabs", role: "tablist", "aria-label": "Contexts by activation" }, ...tabs);
   bar.addEventListener("keydown", (event) => {
-    const at = tabs.findIndex((tab) => tab === event.target);
+    const at = tabs.indexOf(event.target as HTMLButtonElement);
     const to = rove(event, at, tabs.length, { on: ["ArrowRight"], back: ["ArrowLeft"] });
     if (to === null) return;
     show(to);
@@ -190,5 +232,9 @@ export function cardOrWords(
   if (live) return h("p", { class: "sk-empty", role: "status" }, `Loading feature ${feature}\u2026`);
   const some = Object.keys(embedded).length;
   const help = some > 0 ? ` It holds ${some === 1 ? "one card" : `${count(some)} cards`}; the notebook has all.` : "";
-  return h("p", { class: "sk-empty", role: "status" }, `The card of feature ${feature} is not part of this page.${help}`);
+  return h(
+    "p",
+    { class: "sk-empty", role: "status" },
+    `The card of feature ${feature} is not part of this page.${help}`,
+  );
 }

@@ -1,7 +1,7 @@
 // A small line chart or histogram in its own SVG, with one point under the pointer or the arrow keys.
 // It is drawn in real pixels, so that text and strokes keep their size at any width.
 
-import { QUIET, h, svg } from "./dom";
+import { h, QUIET, svg } from "./dom";
 import type { Scale } from "./scale";
 
 export const COLOURS = ["var(--sk-orange)", "var(--sk-blue)", "var(--sk-grey)"];
@@ -54,7 +54,8 @@ export function chart(title: string, pick: (i: number | null) => void, signal?: 
     const box = plot.getBoundingClientRect();
     const at = (clientX - box.left - area.left) / area.width;
     let best: number | null = null;
-    for (let i = 0; i < points(); i++) if (best === null || Math.abs(centre(i) - at) < Math.abs(centre(best) - at)) best = i;
+    for (let i = 0; i < points(); i++)
+      if (best === null || Math.abs(centre(i) - at) < Math.abs(centre(best) - at)) best = i;
     return best;
   };
   const move = (event: PointerEvent) => pick(nearest(event.clientX));
@@ -67,7 +68,16 @@ export function chart(title: string, pick: (i: number | null) => void, signal?: 
     const last = points() - 1;
     const at = marked ?? last;
     const big = Math.max(1, Math.round(points() / 10));
-    const to = { ArrowLeft: at - 1, ArrowDown: at - 1, ArrowRight: at + 1, ArrowUp: at + 1, PageDown: at - big, PageUp: at + big, Home: 0, End: last }[event.key];
+    const to = {
+      ArrowLeft: at - 1,
+      ArrowDown: at - 1,
+      ArrowRight: at + 1,
+      ArrowUp: at + 1,
+      PageDown: at - big,
+      PageUp: at + big,
+      Home: 0,
+      End: last,
+    }[event.key];
     if (to === undefined && (event.key !== "Escape" || marked === null)) return;
     event.preventDefault();
     event.stopPropagation();
@@ -104,9 +114,16 @@ export function chart(title: string, pick: (i: number | null) => void, signal?: 
       picture.append(svg("text", { x: anchor === "end" ? width : px(at), y: base + 15, "text-anchor": anchor }, label));
     }
     picture.append(svg("text", { x: left + area.width / 2, y: HEIGHT - 5, "text-anchor": "middle" }, drawing.xTitle));
-    const inside = svg("svg", { x: left - 4, y: TOP - 4, width: area.width + 8, height: area.height + 8, overflow: "hidden" });
+    const inside = svg("svg", {
+      x: left - 4,
+      y: TOP - 4,
+      width: area.width + 8,
+      height: area.height + 8,
+      overflow: "hidden",
+    });
     const shift = svg("g", { transform: `translate(${4 - left} ${4 - TOP})` });
-    for (const { values, look } of drawing.lines) shift.append(...(drawing.bars ? bars(drawing, values, look, px, py) : line(drawing, values, look, px, py)));
+    for (const { values, look } of drawing.lines)
+      shift.append(...(drawing.bars ? bars(drawing, values, look, px, py) : line(drawing, values, look, px, py)));
     overlay = svg("g", { class: "sk-cursor" });
     inside.append(shift);
     picture.append(inside, overlay);
@@ -129,7 +146,8 @@ export function chart(title: string, pick: (i: number | null) => void, signal?: 
     if (!now.bars) {
       for (const { values, look } of now.lines) {
         const at = now.y.at(values[i] ?? NaN);
-        if (at >= -0.01 && at <= 1.01) overlay.append(svg("circle", { cx: x, cy: base - at * area.height, r: 3.5, ...paint(look, "fill") }));
+        if (at >= -0.01 && at <= 1.01)
+          overlay.append(svg("circle", { cx: x, cy: base - at * area.height, r: 3.5, ...paint(look, "fill") }));
       }
     }
     if (words === null) return;
@@ -163,24 +181,39 @@ export function chart(title: string, pick: (i: number | null) => void, signal?: 
 
 function paint(look: number, what: "stroke" | "fill"): Record<string, string> {
   const { stroke, dash } = look < 0 ? { stroke: "var(--sk-fg)", dash: "" } : style(look);
-  return what === "fill" ? { style: `fill: ${stroke}` } : { style: `stroke: ${stroke}`, "stroke-dasharray": dash || "none" };
+  return what === "fill"
+    ? { style: `fill: ${stroke}` }
+    : { style: `stroke: ${stroke}`, "stroke-dasharray": dash || "none" };
 }
 
 /** One path with gaps where a value has no place; a point without neighbours is a dot. */
-function line(drawing: Drawing, values: ArrayLike<number>, look: number, px: (x: number) => number, py: (v: number) => number): Element[] {
+function line(
+  drawing: Drawing,
+  values: ArrayLike<number>,
+  look: number,
+  px: (x: number) => number,
+  py: (v: number) => number,
+): Element[] {
   let path = "";
   const dots: Element[] = [];
   const placed = (i: number) => i >= 0 && i < drawing.x.length && Number.isFinite(drawing.y.at(values[i] ?? NaN));
   for (let i = 0; i < drawing.x.length; i++) {
     if (!placed(i)) continue;
     const [x, y] = [px(drawing.x[i] ?? 0), Math.min(1e4, py(values[i] ?? 0))];
-    if (!placed(i - 1) && !placed(i + 1)) dots.push(svg("circle", { cx: x, cy: y, r: 3, class: "sk-dot", ...paint(look, "fill") }));
+    if (!placed(i - 1) && !placed(i + 1))
+      dots.push(svg("circle", { cx: x, cy: y, r: 3, class: "sk-dot", ...paint(look, "fill") }));
     else path += `${placed(i - 1) ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
   }
   return path ? [svg("path", { d: path, class: "sk-line-path", ...paint(look, "stroke") }), ...dots] : dots;
 }
 
-function bars(drawing: Drawing, values: ArrayLike<number>, look: number, px: (x: number) => number, py: (v: number) => number): Element[] {
+function bars(
+  drawing: Drawing,
+  values: ArrayLike<number>,
+  look: number,
+  px: (x: number) => number,
+  py: (v: number) => number,
+): Element[] {
   const base = py(0);
   if (drawing.lines.length > 1) {
     let path = "";
@@ -188,7 +221,10 @@ function bars(drawing: Drawing, values: ArrayLike<number>, look: number, px: (x:
     for (let i = 0; i < drawing.x.length - 1; i++) {
       if (empty(i)) continue; // nothing along the axis, where every outline would lie on the others
       const [from, to, y] = [px(drawing.x[i] ?? 0), px(drawing.x[i + 1] ?? 0), py(values[i] ?? 0)];
-      const [begin, end] = [empty(i - 1) ? `M${from.toFixed(1)} ${base.toFixed(1)}` : "", empty(i + 1) ? `V${base.toFixed(1)}` : ""];
+      const [begin, end] = [
+        empty(i - 1) ? `M${from.toFixed(1)} ${base.toFixed(1)}` : "",
+        empty(i + 1) ? `V${base.toFixed(1)}` : "",
+      ];
       path += `${begin}V${y.toFixed(1)}H${to.toFixed(1)}${end}`;
     }
     return [svg("path", { d: path, class: "sk-line-path", ...paint(look, "stroke") })];

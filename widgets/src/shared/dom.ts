@@ -43,7 +43,12 @@ let serial = 0;
 export const uid = (prefix: string): string => `sk-${prefix}-${++serial}-${Math.random().toString(36).slice(2, 7)}`;
 
 /** Arrow, Home and End keys move through `items` with one tab stop; returns the new index or null when the key is another. */
-export function rove(event: KeyboardEvent, at: number, n: number, keys: { back: string[]; on: string[] }): number | null {
+export function rove(
+  event: KeyboardEvent,
+  at: number,
+  n: number,
+  keys: { back: string[]; on: string[] },
+): number | null {
   if (event.altKey || event.ctrlKey || event.metaKey) return null;
   let to: number;
   if (keys.on.includes(event.key)) to = Math.min(n - 1, at + 1);

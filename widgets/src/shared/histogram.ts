@@ -42,7 +42,12 @@ export function histogram(edges: readonly number[], counts: readonly number[]): 
   const base = HEIGHT - BOTTOM;
 
   const label = `Histogram of ${count(total)} activations from 0 to ${number(high)}, counts on a logarithmic scale`;
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, class: "sk-histogram" });
+  const picture = svg("svg", {
+    viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+    role: "img",
+    "aria-label": label,
+    class: "sk-histogram",
+  });
   for (const n of marks) {
     picture.append(
       svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(n), y2: y(n), class: "sk-grid" }),
@@ -67,7 +72,11 @@ export function histogram(edges: readonly number[], counts: readonly number[]): 
   const middle = TOP + (base - TOP) / 2;
   picture.append(
     svg("text", { x: LEFT + (WIDTH - LEFT - RIGHT) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, "activation"),
-    svg("text", { x: 10, y: middle, "text-anchor": "middle", transform: `rotate(-90 10 ${middle})` }, "tokens (log scale)"),
+    svg(
+      "text",
+      { x: 10, y: middle, "text-anchor": "middle", transform: `rotate(-90 10 ${middle})` },
+      "tokens (log scale)",
+    ),
   );
   return h("figure", { class: "sk-figure" }, picture as unknown as HTMLElement);
 }

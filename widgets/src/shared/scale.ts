@@ -80,15 +80,22 @@ export function short(value: number, step: number, percent = false): string {
   if (percent) return `${trimmed(value * 100, step * 100)} %`;
   const size = Math.abs(value);
   if (value === 0) return "0";
-  for (const [unit, letter] of UNITS) if (size >= unit * (unit === 1e3 ? 10 : 1)) return `${trimmed(value / unit, step / unit)}${letter}`;
+  for (const [unit, letter] of UNITS)
+    if (size >= unit * (unit === 1e3 ? 10 : 1)) return `${trimmed(value / unit, step / unit)}${letter}`;
   if (size < 1e-3) return exponent(value);
   return trimmed(value, step);
 }
 
 /** 4e-4, 2.15e-5, 0. */
-export const exponent = (value: number): string => (value === 0 ? "0" : minus(Number(value.toPrecision(3)).toExponential()));
+export const exponent = (value: number): string =>
+  value === 0 ? "0" : minus(Number(value.toPrecision(3)).toExponential());
 
-const UNITS: [number, string][] = [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]];
+const UNITS: [number, string][] = [
+  [1e12, "T"],
+  [1e9, "B"],
+  [1e6, "M"],
+  [1e3, "k"],
+];
 const minus = (text: string): string => text.replace(/-/g, "\u2212");
 function trimmed(value: number, step: number): string {
   const decimals = Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(Math.abs(step) || 1))));
@@ -98,7 +105,8 @@ function trimmed(value: number, step: number): string {
 /** A count of tokens in running text: 950, 12.3k, 4.56M. */
 export function compact(value: number): string {
   if (!Number.isFinite(value)) return number(value);
-  for (const [unit, letter] of UNITS) if (Math.abs(value) >= unit) return `${Number((value / unit).toPrecision(3))}${letter}`;
+  for (const [unit, letter] of UNITS)
+    if (Math.abs(value) >= unit) return `${Number((value / unit).toPrecision(3))}${letter}`;
   return String(Math.round(value));
 }
 

@@ -91,4 +91,5 @@ function order(columns: Columns, sort: string, descending: boolean): (a: number,
 export const nPages = (n: number, size: number): number => Math.max(1, Math.ceil(n / Math.max(1, size)));
 
 /** The page that can be shown: the one asked for, or the last there is. */
-export const clampPage = (page: number, n: number, size: number): number => Math.min(Math.max(0, page), nPages(n, size) - 1);
+export const clampPage = (page: number, n: number, size: number): number =>
+  Math.min(Math.max(0, page), nPages(n, size) - 1);

@@ -1,6 +1,6 @@
 // How tokens and numbers are written. Everything here returns plain strings for textContent, never HTML.
 
-const INVISIBLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+const INVISIBLE = /(?![\t\n\r])[\p{Cc}\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu;
 
 /** A token as shown in running text: line breaks and tabs as glyphs, invisible and direction-changing characters by code. */
 export function glyphs(token: string): string {
@@ -13,13 +13,17 @@ export function glyphs(token: string): string {
 }
 
 /** A token on its own, where its spaces must be seen as well. */
-export const alone = (token: string): string => (token === "" ? "(empty)" : glyphs(token).replace(/[ \u00a0]/g, "\u2423"));
+export const alone = (token: string): string =>
+  token === "" ? "(empty)" : glyphs(token).replace(/[ \u00a0]/g, "\u2423");
 
 /** A token as a screen reader should say it. */
 export function spoken(token: string): string {
   if (token === "") return "empty token";
   if (/^ +$/.test(token)) return token.length === 1 ? "space" : `${token.length} spaces`;
-  const words = token.replace(/\r?\n/g, " line break ").replace(/\t/g, " tab ").replace(INVISIBLE, " control character ");
+  const words = token
+    .replace(/\r?\n/g, " line break ")
+    .replace(/\t/g, " tab ")
+    .replace(INVISIBLE, " control character ");
   return words.trim().replace(/\s+/g, " ");
 }
 

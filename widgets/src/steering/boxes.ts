@@ -20,7 +20,11 @@ export class Boxes {
   }
 
   /** Every keystroke goes to `set`, unless it leaves something that is no good. */
-  text(box: HTMLInputElement | HTMLTextAreaElement, set: (value: string) => void, good: (value: string) => boolean = () => true): void {
+  text(
+    box: HTMLInputElement | HTMLTextAreaElement,
+    set: (value: string) => void,
+    good: (value: string) => boolean = () => true,
+  ): void {
     box.addEventListener("input", () => {
       const fine = good(box.value);
       mark(box, !fine);
@@ -48,7 +52,8 @@ export class Boxes {
 
   /** Takes over what was typed but not confirmed; returns the first box that holds something that is no good. */
   settle(within: HTMLElement): Control | null {
-    for (const box of [...this.typing]) if (box.type === "number" && within.contains(box)) box.dispatchEvent(new Event("change"));
+    for (const box of [...this.typing])
+      if (box.type === "number" && within.contains(box)) box.dispatchEvent(new Event("change"));
     return within.querySelector<Control>("[aria-invalid='true']");
   }
 

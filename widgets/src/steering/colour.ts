@@ -1,7 +1,7 @@
 // What colours the replies: nothing, how unlikely the unsteered model finds a token, or a feature's activation.
 
 import { SparseRows } from "../shared/arrays";
-import { QUIET, button, field, h } from "../shared/dom";
+import { button, field, h, QUIET } from "../shared/dom";
 import { put } from "../shared/model";
 import { count, glyphs, number } from "../shared/text";
 import type { Boxes } from "./boxes";
@@ -22,13 +22,24 @@ export function colouring(shown: Shown, by: string, feature: number): Colouring 
   if (by === "unlikely") {
     const values = (turn: number, column: number) => shown.exchanges[turn]?.replies[column]?.nll ?? null;
     const any = shown.exchanges.some((e) => e.replies.some((r) => r.nll.length > 0));
-    const note = any ? "" : shown.writing ? "Colours come when the replies are finished." : "These replies were not read back.";
+    const note = any
+      ? ""
+      : shown.writing
+        ? "Colours come when the replies are finished."
+        : "These replies were not read back.";
     return { values, top: MOST_UNLIKELY, note };
   }
-  const rows = by === "feature" ? (shown.details ?? []).map((turn) => turn.map((detail) => (detail ? rowsOf(detail).column(feature) : null))) : [];
+  const rows =
+    by === "feature"
+      ? (shown.details ?? []).map((turn) => turn.map((detail) => (detail ? rowsOf(detail).column(feature) : null)))
+      : [];
   let top = 0;
   for (const turn of rows) for (const values of turn) for (const value of values ?? []) top = Math.max(top, value);
-  return { values: (turn, column) => rows[turn]?.[column] ?? null, top, note: by === "feature" && top === 0 ? why(shown, rows.flat().some(Boolean), feature) : "" };
+  return {
+    values: (turn, column) => rows[turn]?.[column] ?? null,
+    top,
+    note: by === "feature" && top === 0 ? why(shown, rows.flat().some(Boolean), feature) : "",
+  };
 }
 
 function why(shown: Shown, any: boolean, feature: number): string {
@@ -59,7 +70,8 @@ export function colourLine(model: Model, boxes: Boxes): ColourLine {
   let features: number[] = [];
   const choices = CHOICES.map(([value, words, title]) => {
     const press = button(words, "", () => {
-      const untouched = value === "feature" && model.get("colour_feature") === 0 && features[0] !== undefined && !features.includes(0);
+      const untouched =
+        value === "feature" && model.get("colour_feature") === 0 && features[0] !== undefined && !features.includes(0);
       put<SteeringState>(model, { ...(untouched ? { colour_feature: features[0] } : {}), colour_by: value });
     });
     press.title = title;
@@ -75,9 +87,26 @@ export function colourLine(model: Model, boxes: Boxes): ColourLine {
   const named = h("code", { class: "sk-named" });
   const chips = h("span", { class: "sk-chips", role: "group", "aria-label": "Features of these conditions" });
   const [high, unit] = [h("span"), h("span", { class: "sk-soft" })];
-  const scale = h("span", { class: "sk-scale", role: "img" }, h("span", {}, "0"), h("span", { class: "sk-ramp" }), high, unit);
+  const scale = h(
+    "span",
+    { class: "sk-scale", role: "img" },
+    h("span", {}, "0"),
+    h("span", { class: "sk-ramp" }),
+    high,
+    unit,
+  );
   const note = h("span", { class: "sk-soft sk-colour-note" });
-  const element = h("div", { class: "sk-colour" }, h("span", { class: "sk-field-name" }, "Colour by"), group, scale, note, boxField, named, chips);
+  const element = h(
+    "div",
+    { class: "sk-colour" },
+    h("span", { class: "sk-field-name" }, "Colour by"),
+    group,
+    scale,
+    note,
+    boxField,
+    named,
+    chips,
+  );
   let listed = "";
 
   const draw = (shown: Shown, how: Colouring) => {
@@ -96,7 +125,8 @@ export function colourLine(model: Model, boxes: Boxes): ColourLine {
       listed = wanted;
       chips.replaceChildren(...features.map((f) => chip(model, f, choose)));
     }
-    for (const press of chips.querySelectorAll<HTMLElement>("button")) press.setAttribute("aria-pressed", String(Number(press.dataset.feature) === feature));
+    for (const press of chips.querySelectorAll<HTMLElement>("button"))
+      press.setAttribute("aria-pressed", String(Number(press.dataset.feature) === feature));
     scale.hidden = by === "none" || how.note !== "";
     high.textContent = by === "unlikely" ? String(MOST_UNLIKELY) : number(how.top);
     unit.textContent = by === "unlikely" ? "nats, unsteered model" : "activation";
@@ -108,7 +138,12 @@ export function colourLine(model: Model, boxes: Boxes): ColourLine {
 }
 
 /** A feature as a button that colours the replies by it. */
-export function chip(model: Model, feature: number, choose: (feature: number) => void, value?: number): HTMLButtonElement {
+export function chip(
+  model: Model,
+  feature: number,
+  choose: (feature: number) => void,
+  value?: number,
+): HTMLButtonElement {
   const press = button("", "sk-chip", () => choose(feature));
   const name = model.get("about")[String(feature)]?.name ?? "";
   press.append(h("b", {}, String(feature)));
@@ -116,6 +151,9 @@ export function chip(model: Model, feature: number, choose: (feature: number) =>
   if (value !== undefined) press.append(h("span", { class: "sk-num" }, number(value)));
   press.dataset.feature = String(feature);
   const fires = value === undefined ? "" : `, activation ${number(value)}`;
-  press.setAttribute("aria-label", `Feature ${feature}${fires}${name ? `, promotes ${name}` : ""}; colour the replies by it`);
+  press.setAttribute(
+    "aria-label",
+    `Feature ${feature}${fires}${name ? `, promotes ${name}` : ""}; colour the replies by it`,
+  );
   return press;
 }

@@ -1,6 +1,6 @@
 // One box per condition: its name, its features with their strengths, an instruction, and what Python has fixed.
 
-import { QUIET, button, h, uid } from "../shared/dom";
+import { button, h, QUIET, uid } from "../shared/dom";
 import { put } from "../shared/model";
 import { alone, count, glyphs } from "../shared/text";
 import type { Boxes } from "./boxes";
@@ -14,7 +14,11 @@ export interface ConditionsView {
   draw(): void;
 }
 
-export function conditionsView(model: Model, boxes: Boxes, sweep: (feature: number, condition: number) => void): ConditionsView {
+export function conditionsView(
+  model: Model,
+  boxes: Boxes,
+  sweep: (feature: number, condition: number) => void,
+): ConditionsView {
   const list = h("div", { class: "sk-conditions" });
   const views: BoxView[] = [];
   const write = (conditions: Condition[]) => put<SteeringState>(model, { conditions });
@@ -39,7 +43,7 @@ export function conditionsView(model: Model, boxes: Boxes, sweep: (feature: numb
       views.push(view);
       list.append(view.element);
     }
-    views.forEach((view, i) => view.draw(conditions[i] as Condition, conditions.length > 1));
+    for (const [i, view] of views.entries()) view.draw(conditions[i] as Condition, conditions.length > 1);
   };
   return { element: h("div", { class: "sk-conditions-part" }, list, add), draw };
 }
@@ -67,8 +71,19 @@ interface BoxView {
 
 function boxView(model: Model, boxes: Boxes, at: number, acts: Acts): BoxView {
   const now = () => model.get("conditions")[at] as Condition;
-  const name = h("input", { type: "text", class: "sk-title", "aria-label": "Name of the condition", spellcheck: "false", autocomplete: "off", ...QUIET });
-  boxes.text(name, (value) => acts.edit(at, (c) => ({ ...c, name: value.trim() })), (value) => value.trim() !== "");
+  const name = h("input", {
+    type: "text",
+    class: "sk-title",
+    "aria-label": "Name of the condition",
+    spellcheck: "false",
+    autocomplete: "off",
+    ...QUIET,
+  });
+  boxes.text(
+    name,
+    (value) => acts.edit(at, (c) => ({ ...c, name: value.trim() })),
+    (value) => value.trim() !== "",
+  );
   name.addEventListener("blur", () => {
     boxes.release(name); // an empty name is not kept
     boxes.fill(name, now()?.name ?? "");
@@ -77,7 +92,13 @@ function boxView(model: Model, boxes: Boxes, at: number, acts: Acts): BoxView {
   const rows: RowView[] = [];
   const list = h("div", { class: "sk-rows" });
 
-  const instruction = h("input", { type: "text", "aria-label": "Instruction", placeholder: "A sentence put behind the prompt", autocomplete: "off", ...QUIET });
+  const instruction = h("input", {
+    type: "text",
+    "aria-label": "Instruction",
+    placeholder: "A sentence put behind the prompt",
+    autocomplete: "off",
+    ...QUIET,
+  });
   boxes.text(instruction, (value) => acts.edit(at, (c) => ({ ...c, instruction: value })));
   const untell = button("\u00d7", "sk-quiet sk-cross", () => {
     view.told = false;
@@ -132,7 +153,7 @@ function boxView(model: Model, boxes: Boxes, at: number, acts: Acts): BoxView {
         rows.push(row);
         list.append(row.element);
       }
-      rows.forEach((row, i) => row.draw(condition.features[i] as Strength, condition.name));
+      for (const [i, row] of rows.entries()) row.draw(condition.features[i] as Strength, condition.name);
     },
   };
   return view;
@@ -151,7 +172,11 @@ function rowView(model: Model, boxes: Boxes, at: number, which: number, acts: Ac
 
   const feature = h("input", { type: "number", min: 0, step: 1, "aria-label": "Feature", ...QUIET });
   const free = (v: number) => !model.get("conditions")[at]?.features.some((f, i) => i !== which && f.feature === v);
-  boxes.number(feature, (v) => Number.isInteger(v) && v >= 0 && v < model.get("n_features") && free(v), (v) => set({ feature: v }));
+  boxes.number(
+    feature,
+    (v) => Number.isInteger(v) && v >= 0 && v < model.get("n_features") && free(v),
+    (v) => set({ feature: v }),
+  );
   const promoted = h("code");
   const slider = h("input", { type: "range", ...QUIET });
   slider.addEventListener("input", () => {
@@ -169,7 +194,11 @@ function rowView(model: Model, boxes: Boxes, at: number, which: number, acts: Ac
   });
   tick.setAttribute("aria-describedby", tip.id);
   const strength = h("input", { type: "number", step: "any", "aria-label": "Strength as a number", ...QUIET });
-  boxes.number(strength, () => true, (v) => set({ strength: v }));
+  boxes.number(
+    strength,
+    () => true,
+    (v) => set({ strength: v }),
+  );
   const others = h("span", { class: "sk-others sk-soft sk-num" });
   const sweep = button("Sweep", "sk-button sk-sweep", () => acts.sweep(now().feature, at));
   const cross = button("\u00d7", "sk-quiet sk-cross", () => {

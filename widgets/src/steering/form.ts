@@ -1,6 +1,6 @@
 // What is asked for: the prompt, how it is sampled, and the buttons that start and stop the writing.
 
-import { QUIET, button, field, h, uid } from "../shared/dom";
+import { button, field, h, QUIET, uid } from "../shared/dom";
 import { put } from "../shared/model";
 import type { Boxes } from "./boxes";
 import type { ConditionsView } from "./conditions";
@@ -14,7 +14,12 @@ export interface FormView {
   drawRun(): void;
 }
 
-export function formView(model: Model, boxes: Boxes, conditions: ConditionsView, send: (message: object) => void): FormView {
+export function formView(
+  model: Model,
+  boxes: Boxes,
+  conditions: ConditionsView,
+  send: (message: object) => void,
+): FormView {
   const set = (values: Partial<SteeringState>) => put<SteeringState>(model, values);
   const prompt = h("textarea", { rows: 2, spellcheck: "false", id: uid("prompt"), ...QUIET });
   const label = h("label", { class: "sk-field-name", for: prompt.id }, "Prompt");
@@ -23,10 +28,17 @@ export function formView(model: Model, boxes: Boxes, conditions: ConditionsView,
   chat.addEventListener("change", () => set({ chat: chat.checked }));
   const unit = h("select", { ...QUIET });
   unit.addEventListener("change", () => set({ unit: unit.value }));
-  const positions = h("select", { ...QUIET }, ...Object.entries(POSITIONS).map(([value, words]) => h("option", { value }, words)));
+  const positions = h(
+    "select",
+    { ...QUIET },
+    ...Object.entries(POSITIONS).map(([value, words]) => h("option", { value }, words)),
+  );
   positions.addEventListener("change", () => set({ positions: positions.value }));
-  const numeric = (key: "max_new_tokens" | "temperature" | "seed", attributes: Record<string, number>, good: (value: number) => boolean) =>
-    boxes.number(h("input", { type: "number", ...attributes, ...QUIET }), good, (value) => set({ [key]: value }));
+  const numeric = (
+    key: "max_new_tokens" | "temperature" | "seed",
+    attributes: Record<string, number>,
+    good: (value: number) => boolean,
+  ) => boxes.number(h("input", { type: "number", ...attributes, ...QUIET }), good, (value) => set({ [key]: value }));
   const tokens = numeric("max_new_tokens", { min: 1, step: 1 }, (v) => Number.isInteger(v) && v >= 1);
   const temperature = numeric("temperature", { min: 0, step: 0.1 }, (v) => v >= 0);
   const seed = numeric("seed", { step: 1 }, Number.isInteger);
@@ -72,10 +84,13 @@ export function formView(model: Model, boxes: Boxes, conditions: ConditionsView,
 
   const draw = () => {
     boxes.fill(prompt, model.get("prompt"));
-    prompt.placeholder = model.get("chat") ? "What should the model be asked?" : "What text should the model go on with?";
+    prompt.placeholder = model.get("chat")
+      ? "What should the model be asked?"
+      : "What text should the model go on with?";
     conditions.draw();
     const units = model.get("units");
-    if ([...unit.options].map((o) => o.value).join() !== units.join()) unit.replaceChildren(...units.map((value) => h("option", { value }, UNITS[value] ?? value)));
+    if ([...unit.options].map((o) => o.value).join() !== units.join())
+      unit.replaceChildren(...units.map((value) => h("option", { value }, UNITS[value] ?? value)));
     boxes.fill(unit, model.get("unit"));
     boxes.fill(positions, model.get("positions"));
     boxes.fill(tokens, String(model.get("max_new_tokens")));
@@ -95,7 +110,9 @@ export function formView(model: Model, boxes: Boxes, conditions: ConditionsView,
     error.textContent = model.get("error");
     error.hidden = model.get("error") === "";
     element.hidden = !model.get("live");
-    if (!model.get("live")) for (const box of element.querySelectorAll<HTMLInputElement>("input, textarea, select, button")) box.disabled = true;
+    if (!model.get("live"))
+      for (const box of element.querySelectorAll<HTMLInputElement>("input, textarea, select, button"))
+        box.disabled = true;
   };
   return { element, error, draw, drawRun };
 }

@@ -45,7 +45,12 @@ export interface Hover {
   refresh(): void; // after the replies were drawn again
 }
 
-export function hoverOver(host: HTMLElement, replies: RepliesView, model: Model, signal: AbortSignal | undefined): Hover {
+export function hoverOver(
+  host: HTMLElement,
+  replies: RepliesView,
+  model: Model,
+  signal: AbortSignal | undefined,
+): Hover {
   const card = h("div", { class: "sk-card", role: "group", hidden: true });
   const status = h("span", { class: "sk-spoken", role: "status" });
   let [spot, pinned]: [Spot | null, boolean] = [null, false];
@@ -64,7 +69,12 @@ export function hoverOver(host: HTMLElement, replies: RepliesView, model: Model,
       hide(); // scrolled away
       return;
     }
-    const token = { left: at.left - frame.left, right: at.right - frame.left, top: at.top - frame.top, bottom: at.bottom - frame.top };
+    const token = {
+      left: at.left - frame.left,
+      right: at.right - frame.left,
+      top: at.top - frame.top,
+      bottom: at.bottom - frame.top,
+    };
     const size = { width: card.offsetWidth, height: card.offsetHeight };
     const seen = { top: Math.max(GAP, GAP - frame.top), bottom: Math.min(frame.height, innerHeight - frame.top) - GAP };
     const fits = seen.bottom - seen.top >= size.height ? seen : { top: GAP, bottom: frame.height - GAP };
@@ -91,7 +101,8 @@ export function hoverOver(host: HTMLElement, replies: RepliesView, model: Model,
   };
   const press = () => {
     const on = model.get("colour_by") === "feature" ? model.get("colour_feature") : -1;
-    for (const b of card.querySelectorAll<HTMLElement>(".sk-chip")) b.setAttribute("aria-pressed", String(Number(b.dataset.feature) === on));
+    for (const b of card.querySelectorAll<HTMLElement>(".sk-chip"))
+      b.setAttribute("aria-pressed", String(Number(b.dataset.feature) === on));
   };
 
   replies.element.addEventListener("pointerover", (event) => {
@@ -153,8 +164,19 @@ export function hoverOver(host: HTMLElement, replies: RepliesView, model: Model,
   return { card, spoken: status, refresh };
 }
 
-function contents(model: Model, spot: Spot, choose: (feature: number) => void, pinned: boolean, close: () => void): HTMLElement[] {
-  const head = h("div", { class: "sk-card-line" }, h("code", {}, alone(spot.token)), h("span", { class: "sk-soft" }, `token ${spot.index}`));
+function contents(
+  model: Model,
+  spot: Spot,
+  choose: (feature: number) => void,
+  pinned: boolean,
+  close: () => void,
+): HTMLElement[] {
+  const head = h(
+    "div",
+    { class: "sk-card-line" },
+    h("code", {}, alone(spot.token)),
+    h("span", { class: "sk-soft" }, `token ${spot.index}`),
+  );
   if (pinned) {
     const cross = button("\u00d7", "sk-quiet sk-cross", close);
     cross.setAttribute("aria-label", "Close");
@@ -163,7 +185,9 @@ function contents(model: Model, spot: Spot, choose: (feature: number) => void, p
   const out: HTMLElement[] = [head];
   if (typeof spot.nll === "number") {
     const title = "how unlikely the unsteered model finds this token, and its probability there";
-    out.push(h("p", { class: "sk-num", title }, h("span", { class: "sk-soft" }, "Unsteered model: "), surprise(spot.nll)));
+    out.push(
+      h("p", { class: "sk-num", title }, h("span", { class: "sk-soft" }, "Unsteered model: "), surprise(spot.nll)),
+    );
   }
   const choices = listed(spot.detail?.choices[spot.index] ?? [], spot.token);
   if (choices.length > 0) out.push(tableOf(choices));
@@ -175,9 +199,19 @@ function contents(model: Model, spot: Spot, choose: (feature: number) => void, p
       b.style.setProperty("--a", (firing.value / top).toFixed(3));
       return b;
     });
-    out.push(h("div", { class: "sk-chips", role: "group", "aria-label": "Strongest features at this token" }, ...chips));
+    out.push(
+      h("div", { class: "sk-chips", role: "group", "aria-label": "Strongest features at this token" }, ...chips),
+    );
   }
-  const hint = spot.detail ? (pinned ? "" : "Click to keep this open.") : spot.writing ? "More when the reply is finished." : spot.kept ? "" : "Only the latest run has candidates and features.";
+  const hint = spot.detail
+    ? pinned
+      ? ""
+      : "Click to keep this open."
+    : spot.writing
+      ? "More when the reply is finished."
+      : spot.kept
+        ? ""
+        : "Only the latest run has candidates and features.";
   if (hint) out.push(h("p", { class: "sk-soft sk-hint" }, hint));
   return out;
 }
@@ -193,14 +227,26 @@ function tableOf(choices: { choice: Choice; written: boolean }[]): HTMLElement {
     h(
       "tr",
       { class: written ? "sk-written" : null },
-      h("th", { scope: "row" }, h("code", {}, alone(token)), written && h("span", { class: "sk-spoken" }, " (written)")),
+      h(
+        "th",
+        { scope: "row" },
+        h("code", {}, alone(token)),
+        written && h("span", { class: "sk-spoken" }, " (written)"),
+      ),
       h("td", {}, probability(before)),
       h("td", {}, probability(after)),
       h("td", { class: "sk-bars", "aria-hidden": "true" }, bar("sk-before", before), bar("sk-after", after)),
     ),
   );
-  const heads = ["token", "before", "after", ""].map((words, i) => (i < 3 ? h("th", { scope: "col" }, words) : h("td", { "aria-hidden": "true" })));
-  const table = h("table", { "aria-label": "Candidates for this place: probability before and after steering" }, h("thead", {}, h("tr", {}, ...heads)), h("tbody", {}, ...rows));
+  const heads = ["token", "before", "after", ""].map((words, i) =>
+    i < 3 ? h("th", { scope: "col" }, words) : h("td", { "aria-hidden": "true" }),
+  );
+  const table = h(
+    "table",
+    { "aria-label": "Candidates for this place: probability before and after steering" },
+    h("thead", {}, h("tr", {}, ...heads)),
+    h("tbody", {}, ...rows),
+  );
   table.title = "before: the unsteered model, after: under this condition";
   return table;
 }

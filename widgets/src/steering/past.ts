@@ -15,7 +15,12 @@ export function pastView(runs: () => readonly Run[], pick: (index: number) => vo
   const save = button("Export", "sk-button sk-export", () => download(runs()));
   save.title = "Save all runs with their replies as steering-runs.json";
   const title = h("h4", {}, "Runs");
-  const element = h("section", { class: "sk-past", "aria-label": "Runs" }, h("div", { class: "sk-past-head" }, title, save), list);
+  const element = h(
+    "section",
+    { class: "sk-past", "aria-label": "Runs" },
+    h("div", { class: "sk-past-head" }, title, save),
+    list,
+  );
   let drawn = "";
   const draw: PastView["draw"] = (all, shown, writing) => {
     element.hidden = all.length === 0;
@@ -28,11 +33,19 @@ export function pastView(runs: () => readonly Run[], pick: (index: number) => vo
         press.title = runTitle(run);
         return h("li", {}, press);
       });
-      if (writing) chips.push(h("li", {}, button("being written", "sk-chip", () => pick(-1))));
+      if (writing)
+        chips.push(
+          h(
+            "li",
+            {},
+            button("being written", "sk-chip", () => pick(-1)),
+          ),
+        );
       list.replaceChildren(...chips);
     }
     const at = shown < 0 ? all.length : shown;
-    list.querySelectorAll("button").forEach((press, i) => press.setAttribute("aria-pressed", String(i === at)));
+    for (const [i, press] of list.querySelectorAll("button").entries())
+      press.setAttribute("aria-pressed", String(i === at));
   };
   return { element, draw };
 }

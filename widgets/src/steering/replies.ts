@@ -1,6 +1,6 @@
 // The conversation in columns, one per condition. A growing reply gets new spans; nothing else is drawn again.
 
-import { QUIET, h } from "../shared/dom";
+import { h, QUIET } from "../shared/dom";
 import { direction } from "../shared/text";
 import type { Condition, Detail, Exchange, Reply } from "./state";
 import { deeds, figures, isPlain, running as shownText } from "./units";
@@ -62,10 +62,10 @@ export function repliesView(): RepliesView {
       element.replaceChildren(...columns.map((c) => c.element));
     }
     const following = next.writing ? columns.filter((c) => c.isAtEnd()) : [];
-    columns.forEach((column, i) => {
+    for (const [i, column] of columns.entries()) {
       column.draw(next, i);
-      column.turns.forEach((turn, e) => places.set(turn.text, { column: i, turn: e }));
-    });
+      for (const [e, turn] of column.turns.entries()) places.set(turn.text, { column: i, turn: e });
+    }
     for (const column of following) column.toEnd();
   };
 
@@ -76,7 +76,16 @@ export function repliesView(): RepliesView {
     if (!shown || !place || !reply || !span) return null;
     const detail = shown.details?.[place.turn]?.[place.column] ?? null;
     const writing = shown.writing && place.turn === shown.exchanges.length - 1;
-    return { span, text, index, token: reply.tokens[index] ?? "", nll: reply.nll[index], detail, kept: shown.details !== null, writing };
+    return {
+      span,
+      text,
+      index,
+      token: reply.tokens[index] ?? "",
+      nll: reply.nll[index],
+      detail,
+      kept: shown.details !== null,
+      writing,
+    };
   };
 
   return {
@@ -87,7 +96,11 @@ export function repliesView(): RepliesView {
       const span = target instanceof Element ? target.closest<HTMLElement>(".sk-said .sk-token") : null;
       return span?.parentElement ? spot(span.parentElement, Number(span.dataset.i)) : null;
     },
-    colour: (values, top) => columns.forEach((column, c) => column.turns.forEach((turn, e) => turn.colour(values(e, c), top))),
+    colour: (values, top) => {
+      for (const [c, column] of columns.entries()) {
+        for (const [e, turn] of column.turns.entries()) turn.colour(values(e, c), top);
+      }
+    },
   };
 }
 
@@ -104,7 +117,12 @@ class ColumnView {
   ) {
     const does = h("p", { class: "sk-deeds" }, ...deeds(condition, unit).map((words) => h("span", {}, words)));
     const head = h("header", {}, h("h4", {}, condition.name), does, this.figures);
-    this.element = h("section", { class: isPlain(condition) ? "sk-column" : "sk-column sk-steered", "aria-label": condition.name }, head, this.scroller);
+    this.element = h(
+      "section",
+      { class: isPlain(condition) ? "sk-column" : "sk-column sk-steered", "aria-label": condition.name },
+      head,
+      this.scroller,
+    );
   }
 
   draw(shown: Shown, at: number): void {
@@ -117,8 +135,14 @@ class ColumnView {
     }
     exchanges.forEach((exchange, e) => {
       const last = e === exchanges.length - 1;
-      const name = exchanges.length > 1 ? `Reply ${e + 1} of ${this.condition.name}` : `Reply of ${this.condition.name}`;
-      this.turns[e]?.draw(exchanges.length > 1 ? exchange.user : null, exchange.replies[at], name, shown.writing && last);
+      const name =
+        exchanges.length > 1 ? `Reply ${e + 1} of ${this.condition.name}` : `Reply of ${this.condition.name}`;
+      this.turns[e]?.draw(
+        exchanges.length > 1 ? exchange.user : null,
+        exchange.replies[at],
+        name,
+        shown.writing && last,
+      );
     });
     this.drawFigures(exchanges.at(-1)?.replies[at], shown.concept);
   }
@@ -126,7 +150,11 @@ class ColumnView {
   private drawFigures(reply: Reply | undefined, concept: string): void {
     const parts = reply ? figures(reply).map(([words, title]) => h("span", { title }, words)) : [];
     if (reply && reply.present !== null && concept) {
-      const mark = h("span", { class: reply.present ? "sk-mark sk-present" : "sk-mark" }, `${reply.present ? "mentions" : "does not mention"} ${concept}`);
+      const mark = h(
+        "span",
+        { class: reply.present ? "sk-mark sk-present" : "sk-mark" },
+        `${reply.present ? "mentions" : "does not mention"} ${concept}`,
+      );
       parts.push(mark);
     }
     const said = parts.map((part) => part.textContent).join("|");

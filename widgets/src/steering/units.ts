@@ -3,10 +3,18 @@
 import { glyphs, number } from "../shared/text";
 import type { Condition, Reply, Run } from "./state";
 
-export const UNITS: Record<string, string> = { raw: "raw activation", max: "\u00d7 its maximum", norm: "\u00d7 residual norm" };
+export const UNITS: Record<string, string> = {
+  raw: "raw activation",
+  max: "\u00d7 its maximum",
+  norm: "\u00d7 residual norm",
+};
 const AMOUNTS: Record<string, string> = { ...UNITS, raw: "raw" };
 const SHORT: Record<string, string> = { raw: "raw", max: "\u00d7 max", norm: "\u00d7 norm" };
-export const POSITIONS: Record<string, string> = { all: "all tokens", prompt: "the prompt only", generated: "new tokens only" };
+export const POSITIONS: Record<string, string> = {
+  all: "all tokens",
+  prompt: "the prompt only",
+  generated: "new tokens only",
+};
 
 /** What a unit is worth: a feature's maximum in the index and the usual residual norm, both raw, 0 when unknown. */
 export interface Worth {
@@ -14,7 +22,8 @@ export interface Worth {
   residual: number;
 }
 
-const worthOf = (unit: string, { max, residual }: Worth): number => (unit === "raw" ? 1 : unit === "max" ? max : unit === "norm" ? residual : 0);
+const worthOf = (unit: string, { max, residual }: Worth): number =>
+  unit === "raw" ? 1 : unit === "max" ? max : unit === "norm" ? residual : 0;
 
 /** A strength in another unit; null when what one of the two is worth is unknown. */
 export function convert(value: number, from: string, to: string, worth: Worth): number | null {
@@ -34,7 +43,8 @@ export function elsewhere(strength: number, unit: string, worth: Worth): string 
 
 export const amount = (strength: number, unit: string): string => `${number(strength)} ${AMOUNTS[unit] ?? unit}`;
 
-export const amounts = (strengths: readonly number[], unit: string): string => `${strengths.map(number).join(", ")} ${AMOUNTS[unit] ?? unit}`;
+export const amounts = (strengths: readonly number[], unit: string): string =>
+  `${strengths.map(number).join(", ")} ${AMOUNTS[unit] ?? unit}`;
 
 export interface Range {
   min: number;
@@ -74,7 +84,9 @@ export const isPlain = (c: Condition): boolean => c.features.length === 0 && c.i
 export function deeds(condition: Condition, unit: string): string[] {
   if (isPlain(condition)) return ["as it is"];
   const features = condition.features.map((f) => `feature ${f.feature} at ${amount(f.strength, unit)}`);
-  return [...features, condition.instruction && `\u201c${condition.instruction}\u201d`, condition.edits].filter(Boolean);
+  return [...features, condition.instruction && `\u201c${condition.instruction}\u201d`, condition.edits].filter(
+    Boolean,
+  );
 }
 
 /** Another condition: the features of the last one that has some, so that two strengths can be compared at once. */
@@ -96,7 +108,9 @@ export function nextFeature(conditions: readonly Condition[], at: number): numbe
   return i;
 }
 
-export const featuresOf = (conditions: readonly Condition[]): number[] => [...new Set(conditions.flatMap((c) => c.features.map((f) => f.feature)))];
+export const featuresOf = (conditions: readonly Condition[]): number[] => [
+  ...new Set(conditions.flatMap((c) => c.features.map((f) => f.feature))),
+];
 
 const ENDS: Record<string, string> = { length: ", cut off", stopped: ", stopped" };
 
@@ -104,9 +118,19 @@ const ENDS: Record<string, string> = { length: ", cut off", stopped: ", stopped"
 export function figures(reply: Reply): [string, string][] {
   const n = reply.tokens.length;
   const out: [string, string][] = [];
-  if (reply.mean_nll !== null) out.push([`nll ${reply.mean_nll.toFixed(2)}`, "mean surprise of the unsteered model per token, in nats"]);
-  if (reply.repetition !== null) out.push([`repeated ${percent(reply.repetition)}`, "share of four-token sequences that occurred before in the reply"]);
-  const why = reply.end === "length" ? "The limit on new tokens was reached." : reply.end === "stopped" ? "Stopped before the end." : "";
+  if (reply.mean_nll !== null)
+    out.push([`nll ${reply.mean_nll.toFixed(2)}`, "mean surprise of the unsteered model per token, in nats"]);
+  if (reply.repetition !== null)
+    out.push([
+      `repeated ${percent(reply.repetition)}`,
+      "share of four-token sequences that occurred before in the reply",
+    ]);
+  const why =
+    reply.end === "length"
+      ? "The limit on new tokens was reached."
+      : reply.end === "stopped"
+        ? "Stopped before the end."
+        : "";
   out.push([`${n} ${n === 1 ? "token" : "tokens"}${ENDS[reply.end] ?? ""}`, why]);
   return out;
 }
@@ -146,7 +170,14 @@ export function settingsOf(run: Pick<Run, "positions" | "temperature" | "seed" |
 }
 
 export const runTitle = (run: Run): string =>
-  [run.prompt, ...run.conditions.map((c) => `${c.name}: ${deeds(c, run.unit).join(", ")}`), settingsOf(run), run.started].filter(Boolean).join("\n");
+  [
+    run.prompt,
+    ...run.conditions.map((c) => `${c.name}: ${deeds(c, run.unit).join(", ")}`),
+    settingsOf(run),
+    run.started,
+  ]
+    .filter(Boolean)
+    .join("\n");
 
 /** A token in running text: line breaks, tabs and joiners stay, other invisible characters are shown by code. */
 export const running = (token: string): string =>
