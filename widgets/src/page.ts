@@ -4,7 +4,7 @@ import "./page.css";
 import circuits from "./circuits";
 import featureBrowser from "./feature_browser";
 import featureCard from "./feature_card";
-import { decode, HostModel } from "./shared/host";
+import { decodeState, OfflineModel } from "./shared/offline_model";
 import steeringPanel from "./steering_panel";
 import tokenHighlight from "./token_highlight";
 import trainingMonitor from "./training_monitor";
@@ -19,7 +19,7 @@ interface PlotlyApi {
 }
 declare const Plotly: PlotlyApi;
 
-type Render = (props: { model: HostModel; el: HTMLElement; signal: AbortSignal }) => unknown;
+type Render = (props: { model: OfflineModel; el: HTMLElement; signal: AbortSignal }) => unknown;
 const WIDGETS = {
   circuits,
   feature_browser: featureBrowser,
@@ -101,12 +101,12 @@ function problem(el: HTMLElement, error: unknown): void {
 }
 
 async function start(): Promise<void> {
-  const models: Record<string, HostModel> = {};
+  const models: Record<string, OfflineModel> = {};
   for (const el of document.querySelectorAll<HTMLElement>("[data-widget]")) {
     try {
       const widget = WIDGETS[el.dataset.widget ?? ""];
       if (!widget) throw new Error(`no widget ${el.dataset.widget}`);
-      const model = new HostModel(decode(stateOf(el)) as Record<string, unknown>);
+      const model = new OfflineModel(decodeState(stateOf(el)) as Record<string, unknown>);
       models[el.dataset.state ?? ""] = model;
       const inner = document.createElement("div");
       el.replaceChildren(inner);

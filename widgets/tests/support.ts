@@ -1,8 +1,11 @@
 import type { RenderProps } from "@anywidget/types";
-import { HostModel } from "../src/shared/host";
+import { OfflineModel } from "../src/shared/offline_model";
+
+/** Text that would run a script if it ever became HTML. */
+export const HOSTILE = "<img src=x onerror=alert(1)>";
 
 /** A model that also remembers what was saved and sent. */
-export class Recorder extends HostModel {
+export class Recorder extends OfflineModel {
   saved = 0;
   sent: unknown[] = [];
   override save_changes(): void {
@@ -25,6 +28,7 @@ export function mount<S extends object>(widget: { render: unknown }, state: S) {
 
 export const int32 = (...values: number[]): DataView => new DataView(Int32Array.from(values).buffer);
 export const float32 = (...values: number[]): DataView => new DataView(Float32Array.from(values).buffer);
+export const float64 = (...values: number[]): DataView => new DataView(Float64Array.from(values).buffer);
 export const texts = (...values: string[]): DataView =>
   new DataView(new TextEncoder().encode(values.join("\u001f")).buffer as ArrayBuffer);
 
