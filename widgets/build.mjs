@@ -1,4 +1,4 @@
-// Bundles every file in src/ (not in src/shared/) into saekit/static/, one ES module and one stylesheet each.
+// Bundles every file in src/ (not those in its folders) into saekit/static/, one ES module and one stylesheet each.
 // `--check` builds into a temporary folder instead and fails when the committed bundles differ.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

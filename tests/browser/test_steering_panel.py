@@ -91,7 +91,7 @@ def test_a_sweep_stands_side_by_side_and_tokens_tell_their_chances(page: Any, no
     chip.click()
     eventually(lambda: nb.printed(2), f"feature {number} 2")
     page.keyboard.press("Escape")
-    panel.locator(".sk-colour").get_by_role("button", name="how unlikely").click()
+    panel.locator(".sk-colour").get_by_role("button", name="nll").click()
     eventually(lambda: nb.printed(2), f"unlikely {number} 2")
     assert float(token.evaluate("e => getComputedStyle(e).getPropertyValue('--a')")) > 0
 

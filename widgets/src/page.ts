@@ -69,7 +69,7 @@ function resolved(colour: string): string {
   return `rgba(${r},${g},${b},${(a / 255).toFixed(3)})`;
 }
 
-async function repaint(): Promise<void> {
+async function recolourFigures(): Promise<void> {
   for (const el of figures) {
     const layout = (el as HTMLElement & { layout?: Record<string, unknown> }).layout;
     if (layout) await Plotly.relayout(el, frameColours(layout));
@@ -78,14 +78,14 @@ async function repaint(): Promise<void> {
 
 function themeSwitch(): void {
   const root = document.documentElement;
-  const press = document.getElementById("page-theme");
+  const themeButton = document.getElementById("page-theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
   const draw = () => {
-    if (press) press.textContent = dark() ? "Light theme" : "Dark theme";
-    void repaint();
+    if (themeButton) themeButton.textContent = dark() ? "Light theme" : "Dark theme";
+    void recolourFigures();
   };
-  press?.addEventListener("click", () => {
+  themeButton?.addEventListener("click", () => {
     root.dataset.theme = dark() ? "light" : "dark";
     draw();
   });
@@ -93,11 +93,11 @@ function themeSwitch(): void {
   draw();
 }
 
-function problem(el: HTMLElement, error: unknown): void {
-  const words = document.createElement("p");
-  words.className = "page-problem";
-  words.textContent = `This part could not be shown: ${error instanceof Error ? error.message : String(error)}`;
-  el.replaceChildren(words);
+function showProblem(el: HTMLElement, error: unknown): void {
+  const message = document.createElement("p");
+  message.className = "page-problem";
+  message.textContent = `This part could not be shown: ${error instanceof Error ? error.message : String(error)}`;
+  el.replaceChildren(message);
 }
 
 async function start(): Promise<void> {
@@ -112,7 +112,7 @@ async function start(): Promise<void> {
       el.replaceChildren(inner);
       await widget.render({ model, el: inner, signal: new AbortController().signal });
     } catch (error) {
-      problem(el, error);
+      showProblem(el, error);
     }
   }
   for (const el of document.querySelectorAll<HTMLElement>("[data-figure]")) {
@@ -121,7 +121,7 @@ async function start(): Promise<void> {
       await Plotly.newPlot(el, data, layout, { responsive: true, displaylogo: false });
       figures.push(el);
     } catch (error) {
-      problem(el, error);
+      showProblem(el, error);
     }
   }
   themeSwitch();

@@ -79,7 +79,7 @@ describe("strengths", () => {
 
 describe("words", () => {
   test("what a condition does", () => {
-    expect(describeCondition(plain, "norm")).toEqual(["no intervention"]);
+    expect(describeCondition(plain, "norm")).toEqual(["as it is"]);
     const all = {
       ...gate,
       features: [...gate.features, { feature: 5, strength: -2 }],

@@ -32,7 +32,7 @@ describe("SteeringPanel: replies", () => {
     const heads = all(el, ".sk-column header");
     expect(all(el, ".sk-column").map((c) => c.getAttribute("aria-label"))).toEqual(["unsteered", "gate"]);
     expect(all(heads[0] as Element, ".sk-interventions span, .sk-metrics span").map((s) => s.textContent)).toEqual([
-      "no intervention",
+      "as it is",
       "nll 1.91",
       "repeated 19 %",
       "3 tokens",

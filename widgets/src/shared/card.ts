@@ -38,10 +38,15 @@ export interface CardData {
   names: Record<string, string>;
 }
 
-/** The state of a widget that shows cards. */
+/** The card before Python has sent one. */
+export interface NoCard {
+  feature?: never;
+}
+
+/** The traits of a widget that shows cards. */
 export interface CardTraits {
   feature: number;
-  card: CardData | Record<string, never>; // empty until Python has sent one
+  card: CardData | NoCard;
   cards: Record<string, CardData>; // embedded in a page without a kernel, by feature number
   live: boolean;
   error: string;

@@ -76,7 +76,7 @@ function conditionView(model: Model, inputs: FormInputs, index: number, actions:
     inputs.stopEditing(name); // an empty name is not kept
     inputs.setValue(name, current()?.name ?? "");
   });
-  const unsteered = h("span", { class: "sk-muted sk-unsteered" }, "no intervention");
+  const unsteered = h("span", { class: "sk-muted sk-unsteered" }, "the model as it is");
 
   const instruction = textInput({ "aria-label": "Instruction", placeholder: "A sentence appended to the prompt" });
   inputs.bindText(instruction, (value) => edit((c) => ({ ...c, instruction: value })));

@@ -14,7 +14,7 @@ export const POSITION_NAMES: Record<string, string> = {
 
 /** What a condition does to the model, one phrase each. */
 export function describeCondition(condition: Condition, unit: string): string[] {
-  if (isUnsteered(condition)) return ["no intervention"];
+  if (isUnsteered(condition)) return ["as it is"];
   const features = condition.features.map((f) => `feature ${f.feature} at ${formatStrength(f.strength, unit)}`);
   const instruction = condition.instruction && `\u201c${condition.instruction}\u201d`;
   return [...features, instruction, condition.edits].filter(Boolean);

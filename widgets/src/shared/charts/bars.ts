@@ -12,7 +12,7 @@ export function bar(fraction: number, className: string): HTMLElement {
 
 export interface ColourScale {
   element: HTMLElement;
-  /** `unit` follows the largest value, in words. */
+  /** `unit` stands after the largest value. */
   draw(max: string, unit?: string): void;
 }
 
