@@ -37,7 +37,7 @@ describe("TrainingMonitor", () => {
       loss: float32(...loss),
       explained_variance: float32(0.1, 0.2, 0.3, 0.2, 0.3, 0.45),
       l0: float32(4, 4, 4, 8, 8, 8),
-      dead_share: float32(0, 0, 0, 0, 0.01, 0.02),
+      dead_fraction: float32(0, 0, 0, 0, 0.01, 0.02),
       tokens_per_second: float32(50, 50, 50, 50, 50, 50),
       lr: float32(1e-4, 2e-4, 1e-4, 1e-4, 2e-4, 1e-4),
     },

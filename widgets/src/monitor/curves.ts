@@ -14,17 +14,23 @@ import {
   formatPercent,
   formatTick,
 } from "../shared/numbers";
-import type { MonitorState } from "./state";
+import type { MonitorColumns, MonitorState } from "./state";
 
 export interface Curve {
-  name: string; // of the column that Python sends
+  name: keyof MonitorColumns;
   title: string;
   heading: string; // in the table
   format: (value: number) => string;
   axis: ScaleOptions;
 }
 
-const curve = (name: string, title: string, heading: string, format: Curve["format"], axis: ScaleOptions): Curve => ({
+const curve = (
+  name: Curve["name"],
+  title: string,
+  heading: string,
+  format: Curve["format"],
+  axis: ScaleOptions,
+): Curve => ({
   name,
   title,
   heading,
@@ -37,7 +43,7 @@ export const CURVES: readonly Curve[] = [
   curve("loss", "Loss", "Loss", formatAligned, { log: true }),
   curve("explained_variance", "Explained variance", "Explained var.", threeDecimals, { floor: -0.2 }),
   curve("l0", "Active features per token (L0)", "L0", formatNumber, { log: true, zero: true }),
-  curve("dead_share", "Dead features", "Dead", formatPercent, { zero: true, percent: true }),
+  curve("dead_fraction", "Dead features", "Dead", formatPercent, { zero: true, percent: true }),
   curve("tokens_per_second", "Tokens per second", "Tokens/s", formatNumber, { zero: true }),
   curve("lr", "Learning rate", "Learning rate", formatExponent, { zero: true }),
 ];

@@ -9,6 +9,18 @@ export interface DensityHistogram {
   never?: number; // features that never fired
 }
 
+/** Values by logged step; a metric's values of the first SAE, then of the next. Empty before the first step. */
+export interface MonitorColumns {
+  step?: Binary; // int32
+  n_tokens?: Binary; // float64
+  loss?: Binary; // float32, as all below
+  explained_variance?: Binary;
+  l0?: Binary;
+  dead_fraction?: Binary;
+  tokens_per_second?: Binary;
+  lr?: Binary;
+}
+
 export interface MonitorState {
   status: string;
   message: string;
@@ -19,7 +31,7 @@ export interface MonitorState {
   total_tokens: number;
   rate: number;
   seconds: number;
-  columns: Record<string, Binary>;
+  columns: MonitorColumns;
   densities: DensityHistogram[];
   live: boolean;
 }
