@@ -1,8 +1,8 @@
-// A widget model with no kernel behind it: state, listeners, nothing else.
+// A widget model without a kernel, for offline pages: it holds state and calls listeners.
 
 type Listener = (...args: unknown[]) => void;
 
-export class HostModel {
+export class OfflineModel {
   private readonly state: Record<string, unknown>;
   private readonly listeners = new Map<string, Set<Listener>>();
 
@@ -17,27 +17,27 @@ export class HostModel {
   set(name: string, value: unknown): void {
     if (Object.is(this.state[name], value)) return;
     this.state[name] = value;
-    for (const act of [...(this.listeners.get(`change:${name}`) ?? [])]) act();
+    for (const callback of [...(this.listeners.get(`change:${name}`) ?? [])]) callback();
   }
 
-  on(event: string, act: Listener): void {
+  on(event: string, callback: Listener): void {
     const known = this.listeners.get(event) ?? new Set<Listener>();
-    this.listeners.set(event, known.add(act));
+    this.listeners.set(event, known.add(callback));
   }
 
-  off(event?: string | null, act?: Listener | null): void {
+  off(event?: string | null, callback?: Listener | null): void {
     if (!event) this.listeners.clear();
-    else if (act) this.listeners.get(event)?.delete(act);
+    else if (callback) this.listeners.get(event)?.delete(callback);
     else this.listeners.delete(event);
   }
 
-  save_changes(): void {} // there is nobody to tell
+  save_changes(): void {} // there is no kernel to send to
   send(): void {}
 }
 
 /** The state as Python wrote it, with {"$bytes": base64} turned back into bytes. */
-export function decode(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(decode);
+export function decodeState(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(decodeState);
   if (value === null || typeof value !== "object") return value;
   const entries = Object.entries(value);
   const [key, text] = entries[0] ?? [];
@@ -45,5 +45,5 @@ export function decode(value: unknown): unknown {
     const raw = atob(text);
     return new DataView(Uint8Array.from(raw, (c) => c.charCodeAt(0)).buffer);
   }
-  return Object.fromEntries(entries.map(([name, inner]) => [name, decode(inner)]));
+  return Object.fromEntries(entries.map(([name, inner]) => [name, decodeState(inner)]));
 }
