@@ -1,11 +1,13 @@
 """The command line: `saekit …`, the same verbs as the Python API.
 
 Each command only reads its arguments, calls the API and prints what came back; saekit's own errors are printed as
-they are, without a traceback, and give exit status 1.
+they are, without a traceback, and give exit status 1. This file imports nothing heavy: each command imports the API
+when it runs, so that help and shell completion come at once.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import sys
 from collections.abc import Callable
@@ -15,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 
 from .errors import SaekitError
-from .sae.config import ACTIVATIONS, WITH_K
 
 if TYPE_CHECKING:
     from .hook_points import HookPoint
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="saekit",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Sparse autoencoder features: train, look, score, steer.",
 )
@@ -78,6 +78,19 @@ def sizes(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in text.split(","))
 
 
+def architecture_names() -> list[str]:
+    """The keys of ARCHITECTURES, read from the registry's source: to import it would load torch for a help text."""
+    registry = Path(__file__).parent / "sae" / "architectures" / "__init__.py"
+    return [
+        ast.literal_eval(key)
+        for node in ast.walk(ast.parse(registry.read_text(encoding="utf-8")))
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "ARCHITECTURES"
+        if isinstance(node.value, ast.Dict)
+        for key in node.value.keys
+        if key is not None
+    ]
+
+
 def option(panel: str, help: str, *names: str, **more: Any) -> Any:
     """An option in one part of `train`'s help."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
@@ -94,7 +107,7 @@ def train(
     hook: Annotated[list[str], option(WHERE, HOOKS_HELP)] = [DEFAULT_HOOK],  # noqa: B006 (never changed)
     hook_out: Annotated[str | None, option(WHERE, "Makes a transcoder: the hook point it reconstructs.")] = None,
     skip: Annotated[bool, option(WHERE, "Transcoder: a linear path beside the features.", "--skip")] = False,
-    activation: Annotated[str, option(RULE, f"The rule: {', '.join(ACTIVATIONS)}.")] = "batchtopk",
+    activation: Annotated[str, option(RULE, f"The rule: {', '.join(architecture_names())}.")] = "batchtopk",
     d_sae: Annotated[int, option(RULE, "Number of features.")] = 4096,
     k: Annotated[int | None, option(RULE, "topk, batchtopk: active features per token.", show_default="32")] = None,
     target_l0: Annotated[float | None, option(RULE, "The others: active features per token to steer to.")] = None,
@@ -115,6 +128,8 @@ def train(
 ) -> None:
     """Train an SAE, or one at each of several hook points; run the same command again to resume."""
     import saekit as sk
+
+    from .sae.config import WITH_K
 
     lm = sk.load_model(model)
     points: list[HookPoint] = [tuple(h.split("+")) if "+" in h else h for h in hook]

@@ -154,6 +154,6 @@ def test_the_wheel_holds_bundles_corpus_and_types(tmp_path):
     subprocess.run(command, check=True)
     names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     static = {f"saekit/static/{p.name}" for p in (PACKAGE / "static").iterdir()}
-    assert {"saekit/py.typed", "saekit/data/demo_corpus.parquet"} | static <= names
+    assert {"saekit/py.typed", "saekit/__init__.pyi", "saekit/data/demo_corpus.parquet"} | static <= names
     assert len(static) >= 8 and not [n for n in names if n.endswith(".ts")]
     assert {name.split("/")[0].split("-")[0] for name in names} == {"saekit"}, "recipes stay in the repository"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 
@@ -9,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 import saekit as sk
+import saekit.cli
 from conftest import HOOK, tiny_texts, tiny_tokenizer
 from saekit.cli import app
+from saekit.sae.architectures import ARCHITECTURES
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +188,20 @@ def test_a_mistake_in_training_is_one_clear_message_and_writes_nothing(words, st
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", ["train", "evaluate", "index", "specificity", "generate"])
+def test_a_command_has_the_defaults_of_the_function_that_it_calls(name):
+    function = getattr(sk, "build_index" if name == "index" else name)
+    accepted = [sk.SAEConfig, sk.TrainConfig, function] if name == "train" else [function]
+    defaults = {n: p.default for f in accepted for n, p in inspect.signature(f).parameters.items()}
+    for option, parameter in inspect.signature(getattr(saekit.cli, name)).parameters.items():
+        expected = defaults.get(option, parameter.empty)
+        if parameter.empty not in (parameter.default, expected):
+            assert (parameter.default or None) == (expected or None), option  # no --matryoshka is (), as None
+
+
 def test_help_names_every_rule_and_says_how_to_make_each_kind():
     text = " ".join(run("train", "--help").output.replace("│", " ").split())
-    for words in ("relu, kl, topk, batchtopk, jumprelu, gated", "A+B: a crosscoder", "Makes a transcoder", "256,1024"):
+    for words in (", ".join(ARCHITECTURES), "A+B: a crosscoder", "Makes a transcoder", "256,1024"):
         assert words in text, words
 
 
