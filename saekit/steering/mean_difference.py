@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from tqdm.auto import tqdm
 
-from ..activations import kept_activations
+from ..activations import kept_activations, resolve_token_filter
 from ..errors import ConfigError, DataError, MismatchError
 from ..index import FeatureIndex
 from ..models import LanguageModel
-from ..sae import SAE, TokenFilter
+from ..sae import SAE
 from ..specificity.concepts import Concept
 from .directions import Direction
 
@@ -70,7 +70,7 @@ def mean_difference(
     rows = torch.cat([some, order[~torch.isin(order, some)][: wanted - len(some)]])
     total = torch.zeros(2, sae.config.d_in, dtype=torch.float64)
     count = torch.zeros(2, 1, dtype=torch.float64)
-    token_filter = sae.config.token_filter or TokenFilter()
+    token_filter = resolve_token_filter(model, sae)
     with tqdm(total=len(rows), unit="window", desc="mean difference", disable=not progress) as bar:
         for at in range(0, len(rows), batch_size):
             chosen = rows[at : at + batch_size]
@@ -80,6 +80,4 @@ def mean_difference(
                 count[side] += int(mask.sum())
             bar.update(len(chosen))
     difference = total[0] / count[0] - total[1] / count[1]
-    return Direction(
-        difference.float(), hook_name, f"{concept.name}, mean difference", token_filter=sae.config.token_filter
-    )
+    return Direction(difference.float(), hook_name, f"{concept.name}, mean difference", token_filter=token_filter)

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
-from ..sae import SAE, TokenFilter
+from ..sae import SAE
 from .edit_hooks import Span
 from .make_edits import clamp
 
@@ -56,7 +56,6 @@ def output_scores(
     sae.check(model)
     features = [int(f) for f in features]
     edits = [(clamp(sae, {f: strength}, unit="norm"),) for f in features]
-    token_filter = TokenFilter(special_ids=tuple(sorted(model.special_ids)))
     ids = torch.tensor([tokens[0] for tokens in first.values()])
     total = torch.zeros(len(features), len(words))
     with tqdm(total=len(features) * len(starts), unit="pass", desc="output scores", disable=not progress) as bar:
@@ -68,7 +67,7 @@ def output_scores(
             for at in range(0, len(features), batch_size):
                 part = edits[at : at + batch_size]
                 rows = tokens.expand(len(part), -1)
-                hooks = Span(rows, torch.ones_like(rows, dtype=torch.bool)).hooks(part, token_filter)
+                hooks = Span(rows, torch.ones_like(rows, dtype=torch.bool)).hooks(part, model)
                 logits, _ = model.forward(rows, hooks=hooks)
                 total[at : at + len(part)] += (logits[:, -1].log_softmax(-1)[:, ids] - clean).float().cpu()
                 bar.update(len(part))

@@ -214,11 +214,11 @@ def _residual_norm(model: LanguageModel, sae: SAE, prompt: str) -> float:
     none."""
     import torch
 
+    from ..activations import resolve_token_filter
+
     ids = model.tokenize(prompt)
     x = model.activations(ids, str(sae.config.hook_name))[0]
-    token_filter = sae.config.token_filter
-    tokens = torch.tensor(ids, device=x.device)
-    kept = x if token_filter is None else x[token_filter.keep(tokens, x)]
+    kept = x[resolve_token_filter(model, sae).keep(torch.tensor(ids, device=x.device), x)]
     return float(kept.float().norm(dim=-1).median()) if len(kept) else 0.0
 
 
