@@ -32,8 +32,9 @@ def mean_difference(
     """The mean activation at the concept's tokens minus the mean at all others, at the SAE's hook point.
 
     The model runs over windows of the index, about `n_tokens` of them: up to half are windows that hold the concept, as
-    they come in a shuffle by `seed`, and the rest are any others. Which tokens count, and which of them are the
-    concept's, is what `specificity` goes by, so that feature and direction know the same examples.
+    they come in a shuffle by `seed`, and the rest are any others. Special tokens and attention sinks are left out, and
+    the Direction leaves them unedited. Which tokens count, and which of them are the concept's, is what `specificity`
+    goes by, so that feature and direction know the same examples.
 
     Raises DataError when no token of the index is the concept's, or all are; MismatchError when the index is of another
     SAE or model.

@@ -43,7 +43,8 @@ def output_scores(
     Each feature is clamped to `strength` times the residual norm while the model reads a question and the beginning of
     an answer; `score` is the mean over `starts` and `words`, and each word has its column. A word counts by its first
     token: give it with its leading space. The question goes through the chat template where the model has one. 0 is a
-    feature that does nothing. Raises DataError without words or starts, and what `clamp` raises for features.
+    feature that does nothing. Special tokens and attention sinks are left unedited. Raises DataError without words or
+    starts, and what `clamp` raises for features.
 
     >>> sk.output_scores(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], progress=False).columns.tolist()
     ['score', ' gate']

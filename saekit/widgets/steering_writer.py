@@ -55,7 +55,8 @@ def steer(
 
     Further keywords set traits of the panel: unit, chat, positions, max_new_tokens, temperature, seed,
     sweep_strengths. `chat` is on unless the model has no chat template. Raises UnknownNameError for a feature the SAE
-    does not have and MismatchError for an SAE or edits of another model.
+    does not have and MismatchError for an SAE or edits of another model. Special tokens and attention sinks are left
+    unedited and out of the residual norm.
 
     >>> panel = sk.steer(model, sae, 3, prompt="the cat", chat=False, max_new_tokens=4)
     >>> panel.run(wait=True).running
