@@ -22,6 +22,7 @@ from .activations import activation_batches as activation_batches
 from .activations import cache_activations as cache_activations
 from .activations import fit_token_filter as fit_token_filter
 from .activations import open_activations as open_activations
+from .activations import resolve_token_filter as resolve_token_filter
 from .corpus import Corpus as Corpus
 from .corpus import Document as Document
 from .corpus import Windows as Windows

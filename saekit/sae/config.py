@@ -83,7 +83,8 @@ class SAEConfig:
     weight_processing: str | None = None
     """"none" or "compatibility": how TransformerLens had prepared the weights."""
     token_filter: TokenFilter | None = None
-    """Tokens that were left out, and that later verbs leave out too."""
+    """Tokens that were left out, and that every function leaves out too. None, as in SAELens files: what
+    `resolve_token_filter` finds for the model and hook points."""
     context_size: int | None = None
     """Length of the token windows, in tokens."""
     dataset: str | None = None
