@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "widgets": None,
     "demo": None,
     "cli": None,
+    "cli_help": set(),
 }
 
 
