@@ -143,7 +143,7 @@ def test_directions_survive_json_and_read_as_sentences() -> None:
 def test_misuse_is_refused(model: Any) -> None:
     sae = make_sae("relu")
     elsewhere = make_sae("relu", hook_name="blocks.1.hook_resid_post")
-    with pytest.raises(MismatchError, match="the condition reads another hook point"):
+    with pytest.raises(MismatchError, match="where= reads another hook point"):
         sk.clamp(sae, {1: 1.0}, where=sk.Where.fires(elsewhere, 2))
     with pytest.raises(UnknownNameError, match="the SAE has no feature 64"):
         sk.Where.fires(sae, 64)

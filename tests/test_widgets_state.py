@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import traitlets as t
 
 import saekit as sk
 from conftest import HOOK
-from saekit.widgets import TrainingMonitor, attention_patterns, card
+from saekit.widgets import TrainingMonitor, attention_patterns, base, card
 from saekit.widgets.base import Widget
 
 WIDGETS = Path(__file__).resolve().parents[1] / "widgets"
@@ -25,13 +24,8 @@ TSC = WIDGETS / "node_modules" / "typescript" / "lib" / "tsc.js"
 
 
 def classes() -> list[type[Widget]]:
-    """Every widget that has a bundle."""
-
-    def below(cls: type[Widget]) -> Iterator[type[Widget]]:
-        for sub in cls.__subclasses__():
-            yield from (sub, *below(sub))
-
-    return [cls for cls in below(Widget) if cls.bundle and cls.__module__.startswith("saekit.")]
+    """Every widget of saekit."""
+    return [cls for cls in base.WIDGETS.values() if cls.static == base.STATIC]
 
 
 def synced(cls: type[Widget]) -> dict[str, t.TraitType[Any, Any]]:

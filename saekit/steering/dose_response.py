@@ -22,11 +22,12 @@ from ..errors import ConfigError, DataError, MismatchError
 from ..models import LanguageModel
 from ..sae import SAE
 from .directions import Direction
-from .edits import Edit, FeatureEdit, Positions, Unit
+from .edits import Edit, Positions
 from .fluency import negative_log_likelihood, repetition
 from .generation import Generation, Row, check_edits, check_room, complete, make_rows
 from .make_edits import add_direction, clamp
 from .readout import Cost, TextSample, cost, drift
+from .strength_units import StrengthUnit
 from .study import SteeringStudy
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def dose_response(
     concept: PresentIn,
     strengths: Sequence[float],
     *,
-    unit: Unit = "norm",
+    unit: StrengthUnit = "norm",
     seeds: Sequence[int] = (0,),
     controls: int | Sequence[int] = 3,
     index: FeatureIndex | None = None,
@@ -265,7 +266,7 @@ def _run(
                     if job.told["condition"] == "none":
                         profiles[place] = of.profile
                     record |= {"nll": of.nll, "kl": of.kl, "relevance": other - of.nll}
-                    own_features = [i for e in job.run.edits if isinstance(e, FeatureEdit) for i in e.features]
+                    own_features = [i for edit in job.run.edits for i in edit.changed_features()]
                     record["drift"] = drift(of.profile, profiles[place], [*edited, *own_features])
             else:
                 for record, nll in zip(records, negative_log_likelihood(model, own, batch_size), strict=True):

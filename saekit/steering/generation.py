@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
 from .edit_hooks import Span
-from .edits import Edit
+from .edits import EDITS, Edit
 
 Turns: TypeAlias = Sequence[Mapping[str, str]]
 Prompt: TypeAlias = "str | Turns"
@@ -204,7 +204,7 @@ def check_edits(model: LanguageModel, edits: Edits) -> tuple[Edit, ...]:
             raise ConfigError(
                 "not an edit",
                 got=edit,
-                accepted="what sk.clamp, sk.scale, sk.ablate and sk.add return",
+                accepted="an sk.Edit of one of these kinds: " + ", ".join(EDITS),
                 fix="edits=[sk.clamp(sae, {feature: value})]",
             )
         edit.check(model)

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError
+from ..steering.strength_units import STRENGTH_UNITS, convert_strength
 from .base import check_choice, check_feature
 from .steering_panel import SteeringPanel, Steps
-from .steering_request import UNITS, Annotation, Condition, SteeringRequest, converted
+from .steering_request import Annotation, Condition, SteeringRequest
 from .token_highlight import names_of, pack_rows
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def steer(
 
     sae.check(model)
     first = 0 if feature is None else check_feature(feature, sae.config.d_sae)
-    unit = check_choice("unit", traits.get("unit", "norm"), UNITS)
+    unit = check_choice("unit", traits.get("unit", "norm"), STRENGTH_UNITS)
     clamp(sae, {first: 0.0})  # what cannot be edited with is refused here, not at the first run
     norm = _residual_norm(model, sae, prompt)
 
@@ -82,7 +83,7 @@ def steer(
 
     if strength is None:
         scales = {"raw": 1.0, "max": maximum(first), "norm": norm}
-        strength = converted(marks.get(first, HALF), "norm", unit, scales)
+        strength = convert_strength(marks.get(first, HALF), "norm", unit, scales)
     if conditions is not None and feature is not None:
         raise ConfigError(
             "a feature and conditions are both given",
@@ -108,7 +109,7 @@ def steer(
         residual_norm=norm,
         concept="" if concept is None else str(getattr(concept, "name", concept)),
         has_chat=has_chat,
-        units=[u for u in UNITS if u != "max" or index is not None],
+        units=[u for u in STRENGTH_UNITS if u != "max" or index is not None],
         **{"chat": has_chat, "colour_feature": first if conditions is None else _first_feature(rows), **traits},
     )
 
@@ -234,4 +235,4 @@ def _marks(
     best = recommended.recommended
     if best is None:
         return {}
-    return {i: converted(w * best, recommended.unit, "norm", scales(i)) for i, w in recommended.weights.items()}
+    return {i: convert_strength(w * best, recommended.unit, "norm", scales(i)) for i, w in recommended.weights.items()}
