@@ -34,9 +34,10 @@ check: $(STAMPS)/python $(STAMPS)/node
 	$(BIN)/mypy
 	$(NPM) run check
 
-format: $(STAMPS)/python
+format: $(STAMPS)/python $(STAMPS)/node
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(NPM) run format
 
 bundle: $(STAMPS)/node
 	$(NPM) run build

@@ -22,6 +22,7 @@ from .activations import activation_batches as activation_batches
 from .activations import cache_activations as cache_activations
 from .activations import fit_token_filter as fit_token_filter
 from .activations import open_activations as open_activations
+from .activations import resolve_token_filter as resolve_token_filter
 from .corpus import Corpus as Corpus
 from .corpus import Document as Document
 from .corpus import Windows as Windows
@@ -58,6 +59,7 @@ from .sae import SparseActs as SparseActs
 from .sae import TokenFilter as TokenFilter
 from .sae import list_saes as list_saes
 from .sae import load_sae as load_sae
+from .sae import register_architecture as register_architecture
 from .scaling import ComputeFit as ComputeFit
 from .scaling import ScalingFit as ScalingFit
 from .scaling import ScalingStudy as ScalingStudy

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import saekit as sk
-from saekit.steering.directions import DirectionEdit
+from saekit.steering.direction_edits import DirectionEdit
 
 HOOK, LATER = "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"
 
@@ -83,7 +83,7 @@ def slow_reference(model: Any, prompt: str, edits: list[sk.Edit], n_new: int) ->
                     before, share = row, factor(edit.schedule, max(position - n_prompt, 0))
                     if isinstance(edit, DirectionEdit):
                         rows_of = edit.direction.vectors
-                        if edit.kind == "add":
+                        if edit.kind == "add_direction":
                             size = edit.value * (arrived.norm() if edit.unit == "norm" else 1)
                             row = row + size * rows_of[0] / rows_of[0].norm()
                         else:  # the part in their span, by least squares

@@ -16,14 +16,6 @@ from saekit.errors import DiskFullError, FileError, UnknownNameError
 WEIGHTS = "sae_weights.safetensors"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 def some_sae(activation="topk", **fields):
     fields = {"d_in": 16, "d_sae": 64, "k": 5 if activation.endswith("topk") else None, **fields}
     sae = sk.SAE(sk.SAEConfig(activation=activation, **fields)).requires_grad_(False)
@@ -199,7 +191,7 @@ def test_altered_configuration_is_refused(tmp_path):
         ({"metadata": {"sae_lens_version": "5.3.0"}}, r"old layout\n.*5.3.0"),
         ({"d_sae": "many"}, "holds a value that is not accepted"),
         ({"d_sae": 31}, r"W_enc has the wrong shape\n.*\(8, 32\)\n.*\(8, 31\)"),
-        ({"architecture": "topk"}, "k does not fit the topk rule"),
+        ({"architecture": "topk"}, "k does not fit the topk architecture"),
     ],
 )
 def test_configurations_that_cannot_be_read(cfg, message, tmp_path):

@@ -15,6 +15,7 @@ from torch import Tensor
 import saekit as sk
 from saekit.errors import ConfigError, MismatchError, UnknownNameError
 from saekit.steering.edit_hooks import apply_edits
+from saekit.steering.edits import EDITS, register_edit
 
 HOOK = "blocks.0.hook_resid_post"
 ACTIVATIONS = ["relu", "topk", "batchtopk", "jumprelu"]
@@ -167,12 +168,14 @@ def test_special_tokens_sinks_and_padding_are_left_alone() -> None:
             assert torch.equal(changed, ~left), edit
 
 
-def test_without_a_token_filter_the_callers_decides() -> None:
+def test_without_a_token_filter_the_callers_decides_and_one_is_needed() -> None:
     sae = make_sae("relu", token_filter=None)
     x, tokens = activation_and_tokens()
     tokens[0, 0] = BOS
     edit = sk.add(sae, {1: 1.0})
-    assert (apply_edits(x, [edit], tokens) != x).any(-1).all()
+    with pytest.raises(ConfigError, match="which tokens are special or sinks is not known"):
+        apply_edits(x, [edit], tokens)
+    assert (apply_edits(x, [edit], tokens, token_filter=sk.TokenFilter()) != x).any(-1).all()
     changed = (apply_edits(x, [edit], tokens, token_filter=sk.TokenFilter(special_ids=(BOS,))) != x).any(-1)
     assert not changed[0, 0] and changed.sum() == changed.numel() - 1
 
@@ -283,3 +286,55 @@ def test_unit_max_needs_the_index_of_this_sae_and_a_live_feature() -> None:
         sk.clamp(sae, {1: 1.0}, unit="max", index=fake_index(make_sae("relu", seed=9), {1: 2.0}))
     with pytest.raises(ConfigError, match="feature 2 never fires in the index"):
         sk.clamp(sae, {2: 1.0}, unit="max", index=fake_index(sae, {1: 2.0}))
+
+
+def test_an_edit_kind_from_outside_is_used_and_saved_like_any_other(
+    model: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saekit.steering.edits.EDITS", dict(EDITS))
+
+    @register_edit
+    @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+    class Noise(sk.Edit):
+        kind, parts = "noise", ("at", "size", "seed")
+        at: str
+        size: float
+        seed: int = 0
+        token_filter = sk.TokenFilter(special_ids=(BOS,))
+
+        @property
+        def hook_name(self) -> str:
+            return self.at
+
+        def delta(self, x: Tensor, norm: Tensor) -> Tensor:
+            return self.size * torch.randn(x.shape[-1], generator=torch.Generator().manual_seed(self.seed)).expand_as(x)
+
+        def check(self, model: Any) -> None:
+            model.check_hook(self.at)
+
+        def in_words(self) -> str:
+            return f"add noise of size {self.size:g}"
+
+    edit = Noise(at=HOOK, size=3.0, positions="prompt")
+    assert repr(edit) == f"add noise of size 3 at {HOOK}, at prompt positions"
+    plain = sk.generate(model, "the cat", max_new_tokens=6)
+    noisy = sk.generate(model, "the cat", edits=edit, max_new_tokens=6)
+    assert noisy.tokens != plain.tokens
+
+    path = sk.steered(model, edit).save(tmp_path / "noisy.json")
+    loaded = sk.load_steered(model, path)
+    assert loaded.edits == (edit,)
+    assert sk.generate(loaded, "the cat", max_new_tokens=6).tokens == noisy.tokens
+    with pytest.raises(ConfigError, match="the kind of edit 'clamp' is taken"):
+        register_edit(type("Other", (Noise,), {"kind": "clamp"}))
+    with pytest.raises(UnknownNameError, match="unknown kind of edit 'noize'; did you mean 'noise'"):
+        sk.Edit.from_dict(edit.to_dict() | {"kind": "noize"})
+
+
+def test_edits_along_a_direction_in_older_files_still_load() -> None:
+    direction = sk.Direction(torch.ones(32), hook_name=HOOK, name="ones")
+    shared = {"direction": direction.to_dict(), "positions": "all", "where": [], "schedule": None}
+    added = {"kind": "add", "value": 0.4, "unit": "norm", **shared}
+    removed = {"kind": "project_out", "value": 0.0, "unit": "norm", **shared}
+    assert sk.Edit.from_dict(added) == sk.add_direction(direction, 0.4)
+    assert sk.Edit.from_dict(removed) == sk.project_out(direction)

@@ -17,8 +17,10 @@ HOOK = "blocks.0.hook_resid_post"
 
 
 def make_sae(activation: str, hook_name: str = HOOK) -> Any:
+    k = 5 if activation == "topk" else None
+    every = sk.TokenFilter()
     config = sk.SAEConfig(
-        d_in=32, d_sae=64, activation=activation, k=5 if activation == "topk" else None, hook_name=hook_name, seed=4
+        d_in=32, d_sae=64, activation=activation, k=k, hook_name=hook_name, token_filter=every, seed=4
     )
     sae = sk.SAE(config)
     with torch.no_grad():
@@ -100,7 +102,7 @@ def test_projecting_out_leaves_nothing_along_the_directions_and_all_else() -> No
     x, tokens = activation_and_tokens()
     rows = torch.randn(3, 32, generator=torch.Generator().manual_seed(2)) * torch.tensor([[1.0], [50.0], [0.01]])
     rows = torch.cat([rows, rows[:1] - rows[1:2]])  # one more that is in their span
-    edit = sk.project_out(sk.Direction(rows, hook_name=HOOK))
+    edit = sk.project_out(sk.Direction(rows, hook_name=HOOK, token_filter=sk.TokenFilter()))
     out = apply_edits(x, [edit], tokens)
     unit = torch.nn.functional.normalize(rows, dim=1)
     assert (out @ unit.T).abs().max() < 1e-5
@@ -141,7 +143,7 @@ def test_directions_survive_json_and_read_as_sentences() -> None:
 def test_misuse_is_refused(model: Any) -> None:
     sae = make_sae("relu")
     elsewhere = make_sae("relu", hook_name="blocks.1.hook_resid_post")
-    with pytest.raises(MismatchError, match="the condition reads another hook point"):
+    with pytest.raises(MismatchError, match="where= reads another hook point"):
         sk.clamp(sae, {1: 1.0}, where=sk.Where.fires(elsewhere, 2))
     with pytest.raises(UnknownNameError, match="the SAE has no feature 64"):
         sk.Where.fires(sae, 64)

@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+import traitlets as t
 
-from saekit.errors import DataError, FileError, UnknownNameError
+from saekit.errors import DataError, FileError, UnknownKeywordError, UnknownNameError
 from saekit.widgets import Text, TokenHighlight, attention_patterns, save_page
+from saekit.widgets.base import STATIC, WIDGETS, Widget
 from saekit.widgets.markdown import to_html
 from saekit.widgets.page import cell, plain
 from saekit.widgets.token_highlight import pack_rows
@@ -61,6 +63,37 @@ def test_nothing_hostile_survives_as_html(tmp_path: Path) -> None:
     assert json.loads(states[0])["tokens"] == [HOSTILE, "b"]
 
 
+def test_a_widget_from_outside_needs_a_class_and_its_bundle(tmp_path: Path) -> None:
+    (tmp_path / "dial.js").write_text("export default { render({ model, el }) { el.textContent = model.get('at'); } };")
+    (tmp_path / "dial.css").write_text(".dial { color: red }")
+
+    class Dial(Widget):
+        bundle, static = "dial", tmp_path
+        at = t.Float(0.5, help="Where the dial stands.").tag(sync=True)
+
+        def text(self) -> str:
+            return f"Dial: {self.at:g} <of> 1"
+
+    try:
+        assert WIDGETS["dial"] is Dial
+        dial = Dial(at=0.25)
+        assert "el.textContent" in dial._esm and "color: red" in dial._css
+        assert dial._repr_mimebundle_()[0]["text/plain"] == "Dial: 0.25 <of> 1"
+        assert dial.page_state() == {"at": 0.25}
+        with pytest.raises(UnknownKeywordError, match="'ta'; did you mean 'at'"):
+            Dial(ta=0.25)
+        page = save_page(tmp_path / "p.html", "t", [dial]).read_text("utf8")
+        assert "<pre>Dial: 0.25 &lt;of&gt; 1</pre>" in page and "data-widget" not in page.split("<script")[0]
+    finally:
+        WIDGETS.pop("dial", None)
+
+
+def test_every_widget_has_its_bundle_and_every_bundle_its_widget() -> None:
+    saekit_static = {name for name, widget in WIDGETS.items() if widget.static == STATIC}
+    assert {path.stem for path in STATIC.glob("*.js")} == {"page", *saekit_static}
+    assert {path.stem for path in STATIC.glob("*.css")} == {"page", *saekit_static}
+
+
 def test_plotly_is_left_out_when_there_is_no_figure(tmp_path: Path) -> None:
     assert save_page(tmp_path / "p.html", "t", [widget()]).stat().st_size < 200_000
 
@@ -95,16 +128,16 @@ def test_what_a_page_cannot_show_is_refused_and_nothing_is_written(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a\nb\n\nc", "<p>a b</p>\n<p>c</p>"),
+        ("a\nb\n\nc", "<p>a\nb</p>\n<p>c</p>"),
         ("## **x** *y* `z*`", "<h3><strong>x</strong> <em>y</em> <code>z*</code></h3>"),
         ("2 * 3 * 4 and snake_case", "<p>2 * 3 * 4 and snake_case</p>"),
-        ("- a\n  more\n- b", "<ul><li>a more</li><li>b</li></ul>"),
-        ("1. a\n2. b", "<ol><li>a</li><li>b</li></ol>"),
-        ("> a\n> b", "<blockquote>a\nb</blockquote>"),
-        ("```\n<b>\n```", "<pre><code>&lt;b&gt;</code></pre>"),
+        ("- a\n  more\n- b", "<ul>\n<li>a\nmore</li>\n<li>b</li>\n</ul>"),
+        ("1. a\n2. b", "<ol>\n<li>a</li>\n<li>b</li>\n</ol>"),
+        ("> a\n> b", "<blockquote>\n<p>a\nb</p>\n</blockquote>"),
+        ("```\n<b>\n```", "<pre><code>&lt;b&gt;\n</code></pre>"),
         ("[a](https://x.org/?a=1&b=2)", '<p><a href="https://x.org/?a=1&amp;b=2" rel="noreferrer">a</a></p>'),
         ("[a](javascript:alert(1))", "<p>[a](javascript:alert(1))</p>"),
-        ('[a](https://x.org"onclick=1)', '<p><a href="https://x.org&quot;onclick=1" rel="noreferrer">a</a></p>'),
+        ('[a](https://x.org"onclick=1)', '<p><a href="https://x.org%22onclick=1" rel="noreferrer">a</a></p>'),
     ],
 )
 def test_markdown(text: str, expected: str) -> None:
@@ -112,8 +145,30 @@ def test_markdown(text: str, expected: str) -> None:
 
 
 def test_markdown_tables_have_heads() -> None:
-    got = to_html("| a | b |\n|---|--:|\n| 1 | <b> |")
+    got = to_html("| a | b |\n|---|---|\n| 1 | <b> |").replace("\n", "")
     assert "<thead><tr><th>a</th><th>b</th></tr></thead><tbody><tr><td>1</td><td>&lt;b&gt;</td></tr></tbody>" in got
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![x](https://x.org/a.png)",
+        "<https://x.org> <javascript:alert(1)>",
+        "[a]\n\n[a]: javascript:alert(1)",
+        "[a](data:text/html,<b>) [b](vbscript:x) [c](//x.org) [d](JaVaScRiPt:alert(1)) [e](&#106;avascript:x)",
+        "<div onclick=x>\n\n<!-- c --> <script>alert(1)</script>",
+        '```"><img src=x>\n</code></pre><b>\n```',
+        "\x00<b>\u202e",
+    ],
+)
+def test_markdown_lets_through_no_html_image_or_unsafe_link(text: str) -> None:
+    got = to_html(text)
+    tags = re.findall(r"<(/?[a-z0-9]+)([^>]*)>", got)
+    assert {name.strip("/") for name, _ in tags} <= {"p", "a", "code", "pre"}
+    assert all(
+        re.fullmatch(r' href="https?://[^"]*" rel="noreferrer"| class="language-[^"]*"|', rest) for _, rest in tags
+    )
+    assert "\x00" not in got and "\u202e" not in got
 
 
 def test_attention_patterns_are_the_models_and_tokens_are_escaped(model: Any) -> None:

@@ -1,6 +1,6 @@
-// Bundles every file in src/ (not in src/shared/) into saekit/static/, one ES module and one stylesheet each.
+// Bundles every file in src/ (not those in its folders) into saekit/static/, one ES module and one stylesheet each.
 // `--check` builds into a temporary folder instead and fails when the committed bundles differ.
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -46,7 +46,9 @@ if (process.argv.includes("--watch")) {
     };
     const stale = [...names].sort().filter((name) => read(fresh, name) !== read(committed, name));
     if (stale.length > 0) {
-      console.error(`saekit/static does not match widgets/src: ${stale.join(", ")}; run: npm --prefix widgets run build`);
+      console.error(
+        `saekit/static does not match widgets/src: ${stale.join(", ")}; run: npm --prefix widgets run build`,
+      );
       process.exitCode = 1;
     } else {
       console.log(`saekit/static matches widgets/src (${names.size} files)`);

@@ -36,7 +36,7 @@ def integers(help: str) -> Any:
     return typer.Option(help=help, parser=whole_numbers, metavar="N,N,...")
 
 
-Folder = Annotated[Path, typer.Argument(help="Where everything that the recipe makes is kept.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where everything that the recipe makes is kept.")]
 Sae = Annotated[Path, typer.Argument(metavar="SAE", help="The folder of a trained SAE.")]
 Cache = Annotated[str, typer.Option(help="The activations in FOLDER.")]
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate.", show_default="each SAE's own")]
@@ -51,7 +51,7 @@ Steering = Annotated[bool, typer.Option(help="Whether the concepts' features are
 
 @app.command()
 def own_text(
-    out: Annotated[Path, typer.Argument(help="A folder, usually FOLDER/own.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder, usually FOLDER/own.")],
     seed: int = 0,
     part: Annotated[int, typer.Option(help="Which process this is, from 0, when several write.")] = 0,
     of: Annotated[int, typer.Option(help="How many processes write.")] = 1,
@@ -110,7 +110,10 @@ def compare(
     steering: Steering = True,
     matmul_dtype: MatmulDtype = None,
 ) -> None:
-    """Compare layers, architectures and sparsities on a part of the text."""
+    """Compare layers, architectures and sparsities on a part of the text.
+
+    Its activations come from `harvest --layers 9,15,21 --n-tokens 1000000 --out comparison`.
+    """
     import saekit as sk
 
     from . import comparison

@@ -3,7 +3,9 @@
 from .candidates import steering_features as steering_features
 from .directions import Direction as Direction
 from .dose_response import dose_response as dose_response
+from .edits import EDITS as EDITS
 from .edits import Edit as Edit
+from .edits import register_edit as register_edit
 from .generation import Generation as Generation
 from .generation import StreamToken as StreamToken
 from .generation import generate as generate

@@ -1,31 +1,20 @@
-"""Directions in the activations at a hook point, and edits along them: what an SAE's features are compared with.
-
-Adding one: Turner et al. 2023, Activation addition. Projecting out: Arditi et al. 2024, Refusal in language models is
-mediated by a single direction.
-"""
+"""Directions in the activations at a hook point: what an SAE's features are compared with. See direction_edits.py."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..atomic_io import with_current_keys
-from ..errors import ConfigError, MismatchError, unknown_name
+from ..errors import ConfigError
 from ..sae import TokenFilter
-from .edits import Edit, Unit, amount
 from .where import digest
-
-if TYPE_CHECKING:
-    from ..models import LanguageModel
-
-DirectionKind = Literal["add", "project_out"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,7 +30,8 @@ class Direction:
     hook_name: str = ""
     name: str = "a direction"
     token_filter: TokenFilter | None = None
-    """Which tokens are left unedited: special ones and sinks, whose norm is thousands of times the others'."""
+    """Which tokens are left unedited: special ones and sinks, whose norm is thousands of times the others'. None: what
+    `sk.resolve_token_filter` finds for an SAE at this hook point."""
 
     def __post_init__(self) -> None:
         with torch.inference_mode(False):
@@ -100,65 +90,3 @@ class Direction:
             saved["name"],
             TokenFilter.from_dict(token_filter) if token_filter else None,
         )
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class DirectionEdit(Edit):
-    """A direction added, or directions projected out, with no SAE. Made by `add_direction` and `project_out`."""
-
-    kind: DirectionKind
-    direction: Direction
-    value: float = 0.0
-    """add: how much, see `unit`; the direction is taken at length 1."""
-    unit: Unit = "norm"
-    """norm: a share of the token's own residual norm. raw: the activation's own units."""
-
-    def __post_init__(self) -> None:
-        for name, value, kinds in (("kind", self.kind, get_args(DirectionKind)), ("unit", self.unit, ("norm", "raw"))):
-            if value not in kinds:
-                raise unknown_name(name, value, kinds)
-        if not math.isfinite(self.value):
-            raise ConfigError("the value is not finite", got=self.value, accepted="a finite number, such as 0.4")
-        if self.kind == "add" and len(self.direction.vectors) > 1:
-            raise ConfigError(
-                "one direction is added at a time",
-                got=f"{len(self.direction.vectors)} directions",
-                accepted="one",
-                fix="pass several edits",
-            )
-        self._check_shared()
-
-    @property
-    def hook_name(self) -> str:
-        """The direction's hook point."""
-        return self.direction.hook_name
-
-    @property
-    def token_filter(self) -> TokenFilter | None:
-        return self.direction.token_filter
-
-    def check(self, model: LanguageModel) -> None:
-        width, d_in = model.hook_width(self.hook_name), self.direction.vectors.shape[1]
-        if width != d_in:
-            raise MismatchError(
-                "the direction does not fit the hook point",
-                got=f"{d_in} dimensions",
-                accepted=f"{width} at {self.hook_name} of {model.name}",
-                fix="take a direction of this model's activations",
-            )
-
-    def _what(self) -> str:
-        if self.kind == "add":
-            return f"add {amount(self.value, self.unit, None)} along {self.direction.name!r}"
-        return f"project out {self.direction.name!r}"
-
-    def _values(self) -> dict[str, Any]:
-        return {"kind": self.kind, "direction": self.direction.to_dict(), "value": self.value, "unit": self.unit}
-
-    def delta(self, x: Float[Tensor, "n d_in"], norm: Float[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
-        h = x.float()
-        basis = self.direction.basis.to(h)
-        if self.kind == "project_out":
-            return (-(h @ basis.T) @ basis).to(x)
-        size = norm.to(h)[:, None] if self.unit == "norm" else h.new_ones(len(h), 1)
-        return (self.value * size * basis).to(x)

@@ -22,11 +22,12 @@ from ..errors import ConfigError, DataError, MismatchError
 from ..models import LanguageModel
 from ..sae import SAE
 from .directions import Direction
-from .edits import Edit, FeatureEdit, Positions, Unit
+from .edits import Edit, Positions
 from .fluency import negative_log_likelihood, repetition
 from .generation import Generation, Row, check_edits, check_room, complete, make_rows
 from .make_edits import add_direction, clamp
 from .readout import Cost, TextSample, cost, drift
+from .strength_units import StrengthUnit
 from .study import SteeringStudy
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def dose_response(
     concept: PresentIn,
     strengths: Sequence[float],
     *,
-    unit: Unit = "norm",
+    unit: StrengthUnit = "norm",
     seeds: Sequence[int] = (0,),
     controls: int | Sequence[int] = 3,
     index: FeatureIndex | None = None,
@@ -95,7 +96,8 @@ def dose_response(
     that asks in words: the sentence is put behind each prompt and nothing is edited (its nll is given the bare prompt).
     Several seeds need a temperature above 0. `costs=True` measures kl, relevance and drift as well (see
     `SteeringStudy.generations`), which takes about as long again. Texts of different strengths and features run side by
-    side, batch_size at a time; each is what `generate` gives for that prompt, seed and edit.
+    side, batch_size at a time; each is what `generate` gives for that prompt, seed and edit. Special tokens and
+    attention sinks are left unedited, and count in no feature's activation.
 
     With `out`, a folder, texts are kept as they are written, and the same call goes on where it was stopped.
 
@@ -264,7 +266,7 @@ def _run(
                     if job.told["condition"] == "none":
                         profiles[place] = of.profile
                     record |= {"nll": of.nll, "kl": of.kl, "relevance": other - of.nll}
-                    own_features = [i for e in job.run.edits if isinstance(e, FeatureEdit) for i in e.features]
+                    own_features = [i for edit in job.run.edits for i in edit.changed_features()]
                     record["drift"] = drift(of.profile, profiles[place], [*edited, *own_features])
             else:
                 for record, nll in zip(records, negative_log_likelihood(model, own, batch_size), strict=True):

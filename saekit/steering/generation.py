@@ -20,9 +20,8 @@ from torch import Tensor
 
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
-from ..sae import TokenFilter
 from .edit_hooks import Span
-from .edits import Edit
+from .edits import EDITS, Edit
 
 Turns: TypeAlias = Sequence[Mapping[str, str]]
 Prompt: TypeAlias = "str | Turns"
@@ -127,7 +126,8 @@ def generate(
 
     Each step takes the likeliest token at temperature 0, or samples from softmax(logits / temperature). Every row
     samples with its own generator, seeded by `seed` and the row's tokens: a prompt gets the same text alone and in any
-    batch, and prompts given twice get different texts. `edits` are applied in order at every step (`Edit`). chat=True
+    batch, and prompts given twice get different texts. `edits` are applied in order at every step (`Edit`), to all
+    tokens but special ones and attention sinks (`resolve_token_filter` where an edit's SAE stores no filter). chat=True
     wraps each prompt, a user's message or a list of turns {"role": ..., "content": ...}, in the model's template.
 
     Raises DataError for an empty prompt or logits that are NaN, ContextLengthError when prompt and new tokens do not
@@ -204,7 +204,7 @@ def check_edits(model: LanguageModel, edits: Edits) -> tuple[Edit, ...]:
             raise ConfigError(
                 "not an edit",
                 got=edit,
-                accepted="what sk.clamp, sk.scale, sk.ablate and sk.add return",
+                accepted="an sk.Edit of one of these kinds: " + ", ".join(EDITS),
                 fix="edits=[sk.clamp(sae, {feature: value})]",
             )
         edit.check(model)
@@ -291,8 +291,7 @@ class _Loop:
             attended = torch.arange(longest, device=model.device) >= n_pad.unsqueeze(1)
             self._padded = bool(n_pad.any())
             self._span = Span(torch.tensor(padded, device=model.device), attended)
-            token_filter = TokenFilter(special_ids=tuple(sorted(model.special_ids)))
-            self._hooks = self._span.hooks([(*model.edits, *row.edits) for row in rows], token_filter)
+            self._hooks = self._span.hooks([(*model.edits, *row.edits) for row in rows], model)
 
     @property
     def finished(self) -> bool:

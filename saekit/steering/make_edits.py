@@ -1,4 +1,4 @@
-"""The verbs that make edits: clamp, scale, ablate, add and cap features; add or project out directions."""
+"""The functions that make edits: clamp, scale, ablate, add and cap features; add or project out directions."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import ConfigError, MismatchError, UnknownNameError
 from ..sae import SAE
-from .directions import Direction, DirectionEdit
-from .edits import Edit, FeatureEdit, Kind, Positions, Unit
+from .direction_edits import AddDirection, ProjectOut
+from .directions import Direction
+from .edits import Edit, Positions
+from .feature_edits import Ablate, Add, Cap, Clamp, FeatureEdit, Scale
 from .schedule import Schedule
+from .strength_units import StrengthUnit
 from .where import Where
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
 
-Conditions: TypeAlias = "Where | Sequence[Where]"
+OneOrManyWhere: TypeAlias = "Where | Sequence[Where]"
 
 
 def clamp(
     sae: SAE,
     values: Mapping[int, float],
     *,
-    unit: Unit = "raw",
+    unit: StrengthUnit = "raw",
     positions: Positions = "all",
-    where: Conditions = (),
+    where: OneOrManyWhere = (),
     schedule: Schedule | None = None,
     index: FeatureIndex | None = None,
 ) -> Edit:
     """An Edit that holds each feature at its value: adds (v - a_i) W_dec[i], whatever the activation a_i was.
 
-    Units: "raw", the SAE's activations; "max", multiples of the feature's maximum in `index`; "norm", shares of the
+    Units: "raw", the SAE's activations; "max", multiples of the feature's maximum in `index`; "norm", fractions of the
     norm of the token's own activation (decoder rows have unit norm, so at 1.0 the feature is as long as the rest).
     Positions: "all"; "prompt", tokens given to the model; "generated", tokens it wrote, so that the first new token,
-    which is read off the last prompt token, is not yet affected. `where`: only tokens for which every condition holds
-    (`Where`). `schedule`: how much of the change is made as the text grows (`Schedule`). Raises UnknownNameError for a
+    which is read off the last prompt token, is not yet affected. `where`: only tokens for which every `Where`
+    holds. `schedule`: how much of the change is made as the text grows (`Schedule`). Raises UnknownNameError for a
     feature the SAE does not have, ConfigError for a value that is not finite.
 
     >>> sk.clamp(sae, {3: 2.0, 7: 0.0}, positions="generated")
@@ -43,7 +46,7 @@ def clamp(
     >>> sk.clamp(sae, {3: 2.0}, where=~sk.Where.fires(sae, 7), schedule=sk.Schedule.steps({0: 1, 9: 0}))
     clamp feature 3 to 2 at blocks.0.hook_resid_post, at all positions, where feature 7 is not above 0, in full, from new token 9 not at all
     """  # noqa: E501
-    return _edit(sae, "clamp", values, unit, positions, where, schedule, index)
+    return _edit(Clamp, sae, values, unit, positions, where, schedule, index)
 
 
 def scale(
@@ -51,7 +54,7 @@ def scale(
     values: Mapping[int, float],
     *,
     positions: Positions = "all",
-    where: Conditions = (),
+    where: OneOrManyWhere = (),
     schedule: Schedule | None = None,
 ) -> Edit:
     """An Edit that multiplies each feature's activation by its factor: adds (s - 1) a_i W_dec[i].
@@ -59,7 +62,7 @@ def scale(
     >>> sk.scale(sae, {3: 2.0})
     scale feature 3 by 2 at blocks.0.hook_resid_post, at all positions
     """
-    return _edit(sae, "scale", values, "raw", positions, where, schedule, None)
+    return _edit(Scale, sae, values, "raw", positions, where, schedule, None)
 
 
 def ablate(
@@ -67,7 +70,7 @@ def ablate(
     features: int | Iterable[int],
     *,
     positions: Positions = "all",
-    where: Conditions = (),
+    where: OneOrManyWhere = (),
     schedule: Schedule | None = None,
 ) -> Edit:
     """An Edit that removes features: adds -a_i W_dec[i].
@@ -76,115 +79,111 @@ def ablate(
     ablate feature 3 at blocks.0.hook_resid_post, at all positions
     """
     listed = list(features) if isinstance(features, Iterable) else [features]
-    return _edit(sae, "ablate", dict.fromkeys(listed, 0.0), "raw", positions, where, schedule, None)
+    return _edit(Ablate, sae, dict.fromkeys(listed, 0.0), "raw", positions, where, schedule, None)
 
 
 def add(
     sae: SAE,
     values: Mapping[int, float],
     *,
-    unit: Unit = "raw",
+    unit: StrengthUnit = "raw",
     positions: Positions = "all",
-    where: Conditions = (),
+    where: OneOrManyWhere = (),
     schedule: Schedule | None = None,
     index: FeatureIndex | None = None,
 ) -> Edit:
-    """An Edit that adds v W_dec[i] whatever the feature's activation. Units, positions and conditions as in `clamp`.
+    """An Edit that adds v W_dec[i] whatever the feature's activation. Units, positions and `where` as in `clamp`.
 
     >>> sk.add(sae, {3: 2.0})
     add 2 of feature 3 at blocks.0.hook_resid_post, at all positions
     """
-    return _edit(sae, "add", values, unit, positions, where, schedule, index)
+    return _edit(Add, sae, values, unit, positions, where, schedule, index)
 
 
 def cap(
     sae: SAE,
     values: Mapping[int, float],
     *,
-    unit: Unit = "raw",
+    unit: StrengthUnit = "raw",
     positions: Positions = "all",
-    where: Conditions = (),
+    where: OneOrManyWhere = (),
     schedule: Schedule | None = None,
     index: FeatureIndex | None = None,
 ) -> Edit:
     """An Edit that lowers features which exceed their value to it: adds (min(a_i, v) - a_i) W_dec[i].
 
-    Units, positions and conditions as in `clamp`.
+    Units, positions and `where` as in `clamp`.
 
     >>> sk.cap(sae, {3: 1.0})
     cap feature 3 at 1 at blocks.0.hook_resid_post, at all positions
     """
-    return _edit(sae, "cap", values, unit, positions, where, schedule, index)
+    return _edit(Cap, sae, values, unit, positions, where, schedule, index)
 
 
 def add_direction(
     direction: Direction,
     value: float,
     *,
-    unit: Unit = "norm",
+    unit: StrengthUnit = "norm",
     positions: Positions = "all",
-    where: Conditions = (),
+    where: OneOrManyWhere = (),
     schedule: Schedule | None = None,
 ) -> Edit:
-    """An Edit that adds `value` times a direction, taken at length 1. Unit "norm": shares of the token's own norm.
+    """An Edit that adds `value` times a direction, taken at length 1. Unit "norm": fractions of the token's own norm.
 
     >>> sk.add_direction(sk.Direction(sae.W_dec[3], hook_name=HOOK, name="gates"), 0.4)
     add 0.4 x the residual norm along 'gates' at blocks.0.hook_resid_post, at all positions
     """
-    return DirectionEdit(
-        kind="add",
+    return AddDirection(
         direction=direction,
         value=float(value),
         unit=unit,
         positions=positions,
-        where=_conditions(where),
+        where=_as_tuple(where),
         schedule=schedule,
     )
 
 
 def project_out(
-    direction: Direction, *, positions: Positions = "all", where: Conditions = (), schedule: Schedule | None = None
+    direction: Direction, *, positions: Positions = "all", where: OneOrManyWhere = (), schedule: Schedule | None = None
 ) -> Edit:
     """An Edit that removes what lies along a direction, or in the span of several.
 
     >>> sk.project_out(sk.Direction(sae.W_dec[:2], hook_name=HOOK, name="gates and doors"))
     project out 'gates and doors' at blocks.0.hook_resid_post, at all positions
     """
-    return DirectionEdit(
-        kind="project_out", direction=direction, positions=positions, where=_conditions(where), schedule=schedule
-    )
+    return ProjectOut(direction=direction, positions=positions, where=_as_tuple(where), schedule=schedule)
 
 
-def _conditions(where: Conditions) -> tuple[Where, ...]:
+def _as_tuple(where: OneOrManyWhere) -> tuple[Where, ...]:
     return (where,) if isinstance(where, Where) else tuple(where)
 
 
 def _edit(
+    edit: type[FeatureEdit],
     sae: SAE,
-    kind: Kind,
     values: Mapping[int, float],
-    unit: Unit,
+    unit: StrengthUnit,
     positions: Positions,
-    where: Conditions,
+    where: OneOrManyWhere,
     schedule: Schedule | None,
     index: FeatureIndex | None,
 ) -> Edit:
     if not isinstance(values, Mapping):
         raise ConfigError(
-            f"{kind} needs a value for each feature",
+            f"{edit.kind} needs a value for each feature",
             got=values,
             accepted="a mapping from feature number to value",
-            fix=f"sk.{kind}(sae, {{feature: value}})",
+            fix=f"sk.{edit.kind}(sae, {{feature: value}})",
         )
     features = tuple(_feature_number(i) for i in values)
-    return FeatureEdit(
+    return edit(
         sae=sae,
-        kind=kind,
         features=features,
         values=tuple(float(v) for v in values.values()),
         unit=unit,
         positions=positions,
-        where=_conditions(where),
+        where=_as_tuple(where),
         schedule=schedule,
         maxima=_maxima(sae, features, index) if unit == "max" else None,
     )

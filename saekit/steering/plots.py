@@ -10,11 +10,10 @@ from plotly.subplots import make_subplots
 
 from ..plotting.style import BLUE, GREY, ORANGE, band, figure
 from .fluency import MAX_NLL_INCREASE
+from .strength_units import unit_name
 
 if TYPE_CHECKING:
     from . import SteeringStudy
-
-UNITS = {"raw": "raw activation", "max": "× the feature's maximum", "norm": "× the residual norm"}
 
 
 def plot_dose_response(study: SteeringStudy) -> go.Figure:
@@ -27,7 +26,7 @@ def plot_dose_response(study: SteeringStudy) -> go.Figure:
     >>> plot_dose_response(study).layout.xaxis2.title.text
     'strength (× the residual norm)'
     """
-    summary, unit = study.summary, UNITS[study.unit]
+    summary, unit = study.summary, unit_name(study.unit, "×")
     fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
     best = study.recommended
     advice = "no fluent strength beats the unsteered rate" if best is None else f"recommended strength {best:g} {unit}"
@@ -97,7 +96,7 @@ def plot_steering_pareto(study: SteeringStudy) -> go.Figure:
     >>> plot_steering_pareto(study).layout.yaxis.title.text
     'texts with the concept'
     """
-    summary, unit = study.summary, UNITS[study.unit]
+    summary, unit = study.summary, unit_name(study.unit, "×")
     best = study.recommended
     advice = "no fluent strength beats the unsteered rate" if best is None else f"ringed: recommended, {best:g} {unit}"
     fig = figure(f"What “{study.concept}” costs: feature {study.feature}", advice, height=480)

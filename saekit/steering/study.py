@@ -12,8 +12,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from ..errors import UnknownNameError, unknown_name
-from .edits import Positions, Unit
+from .edits import Positions
 from .fluency import MAX_NLL_INCREASE, bootstrap_mean, wilson_interval
+from .strength_units import StrengthUnit, unit_name
 
 CONDITIONS = ("none", "instruction", "direction", "feature", "control")
 """In the order they are shown."""
@@ -22,8 +23,6 @@ REPETITION_FLOOR = 0.05
 ENOUGH = 0.9
 """Share of the best rate that a recommended strength must have: the dose-response literature's ED90."""
 COSTS = ("kl", "relevance", "drift")
-
-_STRENGTH = {"raw": "raw activation", "max": "x the feature's maximum", "norm": "x the residual norm"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -42,7 +41,7 @@ class SteeringStudy:
     """The direction that is added at the same strengths, by name."""
     concept: str
     strengths: tuple[float, ...]
-    unit: Unit
+    unit: StrengthUnit
     positions: Positions
     temperature: float
     max_new_tokens: int
@@ -177,7 +176,7 @@ class SteeringStudy:
                 f"{start}  {rate:<20}{nll:<20}{row['repetition']:>10.2f}"
                 + "".join(f"{row[name]:>11.2f}" for name in costs)
             )
-        unit = _STRENGTH[self.unit]
+        unit = unit_name(self.unit)
         best = self.recommended
         advice = "none: no fluent strength beats the unsteered rate" if best is None else f"{best:g} {unit}"
         return "\n".join([*lines, f"  strength unit: {unit}; recommended: {advice}"])

@@ -17,18 +17,26 @@ import numpy as np
 from ..errors import ConfigError, UnknownKeywordError, UnknownNameError, unknown_name
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
+WIDGETS: dict[str, type[Widget]] = {}
+"""Every widget by its bundle: those of saekit/widgets/__init__.py, and those defined elsewhere."""
 SEPARATOR = "\x1f"  # between strings in one binary trait
 
 
 class Widget(anywidget.AnyWidget):
-    """Base of saekit's widgets. `bundle` names its files in saekit/static."""
+    """Base of saekit's widgets. A subclass with a `bundle` is one of WIDGETS from then on."""
 
     bundle: ClassVar[str] = ""
+    """Name of its .js and .css."""
+    static: ClassVar[Path] = STATIC
+    """The folder they lie in."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        if cls.bundle and "_esm" not in cls.__dict__:
-            cls._esm = STATIC / f"{cls.bundle}.js"
-            cls._css = STATIC / f"{cls.bundle}.css"
+        if cls.bundle:
+            WIDGETS[cls.bundle] = cls
+            if "_esm" not in cls.__dict__:
+                cls._esm = cls.static / f"{cls.bundle}.js"
+            if "_css" not in cls.__dict__:
+                cls._css = cls.static / f"{cls.bundle}.css"
         super().__init_subclass__(**kwargs)
 
     def __init__(self, **kwargs: Any) -> None:
@@ -58,6 +66,10 @@ class Widget(anywidget.AnyWidget):
     def page_state(self) -> dict[str, Any]:
         """The state a page without a kernel needs: this widget's own synced traits, as they are now."""
         return {name: getattr(self, name) for name in self.own_traits() if self.trait_metadata(name, "sync")}
+
+    def page_scripts(self) -> tuple[str, ...]:
+        """Scripts that an offline page needs before its own for this widget, such as a library's."""
+        return ()
 
     def own_traits(self) -> list[str]:
         """Names of the traits that saekit defines, without those of ipywidgets."""

@@ -37,7 +37,6 @@ class CircuitsWidget(Widget):
 
     bundle = "circuits"
     _esm = ""  # put together when the first one is made: CircuitsVis' bundle is 1.3 MB
-    _css = STATIC / "circuits.css"
 
     component = t.Unicode("AttentionPatterns", help="Name of the CircuitsVis component.").tag(sync=True)
     props = t.Dict(help="The component's properties; token texts escaped.").tag(sync=True)
@@ -46,6 +45,9 @@ class CircuitsWidget(Widget):
     def __init__(self, **kwargs: Any) -> None:
         self._esm = circuits_script() + "\n" + (STATIC / "circuits.js").read_text("utf8")
         super().__init__(**kwargs)
+
+    def page_scripts(self) -> tuple[str, ...]:
+        return (circuits_script(),)
 
     def text(self) -> str:
         return self.summary or f"CircuitsVis {self.component}"

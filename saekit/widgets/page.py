@@ -24,7 +24,6 @@ import pandas as pd
 from ..atomic_io import atomic_write
 from ..errors import DataError
 from .base import STATIC, Widget
-from .circuits import CircuitsWidget, circuits_script
 from .markdown import escape, to_html
 
 MAX_ROWS = 200
@@ -32,7 +31,7 @@ MAX_ROWS = 200
 
 @dataclass(frozen=True)
 class Text:
-    """Words on a page, in a small subset of Markdown: headings, paragraphs, lists, quotes, tables, code."""
+    """Words on a page, in Markdown: CommonMark and tables, without HTML or images."""
 
     markdown: str
 
@@ -42,8 +41,8 @@ def save_page(path: str | Path, title: str, blocks: Iterable[Any]) -> Path:
 
     A block is a `Text` or a str, a pandas DataFrame or Series, a plotly figure, a saekit widget, or a result object
     with `.plot()` or `.to_frame()` (both are shown). Widgets keep the state they have now and answer clicks; a feature
-    whose card was not embedded (`browser.embed([...])`) says so. Raises DataError for a block of another kind and
-    FileError or DiskFullError when the file cannot be written.
+    whose card was not embedded (`browser.embed([...])`) says so, and a widget from outside saekit is shown as text.
+    Raises DataError for a block of another kind and FileError or DiskFullError when the file cannot be written.
 
     >>> path = sk.save_page(tmp_path / "page.html", "A title", ["Some *words*.", sk.highlight(model, sae, "a cat")])
     >>> "<em>words</em>" in path.read_text("utf8")
@@ -63,7 +62,8 @@ class _Page:
     def __init__(self) -> None:
         self._blocks: list[str] = []
         self._n_states = 0
-        self._figures = self._circuits = False
+        self._figures = False
+        self._scripts: dict[str, None] = {}
 
     def add(self, block: Any) -> None:
         if isinstance(block, (str, Text)):
@@ -95,8 +95,7 @@ class _Page:
             from plotly.offline import get_plotlyjs
 
             scripts.append(("", get_plotlyjs()))
-        if self._circuits:
-            scripts.append(("", circuits_script()))
+        scripts += [("", script) for script in self._scripts]
         scripts.append((' type="module"', (STATIC / "page.js").read_text("utf8")))
         safe = [(kind, _inside_script(text)) for kind, text in scripts]
         hashes = " ".join(
@@ -131,7 +130,10 @@ class _Page:
 """
 
     def _widget(self, widget: Widget) -> None:
-        self._circuits |= isinstance(widget, CircuitsWidget)
+        if widget.static != STATIC:  # the page's script draws the widgets of saekit/static
+            self._blocks.append(f'<div class="page-block page-widget"><pre>{escape(widget.text())}</pre></div>')
+            return
+        self._scripts |= dict.fromkeys(widget.page_scripts())
         attributes = f'data-widget="{widget.bundle}"'
         fallback = f"<noscript><pre>{escape(widget.text())}</pre></noscript>"
         self._blocks.append(

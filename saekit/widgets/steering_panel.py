@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, get_args
 
 import pandas as pd
 import traitlets as t
 
 from ..errors import ConfigError, SaekitError
+from ..steering.edits import Positions
+from ..steering.strength_units import STRENGTH_UNITS, convert_strength
 from .base import Widget, check_at_least, check_choice, check_feature
 from .steering_history import export, frame_of, lines_of
-from .steering_request import POSITIONS, UNITS, Annotation, Condition, SteeringRequest, converted
+from .steering_request import Annotation, Condition, SteeringRequest
 
 COLOURS = ("none", "unlikely", "feature")
 SETTINGS = ("chat", "positions", "max_new_tokens", "temperature", "seed", "unit")
@@ -60,7 +62,7 @@ class SteeringPanel(Widget):
     about = t.Dict(help="Name, max and recommended (share of the norm) by feature.").tag(sync=True)
     n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
     unit = t.Unicode("norm", help="Of strengths: raw, max (the feature's) or norm (of the residual).").tag(sync=True)
-    units = t.List(t.Unicode(), list(UNITS), help="Units on offer; max needs an index.").tag(sync=True)
+    units = t.List(t.Unicode(), list(STRENGTH_UNITS), help="Units on offer; max needs an index.").tag(sync=True)
     residual_norm = t.Float(0.0, help="The usual norm of what the SAE reads; 0 when unknown.").tag(sync=True)
     sweep_strengths = t.List(t.Float(), [0.2, 0.3, 0.4, 0.5, 0.6], help="What `sweep` runs over.").tag(sync=True)
     positions = t.Unicode("all", help="Tokens that are changed: all, prompt or generated.").tag(sync=True)
@@ -115,7 +117,7 @@ class SteeringPanel(Widget):
 
     @t.validate("positions")
     def _positions_exist(self, proposal: Any) -> str:
-        return check_choice("position rule", proposal["value"], POSITIONS)
+        return check_choice("position rule", proposal["value"], get_args(Positions))
 
     @t.validate("colour_by")
     def _colour_exists(self, proposal: Any) -> str:
@@ -371,11 +373,13 @@ class SteeringPanel(Widget):
         found = [i for c in self._conditions for i, _ in c.features]
         scales = {i: self._scales(i) for i in found}
         self.conditions = [
-            replace(c, features=tuple((i, converted(s, before, after, scales[i])) for i, s in c.features)).to_dict()
+            replace(
+                c, features=tuple((i, convert_strength(s, before, after, scales[i])) for i, s in c.features)
+            ).to_dict()
             for c in self._conditions
         ]
         first = scales[found[0]] if found else self._scales(self.colour_feature)
-        self.sweep_strengths = [converted(s, before, after, first) for s in self.sweep_strengths]
+        self.sweep_strengths = [convert_strength(s, before, after, first) for s in self.sweep_strengths]
 
     def _on_message(self, _: Any, content: Any, buffers: Any) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import ConfigError, unknown_name
+from ..steering.edits import Positions
+from ..steering.strength_units import StrengthUnit, strength_text
 from .base import check_feature
-
-UNITS = ("raw", "max", "norm")
-POSITIONS = ("all", "prompt", "generated")
-WORDS = {"raw": "", "max": " x its maximum", "norm": " x the residual norm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +55,7 @@ class Condition:
         return replace(self, features=tuple((i, strength if i == feature else s) for i, s in self.features))
 
     def in_words(self, unit: str) -> str:
-        parts = [", ".join(f"feature {i} at {s:g}{WORDS[unit]}" for i, s in self.features), self.edits]
+        parts = [", ".join(f"feature {i} at {strength_text(s, unit)}" for i, s in self.features), self.edits]
         parts += [f"asked: {self.instruction}"] if self.instruction else []
         return "; ".join(filter(None, parts)) or "as it is"
 
@@ -72,8 +70,8 @@ class SteeringRequest:
     replies: tuple[tuple[str, ...], ...]
     """What was answered to all messages but the last, by condition."""
     chat: bool
-    unit: Literal["raw", "max", "norm"]
-    positions: Literal["all", "prompt", "generated"]
+    unit: StrengthUnit
+    positions: Positions
     max_new_tokens: int
     temperature: float
     seed: int
@@ -93,15 +91,3 @@ class Annotation:
     """For each token, what could have stood there: token, probability unsteered, probability as written."""
     names: Mapping[int, str]
     """Short names of the features that fire most."""
-
-
-def converted(value: float, before: str, after: str, scales: Mapping[str, float]) -> float:
-    """A strength in another unit; `scales` has the raw activation of one of each unit, 0 where it is not known.
-
-    >>> from saekit.widgets.steering_request import converted
-    >>> converted(0.5, "norm", "max", {"raw": 1.0, "max": 20.0, "norm": 140.0})
-    3.5
-    """
-    if scales[before] > 0 and scales[after] > 0:
-        value *= scales[before] / scales[after]
-    return float(f"{value:.4g}")

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError
+from ..steering.strength_units import STRENGTH_UNITS, convert_strength
 from .base import check_choice, check_feature
 from .steering_panel import SteeringPanel, Steps
-from .steering_request import UNITS, Annotation, Condition, SteeringRequest, converted
+from .steering_request import Annotation, Condition, SteeringRequest
 from .token_highlight import names_of, pack_rows
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def steer(
 
     Further keywords set traits of the panel: unit, chat, positions, max_new_tokens, temperature, seed,
     sweep_strengths. `chat` is on unless the model has no chat template. Raises UnknownNameError for a feature the SAE
-    does not have and MismatchError for an SAE or edits of another model.
+    does not have and MismatchError for an SAE or edits of another model. Special tokens and attention sinks are left
+    unedited and out of the residual norm.
 
     >>> panel = sk.steer(model, sae, 3, prompt="the cat", chat=False, max_new_tokens=4)
     >>> panel.run(wait=True).running
@@ -67,7 +69,7 @@ def steer(
 
     sae.check(model)
     first = 0 if feature is None else check_feature(feature, sae.config.d_sae)
-    unit = check_choice("unit", traits.get("unit", "norm"), UNITS)
+    unit = check_choice("unit", traits.get("unit", "norm"), STRENGTH_UNITS)
     clamp(sae, {first: 0.0})  # what cannot be edited with is refused here, not at the first run
     norm = _residual_norm(model, sae, prompt)
 
@@ -81,7 +83,7 @@ def steer(
 
     if strength is None:
         scales = {"raw": 1.0, "max": maximum(first), "norm": norm}
-        strength = converted(marks.get(first, HALF), "norm", unit, scales)
+        strength = convert_strength(marks.get(first, HALF), "norm", unit, scales)
     if conditions is not None and feature is not None:
         raise ConfigError(
             "a feature and conditions are both given",
@@ -107,7 +109,7 @@ def steer(
         residual_norm=norm,
         concept="" if concept is None else str(getattr(concept, "name", concept)),
         has_chat=has_chat,
-        units=[u for u in UNITS if u != "max" or index is not None],
+        units=[u for u in STRENGTH_UNITS if u != "max" or index is not None],
         **{"chat": has_chat, "colour_feature": first if conditions is None else _first_feature(rows), **traits},
     )
 
@@ -214,11 +216,11 @@ def _residual_norm(model: LanguageModel, sae: SAE, prompt: str) -> float:
     none."""
     import torch
 
+    from ..activations import resolve_token_filter
+
     ids = model.tokenize(prompt)
     x = model.activations(ids, str(sae.config.hook_name))[0]
-    token_filter = sae.config.token_filter
-    tokens = torch.tensor(ids, device=x.device)
-    kept = x if token_filter is None else x[token_filter.keep(tokens, x)]
+    kept = x[resolve_token_filter(model, sae).keep(torch.tensor(ids, device=x.device), x)]
     return float(kept.float().norm(dim=-1).median()) if len(kept) else 0.0
 
 
@@ -233,4 +235,4 @@ def _marks(
     best = recommended.recommended
     if best is None:
         return {}
-    return {i: converted(w * best, recommended.unit, "norm", scales(i)) for i, w in recommended.weights.items()}
+    return {i: convert_strength(w * best, recommended.unit, "norm", scales(i)) for i, w in recommended.weights.items()}

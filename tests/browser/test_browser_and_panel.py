@@ -55,7 +55,7 @@ def test_sorting_filtering_paging_and_opening_a_card_reach_python(page: Any, not
     eventually(lambda: nb.printed(1).removesuffix(str(shown())), f"max False 0 {number} ")
     nb.run(3)
     expect(table.locator("tbody td button").first).to_have_text("0")
-    expect(page.locator(".saekit-browser .sk-opened")).to_be_hidden()
+    expect(page.locator(".saekit-browser .sk-open-card")).to_be_hidden()
 
 
 def test_contexts_are_text_and_never_html(page: Any, notebook: Any) -> None:

@@ -68,7 +68,7 @@ def test_token_pick_and_recolouring(offline: Any, path: Path) -> None:
     expect(w.locator(".sk-token").nth(3)).to_have_attribute("aria-pressed", "true")
     expect(w.locator(".sk-detail")).to_contain_text("selected")
     w.locator(".sk-chip").first.click()
-    expect(w.locator(".sk-what")).to_have_text("Activation of feature 3")
+    expect(w.locator(".sk-legend-title")).to_have_text("Activation of feature 3")
     expect(w.locator(".sk-token").nth(3)).to_have_css("--a", "1.000")
     w.get_by_label("Colour by feature").fill("9")
     w.get_by_label("Colour by feature").press("Enter")
@@ -87,10 +87,12 @@ def test_browser_sorts_filters_turns_pages_and_opens_embedded_cards(offline: Any
     w.locator("input[type=search]").fill("20")
     expect(w.locator(".sk-range")).to_contain_text("match")
     w.locator("tbody td button", has_text="20").click()
-    expect(w.locator(".sk-opened h3")).to_have_text("Feature 20")
+    expect(w.locator(".sk-open-card h3")).to_have_text("Feature 20")
     w.locator("input[type=search]").fill("7")
     w.locator("tr[data-row='7']").click()
-    expect(w.locator(".sk-opened")).to_contain_text("The card of feature 7 is not part of this page. It holds 3 cards")
+    expect(w.locator(".sk-open-card")).to_contain_text(
+        "The card of feature 7 is not part of this page. It holds 3 cards"
+    )
 
 
 def test_card_steering_and_theme_answer(offline: Any, path: Path) -> None:
@@ -103,7 +105,7 @@ def test_card_steering_and_theme_answer(offline: Any, path: Path) -> None:
     s = page.locator(".saekit-steering")
     shown = s.locator(".sk-column.sk-steered header")
     expect(shown).to_contain_text("at 0.9")
-    s.locator(".sk-past li button").first.click()
+    s.locator(".sk-history li button").first.click()
     expect(shown).to_contain_text("at 0.3")
     expect(s.get_by_role("button", name="Run", exact=True)).to_be_hidden()
     background = "getComputedStyle(document.querySelector('.saekit-card')).backgroundColor"

@@ -46,12 +46,12 @@ def test_controls_reach_python_and_run_writes_every_condition(page: Any, noteboo
     expect(panel.locator("output")).to_contain_text("Done")
     eventually(lambda: nb.printed(2), "False 2 True")
     expect(panel.locator(".sk-column")).to_have_count(2)
-    expect(panel.locator(".sk-column .sk-figures").first).to_contain_text("nll")
+    expect(panel.locator(".sk-column .sk-metrics").first).to_contain_text("nll")
 
     nb.run(3)
     expect(slider.or_(row.get_by_role("slider"))).to_have_value("0.9")
     panel.get_by_label("Strengths in").select_option("raw")
-    expect(row.locator(".sk-others")).to_contain_text("0.9")
+    expect(row.locator(".sk-other-units")).to_contain_text("0.9")
 
     panel.get_by_role("button", name="+ condition").click()
     third = panel.locator(".sk-condition").nth(2)
@@ -91,7 +91,7 @@ def test_a_sweep_stands_side_by_side_and_tokens_tell_their_chances(page: Any, no
     chip.click()
     eventually(lambda: nb.printed(2), f"feature {number} 2")
     page.keyboard.press("Escape")
-    panel.locator(".sk-colour").get_by_role("button", name="how unlikely").click()
+    panel.locator(".sk-colour").get_by_role("button", name="nll").click()
     eventually(lambda: nb.printed(2), f"unlikely {number} 2")
     assert float(token.evaluate("e => getComputedStyle(e).getPropertyValue('--a')")) > 0
 
@@ -118,7 +118,7 @@ def test_chat_turns_go_on_and_are_kept(page: Any, notebook: Any) -> None:
     panel.get_by_role("button", name="Redo last turn").click()
     rows = "[[0, 1, 'unsteered', 0], [0, 1, 'steered', 0], [1, 0, 'unsteered', 4], [1, 0, 'steered', 4], "
     eventually(lambda: nb.printed(2), rows + "[1, 1, 'unsteered', 4], [1, 1, 'steered', 4]]")
-    expect(panel.locator(".sk-past li")).to_have_count(2)
+    expect(panel.locator(".sk-history li")).to_have_count(2)
     with page.expect_download() as download:
         panel.get_by_role("button", name="Export").click()
     assert download.value.suggested_filename == "steering-runs.json"
@@ -137,15 +137,15 @@ def test_stop_and_errors_in_the_panel(page: Any, notebook: Any) -> None:
     panel = page.locator(".saekit-steering")
     run = panel.get_by_role("button", name="Run", exact=True)
     run.click()
-    expect(panel.locator(".sk-said").nth(0)).to_contain_text("word2")
-    expect(panel.locator(".sk-said").nth(1)).to_contain_text("<img src=x")
+    expect(panel.locator(".sk-reply-text").nth(0)).to_contain_text("word2")
+    expect(panel.locator(".sk-reply-text").nth(1)).to_contain_text("<img src=x")
     assert panel.locator("img").count() == 0
     assert nb.printed(1).startswith("True True word0"), "the kernel answers while texts are being written"
     panel.get_by_role("button", name="Stop").click()
     expect(panel.locator("output")).to_contain_text("Stopped after")
     eventually(lambda: nb.printed(1), "False True word0")
     run.click()
-    expect(panel.locator(".sk-said").nth(0)).to_contain_text("word1")
+    expect(panel.locator(".sk-reply-text").nth(0)).to_contain_text("word1")
     eventually(lambda: nb.printed(2), "True")
     panel.locator(".sk-row").get_by_role("spinbutton", name="Feature").fill("13")
     panel.locator(".sk-row").get_by_role("spinbutton", name="Feature").press("Enter")

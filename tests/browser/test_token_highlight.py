@@ -25,11 +25,11 @@ def test_a_clicked_token_and_chip_reach_python_and_python_recolours(page: Any, n
     eventually(lambda: nb.printed(1), "3 ' Gate' None [3, 9]")
 
     page.locator(".saekit-highlight .sk-chip", has_text="3").first.click()
-    expect(page.locator(".sk-what")).to_have_text("Activation of feature 3")
+    expect(page.locator(".sk-legend-title")).to_have_text("Activation of feature 3")
     eventually(lambda: nb.printed(1), "3 ' Gate' 3 [3, 9]")
 
     nb.run(2)
-    expect(page.locator(".sk-what")).to_have_text("Activation of feature 9")
+    expect(page.locator(".sk-legend-title")).to_have_text("Activation of feature 9")
     expect(tokens.nth(4)).to_have_css("--a", "1.000")
     expect(tokens.nth(2)).to_have_css("--a", "0.000")
     nb.run(3)

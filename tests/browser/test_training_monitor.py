@@ -55,7 +55,7 @@ def test_it_follows_a_run_and_stays_readable_without_the_kernel(page: Any, noteb
     assert loss.locator("path").first.get_attribute("d") == drawn
     loss.hover(position={"x": 60, "y": 50})
     expect(monitor.locator("caption")).to_contain_text("At step")
-    expect(loss.locator(".sk-tip")).to_be_visible()
+    expect(loss.locator(".sk-tooltip")).to_be_visible()
     page.mouse.move(0, 0)
     expect(monitor.locator("caption")).to_contain_text("Last values, step 100")
 
@@ -142,7 +142,7 @@ def test_an_offline_page_reads_out_a_run(page: Any, tmp_path: Any) -> None:
     first = page.locator(".saekit-monitor").first
     expect(first.get_by_role("status")).to_have_text("finished")
     first.get_by_role("slider", name="Activation density").press("Home")
-    expect(first.locator(".sk-density .sk-tip")).to_contain_text("of tokens")
+    expect(first.locator(".sk-density .sk-tooltip")).to_contain_text("of tokens")
     expect(page.locator(".saekit-monitor").nth(1)).to_contain_text("Waiting for a run")
     expect(page.locator(".js-plotly-plot")).to_contain_text("last training batch")
     assert problems == []

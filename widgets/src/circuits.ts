@@ -3,11 +3,14 @@
 import type { RenderProps } from "@anywidget/types";
 import "./circuits.css";
 
-declare const CircuitsVis: Record<string, unknown> & { render(id: string, component: unknown, props: unknown): unknown };
+declare const CircuitsVis: Record<string, unknown> & {
+  render(id: string, component: unknown, props: unknown): unknown;
+};
 
 export interface CircuitsState {
   component: string;
   props: Record<string, unknown>;
+  summary: string; // the same as text, for Python
 }
 
 async function render({ model, el, signal }: RenderProps<CircuitsState & Record<string, unknown>>): Promise<void> {
@@ -15,7 +18,7 @@ async function render({ model, el, signal }: RenderProps<CircuitsState & Record<
   el.classList.add("saekit-circuits");
   while (!el.isConnected && !signal?.aborted) await new Promise(requestAnimationFrame); // it looks its place up by id
   const draw = () => {
-    const place = document.createElement("div"); // it keeps no handle on a drawing: a new one replaces the old
+    const place = document.createElement("div"); // a drawing cannot be updated: a new one replaces it
     place.id = `saekit-circuits-${Math.random().toString(36).slice(2)}`;
     el.replaceChildren(place);
     CircuitsVis.render(place.id, CircuitsVis[model.get("component")], model.get("props"));

@@ -4,7 +4,7 @@ import "./page.css";
 import circuits from "./circuits";
 import featureBrowser from "./feature_browser";
 import featureCard from "./feature_card";
-import { HostModel, decode } from "./shared/host";
+import { decodeState, OfflineModel } from "./shared/offline_model";
 import steeringPanel from "./steering_panel";
 import tokenHighlight from "./token_highlight";
 import trainingMonitor from "./training_monitor";
@@ -19,7 +19,7 @@ interface PlotlyApi {
 }
 declare const Plotly: PlotlyApi;
 
-type Render = (props: { model: HostModel; el: HTMLElement; signal: AbortSignal }) => unknown;
+type Render = (props: { model: OfflineModel; el: HTMLElement; signal: AbortSignal }) => unknown;
 const WIDGETS = {
   circuits,
   feature_browser: featureBrowser,
@@ -29,7 +29,8 @@ const WIDGETS = {
   training_monitor: trainingMonitor,
 } as unknown as Record<string, { render: Render }>;
 
-const stateOf = (el: HTMLElement): unknown => JSON.parse(document.getElementById(el.dataset.state ?? "")?.textContent ?? "null");
+const stateOf = (el: HTMLElement): unknown =>
+  JSON.parse(document.getElementById(el.dataset.state ?? "")?.textContent ?? "null");
 const figures: HTMLElement[] = [];
 
 /** Colours of a figure's frame in the theme that shows now; the traces keep their own. */
@@ -38,9 +39,18 @@ function frameColours(layout: Record<string, unknown>): Record<string, unknown> 
   const text = style.getPropertyValue("--jp-ui-font-color0").trim();
   const grid = `color-mix(in srgb, ${text} 16%, transparent)`;
   const solid = resolved(grid);
-  const change: Record<string, unknown> = { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", "font.color": text };
+  const change: Record<string, unknown> = {
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    "font.color": text,
+  };
   const axes = new Set(["xaxis", "yaxis", ...Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key))]);
-  for (const axis of axes) Object.assign(change, { [`${axis}.gridcolor`]: solid, [`${axis}.zerolinecolor`]: solid, [`${axis}.linecolor`]: solid });
+  for (const axis of axes)
+    Object.assign(change, {
+      [`${axis}.gridcolor`]: solid,
+      [`${axis}.zerolinecolor`]: solid,
+      [`${axis}.linecolor`]: solid,
+    });
   return change;
 }
 
@@ -59,7 +69,7 @@ function resolved(colour: string): string {
   return `rgba(${r},${g},${b},${(a / 255).toFixed(3)})`;
 }
 
-async function repaint(): Promise<void> {
+async function recolourFigures(): Promise<void> {
   for (const el of figures) {
     const layout = (el as HTMLElement & { layout?: Record<string, unknown> }).layout;
     if (layout) await Plotly.relayout(el, frameColours(layout));
@@ -68,14 +78,14 @@ async function repaint(): Promise<void> {
 
 function themeSwitch(): void {
   const root = document.documentElement;
-  const press = document.getElementById("page-theme");
+  const themeButton = document.getElementById("page-theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
   const draw = () => {
-    if (press) press.textContent = dark() ? "Light theme" : "Dark theme";
-    void repaint();
+    if (themeButton) themeButton.textContent = dark() ? "Light theme" : "Dark theme";
+    void recolourFigures();
   };
-  press?.addEventListener("click", () => {
+  themeButton?.addEventListener("click", () => {
     root.dataset.theme = dark() ? "light" : "dark";
     draw();
   });
@@ -83,26 +93,26 @@ function themeSwitch(): void {
   draw();
 }
 
-function problem(el: HTMLElement, error: unknown): void {
-  const words = document.createElement("p");
-  words.className = "page-problem";
-  words.textContent = `This part could not be shown: ${error instanceof Error ? error.message : String(error)}`;
-  el.replaceChildren(words);
+function showProblem(el: HTMLElement, error: unknown): void {
+  const message = document.createElement("p");
+  message.className = "page-problem";
+  message.textContent = `This part could not be shown: ${error instanceof Error ? error.message : String(error)}`;
+  el.replaceChildren(message);
 }
 
 async function start(): Promise<void> {
-  const models: Record<string, HostModel> = {};
+  const models: Record<string, OfflineModel> = {};
   for (const el of document.querySelectorAll<HTMLElement>("[data-widget]")) {
     try {
       const widget = WIDGETS[el.dataset.widget ?? ""];
       if (!widget) throw new Error(`no widget ${el.dataset.widget}`);
-      const model = new HostModel(decode(stateOf(el)) as Record<string, unknown>);
+      const model = new OfflineModel(decodeState(stateOf(el)) as Record<string, unknown>);
       models[el.dataset.state ?? ""] = model;
       const inner = document.createElement("div");
       el.replaceChildren(inner);
       await widget.render({ model, el: inner, signal: new AbortController().signal });
     } catch (error) {
-      problem(el, error);
+      showProblem(el, error);
     }
   }
   for (const el of document.querySelectorAll<HTMLElement>("[data-figure]")) {
@@ -111,7 +121,7 @@ async function start(): Promise<void> {
       await Plotly.newPlot(el, data, layout, { responsive: true, displaylogo: false });
       figures.push(el);
     } catch (error) {
-      problem(el, error);
+      showProblem(el, error);
     }
   }
   themeSwitch();

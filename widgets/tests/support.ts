@@ -1,8 +1,11 @@
 import type { RenderProps } from "@anywidget/types";
-import { HostModel } from "../src/shared/host";
+import { OfflineModel } from "../src/shared/offline_model";
+
+/** Text that would run a script if it ever became HTML. */
+export const HOSTILE = "<img src=x onerror=alert(1)>";
 
 /** A model that also remembers what was saved and sent. */
-export class Recorder extends HostModel {
+export class Recorder extends OfflineModel {
   saved = 0;
   sent: unknown[] = [];
   override save_changes(): void {
@@ -25,13 +28,17 @@ export function mount<S extends object>(widget: { render: unknown }, state: S) {
 
 export const int32 = (...values: number[]): DataView => new DataView(Int32Array.from(values).buffer);
 export const float32 = (...values: number[]): DataView => new DataView(Float32Array.from(values).buffer);
-export const texts = (...values: string[]): DataView => new DataView(new TextEncoder().encode(values.join("\u001f")).buffer as ArrayBuffer);
+export const float64 = (...values: number[]): DataView => new DataView(Float64Array.from(values).buffer);
+export const texts = (...values: string[]): DataView =>
+  new DataView(new TextEncoder().encode(values.join("\u001f")).buffer as ArrayBuffer);
 
 export function press(target: Element, key: string): void {
   target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
 }
 
-export const all = <T extends Element = HTMLElement>(el: Element, selector: string): T[] => [...el.querySelectorAll<T>(selector)];
+export const all = <T extends Element = HTMLElement>(el: Element, selector: string): T[] => [
+  ...el.querySelectorAll<T>(selector),
+];
 export function one<T extends Element = HTMLElement>(el: Element, selector: string): T {
   const found = el.querySelector<T>(selector);
   if (!found) throw new Error(`nothing matches ${selector}`);

@@ -1,106 +1,130 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { between, betweenLog, compact, duration, scale, short } from "../src/shared/scale";
-import monitor, { type MonitorState, progressWords, written } from "../src/training_monitor";
-import { all, float32, int32, mount, one, press } from "./support";
-
-const HOSTILE = "<img src=x onerror=alert(1)>";
-const float64 = (...values: number[]): DataView => new DataView(Float64Array.from(values).buffer);
-
-describe("scales", () => {
-  test("round ticks inside the range", () => {
-    expect(between(0, 1, 4)).toEqual([0, 0.25, 0.5, 0.75, 1]);
-    expect(between(0.13, 0.87, 3)).toEqual([0.25, 0.5, 0.75]);
-    expect(between(-3, 3, 3)).toEqual([-2, 0, 2]);
-    expect(between(5, 5)).toEqual([5]);
-    expect(betweenLog(0.9, 1100)).toEqual([1, 10, 100, 1000]);
-    expect(betweenLog(20, 400)).toEqual([20, 50, 100, 200]);
-    expect(betweenLog(1e-9, 1e9).length).toBeLessThan(8);
-  });
-  test("logarithmic only where positive values span a decade", () => {
-    expect(scale([1, 9], { log: true }).log).toBe(false);
-    expect(scale([1, 11], { log: true }).log).toBe(true);
-    expect(scale([0, 1000], { log: true }).log).toBe(false);
-    expect(scale([1, 1000]).log).toBe(false);
-    const y = scale([1, 10, 100], { log: true });
-    expect(y.at(10)).toBeCloseTo(0.5);
-    expect(y.at(0)).toBeNaN();
-  });
-  test("values that are not finite, or all the same, or missing, still give an axis", () => {
-    for (const values of [[], [NaN], [Infinity, NaN], [3, 3], [0, 0], [-2]]) {
-      for (const options of [{}, { zero: true }, { log: true }, { floor: -0.2 }, { zero: true, percent: true }]) {
-        const y = scale(values, options);
-        expect(y.low).toBeLessThan(y.high);
-        expect(y.ticks.length).toBeGreaterThan(0);
-        expect(y.ticks.every((t) => y.at(t) >= -1e-9 && y.at(t) <= 1 + 1e-9)).toBe(true);
-        expect(new Set(y.ticks.map(y.label)).size).toBe(y.ticks.length);
-      }
-    }
-  });
-  test("a floor cuts only what lies below it", () => {
-    expect(scale([-50, 0.8], { floor: -0.2 }).low).toBe(-0.2);
-    expect(scale([0.4, 0.8], { floor: -0.2 }).low).toBeCloseTo(0.376);
-    expect(scale([-5, -4], { floor: -0.2 }).high).toBeGreaterThan(-4.1);
-  });
-  test("one notation along an axis", () => {
-    const y = scale([0, 1e-3], { zero: true });
-    expect(y.ticks.map(y.label)).toEqual(["0", "2.5e\u22124", "5e\u22124", "7.5e\u22124", "1e\u22123"]);
-  });
-  test("numbers are short and in plain units", () => {
-    expect([short(0, 1), short(0.25, 0.25), short(4e-4, 1e-4), short(2.5e-5, 5e-6), short(200_000, 1e5), short(2000, 500)]).toEqual(["0", "0.25", "4e\u22124", "2.5e\u22125", "200k", "2000"]);
-    expect([short(0.025, 0.005, true), short(-0.2, 0.1)]).toEqual(["2.5 %", "\u22120.2"]);
-    expect([compact(950), compact(12_345), compact(4.5e6), compact(NaN)]).toEqual(["950", "12.3k", "4.5M", "\u2013"]);
-    expect([duration(8), duration(400), duration(9000), duration(Infinity)]).toEqual(["8 s", "7 min", "2.5 h", "\u2013"]);
-    expect([written(NaN, String), written(Infinity, String), written(-Infinity, String), written(undefined, String), written(2, String)]).toEqual(["NaN", "\u221e", "\u2212\u221e", "\u2013", "2"]);
-  });
-});
+import { formatValue, progressText } from "../src/monitor/curves";
+import type { MonitorState } from "../src/monitor/state";
+import monitor from "../src/training_monitor";
+import { all, float32, float64, HOSTILE, int32, mount, one, press } from "./support";
 
 describe("TrainingMonitor", () => {
   afterEach(() => vi.useRealTimers());
   const empty: MonitorState = {
-    status: "waiting", message: "", names: [], step: 0, n_steps: 0, n_tokens: 0, total_tokens: 0, rate: 0, seconds: 0, columns: {}, densities: [], live: true,
+    status: "waiting",
+    message: "",
+    names: [],
+    step: 0,
+    n_steps: 0,
+    n_tokens: 0,
+    total_tokens: 0,
+    rate: 0,
+    seconds: 0,
+    columns: {},
+    densities: [],
+    live: true,
   };
   /** Two SAEs, steps 10, 20, 30; loss 3 2 1 and 6 4 2; l0 4 and 8; the same rate and learning rate. */
   const state = (changes: Partial<MonitorState> = {}, loss = [3, 2, 1, 6, 4, 2]): MonitorState => ({
-    ...empty, status: "running", names: ["topk, k 4", HOSTILE], step: 30, n_steps: 100, n_tokens: 3000, total_tokens: 10_000, rate: 50, seconds: 60,
+    ...empty,
+    status: "running",
+    names: ["topk, k 4", HOSTILE],
+    step: 30,
+    n_steps: 100,
+    n_tokens: 3000,
+    total_tokens: 10_000,
+    rate: 50,
+    seconds: 60,
     columns: {
-      step: int32(10, 20, 30), n_tokens: float64(1000, 2000, 3000), loss: float32(...loss), explained_variance: float32(0.1, 0.2, 0.3, 0.2, 0.3, 0.45),
-      l0: float32(4, 4, 4, 8, 8, 8), dead_share: float32(0, 0, 0, 0, 0.01, 0.02), tokens_per_second: float32(50, 50, 50, 50, 50, 50), lr: float32(1e-4, 2e-4, 1e-4, 1e-4, 2e-4, 1e-4),
+      step: int32(10, 20, 30),
+      n_tokens: float64(1000, 2000, 3000),
+      loss: float32(...loss),
+      explained_variance: float32(0.1, 0.2, 0.3, 0.2, 0.3, 0.45),
+      l0: float32(4, 4, 4, 8, 8, 8),
+      dead_fraction: float32(0, 0, 0, 0, 0.01, 0.02),
+      tokens_per_second: float32(50, 50, 50, 50, 50, 50),
+      lr: float32(1e-4, 2e-4, 1e-4, 1e-4, 2e-4, 1e-4),
     },
-    densities: [{ low: -2, counts: [0, 1, 2, 3, 0, 0, 0, 1], never: 3 }, { low: -1, counts: [5, 0, 0, 5], never: 0 }],
+    densities: [
+      { low: -2, counts: [0, 1, 2, 3, 0, 0, 0, 1], never: 3 },
+      { low: -1, counts: [5, 0, 0, 5], never: 0 },
+    ],
     ...changes,
   });
   const plot = (el: Element, i: number) => all(el, ".sk-plot")[i] as HTMLElement;
-  const cells = (el: Element, row: number) => all(all(el, "tbody tr")[row] as Element, "th, td").map((c) => c.textContent);
+  const cells = (el: Element, row: number) =>
+    all(all(el, "tbody tr")[row] as Element, "th, td").map((c) => c.textContent);
 
-  test("waiting says what to do and shows nothing else", () => {
+  test("values that are not numbers are written as such", () => {
+    expect([
+      formatValue(NaN, String),
+      formatValue(Infinity, String),
+      formatValue(-Infinity, String),
+      formatValue(undefined, String),
+      formatValue(2, String),
+    ]).toEqual(["NaN", "\u221e", "\u2212\u221e", "\u2013", "2"]);
+  });
+  test("waiting shows what to do and nothing else", () => {
     const { el } = mount(monitor, empty);
     expect(one(el, ".sk-empty").textContent).toContain("Pass this monitor to sk.train(\u2026, loggers=[monitor]).");
-    expect([one(el, ".sk-charts").hidden, one(el, ".sk-values").hidden, one(el, "progress").hidden]).toEqual([true, true, true]);
+    expect([one(el, ".sk-charts").hidden, one(el, ".sk-values").hidden, one(el, "progress").hidden]).toEqual([
+      true,
+      true,
+      true,
+    ]);
   });
   test("a run that has begun but logged nothing says so", () => {
     const { el } = mount(monitor, { ...empty, status: "running", names: ["a"], n_steps: 9, total_tokens: 90 });
     expect(one(el, ".sk-empty").textContent).toContain("first logged step");
     expect(one(el, ".sk-progress-words").textContent).toBe("step 0 of 9 \u00b7 0 of 90 tokens");
   });
-  test("progress, last values and a chart for each figure", () => {
+  test("progress, last values and a chart for each metric", () => {
     const { el } = mount(monitor, state());
     expect(one<HTMLProgressElement>(el, "progress").value).toBeCloseTo(0.3);
-    expect(one(el, ".sk-progress-words").textContent).toBe("step 30 of 100 \u00b7 3k of 10k tokens \u00b7 50 tokens/s \u00b7 about 2 min left");
+    expect(one(el, ".sk-progress-words").textContent).toBe(
+      "step 30 of 100 \u00b7 3k of 10k tokens \u00b7 50 tokens/s \u00b7 about 2 min left",
+    );
     expect(one(el, "caption").textContent).toBe("Last values, step 30, 3k tokens");
     expect(cells(el, 0)).toEqual(["topk, k 4", "1.00", "0.300", "4", "0", "50", "1e\u22124"]);
     expect(cells(el, 1).slice(1)).toEqual(["2.00", "0.450", "8", "2 %", "50", "1e\u22124"]);
-    expect(all(el, "h4").map((h) => h.textContent)).toEqual(["Loss", "Explained variance", "Active features per token (L0)", "Dead features", "Tokens per second", "Learning rate", "Activation density"]);
+    expect(all(el, "h4").map((h) => h.textContent)).toEqual([
+      "Loss",
+      "Explained variance",
+      "Active features per token (L0)",
+      "Dead features",
+      "Tokens per second",
+      "Learning rate",
+      "Activation density",
+    ]);
     expect(all(el, ".sk-chart").map((c) => c.querySelectorAll("path").length)).toEqual([2, 2, 2, 2, 1, 1, 2]);
     expect(el.querySelector("img")).toBeNull();
   });
-  test("lines are told apart by colour, and what is the same for all is one line", () => {
+  test("lines differ in colour, and values that all SAEs share are one line", () => {
     const { el } = mount(monitor, state());
-    expect(all(plot(el, 0), "path").map((p) => p.getAttribute("style"))).toEqual(["stroke: var(--sk-orange)", "stroke: var(--sk-blue)"]);
-    expect(all(el, ".sk-chart-note").map((n) => n.textContent)).toEqual(["", "", "", "", "all the same", "all the same", "number of features, 3 / 0 never fired"]);
-    const { el: many } = mount(monitor, state({ names: ["a", "b", "c", "d"], columns: { step: int32(1, 2), n_tokens: float64(1, 2), loss: float32(1, 2, 2, 3, 3, 4, 4, 5) } }));
-    expect(all(plot(many, 0), "path").map((p) => p.getAttribute("stroke-dasharray"))).toEqual(["none", "none", "none", "7 3"]);
+    expect(all(plot(el, 0), "path").map((p) => p.getAttribute("style"))).toEqual([
+      "stroke: var(--sk-orange)",
+      "stroke: var(--sk-blue)",
+    ]);
+    expect(all(el, ".sk-chart-note").map((n) => n.textContent)).toEqual([
+      "",
+      "",
+      "",
+      "",
+      "the same for all SAEs",
+      "the same for all SAEs",
+      "number of features, 3 / 0 never fired",
+    ]);
+    const { el: many } = mount(
+      monitor,
+      state({
+        names: ["a", "b", "c", "d"],
+        columns: { step: int32(1, 2), n_tokens: float64(1, 2), loss: float32(1, 2, 2, 3, 3, 4, 4, 5) },
+      }),
+    );
+    expect(all(plot(many, 0), "path").map((p) => p.getAttribute("stroke-dasharray"))).toEqual([
+      "none",
+      "none",
+      "none",
+      "7 3",
+    ]);
   });
-  test("a gap where a value is not finite, a dot where one stands alone, and a word about it", () => {
+  test("a gap where a value is not finite, a dot for a single value, and a note", () => {
     const { el } = mount(monitor, state({ names: ["a"] }, [3, NaN, 1]));
     expect(plot(el, 0).querySelectorAll("path").length).toBe(0);
     expect(plot(el, 0).querySelectorAll(".sk-dot").length).toBe(2);
@@ -110,7 +134,10 @@ describe("TrainingMonitor", () => {
     expect(cells(last, 0)[1]).toBe("\u221e");
   });
   test("one point is a dot", () => {
-    const { el } = mount(monitor, state({ names: ["a"], columns: { step: int32(1), n_tokens: float64(100), loss: float32(2) } }));
+    const { el } = mount(
+      monitor,
+      state({ names: ["a"], columns: { step: int32(1), n_tokens: float64(100), loss: float32(2) } }),
+    );
     expect(plot(el, 0).querySelectorAll(".sk-dot").length).toBe(1);
     expect(one(el, "caption").textContent).toBe("Last values, step 1, 100 tokens");
   });
@@ -122,7 +149,11 @@ describe("TrainingMonitor", () => {
   test("arrow keys walk the points of all charts at once; Escape goes back to the last", () => {
     const { el } = mount(monitor, state());
     const first = plot(el, 0);
-    expect(all(el, ".sk-plot").every((p) => p.tabIndex === 0 && p.getAttribute("role") === "slider" && p.hasAttribute("data-lm-suppress-shortcuts"))).toBe(true);
+    expect(
+      all(el, ".sk-plot").every(
+        (p) => p.tabIndex === 0 && p.getAttribute("role") === "slider" && p.hasAttribute("data-lm-suppress-shortcuts"),
+      ),
+    ).toBe(true);
     expect(first.getAttribute("aria-label")).toBe("Loss: by tokens seen");
     expect(first.getAttribute("aria-valuetext")).toBe(`topk, k 4: 1.00; ${HOSTILE}: 2.00, step 30, 3k tokens`);
     press(first, "ArrowLeft");
@@ -130,8 +161,8 @@ describe("TrainingMonitor", () => {
     expect(cells(el, 0)[1]).toBe("2.00");
     expect([first.getAttribute("aria-valuenow"), first.getAttribute("aria-valuemax")]).toEqual(["2", "3"]);
     expect(all(el, ".sk-cursor").map((c) => c.querySelectorAll("circle").length)).toEqual([2, 2, 2, 2, 1, 1, 0]);
-    expect(one(first, ".sk-tip").textContent).toBe("2.004.00step 20, 2k tokens");
-    expect(all(el, ".sk-tip").map((t) => t.hidden)).toEqual([false, true, true, true, true, true, true]);
+    expect(one(first, ".sk-tooltip").textContent).toBe("2.004.00step 20, 2k tokens");
+    expect(all(el, ".sk-tooltip").map((t) => t.hidden)).toEqual([false, true, true, true, true, true, true]);
     press(first, "Home");
     expect(one(el, "caption").textContent).toBe("At step 10, 1k tokens");
     press(first, "ArrowLeft");
@@ -145,9 +176,10 @@ describe("TrainingMonitor", () => {
     press(first, "b");
     expect(bubbled).toHaveBeenCalledOnce();
   });
-  test("the pointer reads the nearest point and lets go", () => {
+  test("the pointer selects the nearest point until it leaves", () => {
     const { el } = mount(monitor, state());
-    const move = (x: number, kind = "pointermove") => plot(el, 1).dispatchEvent(new MouseEvent(kind, { clientX: x, bubbles: true }));
+    const move = (x: number, kind = "pointermove") =>
+      plot(el, 1).dispatchEvent(new MouseEvent(kind, { clientX: x, bubbles: true }));
     move(0);
     expect(one(el, "caption").textContent).toBe("At step 10, 1k tokens");
     move(5000);
@@ -158,12 +190,16 @@ describe("TrainingMonitor", () => {
   test("the density's bins can be read one by one", () => {
     const { el } = mount(monitor, state());
     const density = plot(el, 6);
-    expect(density.getAttribute("aria-label")).toBe("Activation density: number of features by the share of tokens they fire on");
+    expect(density.getAttribute("aria-label")).toBe(
+      "Activation density: number of features by the fraction of tokens on which they fire",
+    );
     press(density, "ArrowLeft");
     press(density, "Home");
-    expect(density.getAttribute("aria-valuetext")).toBe(`topk, k 4: 0 features; ${HOSTILE}: 0 features, 1 % to 1.78 % of tokens`);
+    expect(density.getAttribute("aria-valuetext")).toBe(
+      `topk, k 4: 0 features; ${HOSTILE}: 0 features, 1 % to 1.78 % of tokens`,
+    );
     for (let i = 0; i < 4; i++) press(density, "ArrowRight");
-    expect(one(density, ".sk-tip").textContent).toBe("0 features5 features10 % to 17.8 % of tokens");
+    expect(one(density, ".sk-tooltip").textContent).toBe("0 features5 features10 % to 17.8 % of tokens");
     expect(one(el, "caption").textContent).toContain("Last values");
   });
   test("outlines leave out what is empty", () => {
@@ -171,7 +207,10 @@ describe("TrainingMonitor", () => {
     expect(plot(el, 6).querySelectorAll("path")[1]?.getAttribute("d")?.match(/M/g)?.length).toBe(2);
   });
   test("one SAE's density is bars; none is no chart", () => {
-    const { el, model } = mount(monitor, state({ names: ["a"], densities: [{ low: -1, counts: [1, 0, 2, 3], never: 0 }] }));
+    const { el, model } = mount(
+      monitor,
+      state({ names: ["a"], densities: [{ low: -1, counts: [1, 0, 2, 3], never: 0 }] }),
+    );
     expect(plot(el, 6).querySelectorAll(".sk-bar").length).toBe(3);
     model.set("densities", [{}]);
     expect(one(el, ".sk-density").hidden).toBe(true);
@@ -179,41 +218,50 @@ describe("TrainingMonitor", () => {
   test("new values arrive while a point is being read", () => {
     const { el, model } = mount(monitor, state({ names: ["a"] }, [3, 2, 1]));
     press(plot(el, 0), "Home");
-    model.set("columns", { step: int32(10, 20, 30, 40), n_tokens: float64(1000, 2000, 3000, 4000), loss: float32(3, 2, 1, 0.5) });
+    model.set("columns", {
+      step: int32(10, 20, 30, 40),
+      n_tokens: float64(1000, 2000, 3000, 4000),
+      loss: float32(3, 2, 1, 0.5),
+    });
     expect(one(el, "caption").textContent).toBe("At step 10, 1k tokens");
     expect(plot(el, 0).getAttribute("aria-valuemax")).toBe("4");
     model.set("columns", { step: int32(), n_tokens: float64(), loss: float32() });
     expect(one(el, ".sk-charts").hidden).toBe(true);
   });
-  test("every end is said, a failure with its reason as text", () => {
+  test("every status is shown, a failure with its reason as text", () => {
     const { el, model } = mount(monitor, state());
     for (const status of ["interrupted", "finished", "failed"]) {
       model.set("status", status);
-      expect([one(el, "[role=status]").textContent, one(el, ".sk-progress-words").textContent?.includes("left")]).toEqual([status, false]);
+      expect([
+        one(el, "[role=status]").textContent,
+        one(el, ".sk-progress-words").textContent?.includes("left"),
+      ]).toEqual([status, false]);
     }
     expect(one(el, "[role=alert]").hidden).toBe(true);
     model.set("message", `DataError: ${HOSTILE}`);
     expect(one(el, "[role=alert]").textContent).toBe(`DataError: ${HOSTILE}`);
     expect(el.querySelector("img")).toBeNull();
   });
-  test("a run that falls silent says so, and takes it back", () => {
+  test("a notice after a time without updates, until the next", () => {
     vi.useFakeTimers();
     const { el, model, controller } = mount(monitor, state());
-    expect(one(el, ".sk-quiet").hidden).toBe(true);
+    expect(one(el, ".sk-stale").hidden).toBe(true);
     vi.advanceTimersByTime(50_000);
-    expect(one(el, ".sk-quiet").textContent).toBe("No news for 50 s: a step takes long, or the kernel has stopped. What was last known is below.");
+    expect(one(el, ".sk-stale").textContent).toBe(
+      "No update for 50 s: a step takes long, or the kernel has stopped. The last known values are shown below.",
+    );
     model.set("step", 31);
-    expect(one(el, ".sk-quiet").hidden).toBe(true);
+    expect(one(el, ".sk-stale").hidden).toBe(true);
     model.set("status", "finished");
     vi.advanceTimersByTime(50_000);
-    expect(one(el, ".sk-quiet").hidden).toBe(true);
+    expect(one(el, ".sk-stale").hidden).toBe(true);
     controller.abort();
     expect(vi.getTimerCount()).toBe(0);
   });
-  test("an offline page of a running run does not pretend", () => {
+  test("an offline page says that the run had not finished", () => {
     const { el } = mount(monitor, state({ live: false }));
-    expect(one(el, ".sk-quiet").textContent).toBe("The run was still going on when this page was written.");
-    expect(progressWords(state({ status: "" }))).toContain("60 s of training");
+    expect(one(el, ".sk-stale").textContent).toBe("The run had not finished when this page was saved.");
+    expect(progressText(state({ status: "" }))).toContain("60 s of training");
     expect(one(el, ".sk-progress-words").textContent).not.toContain("left");
   });
   test("a closed view no longer listens", () => {

@@ -1,4 +1,4 @@
-// A few words for building elements. Text always goes in as text nodes.
+// Functions that build elements. Text always goes in as text nodes.
 
 type Child = Node | string | null | undefined | false;
 type Attributes = Record<string, string | number | boolean | null | undefined>;
@@ -27,33 +27,39 @@ export function svg<K extends keyof SVGElementTagNameMap>(
 }
 
 /** JupyterLab's one-letter shortcuts reach any focused element that does not carry this attribute itself. */
-export const QUIET = { "data-lm-suppress-shortcuts": "true" } as const;
+export const NO_SHORTCUTS = { "data-lm-suppress-shortcuts": "true" } as const;
 
 export function button(label: string, className: string, onClick?: (event: MouseEvent) => void): HTMLButtonElement {
-  const element = h("button", { type: "button", class: className, ...QUIET }, label);
+  const element = h("button", { type: "button", class: className, ...NO_SHORTCUTS }, label);
   if (onClick) element.addEventListener("click", onClick);
   return element;
 }
 
-/** A labelled form control: the words stand before or above the control and belong to it. */
+/** A form control with its label. */
 export const field = (label: string, control: HTMLElement, className = ""): HTMLLabelElement =>
   h("label", { class: `sk-field ${className}`.trim() }, h("span", { class: "sk-field-name" }, label), control);
 
-let serial = 0;
-export const uid = (prefix: string): string => `sk-${prefix}-${++serial}-${Math.random().toString(36).slice(2, 7)}`;
+let lastId = 0;
+export const uniqueId = (prefix: string): string =>
+  `sk-${prefix}-${++lastId}-${Math.random().toString(36).slice(2, 7)}`;
 
-/** Arrow, Home and End keys move through `items` with one tab stop; returns the new index or null when the key is another. */
-export function rove(event: KeyboardEvent, at: number, n: number, keys: { back: string[]; on: string[] }): number | null {
+/** Where a key moves the focus among n items that share one tab stop; null for any other key. */
+export function rovingIndex(
+  event: KeyboardEvent,
+  current: number,
+  n: number,
+  keys: { backward: string[]; forward: string[] },
+): number | null {
   if (event.altKey || event.ctrlKey || event.metaKey) return null;
-  let to: number;
-  if (keys.on.includes(event.key)) to = Math.min(n - 1, at + 1);
-  else if (keys.back.includes(event.key)) to = Math.max(0, at - 1);
-  else if (event.key === "Home") to = 0;
-  else if (event.key === "End") to = n - 1;
+  let next: number;
+  if (keys.forward.includes(event.key)) next = Math.min(n - 1, current + 1);
+  else if (keys.backward.includes(event.key)) next = Math.max(0, current - 1);
+  else if (event.key === "Home") next = 0;
+  else if (event.key === "End") next = n - 1;
   else return null;
   event.preventDefault();
   event.stopPropagation();
-  return to;
+  return next;
 }
 
 function assign(element: Element, attributes: Attributes): void {

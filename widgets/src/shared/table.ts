@@ -1,7 +1,7 @@
-// Which features a browser shows, and in what order. The same rules stand in saekit/widgets/feature_browser.py; both are
-// tested with tests/cases.json.
+// Which features a browser shows, and in what order. saekit/widgets/feature_browser.py does the same; tests/cases.json
+// tests both.
 
-import { type Binary, f32, i32, strings } from "./arrays";
+import { type Binary, toFloat32, toInt32, toStrings } from "./arrays";
 
 export interface RawColumns {
   density?: Binary;
@@ -33,11 +33,11 @@ export class Columns {
   private haystack: string[] | null = null;
 
   constructor(raw: RawColumns | null | undefined) {
-    this.density = f32(raw?.density);
-    this.max = f32(raw?.max);
-    this.n_firings = i32(raw?.n_firings);
-    this.promoted = strings(raw?.promoted);
-    this.example = strings(raw?.example);
+    this.density = toFloat32(raw?.density);
+    this.max = toFloat32(raw?.max);
+    this.n_firings = toInt32(raw?.n_firings);
+    this.promoted = toStrings(raw?.promoted);
+    this.example = toStrings(raw?.example);
   }
 
   get length(): number {
@@ -54,7 +54,7 @@ export class Columns {
 }
 
 /** Feature numbers that pass the filters, in the order asked for. Equal values by feature number; missing ones last. */
-export function select(columns: Columns, query: Query): Int32Array {
+export function selectFeatures(columns: Columns, query: Query): Int32Array<ArrayBuffer> {
   const words = query.filter.toLowerCase().split(/\s+/).filter(Boolean);
   const low = query.min_density === null ? -Infinity : Math.fround(query.min_density); // densities are 32-bit too
   const high = query.max_density === null ? Infinity : Math.fround(query.max_density);
@@ -66,10 +66,10 @@ export function select(columns: Columns, query: Query): Int32Array {
     if (words.length > 0 && !words.every((word) => word === String(i) || columns.text(i).includes(word))) continue;
     kept.push(i);
   }
-  return Int32Array.from(kept).sort(order(columns, query.sort, query.descending));
+  return Int32Array.from(kept).sort(compare(columns, query.sort, query.descending));
 }
 
-function order(columns: Columns, sort: string, descending: boolean): (a: number, b: number) => number {
+function compare(columns: Columns, sort: string, descending: boolean): (a: number, b: number) => number {
   const sign = descending ? -1 : 1;
   if (sort === "promoted" || sort === "example") {
     const values = columns[sort];
@@ -91,4 +91,5 @@ function order(columns: Columns, sort: string, descending: boolean): (a: number,
 export const nPages = (n: number, size: number): number => Math.max(1, Math.ceil(n / Math.max(1, size)));
 
 /** The page that can be shown: the one asked for, or the last there is. */
-export const clampPage = (page: number, n: number, size: number): number => Math.min(Math.max(0, page), nPages(n, size) - 1);
+export const clampPage = (page: number, n: number, size: number): number =>
+  Math.min(Math.max(0, page), nPages(n, size) - 1);

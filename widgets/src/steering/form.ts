@@ -1,65 +1,82 @@
-// What is asked for: the prompt, how it is sampled, and the buttons that start and stop the writing.
+// The form: the prompt, the conditions, how replies are sampled, and buttons that start and stop a run.
 
-import { QUIET, button, field, h, uid } from "../shared/dom";
-import { put } from "../shared/model";
-import type { Boxes } from "./boxes";
-import type { ConditionsView } from "./conditions";
+import { button, field, h, NO_SHORTCUTS, uniqueId } from "../shared/dom";
+import { setTraits } from "../shared/model";
+import { conditionsForm } from "./conditions_form";
+import { POSITION_NAMES } from "./descriptions";
+import type { FormInputs } from "./form_inputs";
 import type { Model, SteeringState } from "./state";
-import { POSITIONS, UNITS } from "./units";
+import { UNIT_NAMES } from "./strengths";
 
 export interface FormView {
   element: HTMLElement;
   error: HTMLElement;
   draw(): void;
-  drawRun(): void;
+  drawConditions(): void;
+  drawProgress(): void;
 }
 
-export function formView(model: Model, boxes: Boxes, conditions: ConditionsView, send: (message: object) => void): FormView {
-  const set = (values: Partial<SteeringState>) => put<SteeringState>(model, values);
-  const prompt = h("textarea", { rows: 2, spellcheck: "false", id: uid("prompt"), ...QUIET });
-  const label = h("label", { class: "sk-field-name", for: prompt.id }, "Prompt");
-  boxes.text(prompt, (value) => set({ prompt: value }));
-  const chat = h("input", { type: "checkbox", ...QUIET });
+export function formView(model: Model, inputs: FormInputs, send: (message: object) => void): FormView {
+  const set = (values: Partial<SteeringState>) => setTraits<SteeringState>(model, values);
+  const prompt = h("textarea", { rows: 2, spellcheck: "false", id: uniqueId("prompt"), ...NO_SHORTCUTS });
+  const promptLabel = h("label", { class: "sk-field-name", for: prompt.id }, "Prompt");
+  inputs.bindText(prompt, (value) => set({ prompt: value }));
+  const chat = h("input", { type: "checkbox", ...NO_SHORTCUTS });
   chat.addEventListener("change", () => set({ chat: chat.checked }));
-  const unit = h("select", { ...QUIET });
-  unit.addEventListener("change", () => set({ unit: unit.value }));
-  const positions = h("select", { ...QUIET }, ...Object.entries(POSITIONS).map(([value, words]) => h("option", { value }, words)));
-  positions.addEventListener("change", () => set({ positions: positions.value }));
-  const numeric = (key: "max_new_tokens" | "temperature" | "seed", attributes: Record<string, number>, good: (value: number) => boolean) =>
-    boxes.number(h("input", { type: "number", ...attributes, ...QUIET }), good, (value) => set({ [key]: value }));
-  const tokens = numeric("max_new_tokens", { min: 1, step: 1 }, (v) => Number.isInteger(v) && v >= 1);
-  const temperature = numeric("temperature", { min: 0, step: 0.1 }, (v) => v >= 0);
-  const seed = numeric("seed", { step: 1 }, Number.isInteger);
   const chatField = h("label", { class: "sk-field" }, chat, "Chat template");
+  const conditions = conditionsForm(model, inputs, (feature, condition) => {
+    if (!model.get("running") && model.get("live")) send({ kind: "sweep", feature, condition });
+  });
+
+  const options = (names: Record<string, string>, values = Object.keys(names)) =>
+    values.map((value) => h("option", { value }, names[value] ?? value));
+  const unit = h("select", { ...NO_SHORTCUTS });
+  unit.addEventListener("change", () => set({ unit: unit.value }));
+  const positions = h("select", { ...NO_SHORTCUTS }, ...options(POSITION_NAMES));
+  positions.addEventListener("change", () => set({ positions: positions.value }));
+  const numberInput = (
+    name: "max_new_tokens" | "temperature" | "seed",
+    attributes: Record<string, number>,
+    isValid: (value: number) => boolean,
+  ) => {
+    const input = h("input", { type: "number", ...attributes, ...NO_SHORTCUTS });
+    return inputs.bindNumber(input, isValid, (value) => set({ [name]: value }));
+  };
+  const nTokens = numberInput("max_new_tokens", { min: 1, step: 1 }, (v) => Number.isInteger(v) && v >= 1);
+  const temperature = numberInput("temperature", { min: 0, step: 0.1 }, (v) => v >= 0);
+  const seed = numberInput("seed", { step: 1 }, Number.isInteger);
 
   const start = () => {
     if (model.get("running") || !model.get("live")) return;
-    const bad = boxes.settle(element);
-    if (bad) {
-      bad.focus();
-      status.textContent = "The marked box holds something that cannot be used.";
-    } else send({ kind: "run" });
+    const invalid = inputs.commit(element);
+    if (!invalid) {
+      send({ kind: "run" });
+      return;
+    }
+    invalid.focus();
+    status.textContent = "The marked value is not valid.";
   };
   const run = button("Run", "sk-button sk-primary", start);
   run.title = "Ctrl+Enter";
   const stop = button("Stop", "sk-button", () => send({ kind: "stop" }));
-  const progress = h("progress", { "aria-label": "Tokens written" });
-  const status = h("output", { class: "sk-soft sk-num sk-status", "aria-live": "polite" });
+  const progress = h("progress", { "aria-label": "Tokens generated" });
+  const status = h("output", { class: "sk-muted sk-num sk-status", "aria-live": "polite" });
   const error = h("p", { class: "sk-error", role: "alert" });
+  const settings = h(
+    "div",
+    { class: "sk-settings" },
+    field("Strengths in", unit),
+    field("Applied to", positions),
+    field("New tokens", nTokens),
+    field("Temperature", temperature),
+    field("Seed", seed),
+  );
   const element = h(
     "div",
     { class: "sk-form" },
-    h("div", { class: "sk-prompt" }, h("div", { class: "sk-prompt-head" }, label, chatField), prompt),
+    h("div", { class: "sk-prompt" }, h("div", { class: "sk-prompt-head" }, promptLabel, chatField), prompt),
     conditions.element,
-    h(
-      "div",
-      { class: "sk-settings" },
-      field("Strengths in", unit),
-      field("Applied to", positions),
-      field("New tokens", tokens),
-      field("Temperature", temperature),
-      field("Seed", seed),
-    ),
+    settings,
     h("div", { class: "sk-run" }, run, stop, progress, status),
   );
   element.addEventListener("keydown", (event) => {
@@ -71,21 +88,22 @@ export function formView(model: Model, boxes: Boxes, conditions: ConditionsView,
   });
 
   const draw = () => {
-    boxes.fill(prompt, model.get("prompt"));
-    prompt.placeholder = model.get("chat") ? "What should the model be asked?" : "What text should the model go on with?";
+    inputs.setValue(prompt, model.get("prompt"));
+    prompt.placeholder = model.get("chat") ? "Message to the model" : "Text for the model to continue";
     conditions.draw();
     const units = model.get("units");
-    if ([...unit.options].map((o) => o.value).join() !== units.join()) unit.replaceChildren(...units.map((value) => h("option", { value }, UNITS[value] ?? value)));
-    boxes.fill(unit, model.get("unit"));
-    boxes.fill(positions, model.get("positions"));
-    boxes.fill(tokens, String(model.get("max_new_tokens")));
-    boxes.fill(temperature, String(model.get("temperature")));
-    boxes.fill(seed, String(model.get("seed")));
+    const current = [...unit.options].map((option) => option.value);
+    if (current.join() !== units.join()) unit.replaceChildren(...options(UNIT_NAMES, units));
+    inputs.setValue(unit, model.get("unit"));
+    inputs.setValue(positions, model.get("positions"));
+    inputs.setValue(nTokens, String(model.get("max_new_tokens")));
+    inputs.setValue(temperature, String(model.get("temperature")));
+    inputs.setValue(seed, String(model.get("seed")));
     chat.checked = model.get("chat");
     chatField.hidden = !model.get("has_chat");
   };
-  const drawRun = () => {
-    const running = model.get("running");
+  const drawProgress = () => {
+    const [running, live] = [model.get("running"), model.get("live")];
     run.disabled = running;
     stop.disabled = !running;
     progress.max = Math.max(1, model.get("total"));
@@ -94,8 +112,10 @@ export function formView(model: Model, boxes: Boxes, conditions: ConditionsView,
     status.textContent = model.get("status");
     error.textContent = model.get("error");
     error.hidden = model.get("error") === "";
-    element.hidden = !model.get("live");
-    if (!model.get("live")) for (const box of element.querySelectorAll<HTMLInputElement>("input, textarea, select, button")) box.disabled = true;
+    element.hidden = !live;
+    if (live) return;
+    const controls = element.querySelectorAll<HTMLInputElement>("input, textarea, select, button");
+    for (const control of controls) control.disabled = true;
   };
-  return { element, error, draw, drawRun };
+  return { element, error, draw, drawConditions: conditions.draw, drawProgress };
 }

@@ -1,24 +1,24 @@
-// What Python and the panel tell each other. The same names stand in saekit/widgets/steering_panel.py.
+// The synced traits of SteeringPanel; the same names stand in saekit/widgets/steering_panel.py.
 
 import type { AnyModel } from "@anywidget/types";
 import type { Binary } from "../shared/arrays";
 
-export interface Strength {
+export interface FeatureStrength {
   feature: number;
   strength: number;
 }
 
 export interface Condition {
   name: string;
-  features: Strength[];
-  instruction: string; // a sentence put behind the prompt
-  edits: string; // a sentence about edits made in Python: shown, not changed here
+  features: FeatureStrength[];
+  instruction: string; // a sentence appended to the prompt
+  edits: string; // a sentence about edits made in Python, which are shown and cannot be changed here
 }
 
-export interface About {
+export interface FeatureInfo {
   name: string; // tokens the feature promotes
   max: number; // its maximum in the index, 0 when unknown
-  recommended: number | null; // as a share of the residual norm
+  recommended: number | null; // as a fraction of the residual norm
 }
 
 export interface Reply {
@@ -27,21 +27,22 @@ export interface Reply {
   repetition: number | null;
   mean_nll: number | null;
   present: boolean | null;
-  end: string; // "" while it is written; eos, length or stopped
+  end: string; // "" while it is generated; then eos, length or stopped
 }
 
-export interface Exchange {
+export interface Turn {
   user: string;
   replies: Reply[];
 }
 
-export type Choice = [token: string, before: number, after: number];
+/** A token that could have stood in a place, with its probability before and after steering. */
+export type Candidate = [token: string, before: number, after: number];
 
 export interface Detail {
   start?: Binary;
   feature?: Binary;
   value?: Binary;
-  choices: Choice[][];
+  choices: Candidate[][];
 }
 
 export interface Run {
@@ -53,7 +54,7 @@ export interface Run {
   seed: number;
   unit: string;
   conditions: Condition[];
-  exchanges: Exchange[];
+  exchanges: Turn[];
   started: string;
 }
 
@@ -62,7 +63,7 @@ export interface SteeringState {
   chat: boolean;
   has_chat: boolean;
   conditions: Condition[];
-  about: Record<string, About>;
+  about: Record<string, FeatureInfo>;
   n_features: number;
   unit: string;
   units: string[];
@@ -81,11 +82,14 @@ export interface SteeringState {
   concept: string;
   ran: Condition[];
   ran_unit: string;
-  exchanges: Exchange[];
+  exchanges: Turn[];
   details: (Detail | null)[][];
   runs: Run[];
   colour_by: string;
   colour_feature: number;
 }
+
+/** One number per token of a reply, null where there is none. */
+export type TokenValues = ArrayLike<number | null> | null;
 
 export type Model = AnyModel<SteeringState & Record<string, unknown>>;

@@ -1,0 +1,71 @@
+import { describe, expect, test } from "vitest";
+import card, { type CardState } from "../src/feature_card";
+import { cardData } from "./card_data";
+import { all, HOSTILE, mount, one, press } from "./support";
+
+describe("FeatureCard", () => {
+  const state = (changes: Partial<CardState> = {}): CardState => ({
+    feature: 3,
+    n_features: 16,
+    card: cardData(3),
+    cards: {},
+    live: true,
+    error: "",
+    ...changes,
+  });
+  test("shows everything, as text", () => {
+    const { el } = mount(card, state());
+    expect(el.querySelector("img:not([role])")).toBeNull();
+    expect(one(el, "h3").textContent).toBe("Feature 3");
+    expect(one(el, "svg").getAttribute("aria-label")).toBe(
+      "Histogram of 12 activations from 0 to 2, counts on a logarithmic scale",
+    );
+    expect(all(el, ".sk-promoted .sk-bar").map((b) => b.style.getPropertyValue("--a"))).toEqual(["1.000", "0.500"]);
+    expect(one(el, "mark").textContent).toBe(HOSTILE);
+    expect(all(el, "[role=tab]").map((t) => t.lastElementChild?.textContent)).toEqual([
+      "top 12",
+      "9",
+      "8",
+      "7",
+      "6",
+      "5",
+      "4",
+      "3",
+      "2",
+      "1",
+      "0",
+    ]);
+    expect(all(el, ".sk-contexts li").length).toBe(10);
+    one(el, ".sk-panel .sk-button").click();
+    expect(all(el, ".sk-contexts li").length).toBe(12);
+  });
+  test("tabs show activation bins, by mouse and by arrow", () => {
+    const { el } = mount(card, state());
+    const tabs = all(el, "[role=tab]");
+    tabs[1]?.click();
+    expect(one(el, "[role=tabpanel]").textContent).toContain(
+      "1.80 to 2.00: 9 firings, 20 % of all; 1 drawn at random.",
+    );
+    tabs[1]?.focus();
+    press(tabs[1] as Element, "End");
+    expect(tabs.map((t) => t.getAttribute("aria-selected")).lastIndexOf("true")).toBe(10);
+    expect(one(el, "[role=tabpanel]").textContent).toBe("It never fires between 0.00 and 0.20.");
+  });
+  test("a neighbour asks for its card, which may be embedded", () => {
+    const { el, model } = mount(card, state({ cards: { "5": cardData(5, true) } }));
+    all(el, ".sk-neighbours button")[0]?.click();
+    expect([model.get("feature"), model.saved]).toEqual([4, 1]);
+    expect(one(el, "[role=status]").textContent).toBe("Loading feature 4…");
+    model.set("feature", 5);
+    expect(one(el, ".sk-badge").textContent).toBe("dead");
+    expect(el.querySelector("[role=tab]")).toBeNull();
+  });
+  test("a page without the card, and an error, have a message", () => {
+    const { el, model } = mount(card, state({ feature: 8, card: {}, cards: { "5": cardData(5) }, live: false }));
+    expect(el.textContent).toContain(
+      "The card of feature 8 is not part of this page. It holds one card; the notebook has all.",
+    );
+    model.set("error", "the index is gone");
+    expect(one(el, "[role=alert]").textContent).toBe("the index is gone");
+  });
+});
