@@ -11,12 +11,11 @@ import plotly.graph_objects as go
 import pytest
 
 import saekit as sk
+from conftest import HOOK
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.evaluation.comparison import labels
 from saekit.evaluation.pareto import HELD_OUT, TRAINING, pareto_optimal
 from saekit.plotting.style import BLUE, ORANGE, PALETTE
-
-HOOK = "blocks.0.hook_resid_post"
 
 
 def config(activation="topk", k=4, **fields):

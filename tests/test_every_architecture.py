@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +10,8 @@ import torch
 import saekit as sk
 from conftest import HOOK
 from saekit.sae.kinds import every_kind
+
+from .killed_runs import run_until
 
 ROOT = Path(__file__).parents[1]
 L0 = 4
@@ -204,15 +202,7 @@ def resumable(cache, out=None):
 def test_a_killed_run_of_every_architecture_resumes_bit_for_bit(cache, tmp_path):
     out = tmp_path / "run"
     script = KILLED_RUN.format(root=str(ROOT), cache=str(cache.path), out=str(out))
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (out / "checkpoints" / "step-00000030" / "manifest.json").exists():
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    process.stderr.close()
+    run_until(script, (out / "checkpoints" / "step-00000030" / "manifest.json").exists)
     begun = []
     plain = sk.Trainer.advance
     with pytest.MonkeyPatch.context() as patch:

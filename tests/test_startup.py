@@ -101,6 +101,17 @@ def test_the_stub_names_what_is_there_and_nothing_else():
         assert inspect.ismodule(getattr(sk, name)) == (module is None), name
 
 
+def test_the_public_names_of_the_contract_exist():
+    names = """load_model load_corpus SAE SAEConfig SAEOutput TrainConfig Trainer StepMetrics train evaluate Evaluation
+    build_index load_index FeatureIndex FeatureRecord load_sae list_saes highlight explore steer card Concept
+    specificity SpecificityResult rank_features clamp scale ablate add generate Generation dose_response SteeringStudy
+    synthetic recovery Recovery TokenFilter save_page tokenize cache_activations open_activations activation_batches
+    sparse_probing targeted_probe_perturbation spurious_correlation_removal feature_absorption ablation_sparsity
+    compute_fraction scaling_study ScalingStudy
+    TrainingMonitor TensorBoardLogger WandbLogger TrainedSAEs Comparison compare"""
+    assert [n for n in names.split() if not hasattr(sk, n)] == []
+
+
 def test_specificity_is_a_function_and_a_package():
     assert SHADOWED == ["specificity"], "each name here is tested below"
 
