@@ -191,6 +191,7 @@ def resumable(cache, out=None):
     return sk.train(None, sk.open_activations(cache), sae=CONFIGS, config=config, out=out, progress=False)
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_every_architecture_resumes_bit_for_bit(cache, tmp_path):
     out = tmp_path / "run"
     script = KILLED_RUN.format(root=str(ROOT), cache=str(cache.path), out=str(out))

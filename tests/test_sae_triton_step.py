@@ -26,7 +26,7 @@ def test_three_steps_through_the_kernels_are_three_steps(activation, monkeypatch
             sk.TrainConfig(
                 n_tokens=200,
                 batch_size=20,
-                products="float32",
+                matmul_dtype="float32",
                 device=DEVICE.type if on_gpu else "cpu",
                 dead_after_tokens=20,
                 log_every=1,

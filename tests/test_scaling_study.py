@@ -48,6 +48,7 @@ def test_loss_is_the_unexplained_share_of_the_held_out_variance(truth, tmp_path)
     assert loss == pytest.approx(slow, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_where_it_was(truth, tmp_path, monkeypatch):
     options = {**KNOWN, "widths": (8, 16)}
     whole = sk.scaling_study(None, truth.batches, config=RUN, **options)

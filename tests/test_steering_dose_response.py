@@ -231,6 +231,7 @@ sk.dose_response(llama, tiny_sae(llama), 3, ["the cat", "a", "rain"], sk.Concept
 """
 
 
+@pytest.mark.slow
 def test_a_killed_study_loses_nothing_it_has_written(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[1])
     process = subprocess.Popen([sys.executable, "-c", KILLED.format(root=root, out=str(tmp_path))], cwd=root)

@@ -24,6 +24,7 @@ def either(request: Any, llama: Any, model: Any) -> Any:
 
 
 @pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
+@pytest.mark.slow
 def test_tokens_are_those_of_the_slow_loop_with_and_without_cache_alone_and_padded(
     either: Any, activation: str
 ) -> None:

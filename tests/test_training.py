@@ -55,6 +55,7 @@ def golden_run(activation):
 
 
 @pytest.mark.parametrize(("activation", "l1"), [("relu", 2.0), ("topk", 5.0), ("batchtopk", 5.0)])
+@pytest.mark.slow
 def test_known_features_are_found(activation, l1):
     batch, directions = superposition(d_in=32, n_features=64, active=3.0)
     sae = sae_of(activation, d_in=32, d_sae=64, k=3, sparsity_coefficient=l1)

@@ -53,6 +53,7 @@ def test_every_architecture_is_among_these():
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
 def test_known_features_are_found_by_every_architecture(name, trained):
     found = sk.recovery(trained(name)[0].finish(), TRUTH, n_tokens=8192, n_bootstrap=0)
     assert found.mean_max_cosine > (0.9 if name in ("batchtopk matryoshka", "jumprelu quadratic") else 0.96)
@@ -217,6 +218,7 @@ def mapped(seed=0, n=BATCH):
 
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("activation", ["topk", "relu", "batchtopk"])
+@pytest.mark.slow
 def test_a_transcoder_learns_the_map_and_leaves_in_the_models_units(activation, skip):
     sparsity = {"target_l0": 6.0} if activation == "relu" else {"k": 6}
     config = sk.SAEConfig(d_in=24, d_sae=96, d_out=10, skip=skip, activation=activation, **sparsity)
@@ -233,6 +235,7 @@ def test_a_transcoder_learns_the_map_and_leaves_in_the_models_units(activation, 
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(96), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_crosscoder_gives_each_hook_point_the_same_weight():
     """One block a hundred times as large as the other: both are reconstructed, where one scale for all loses one."""
     generator = torch.Generator().manual_seed(0)
