@@ -3,9 +3,9 @@
 One `sk.train` on the packaged text for each architecture, at the middle layer of the default model. Clocks run around
 every run of the model, every step of the SAE and the whole. A token's cost is the model's time over the tokens it gave,
 the time of all steps but the first (which also takes b_dec from the data) over the tokens they took, and the rest,
-tokenising included, over the tokens trained on. So neither the pool's filling nor its remainder shifts the shares, and tokens/s is
-what a long run reaches. On a GPU each clock waits for the device, which undoes the overlap; there a second run without
-clocks inside gives the tokens/s, from its first logged row to its last.
+tokenising included, over the tokens trained on. So neither the pool's filling nor its remainder shifts the shares, and
+tokens/s is what a long run reaches. On a GPU each clock waits for the device, which undoes the overlap; there a second
+run without clocks inside gives the tokens/s, from its first logged row to its last.
 
     python benchmarks/end_to_end.py [--d-sae 4096] [--k 32] [--tokens 8192] [--threads N] [--device auto]
                                     [--repeats 1] [--processor-time] [--plain]

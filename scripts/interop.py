@@ -4,8 +4,9 @@
 
 SAELens 6.54 refuses TransformerLens 4, so it gets an environment of its own, .venv-interop/, made on the first run.
 Both sides write a small SAE of every architecture; each reads the other's and encodes the same 2,000 activations.
-Features and reconstructions must agree to 1e-5 of the largest. Exits with 1 when they do not. With --write SAELens' files of these
-kinds and what it made of some activations are kept in tests/interop/, where the ordinary tests read them.
+Features and reconstructions must agree to 1e-5 of the largest. Exits with 1 when they do not. With --write SAELens'
+files of these kinds and what it made of some activations are kept in tests/interop/, where the ordinary tests read
+them.
 
 SAELens' batchtopk and matryoshka_batchtopk exist in training only: they are compared as the jumprelu SAEs that its
 save_inference_model writes at the end.
