@@ -18,7 +18,7 @@ Corrections and margins of a feature and of a token are whole multiples of s r a
 integer product; for that, the root of F^2 + T^2 is replaced by its tangent (F^2 + T^2) / 2m + m / 2, which is never
 less, and equal at the usual m.
 
-Knows nothing of rules. Needs a CPU with 8-bit dot products (VNNI): elsewhere the integer product is slow or saturates.
+Needs a CPU with 8-bit dot products (VNNI): elsewhere the integer product is slow or saturates.
 """
 
 from __future__ import annotations
