@@ -7,7 +7,6 @@ controls of the same size do not, before the text breaks. With a folder a study 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,26 +16,26 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ..atomic_io import read_json, with_current_keys, write_json
-from ..errors import ConfigError, DataError, MismatchError
+from ..errors import ConfigError, DataError
 from ..models import LanguageModel
 from ..sae import SAE
+from .control_features import control_features
+from .decoding import Row, check_room, make_rows
 from .directions import Direction
 from .edits import Edit, Positions
 from .fluency import negative_log_likelihood, repetition
-from .generation import Generation, Row, check_edits, check_room, complete, make_rows
+from .generation import Generation, check_edits, complete
 from .make_edits import add_direction, clamp
 from .readout import Cost, TextSample, cost, drift
 from .strength_units import StrengthUnit
 from .study import SteeringStudy
+from .study_log import KEY, StudyLog
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
 
-PLAN, TEXTS = "study.json", "texts.jsonl"
 N_COSTED = 8
 """Texts whose costs are read off side by side: their logits lie in memory."""
-KEY = ("condition", "feature", "strength", "prompt", "seed")
 
 
 @runtime_checkable
@@ -114,7 +113,7 @@ def dose_response(
     weights = dict(feature) if isinstance(feature, Mapping) else {int(feature): 1.0}
     _check(prompts, strengths, seeds, weights, temperature, batch_size)
     concept.present("")
-    chosen = _controls(sae, list(weights), controls, index, seed=seeds[0])
+    chosen = control_features(sae, list(weights), controls, index, seed=seeds[0])
 
     def edit(features: Sequence[int], strength: float) -> tuple[Edit, ...]:
         values = dict(zip(features, (w * strength for w in weights.values()), strict=True))
@@ -294,67 +293,3 @@ def _costs(model: LanguageModel, sae: SAE, jobs: Sequence[_Job], tokens: Sequenc
         TextSample(job.asked.ids, job.run.ids, tuple(new), job.run.edits) for job, new in zip(jobs, tokens, strict=True)
     ]
     return [found for at in range(0, len(texts), N_COSTED) for found in cost(model, sae, texts[at : at + N_COSTED])]
-
-
-def _controls(
-    sae: SAE, features: Sequence[int], controls: int | Sequence[int], index: FeatureIndex | None, *, seed: int
-) -> list[tuple[int, ...]]:
-    """Sets of control features, each as large as `features`."""
-    if not isinstance(controls, int):
-        if len(features) > 1:
-            raise ConfigError(
-                "controls of several features are picked for each", got=list(controls), accepted="how many to pick"
-            )
-        if features[0] in controls:
-            raise ConfigError(
-                "the feature cannot be its own control", got=list(controls), fix=f"leave {features[0]} out"
-            )
-        return [(int(i),) for i in controls]
-    if not 0 <= controls * len(features) <= sae.config.d_sae - len(features):
-        raise ConfigError("too many or too few controls", got=controls, accepted=f"0 to {sae.config.d_sae - 1}")
-    if controls == 0:
-        return []
-    if index is not None:
-        picked: list[list[int]] = []
-        for feature in features:
-            taken = {*features, *(i for column in picked for i in column)}
-            likely = index.matched_features(feature, min(controls + len(taken) - 1, sae.config.d_sae - 1), seed)
-            picked.append([int(i) for i in likely if int(i) not in taken][:controls])
-        return list(zip(*picked, strict=True))
-    order = torch.randperm(sae.config.d_sae, generator=torch.Generator().manual_seed(seed)).tolist()
-    free = [i for i in order if i not in features]
-    return [tuple(free[n * len(features) : (n + 1) * len(features)]) for n in range(controls)]
-
-
-class StudyLog:
-    """The texts of a study in a folder, a line each, so that what was written is not lost."""
-
-    def __init__(self, folder: Path, described: dict[str, Any]) -> None:
-        self.path = folder / TEXTS
-        folder.mkdir(parents=True, exist_ok=True)
-        described = json.loads(json.dumps(described))
-        if (folder / PLAN).exists():
-            before = with_current_keys(read_json(folder / PLAN))
-            if differing := sorted(k for k in {*before, *described} if before.get(k) != described.get(k)):
-                raise MismatchError(
-                    f"{folder} holds another study",
-                    got=", ".join(differing) + " differ",
-                    accepted="the same settings",
-                    fix="pass another folder as out=, or delete this one",
-                )
-        else:
-            write_json(folder / PLAN, described)
-
-    def read(self) -> dict[tuple[Any, ...], dict[str, Any]]:
-        """The records so far by key. A last line that was cut off in the middle is dropped."""
-        if not self.path.exists():
-            return {}
-        whole, _, cut = self.path.read_text("utf8").rpartition("\n")
-        if cut:
-            self.path.write_text(whole + "\n" * bool(whole), "utf8")
-        records = [json.loads(line) for line in whole.splitlines()]
-        return {tuple(record[name] for name in KEY): record for record in records}
-
-    def append(self, records: Sequence[dict[str, Any]]) -> None:
-        with self.path.open("a", encoding="utf8") as file:
-            file.writelines(json.dumps(record, ensure_ascii=True) + "\n" for record in records)

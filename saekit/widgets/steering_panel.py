@@ -8,45 +8,33 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast, get_args
+from typing import Any, cast
 
 import pandas as pd
-import traitlets as t
 
 from ..errors import ConfigError, SaekitError
-from ..steering.edits import Positions
-from ..steering.strength_units import STRENGTH_UNITS, convert_strength
-from .base import Widget, check_at_least, check_choice, check_feature
+from ..steering.strength_units import convert_strength
 from .steering_history import export, frame_of, lines_of
-from .steering_request import Annotation, Condition, SteeringRequest
+from .steering_request import (
+    ConceptPresent,
+    Condition,
+    DescribeFeature,
+    NewToken,
+    ReadTexts,
+    SteeringRequest,
+    WriteTexts,
+)
+from .steering_traits import SteeringTraits
 
-COLOURS = ("none", "unlikely", "feature")
 SETTINGS = ("chat", "positions", "max_new_tokens", "temperature", "seed", "unit")
 SECONDS = 0.1
 """Between two looks that the browser gets at growing texts."""
 
 
-class WrittenToken(Protocol):
-    """One token of a text; `steering.StreamToken` is one."""
-
-    @property
-    def text(self) -> str: ...
-
-
-Steps = Iterator[Sequence["WrittenToken | None"]]
-Write = Callable[[SteeringRequest, Callable[[], bool]], Steps]
-"""(request, stop): for each step every condition's next token, None once its text has ended; `stop` is asked before."""
-Read = Callable[[SteeringRequest, Sequence[Sequence[Any]]], Sequence[Annotation]]
-"""(request, each condition's tokens as they were written): what is to be known about them."""
-Describe = Callable[[int], Mapping[str, Any]]
-"""A feature's `name`, its `max` in the index (0 when unknown) and its `recommended` share of the norm, or None."""
-Present = Callable[[str], bool]
-
-
-class SteeringPanel(Widget):
+class SteeringPanel(SteeringTraits):
     """Texts that a model writes under several conditions, beside each other; strengths, sampling and turns are live.
 
     Made by `steer`. Every control is a live trait; `run`, `reply`, `redo`, `sweep` and `stop` work from Python as the
@@ -55,41 +43,12 @@ class SteeringPanel(Widget):
 
     bundle = "steering_panel"
 
-    prompt = t.Unicode("", help="The first message, or the text to continue.").tag(sync=True)
-    chat = t.Bool(False, help="Put messages into the model's chat template.").tag(sync=True)
-    has_chat = t.Bool(True, help="Whether the model has a chat template.").tag(sync=True)
-    conditions = t.List(t.Dict(), help="Written side by side: name, features, instruction, edits.").tag(sync=True)
-    about = t.Dict(help="Name, max and recommended (share of the norm) by feature.").tag(sync=True)
-    n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
-    unit = t.Unicode("norm", help="Of strengths: raw, max (the feature's) or norm (of the residual).").tag(sync=True)
-    units = t.List(t.Unicode(), list(STRENGTH_UNITS), help="Units on offer; max needs an index.").tag(sync=True)
-    residual_norm = t.Float(0.0, help="The usual norm of what the SAE reads; 0 when unknown.").tag(sync=True)
-    sweep_strengths = t.List(t.Float(), [0.2, 0.3, 0.4, 0.5, 0.6], help="What `sweep` runs over.").tag(sync=True)
-    positions = t.Unicode("all", help="Tokens that are changed: all, prompt or generated.").tag(sync=True)
-    max_new_tokens = t.Int(48, help="Tokens to write at most, for each text.").tag(sync=True)
-    temperature = t.Float(0.0, help="Sampling temperature; 0 takes the likeliest token.").tag(sync=True)
-    seed = t.Int(0, help="Seed for sampling.").tag(sync=True)
-    concept = t.Unicode("", help="The concept that texts are checked for.").tag(sync=True)
-    running = t.Bool(False, help="Whether texts are being written.").tag(sync=True)
-    done = t.Int(0, help="Tokens written in this run.").tag(sync=True)
-    total = t.Int(0, help="Tokens this run writes at most.").tag(sync=True)
-    status = t.Unicode("", help="The state of the run in words.").tag(sync=True)
-    error = t.Unicode("", help="What went wrong, in words.").tag(sync=True)
-    ran = t.List(t.Dict(), help="The conditions of the conversation that is shown.").tag(sync=True)
-    ran_unit = t.Unicode("norm", help="The unit of their strengths.").tag(sync=True)
-    exchanges = t.List(t.Dict(), help="The conversation: each message and every condition's reply.").tag(sync=True)
-    details = t.List(t.List(), help="For each reply: feature activations and next-token probabilities.").tag(sync=True)
-    runs = t.List(t.Dict(), help="Conversations so far, oldest first; `exchanges` is the last one's.").tag(sync=True)
-    colour_by = t.Unicode("unlikely", help="What colours tokens: none, unlikely or feature.").tag(sync=True)
-    colour_feature = t.Int(0, help="The feature that colours them.").tag(sync=True)
-    live = t.Bool(True, help="Whether Python is there to answer; False on an offline page.").tag(sync=True)
-
     def __init__(
         self,
-        write: Write | None = None,
-        read: Read | None = None,
-        describe: Describe | None = None,
-        present: Present | None = None,
+        write: WriteTexts | None = None,
+        read: ReadTexts | None = None,
+        describe: DescribeFeature | None = None,
+        present: ConceptPresent | None = None,
         **kwargs: Any,
     ) -> None:
         self._write, self._read, self._describe, self._present = write, read, describe, present
@@ -102,34 +61,6 @@ class SteeringPanel(Widget):
         self.observe(lambda change: self._convert(change["old"], change["new"]), names="unit")
         self._tell_about()
         self.on_msg(self._on_message)
-
-    @t.validate("conditions")
-    def _conditions_hold(self, proposal: Any) -> list[dict[str, Any]]:
-        return [Condition.from_dict(row, self.n_features).to_dict() for row in proposal["value"]]
-
-    @t.validate("colour_feature")
-    def _feature_exists(self, proposal: Any) -> int:
-        return check_feature(proposal["value"], self.n_features)
-
-    @t.validate("unit")
-    def _unit_exists(self, proposal: Any) -> str:
-        return check_choice("unit", proposal["value"], self.units)
-
-    @t.validate("positions")
-    def _positions_exist(self, proposal: Any) -> str:
-        return check_choice("position rule", proposal["value"], get_args(Positions))
-
-    @t.validate("colour_by")
-    def _colour_exists(self, proposal: Any) -> str:
-        return check_choice("colour", proposal["value"], COLOURS)
-
-    @t.validate("max_new_tokens")
-    def _some_tokens(self, proposal: Any) -> int:
-        return int(check_at_least("max_new_tokens", proposal["value"], 1))
-
-    @t.validate("temperature")
-    def _not_negative(self, proposal: Any) -> float:
-        return check_at_least("temperature", proposal["value"], 0.0)
 
     @property
     def feature(self) -> int:
@@ -262,9 +193,9 @@ class SteeringPanel(Widget):
                 raise self._failure
         return self
 
-    def _work(self, write: Write, request: SteeringRequest, before: list[dict[str, Any]]) -> None:
+    def _work(self, write: WriteTexts, request: SteeringRequest, before: list[dict[str, Any]]) -> None:
         """One turn, in the worker thread."""
-        written: list[list[WrittenToken]] = [[] for _ in request.conditions]
+        written: list[list[NewToken]] = [[] for _ in request.conditions]
         ended = [False] * len(written)
         earlier = self.details[: len(before)]
         self.done, self.total, begun = 0, len(written) * request.max_new_tokens, False
@@ -312,7 +243,7 @@ class SteeringPanel(Widget):
         finally:
             self.running = False
 
-    def _show(self, request: SteeringRequest, before: Sequence[Any], written: Sequence[Sequence[WrittenToken]]) -> None:
+    def _show(self, request: SteeringRequest, before: Sequence[Any], written: Sequence[Sequence[NewToken]]) -> None:
         self.exchanges = [*before, {"user": request.messages[-1], "replies": list(map(_reply, written))}]
         self.done = sum(map(len, written))
 
@@ -399,6 +330,6 @@ class SteeringPanel(Widget):
                 self.error = str(e)
 
 
-def _reply(tokens: Sequence[WrittenToken]) -> dict[str, Any]:
+def _reply(tokens: Sequence[NewToken]) -> dict[str, Any]:
     plain: dict[str, Any] = {"nll": [], "mean_nll": None, "repetition": None, "present": None, "end": ""}
     return {"tokens": [token.text for token in tokens], **plain}

@@ -5,9 +5,9 @@ Plain values, so that a panel can be driven, tested and kept without a model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import ConfigError, unknown_name
 from ..steering.edits import Positions
@@ -91,3 +91,21 @@ class Annotation:
     """For each token, what could have stood there: token, probability unsteered, probability as written."""
     names: Mapping[int, str]
     """Short names of the features that fire most."""
+
+
+class NewToken(Protocol):
+    """One token of a text; `steering.StreamToken` is one."""
+
+    @property
+    def text(self) -> str: ...
+
+
+TokenSteps = Iterator[Sequence["NewToken | None"]]
+WriteTexts = Callable[[SteeringRequest, Callable[[], bool]], TokenSteps]
+"""(request, stop): for each step every condition's next token, None once its text has ended; `stop` is asked before."""
+ReadTexts = Callable[[SteeringRequest, Sequence[Sequence[Any]]], Sequence[Annotation]]
+"""(request, each condition's new tokens): an annotation for each condition."""
+DescribeFeature = Callable[[int], Mapping[str, Any]]
+"""A feature's `name`, its `max` in the index (0 when unknown) and its `recommended` fraction of the norm, or None."""
+ConceptPresent = Callable[[str], bool]
+"""Whether a text shows the concept."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import ConfigError
 from ..steering.strength_units import STRENGTH_UNITS, convert_strength
 from .base import check_choice, check_feature
-from .steering_panel import SteeringPanel, Steps
-from .steering_request import Annotation, Condition, SteeringRequest
+from .steering_panel import SteeringPanel
+from .steering_request import Annotation, Condition, SteeringRequest, TokenSteps
 from .token_highlight import names_of, pack_rows
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..sae import SAE
     from ..steering import Edit, SteeringStudy
+    from ..steering.decoding import Row
     from ..steering.dose_response import PresentIn
-    from ..steering.generation import Row
 
     Asked = Mapping[int, float] | str | Edit | Sequence[Edit] | None
 
@@ -121,7 +121,7 @@ class _Writer:
     ) -> None:
         self._model, self._sae, self._index, self._fixed = model, sae, index, fixed
 
-    def write(self, request: SteeringRequest, stop: Callable[[], bool]) -> Steps:
+    def write(self, request: SteeringRequest, stop: Callable[[], bool]) -> TokenSteps:
         from ..steering.generation import advance
 
         rows = [self._row(request, i) for i in range(len(request.conditions))]
@@ -144,7 +144,8 @@ class _Writer:
     def _row(self, request: SteeringRequest, i: int, *, instructed: bool = True) -> Row:
         """What condition i reads; without its instruction, what its text is judged by."""
         from ..steering import clamp
-        from ..steering.generation import check_edits, make_rows
+        from ..steering.decoding import make_rows
+        from ..steering.generation import check_edits
 
         condition = request.conditions[i]
         edits: tuple[Edit, ...] = self._fixed[condition.edits] if condition.edits else ()
