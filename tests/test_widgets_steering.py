@@ -97,7 +97,7 @@ def test_turns_go_on_under_the_conditions_they_began_with() -> None:
     panel.run(wait=True)
     assert len(panel.exchanges) == 1 and list(panel.texts) == ["unsteered"]
     panel.chat = False
-    with pytest.raises(ConfigError, match="no conversation to go on with"):
+    with pytest.raises(ConfigError, match="no conversation to continue"):
         panel.reply("well?")
 
 
@@ -151,7 +151,7 @@ def test_bad_settings_are_refused() -> None:
         panel.conditions = [{"name": "a", "features": [{"feature": 2, "strength": 1}] * 2}]
     with pytest.raises(UnknownNameError, match="unknown unit 'nrom'; did you mean 'norm'"):
         panel.unit = "nrom"
-    with pytest.raises(UnknownNameError, match="unknown position rule 'every'"):
+    with pytest.raises(UnknownNameError, match="unknown positions 'every'"):
         panel.positions = "every"
     with pytest.raises(UnknownNameError, match="unknown colour 'unlikly'"):
         panel.colour_by = "unlikly"

@@ -1,7 +1,7 @@
-"""What saekit asks of a language model: tokens, activations, logits and its unembedding.
+"""What saekit needs of a language model: tokens, activations, logits and its unembedding.
 
 Weights stay as Hugging Face publishes them unless the bridge was put into compatibility mode; which of the two is
-recorded, because activations differ silently between them. Knows nothing of autoencoders.
+recorded, because activations differ silently between them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LanguageModel:
     """
 
     edits: tuple[Any, ...] = ()
-    """What every pass is edited by; a steered model has some."""
+    """Edits of every forward pass; a steered model has some."""
 
     def __init__(self, bridge: Any, name: str) -> None:
         self.bridge = bridge
@@ -100,7 +100,7 @@ class LanguageModel:
 
     @contextlib.contextmanager
     def unedited(self) -> Iterator[None]:
-        """Passes in here are not edited, also where the model is steered."""
+        """Forward passes in here are not edited, even where the model is steered."""
         yield
 
     # ---- tokens -------------------------------------------------------------------------------------------------

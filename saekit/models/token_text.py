@@ -23,7 +23,7 @@ def token_string(tokenizer: Any, i: int) -> str:
 
 
 class TextPieces:
-    """Cuts new tokens into printable text. Bytes of a character that is not complete are held back.
+    """Turns new tokens into printable text. Bytes of a character that is not complete are held back.
 
     A token is decoded together with a few before it, since some tokenizers write a token's leading space only then.
     Bytes of a last character that is never completed are left out.

@@ -161,8 +161,8 @@ class Edit(ABC):
         held = torch.ones_like(tokens, dtype=torch.bool) if kept_by is None else kept_by.keep(tokens, x)
         if attended is not None:
             held = held & attended
-        for condition in self.where:
-            held = held & condition.mask(tokens, x)
+        for where in self.where:
+            held = held & where.mask(tokens, x)
         if self.positions == "all":
             return held
         generated = torch.zeros_like(held) if step is None else step >= 0

@@ -127,8 +127,8 @@ def stream(
 ) -> Iterator[StreamToken]:
     """An iterator of StreamToken, the same tokens that `generate` returns, each as soon as it is there.
 
-    `stop` is asked before every token and ends the text when it says True. Errors as in `generate`, raised by the call
-    itself.
+    `stop` is called before every token and ends the text when it returns True. Errors as in `generate`, raised by the
+    call itself.
 
     >>> "".join(t.text for t in sk.stream(model, "the cat", max_new_tokens=4)) == sk.generate(
     ...     model, "the cat", max_new_tokens=4).text
@@ -156,11 +156,11 @@ def advance(
     def steps() -> Iterator[list[StreamToken | None]]:
         pieces = [TextPieces(model.decode, row.ids) for row in rows]
         while not loop.finished and not (stop is not None and stop()):
-            told: list[StreamToken | None] = []
+            step: list[StreamToken | None] = []
             for row, piece, new, token in zip(rows, pieces, loop.new, loop.step(), strict=True):
                 at = len(row.ids) + len(new) - 1
-                told.append(None if token is None else StreamToken(token=token, text=piece.push(token), position=at))
-            yield told
+                step.append(None if token is None else StreamToken(token=token, text=piece.push(token), position=at))
+            yield step
 
     return steps()
 

@@ -16,7 +16,7 @@ KEY = ("condition", "feature", "strength", "prompt", "seed")
 
 
 class StudyLog:
-    """The texts of a study in a folder, a line each, so that what was written is not lost."""
+    """The texts of a study in a folder, one JSON line each."""
 
     def __init__(self, folder: Path, described: dict[str, Any]) -> None:
         self.path = folder / TEXTS

@@ -1,4 +1,4 @@
-"""SteeringPanel: one prompt answered under several conditions side by side, token by token, in turns.
+"""SteeringPanel: one prompt answered under several conditions side by side, token by token, over several turns.
 
 The widget is given functions that write, read back and describe a feature, never a model (steering_writer.py has
 those). A worker thread takes a step of all texts at a time; stopping takes effect before the next token.
@@ -31,7 +31,7 @@ from .steering_traits import SteeringTraits
 
 SETTINGS = ("chat", "positions", "max_new_tokens", "temperature", "seed", "unit")
 SECONDS = 0.1
-"""Between two looks that the browser gets at growing texts."""
+"""Between two updates of the browser while texts grow."""
 
 
 class SteeringPanel(SteeringTraits):
@@ -57,9 +57,9 @@ class SteeringPanel(SteeringTraits):
         self._failure: Exception | None = None
         self._names: dict[int, str] = {}
         super().__init__(**kwargs)
-        self.observe(lambda _: self._tell_about(), names=["conditions", "colour_feature"])
+        self.observe(lambda _: self._describe_features(), names=["conditions", "colour_feature"])
         self.observe(lambda change: self._convert(change["old"], change["new"]), names="unit")
-        self._tell_about()
+        self._describe_features()
         self.on_msg(self._on_message)
 
     @property
@@ -91,13 +91,13 @@ class SteeringPanel(SteeringTraits):
     def run(self, *, wait: bool = False) -> SteeringPanel:
         """The panel itself, `prompt` being answered under all conditions in the background, or already with `wait`.
 
-        With `wait`, an error is raised here as well as shown, and an interrupt stops the run. ConfigError when a run is
-        going on, or there is nothing to write with or under.
+        With `wait`, an error is raised here as well as shown, and an interrupt stops the run. ConfigError when it is
+        running, or has no model or no conditions.
         """
         return self._start(self._conditions, self.unit, [], self.prompt, wait)
 
     def reply(self, message: str, *, wait: bool = False) -> SteeringPanel:
-        """The panel itself, every conversation going on with `message`, under the conditions it began with."""
+        """The panel itself, every conversation continued with `message`, under the conditions it began with."""
         self._check_conversation()
         return self._start(self._ran, self.ran_unit, self.exchanges, message, wait)
 
@@ -162,16 +162,16 @@ class SteeringPanel(SteeringTraits):
         self, conditions: Sequence[Condition], unit: str, before: Sequence[dict[str, Any]], message: str, wait: bool
     ) -> SteeringPanel:
         if self._write is None:
-            raise ConfigError("the panel has nothing to write with", fix="make it with sk.steer(model, sae)")
+            raise ConfigError("the panel has no model to write with", fix="make it with sk.steer(model, sae)")
         if self.running:
             raise ConfigError("the panel is writing already", fix="call panel.stop() first, or wait")
         if not conditions:
             raise ConfigError("the panel has no conditions", got=[], fix="add one: panel.conditions, or the button")
-        said = [tuple("".join(e["replies"][i]["tokens"]) for e in before) for i in range(len(conditions))]
+        earlier_replies = [tuple("".join(e["replies"][i]["tokens"]) for e in before) for i in range(len(conditions))]
         request = SteeringRequest(
             conditions=tuple(conditions),
             messages=(*(e["user"] for e in before), message),
-            replies=tuple(said),
+            replies=tuple(earlier_replies),
             chat=self.chat,
             unit=cast(Any, unit),
             positions=cast(Any, self.positions),
@@ -200,7 +200,7 @@ class SteeringPanel(SteeringTraits):
         earlier = self.details[: len(before)]
         self.done, self.total, begun = 0, len(written) * request.max_new_tokens, False
         try:
-            steps = write(request, self._stop.is_set)  # whose errors leave what is shown as it was
+            steps = write(request, self._stop.is_set)  # an error here leaves what is shown as it is
             started, shown, begun = time.perf_counter(), 0.0, True
             with self.hold_sync():
                 self.ran, self.ran_unit = [c.to_dict() for c in request.conditions], request.unit
@@ -214,7 +214,7 @@ class SteeringPanel(SteeringTraits):
                 if (now := time.perf_counter()) - shown >= SECONDS:
                     shown = now
                     self._show(request, before, written)
-                    self._tell_rate(now - started)
+                    self._show_rate(now - started)
             ends = ["eos" if e else "stopped" if self._stop.is_set() else "length" for e in ended]
             self._show(request, before, written)
             self.status = "Reading the texts back…"
@@ -227,14 +227,14 @@ class SteeringPanel(SteeringTraits):
                 reply["present"] = self._present("".join(reply["tokens"])) if self._present is not None else None
             self._names = {i: name for note in notes for i, name in note.names.items()}
             with self.hold_sync():
-                self._tell_about()
+                self._describe_features()
                 self.exchanges = [*before, {"user": request.messages[-1], "replies": replies}]
                 self.details = [*earlier, [{**note.acts, "choices": note.choices} for note in notes]]
                 self._keep(request, n_before=len(before))
             seconds = time.perf_counter() - started
             how = "Stopped after" if self._stop.is_set() else "Done:"
             self.status = f"{how} {self.done} tokens in {seconds:.1f} s."
-        except Exception as e:  # whatever it was, the person at the panel must read it
+        except Exception as e:  # in a thread: whatever it is must be shown
             self._failure = e
             self.error = str(e) if isinstance(e, SaekitError) else f"{type(e).__name__}: {e}"
             self.status = ""
@@ -247,7 +247,7 @@ class SteeringPanel(SteeringTraits):
         self.exchanges = [*before, {"user": request.messages[-1], "replies": list(map(_reply, written))}]
         self.done = sum(map(len, written))
 
-    def _tell_rate(self, seconds: float) -> None:
+    def _show_rate(self, seconds: float) -> None:
         rate = self.done / seconds
         left = (self.total - self.done) / max(rate, 1e-9)
         self.status = f"{self.done} of at most {self.total} tokens, {rate:.0f} a second, {left:.0f} s left"
@@ -257,8 +257,8 @@ class SteeringPanel(SteeringTraits):
         how = {name: getattr(request, name) for name in SETTINGS}
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         run = {"prompt": request.messages[0], **how, "conditions": self.ran, "exchanges": self.exchanges}
-        goes_on = n_before > 0 and n_before == len(self.runs[-1]["exchanges"])
-        self.runs = [*(self.runs[:-1] if goes_on else self.runs), {**run, "started": started}]
+        continued = n_before > 0 and n_before == len(self.runs[-1]["exchanges"])
+        self.runs = [*(self.runs[:-1] if continued else self.runs), {**run, "started": started}]
 
     # ---- the form -----------------------------------------------------------------------------------------------
 
@@ -283,13 +283,13 @@ class SteeringPanel(SteeringTraits):
     def _check_conversation(self) -> None:
         if not self.chat or not self.exchanges:
             raise ConfigError(
-                "there is no conversation to go on with",
+                "there is no conversation to continue",
                 got=f"chat {self.chat}, {len(self.exchanges)} turns",
                 accepted="a run with chat on",
                 fix="panel.chat = True; panel.run(wait=True)",
             )
 
-    def _tell_about(self) -> None:
+    def _describe_features(self) -> None:
         if self._describe is not None:
             features = {i for c in self._conditions for i, _ in c.features} | {self.colour_feature}
             named = {str(i): {"name": name, "max": 0.0, "recommended": None} for i, name in self._names.items()}
@@ -317,15 +317,15 @@ class SteeringPanel(SteeringTraits):
         if kind == "stop":
             self.stop()
             return
-        verbs: dict[Any, Callable[[], Any]] = {
+        actions: dict[Any, Callable[[], Any]] = {
             "run": self.run,
             "redo": self.redo,
             "reply": lambda: self.reply(str(content["message"])),
             "sweep": lambda: self.sweep(feature=int(content["feature"]), condition=int(content["condition"])),
         }
-        if kind in verbs and not self.running:
+        if kind in actions and not self.running:
             try:
-                verbs[kind]()
+                actions[kind]()
             except SaekitError as e:
                 self.error = str(e)
 

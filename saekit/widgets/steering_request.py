@@ -1,4 +1,4 @@
-"""What a steering panel asks to be written: conditions, the conversation so far, and how to sample.
+"""What a steering panel requests: conditions, the conversation so far, and how to sample.
 
 Plain values, so that a panel can be driven, tested and kept without a model.
 """
@@ -56,7 +56,7 @@ class Condition:
 
     def in_words(self, unit: str) -> str:
         parts = [", ".join(f"feature {i} at {strength_text(s, unit)}" for i, s in self.features), self.edits]
-        parts += [f"asked: {self.instruction}"] if self.instruction else []
+        parts += [f"instruction: {self.instruction}"] if self.instruction else []
         return "; ".join(filter(None, parts)) or "as it is"
 
 
@@ -84,7 +84,7 @@ class Annotation:
     nll: Sequence[float]
     """How unlikely the unsteered model finds each token, in nats."""
     repetition: float
-    """Share of repeated 4-grams of tokens."""
+    """Fraction of repeated 4-grams of tokens."""
     acts: Mapping[str, bytes]
     """Feature activations, packed as for TokenHighlight."""
     choices: Sequence[Sequence[tuple[str, float, float]]]
@@ -102,7 +102,8 @@ class NewToken(Protocol):
 
 TokenSteps = Iterator[Sequence["NewToken | None"]]
 WriteTexts = Callable[[SteeringRequest, Callable[[], bool]], TokenSteps]
-"""(request, stop): for each step every condition's next token, None once its text has ended; `stop` is asked before."""
+"""(request, stop): for each step every condition's next token, None once its text has ended; `stop` is called before
+each."""
 ReadTexts = Callable[[SteeringRequest, Sequence[Sequence[Any]]], Sequence[Annotation]]
 """(request, each condition's new tokens): an annotation for each condition."""
 DescribeFeature = Callable[[int], Mapping[str, Any]]

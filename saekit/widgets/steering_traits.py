@@ -21,7 +21,7 @@ class SteeringTraits(Widget):
     chat = t.Bool(False, help="Put messages into the model's chat template.").tag(sync=True)
     has_chat = t.Bool(True, help="Whether the model has a chat template.").tag(sync=True)
     conditions = t.List(t.Dict(), help="Written side by side: name, features, instruction, edits.").tag(sync=True)
-    about = t.Dict(help="Name, max and recommended (share of the norm) by feature.").tag(sync=True)
+    about = t.Dict(help="Name, max and recommended (fraction of the norm) by feature.").tag(sync=True)
     n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
     unit = t.Unicode("norm", help="Of strengths: raw, max (the feature's) or norm (of the residual).").tag(sync=True)
     units = t.List(t.Unicode(), list(STRENGTH_UNITS), help="Units on offer; max needs an index.").tag(sync=True)
@@ -60,7 +60,7 @@ class SteeringTraits(Widget):
 
     @t.validate("positions")
     def _positions_exist(self, proposal: Any) -> str:
-        return check_choice("position rule", proposal["value"], get_args(Positions))
+        return check_choice("positions", proposal["value"], get_args(Positions))
 
     @t.validate("colour_by")
     def _colour_exists(self, proposal: Any) -> str:
