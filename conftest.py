@@ -6,8 +6,11 @@ Llama from transformers, for whatever needs a cache. Nothing is downloaded for e
 
 from __future__ import annotations
 
+import os
+import signal
 import string
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,20 +121,30 @@ def tiny_texts(n: int = 40, seed: int = 0) -> list[dict[str, str]]:
     return texts
 
 
-def tiny_sae(model: LanguageModel, d_sae: int = 64, k: int = 4, activation: str = "topk", seed: int = 0) -> Any:
-    """A random SAE that belongs to `model` at HOOK."""
-    torch.manual_seed(seed)
-    config = sk.SAEConfig(
+def tiny_config(model: LanguageModel, **changes: Any) -> sk.SAEConfig:
+    """A topk SAE that belongs to `model` at HOOK: 64 features, 4 active."""
+    return sk.SAEConfig(
         d_in=model.d_model,
-        d_sae=d_sae,
-        activation=activation,
-        k=None if activation == "relu" else k,
+        d_sae=64,
+        activation="topk",
+        k=4,
         hook_name=HOOK,
         model_name=model.name,
         weight_processing=model.weight_processing,
         token_filter=sk.TokenFilter(special_ids=tuple(sorted(model.special_ids))),
-    )
-    return sk.SAE(config)
+    ).replace(**changes)
+
+
+def tiny_sae(model: LanguageModel, d_sae: int = 64, k: int = 4, activation: str = "topk", seed: int = 0) -> Any:
+    """A random SAE that belongs to `model` at HOOK, another one for each seed."""
+    k_or_none = None if activation == "relu" else k
+    return sk.SAE(tiny_config(model, d_sae=d_sae, k=k_or_none, activation=activation, seed=seed))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Sums in one order everywhere, so that figures and losses are the same on every machine of one kind."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -152,6 +165,26 @@ def corpus() -> Any:
 @pytest.fixture
 def sae(model: LanguageModel) -> Any:
     return tiny_sae(model)
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Callable[[], None]]:
+    """interrupt_at(step) sends this process one interrupt in the middle of a training step; call what it returns to
+    call it off."""
+
+    def arm(step: int) -> Callable[[], None]:
+        plain, sent = sk.Trainer.advance, []
+
+        def interrupted(self: sk.Trainer, *x: torch.Tensor) -> None:
+            if self.n_steps_done + 1 == step and not sent:  # once: a second one would cut the step short
+                sent.append(step)
+                os.kill(os.getpid(), signal.SIGINT)
+            plain(self, *x)
+
+        monkeypatch.setattr(sk.Trainer, "advance", interrupted)
+        return lambda: monkeypatch.setattr(sk.Trainer, "advance", plain)
+
+    return arm
 
 
 @pytest.fixture(scope="session")

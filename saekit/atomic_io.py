@@ -72,10 +72,10 @@ def read_json(path: str | Path) -> Any:
 
 
 OLDER_KEYS = {
-    "decay_fraction": "decay_fraction",
+    "decay_share": "decay_fraction",
     "l1_coefficient": "sparsity_coefficient",
     "products": "matmul_dtype",
-    "sparsity_warmup_fraction": "sparsity_warmup_fraction",
+    "sparsity_warmup_share": "sparsity_warmup_fraction",
     "token_rule": "token_filter",
 }
 """Keys in files of earlier versions, and what they are called today."""

@@ -1,7 +1,8 @@
-"""The command line: `saekit …`, the same verbs as the Python API.
+"""The command line: `saekit …`, the same functions as the Python API.
 
 Each command only reads its arguments, calls the API and prints what came back; saekit's own errors are printed as
-they are, without a traceback, and give exit status 1.
+they are, without a traceback, and give exit status 1. This file imports nothing heavy: each command imports the API
+when it runs, so that help and shell completion come at once.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
+from .cli_help import ArchitecturesInHelp
 from .errors import SaekitError
-from .sae.config import ACTIVATIONS, WITH_K
 
 if TYPE_CHECKING:
     from .hook_points import HookPoint
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="saekit",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Sparse autoencoder features: train, look, score, steer.",
 )
@@ -38,7 +38,9 @@ HOOKS_HELP = (
     "A TransformerLens hook point. Given several times: an SAE at each, from one run of the model. A+B: a crosscoder, "
     "which reads both."
 )
-MATRYOSHKA_HELP = "topk, batchtopk: sizes of nested prefixes, rising to --d-sae, like 256,1024,4096."
+TARGET_L0_HELP = "{target_l0}: active features per token that the weight of the penalty is steered to."
+COEFFICIENT_HELP = "{sparsity_coefficient}: a fixed weight of the penalty in place of a target."
+MATRYOSHKA_HELP = "{matryoshka}: sizes of nested prefixes, rising to --d-sae, like 256,1024,4096."
 
 
 def command(function: Command) -> Command:
@@ -52,7 +54,7 @@ def command(function: Command) -> Command:
             print(f"saekit: {e}", file=sys.stderr)
             raise typer.Exit(1) from e
 
-    return cast(Command, app.command()(wrapped))
+    return cast(Command, app.command(cls=ArchitecturesInHelp)(wrapped))
 
 
 @command
@@ -83,7 +85,7 @@ def option(panel: str, help: str, *names: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
-WHERE, RULE, RUN, WATCH = "Where it reads and writes", "Features and their sparsity", "The run", "Watching"
+WHERE, FEATURES, RUN, WATCH = "Where it reads and writes", "Features and their sparsity", "The run", "Watching"
 
 
 @command
@@ -94,28 +96,36 @@ def train(
     hook: Annotated[list[str], option(WHERE, HOOKS_HELP)] = [DEFAULT_HOOK],  # noqa: B006 (never changed)
     hook_out: Annotated[str | None, option(WHERE, "Makes a transcoder: the hook point it reconstructs.")] = None,
     skip: Annotated[bool, option(WHERE, "Transcoder: a linear path beside the features.", "--skip")] = False,
-    activation: Annotated[str, option(RULE, f"The rule: {', '.join(ACTIVATIONS)}.")] = "batchtopk",
-    d_sae: Annotated[int, option(RULE, "Number of features.")] = 4096,
-    k: Annotated[int | None, option(RULE, "topk, batchtopk: active features per token.", show_default="32")] = None,
-    target_l0: Annotated[float | None, option(RULE, "The others: active features per token to steer to.")] = None,
-    sparsity_coefficient: Annotated[float | None, option(RULE, "The others: weight of the penalty.")] = None,
-    l0_penalty: Annotated[str, option(RULE, "jumprelu: linear, or quadratic around --target-l0.")] = "linear",
-    matryoshka: Annotated[Any, option(RULE, MATRYOSHKA_HELP, parser=sizes, metavar="N,N,...")] = None,
-    multi_k_coefficient: Annotated[float, option(RULE, "topk: weight of a second loss, with 4 k features.")] = 0.0,
+    activation: Annotated[str, option(FEATURES, "The architecture: {architectures}.")] = "batchtopk",
+    d_sae: Annotated[int, option(FEATURES, "Number of features.")] = 4096,
+    k: Annotated[int | None, option(FEATURES, "{k}: active features per token.", show_default="32")] = None,
+    target_l0: Annotated[
+        float | None, option(FEATURES, TARGET_L0_HELP, show_default="32, less where d_in is small")
+    ] = None,
+    sparsity_coefficient: Annotated[float | None, option(FEATURES, COEFFICIENT_HELP)] = None,
+    l0_penalty: Annotated[str, option(FEATURES, "{l0_penalty}: linear, or quadratic around --target-l0.")] = "linear",
+    matryoshka: Annotated[Any, option(FEATURES, MATRYOSHKA_HELP, parser=sizes, metavar="N,N,...")] = None,
+    multi_k_coefficient: Annotated[
+        float, option(FEATURES, "{multi_k_coefficient}: weight of a second loss, with 4 k features.")
+    ] = 0.0,
     n_tokens: Annotated[int, option(RUN, "Training tokens, counting repetitions.")] = 1_000_000,
     batch_size: Annotated[int, option(RUN, "Tokens per step.")] = 2048,
     context_size: Annotated[int, option(RUN, "Length of the token windows, in tokens.")] = 128,
-    lr: Annotated[float | None, option(RUN, "Peak learning rate.", show_default="the rule's own")] = None,
-    resample_every: Annotated[int | None, option(RUN, "Rules with a penalty: steps between resamplings.")] = None,
+    lr: Annotated[float | None, option(RUN, "Peak learning rate.", show_default="the architecture's own")] = None,
+    resample_every: Annotated[
+        int | None, option(RUN, "{target_l0}: steps between resamplings of dead features.")
+    ] = None,
     seed: Annotated[int, option(RUN, "Seed of the initial weights and of the order of tokens.")] = 0,
     device: Annotated[str, option(RUN, "auto, cpu or cuda.")] = "auto",
-    resume: Annotated[bool, option(RUN, "Go on with the run in --out, or begin anew.")] = True,
+    resume: Annotated[bool, option(RUN, "Resume the run in --out, or start again.")] = True,
     tensorboard: Annotated[Path | None, option(WATCH, "Folder for TensorBoard's files.")] = None,
     wandb: Annotated[str | None, option(WATCH, "Project at Weights & Biases.")] = None,
 ) -> None:
     """Train an SAE, or one at each of several hook points; run the same command again to resume."""
     import saekit as sk
 
+    takes_k = sk.sae.get_architecture(activation).l0_option == "k"
+    asked: dict[str, Any] = {} if target_l0 is None else {"target_l0": target_l0}  # None would be: no target
     lm = sk.load_model(model)
     points: list[HookPoint] = [tuple(h.split("+")) if "+" in h else h for h in hook]
     width_out = None if hook_out is None else lm.hook_width(hook_out)
@@ -124,8 +134,8 @@ def train(
             d_in=(d_in := lm.hook_width(point)),
             d_sae=d_sae,
             activation=activation,
-            k=32 if k is None and activation in WITH_K else k,
-            target_l0=target_l0,
+            k=32 if k is None and takes_k else k,
+            **asked,
             sparsity_coefficient=sparsity_coefficient,
             l0_penalty=l0_penalty,
             matryoshka=matryoshka or (),

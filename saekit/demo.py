@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .activations import cache_activations
+from .activations import cache_activations, resolve_token_filter
 from .corpus import load_corpus
 from .evaluation import Evaluation, evaluate
 from .evaluation.comparison import compare
@@ -58,7 +58,7 @@ def run_demo(out: Path) -> Path:
     with step("2  The model's activations where the SAE reads"):
         text = corpus.where(part="training").shuffle(0).take(N_DOCUMENTS)
         cache = cache_activations(
-            model, text, str(sae.config.hook_name), out / "activations", token_filter=sae.config.token_filter
+            model, text, str(sae.config.hook_name), out / "activations", token_filter=resolve_token_filter(model, sae)
         )
         print(cache)
     with step("3  A small SAE, trained from scratch on them"):

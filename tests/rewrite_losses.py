@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import torch
 
-from tests.test_training import LOSSES, RULES, trained
+from tests.test_training import ARCHITECTURES, LOSSES, golden_run
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    for activation in RULES:
-        _, metrics, _ = trained(activation, steps=60, d_sae=96)
+    for activation in ARCHITECTURES:
+        _, metrics, _ = golden_run(activation)
         (LOSSES / f"{activation}.txt").write_text("".join(f"{m.loss:.7g}\n" for m in metrics))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 
@@ -9,8 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 import saekit as sk
+import saekit.cli
 from conftest import HOOK, tiny_texts, tiny_tokenizer
 from saekit.cli import app
+from saekit.cli_help import declared
+from saekit.sae.architectures import ARCHITECTURES
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +91,10 @@ def train(shell, out, *words):
     ("words", "fields"),
     [
         (["--activation", "relu", "--target-l0", 6], {"activation": "relu", "target_l0": 6.0, "k": None}),
-        (["--activation", "kl", "--sparsity-coefficient", 2], {"activation": "kl", "sparsity_coefficient": 2.0}),
+        (
+            ["--activation", "kl", "--sparsity-coefficient", 2],
+            {"activation": "kl", "sparsity_coefficient": 2.0, "target_l0": None},
+        ),
         (
             ["--activation", "topk", "--multi-k-coefficient", 0.125],
             {"activation": "topk", "multi_k_coefficient": 0.125, "k": 32},
@@ -97,7 +104,8 @@ def train(shell, out, *words):
             ["--activation", "jumprelu", "--l0-penalty", "quadratic", "--target-l0", 6],
             {"activation": "jumprelu", "l0_penalty": "quadratic", "target_l0": 6.0},
         ),
-        (["--activation", "gated", "--seed", 3], {"activation": "gated", "seed": 3}),
+        (["--activation", "jumprelu", "--l0-penalty", "quadratic"], {"l0_penalty": "quadratic", "target_l0": 4.0}),
+        (["--activation", "gated", "--seed", 3], {"activation": "gated", "seed": 3, "target_l0": 4.0}),
         (
             ["--hook", MLP_IN, "--hook-out", MLP_OUT, "--skip"],
             {"hook_name": MLP_IN, "hook_out": MLP_OUT, "skip": True, "d_out": None},
@@ -159,13 +167,12 @@ def test_weights_and_biases_is_given_the_project(shell, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [
-        (["--activation", "relu", "--k", 4], 1, "the relu rule has no k"),
-        (["--activation", "topk", "--target-l0", 4], 1, "the topk rule has no target_l0"),
-        (["--activation", "topkk"], 1, "unknown activation rule 'topkk'; did you mean 'topk'"),
-        (["--activation", "jumprelu", "--l0-penalty", "quadratic"], 1, "the quadratic L0 penalty needs its target"),
+        (["--activation", "relu", "--k", 4], 1, "the relu architecture has no k"),
+        (["--activation", "topk", "--target-l0", 4], 1, "the topk architecture has no target_l0"),
+        (["--activation", "topkk"], 1, "unknown architecture 'topkk'; did you mean 'topk'"),
         (["--matryoshka", "16,32"], 1, "matryoshka is not a tuple of nested prefix sizes"),
         (["--matryoshka", "16,all"], 2, "--matryoshka"),
-        (["--k", 65], 1, "k does not fit the batchtopk rule"),
+        (["--k", 65], 1, "k does not fit the batchtopk architecture"),
         (["--skip"], 1, "a transcoder reconstructs another hook point than it reads"),
         (["--hook-out", HOOK], 1, "a transcoder reconstructs another hook point than it reads"),
         (["--hook", HOOK], 1, "the hook points to train at are not distinct"),
@@ -185,9 +192,22 @@ def test_a_mistake_in_training_is_one_clear_message_and_writes_nothing(words, st
     assert not (tmp_path / "run").exists()
 
 
-def test_help_names_every_rule_and_says_how_to_make_each_kind():
+@pytest.mark.parametrize("name", ["train", "evaluate", "index", "specificity", "generate"])
+def test_a_command_has_the_defaults_of_the_function_that_it_calls(name):
+    function = getattr(sk, "build_index" if name == "index" else name)
+    accepted = [sk.SAEConfig, sk.TrainConfig, function] if name == "train" else [function]
+    defaults = {n: p.default for f in accepted for n, p in inspect.signature(f).parameters.items()}
+    if name == "train":
+        defaults["target_l0"] = None  # left out of SAEConfig's arguments by both
+    for option, parameter in inspect.signature(getattr(saekit.cli, name)).parameters.items():
+        expected = defaults.get(option, parameter.empty)
+        if parameter.empty not in (parameter.default, expected):
+            assert (parameter.default or None) == (expected or None), option  # no --matryoshka is (), as None
+
+
+def test_help_names_every_architecture_and_says_how_to_make_each_kind():
     text = " ".join(run("train", "--help").output.replace("│", " ").split())
-    for words in ("relu, kl, topk, batchtopk, jumprelu, gated", "A+B: a crosscoder", "Makes a transcoder", "256,1024"):
+    for words in (", ".join(ARCHITECTURES), "A+B: a crosscoder", "Makes a transcoder", "256,1024"):
         assert words in text, words
 
 
@@ -202,3 +222,7 @@ def test_help_names_every_rule_and_says_how_to_make_each_kind():
 def test_a_mistake_is_one_clear_message(words, says):
     done = run(*words)
     assert done.exit_code == 1 and says in done.output and "Traceback" not in done.output
+
+
+def test_help_reads_from_source_what_the_registry_holds():
+    assert declared() == {name: architecture.options for name, architecture in ARCHITECTURES.items()}

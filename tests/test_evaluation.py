@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import saekit as sk
+from conftest import HOOK
 from saekit.errors import ConfigError, DataError, MismatchError
 from saekit.evaluation import evaluate
 
 LENGTH = 32
-HOOK = "blocks.0.hook_resid_post"
 
 
 def make_sae(model, d_sae=64, activation="topk", k=4, **changes):

@@ -11,12 +11,11 @@ import plotly.graph_objects as go
 import pytest
 
 import saekit as sk
+from conftest import HOOK
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.evaluation.comparison import labels
 from saekit.evaluation.pareto import HELD_OUT, TRAINING, pareto_optimal
 from saekit.plotting.style import BLUE, ORANGE, PALETTE
-
-HOOK = "blocks.0.hook_resid_post"
 
 
 def config(activation="topk", k=4, **fields):
@@ -46,7 +45,7 @@ def drawn(fig, mode):
 def test_a_run_gives_its_own_comparison(trained):
     frame = trained.to_frame()
     assert frame.index.tolist() == ["topk, k 2", "topk, k 4", "topk, k 8", "batchtopk, k 4", "relu, coefficient 3"]
-    assert frame["rule"].tolist() == ["topk"] * 3 + ["batchtopk", "relu"]
+    assert frame["architecture"].tolist() == ["topk"] * 3 + ["batchtopk", "relu"]
     assert frame["k"].tolist()[:4] == [2, 4, 8, 4] and frame["k"].isna().tolist() == [False] * 4 + [True]
     assert set(frame["hook"]) == {HOOK} and set(frame["d_sae"]) == {64} and set(frame["n_tokens"]) == {1280}
     assert frame["coefficient"].iloc[4] == 3.0 and frame["coefficient"].iloc[:4].isna().all()
@@ -181,8 +180,8 @@ def test_each_rule_has_a_colour_a_symbol_and_a_line_through_its_best(trained):
     frame = trained.to_frame()
     assert list(marks["topk"].y) == frame["explained_variance"].iloc[:3].tolist()
     (line,) = drawn(fig, "lines")
-    best = frame[frame["rule"] == "topk"]
-    best = best[pareto_optimal(best, ["rule"])].sort_values("l0")
+    best = frame[frame["architecture"] == "topk"]
+    best = best[pareto_optimal(best, ["architecture"])].sort_values("l0")
     assert list(line.x) == best["l0"].tolist() and line.line.color == ORANGE
     assert fig.layout.xaxis.type == "log" and "log scale" in fig.layout.xaxis.title.text
     assert fig.layout.yaxis.title.text == "explained variance (last training batch)"

@@ -147,15 +147,20 @@ def test_a_rule_of_two_hook_points_judges_both_ends_of_a_transcoder(model, windo
     assert e.n_tokens == int(((x[MLP_IN] <= limits[0]) & (x[MLP_OUT] <= limits[1])).sum())
 
 
-def test_one_without_a_rule_gets_the_default_of_its_hook_points(model, windows, monkeypatch):
-    asked = []
-    real = sk.fit_token_filter
-    monkeypatch.setattr(
-        "saekit.evaluation.fidelity.fit_token_filter", lambda m, w, hook: asked.append(hook) or real(m, w, hook)
-    )
-    kinds = [{}, {}, CASES["transcoder"], CASES["crosscoder"]]
-    evaluate(model, [make_sae(model, token_filter=None, **kind) for kind in kinds], windows)
-    assert asked == [A, (MLP_IN, MLP_OUT), (A, MLP_IN)]
+def test_one_without_a_token_filter_gets_the_default_of_its_hook_points(model, windows):
+    for kind in ({}, CASES["transcoder"], CASES["crosscoder"]):
+        sae = make_sae(model, token_filter=None, **kind)
+        found = evaluate(model, sae, windows)
+        expected = (MLP_IN, MLP_OUT) if sae.config.is_transcoder else sae.config.hook_name
+        stored = sk.activations.default_token_filter(model, expected)
+        assert sk.resolve_token_filter(model, sae) == stored
+        sae.config = sae.config.replace(token_filter=stored)
+        again = evaluate(model, sae, windows)
+        assert (again.n_tokens, again.l0, again.explained_variance) == (
+            found.n_tokens,
+            found.l0,
+            found.explained_variance,
+        )
 
 
 def test_misuse_is_refused(model, windows):

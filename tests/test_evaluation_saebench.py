@@ -11,8 +11,9 @@ from sklearn import metrics
 
 import saekit as sk
 from conftest import HOOK, tiny_sae
+from saekit.activations import common_token_filter
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
-from saekit.evaluation.saebench.pooled import choose_documents, common_token_filter, pool, random_sae
+from saekit.evaluation.saebench.pooled import choose_documents, pool, random_sae
 from saekit.evaluation.saebench.probes import draws, fit_probe, interval, measures, split_rows, strongest
 from saekit.evaluation.saebench.sparse_probing import probe_classes
 
@@ -162,8 +163,8 @@ def test_tokens_count_when_the_rule_of_every_sae_keeps_them(model):
     for token_filter in token_filters:
         saes.append(tiny_sae(model))
         saes[-1].config = saes[-1].config.replace(token_filter=token_filter)
-    assert common_token_filter(saes, lambda: token_filters[0]) == sk.TokenFilter(special_ids=(0, 1), max_norm=5.0)
-    assert common_token_filter(saes[:1], lambda: token_filters[1]) is token_filters[0]
+    assert common_token_filter(model, saes, HOOK) == sk.TokenFilter(special_ids=(0, 1), max_norm=5.0)
+    assert common_token_filter(model, saes[:1], HOOK) is token_filters[0]
 
 
 def test_documents_are_drawn_by_class_with_a_seed(corpus):

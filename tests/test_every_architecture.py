@@ -1,11 +1,7 @@
-"""An SAE of every rule through everything: training, files, evaluation, index, widgets, steering, training on."""
+"""An SAE of every registered architecture through everything: training, files, evaluation, index, widgets, steering."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,22 +9,15 @@ import torch
 
 import saekit as sk
 from conftest import HOOK
+from saekit.sae.kinds import every_kind
+
+from .killed_runs import run_until
 
 ROOT = Path(__file__).parents[1]
-L0 = 4.0
-RULES = {
-    "relu": {"activation": "relu", "target_l0": L0},
-    "kl": {"activation": "kl", "target_l0": L0},
-    "topk": {"activation": "topk", "k": 4},
-    "topk multi-k": {"activation": "topk", "k": 4, "multi_k_coefficient": 0.125},
-    "topk matryoshka": {"activation": "topk", "k": 4, "matryoshka": (16, 64)},
-    "batchtopk": {"activation": "batchtopk", "k": 4},
-    "batchtopk matryoshka": {"activation": "batchtopk", "k": 4, "matryoshka": (8, 32, 64)},
-    "jumprelu linear": {"activation": "jumprelu", "target_l0": L0, "bandwidth": 0.002},
-    "jumprelu quadratic": {"activation": "jumprelu", "target_l0": L0, "l0_penalty": "quadratic"},
-    "gated": {"activation": "gated", "target_l0": L0},
-}
-CONFIGS = [sk.SAEConfig(d_in=32, d_sae=64, **rule) for rule in RULES.values()]
+L0 = 4
+KINDS = every_kind(L0, d_in=32, d_sae=64)
+KINDS["jumprelu linear"] = KINDS["jumprelu linear"].replace(bandwidth=0.002)  # so few steps need a wide window
+CONFIGS = list(KINDS.values())
 STEPS = 300
 TEXT = "the golden gate is red"
 
@@ -59,7 +48,7 @@ def x(cache):
 
 @pytest.fixture(scope="module")
 def folder(llama, cache, tmp_path_factory):
-    """The folder of one run that trains every rule."""
+    """The folder of one run that trains every architecture."""
     out = tmp_path_factory.mktemp("runs") / "run"
     sk.train(llama, cache, sae=CONFIGS, config=training(STEPS), out=out, progress=False)
     return out
@@ -69,10 +58,10 @@ def folder(llama, cache, tmp_path_factory):
 def trained(llama, cache, folder):
     """What that run returned, asked for again and so read from its folder."""
     saes = sk.train(llama, cache, sae=CONFIGS, config=training(STEPS), out=folder, progress=False)
-    return dict(zip(RULES, saes, strict=True))
+    return dict(zip(KINDS, saes, strict=True))
 
 
-@pytest.fixture(scope="module", params=list(RULES))
+@pytest.fixture(scope="module", params=list(KINDS))
 def name(request):
     return request.param
 
@@ -98,7 +87,7 @@ def explained(x, x_hat):
 def test_it_learns_and_its_l0_is_what_was_asked_for(name, sae, x):
     l0 = float((sae.encode(x) != 0).sum(1).float().mean())
     assert l0 == pytest.approx(L0, rel=0.2)
-    untrained = explained(x, sk.SAE(CONFIGS[list(RULES).index(name)])(x).x_hat)
+    untrained = explained(x, sk.SAE(KINDS[name])(x).x_hat)
     score = explained(x, sae(x).x_hat)
     assert score > max(untrained, 0.5)
     assert sae.history["explained_variance"].iloc[-5:].mean() == pytest.approx(score, abs=0.03)  # and in these units
@@ -106,8 +95,7 @@ def test_it_learns_and_its_l0_is_what_was_asked_for(name, sae, x):
 
 
 def test_it_comes_back_from_its_file_bit_for_bit(name, sae, llama, x, tmp_path):
-    asked = CONFIGS[list(RULES).index(name)]
-    assert {field: getattr(sae.config, field) for field in RULES[name]} == RULES[name]
+    asked = KINDS[name]
     assert sae.config == asked.replace(
         hook_name=HOOK,
         model_name=llama.name,
@@ -173,7 +161,7 @@ def test_a_clamp_sets_the_feature_and_leaves_the_error_alone(sae, llama, index, 
 
 
 def test_training_goes_on_from_the_file(name, sae, cache, x, folder):
-    i = list(RULES).index(name)
+    i = list(KINDS).index(name)
     loaded = sk.load_sae(folder / f"{i}-{sae.config.activation}-64")
     assert loaded.fingerprint == sae.fingerprint
     before = explained(x, loaded(x).x_hat)
@@ -211,18 +199,10 @@ def resumable(cache, out=None):
     return sk.train(None, sk.open_activations(cache), sae=CONFIGS, config=config, out=out, progress=False)
 
 
-def test_a_killed_run_of_every_rule_goes_on_bit_for_bit(cache, tmp_path):
+def test_a_killed_run_of_every_architecture_resumes_bit_for_bit(cache, tmp_path):
     out = tmp_path / "run"
     script = KILLED_RUN.format(root=str(ROOT), cache=str(cache.path), out=str(out))
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (out / "checkpoints" / "step-00000030" / "manifest.json").exists():
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    process.stderr.close()
+    run_until(script, (out / "checkpoints" / "step-00000030" / "manifest.json").exists)
     begun = []
     plain = sk.Trainer.advance
     with pytest.MonkeyPatch.context() as patch:
@@ -230,7 +210,7 @@ def test_a_killed_run_of_every_rule_goes_on_bit_for_bit(cache, tmp_path):
         resumed = resumable(cache.path, out)
     assert 30 <= begun[0] < 60  # it did go on, and from a checkpoint
     whole = resumable(cache.path)
-    for name, one, other in zip(RULES, whole, resumed, strict=True):
+    for name, one, other in zip(KINDS, whole, resumed, strict=True):
         for own, weight in one.state_dict().items():
             assert torch.equal(weight, other.state_dict()[own]), (name, own)
         same = [c for c in one.history.columns if c != "tokens_per_second"]

@@ -11,33 +11,18 @@ import torch
 from tqdm import tqdm
 
 import saekit as sk
+from conftest import HOOK, tiny_config
 from saekit.corpus import Corpus
 from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
 from saekit.index import parts
 from saekit.index.directions import writes_to_residual
 
 LENGTH = 32
-HOOK = "blocks.0.hook_resid_post"
-
-
-def config(model, **changes):
-    token_filter = sk.TokenFilter(special_ids=tuple(sorted(model.special_ids)))
-    base = sk.SAEConfig(
-        d_in=model.d_model,
-        d_sae=64,
-        activation="topk",
-        k=4,
-        hook_name=HOOK,
-        model_name=model.name,
-        weight_processing=model.weight_processing,
-        token_filter=token_filter,
-    )
-    return base.replace(**changes)
 
 
 @pytest.fixture(scope="module")
 def sae(model):
-    sae = sk.SAE(config(model))
+    sae = sk.SAE(tiny_config(model))
     with torch.no_grad():
         sae.b_enc[7] = -1e4  # a dead feature
         sae.b_enc[9] = 30.0  # one that is always on
@@ -229,7 +214,7 @@ def test_packed_windows_keep_documents_apart(model, sae, corpus, tmp_path):
 
 
 def test_an_sae_without_a_rule_gets_the_default_one(model, corpus, tmp_path):
-    sae = sk.SAE(config(model, token_filter=None))
+    sae = sk.SAE(tiny_config(model, token_filter=None))
     index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=LENGTH, progress=False)
     tokens = index.windows.tokens.flatten().numpy()[index.kept]
     assert not set(tokens.tolist()) & model.special_ids
@@ -237,7 +222,7 @@ def test_an_sae_without_a_rule_gets_the_default_one(model, corpus, tmp_path):
 
 
 def test_an_sae_that_does_not_know_its_hook_needs_one(model, corpus, tmp_path):
-    sae = sk.SAE(config(model, hook_name=None))
+    sae = sk.SAE(tiny_config(model, hook_name=None))
     with pytest.raises(ConfigError, match="does not say at which hook point"):
         sk.build_index(model, sae, corpus, out=tmp_path / "a", progress=False)
     with pytest.raises(UnknownNameError, match="unknown hook point"):
@@ -248,7 +233,7 @@ def test_an_sae_that_does_not_know_its_hook_needs_one(model, corpus, tmp_path):
 
 def test_features_that_do_not_write_to_the_residual_stream_have_no_logit_effects(model, corpus, tmp_path):
     hook = "blocks.0.mlp.hook_post"
-    sae = sk.SAE(config(model, d_in=model.hook_width(hook), hook_name=hook))
+    sae = sk.SAE(tiny_config(model, d_in=model.hook_width(hook), hook_name=hook))
     index = sk.build_index(model, sae, corpus.take(4), out=tmp_path / "index", length=LENGTH, progress=False)
     assert index.features["promoted"][0] == [] and index.feature(0).promoted == []
     assert writes_to_residual("blocks.3.hook_resid_mid") and not writes_to_residual("blocks.3.attn.hook_z")
@@ -256,14 +241,14 @@ def test_features_that_do_not_write_to_the_residual_stream_have_no_logit_effects
 
 def test_another_models_sae_is_refused(model, corpus, tmp_path):
     with pytest.raises(MismatchError, match="another model"):
-        sk.build_index(model, sk.SAE(config(model, model_name="gpt2")), corpus, out=tmp_path / "a", progress=False)
+        sk.build_index(model, sk.SAE(tiny_config(model, model_name="gpt2")), corpus, out=tmp_path / "a", progress=False)
     with pytest.raises(MismatchError, match="weights prepared in another way"):
-        other = sk.SAE(config(model, weight_processing="compatibility"))
+        other = sk.SAE(tiny_config(model, weight_processing="compatibility"))
         sk.build_index(model, other, corpus, out=tmp_path / "b", progress=False)
     with pytest.raises(MismatchError, match="another hook point"):
         sk.build_index(
             model,
-            sk.SAE(config(model)),
+            sk.SAE(tiny_config(model)),
             corpus,
             out=tmp_path / "c",
             hook_name="blocks.1.hook_resid_post",

@@ -9,30 +9,13 @@ import pytest
 import torch
 
 import saekit as sk
+from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, MismatchError, UnknownNameError
-
-HOOK = "blocks.0.hook_resid_post"
-
-
-def make_sae(model, seed=0):
-    token_filter = sk.TokenFilter(special_ids=tuple(sorted(model.special_ids)))
-    return sk.SAE(
-        sk.SAEConfig(
-            d_in=model.d_model,
-            d_sae=64,
-            activation="topk",
-            k=4,
-            hook_name=HOOK,
-            model_name=model.name,
-            token_filter=token_filter,
-            seed=seed,
-        )
-    )
 
 
 @pytest.fixture(scope="module")
 def sae(model):
-    return make_sae(model)
+    return tiny_sae(model)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +127,7 @@ def test_searches_that_run_the_model_want_the_right_one(index, model, sae):
     with pytest.raises(ConfigError, match="loaded without its sae"):
         loaded.search(prompt="a", model=model)
     with pytest.raises(MismatchError, match="another SAE"):
-        loaded.search(prompt="a", model=model, sae=make_sae(model, seed=1))
+        loaded.search(prompt="a", model=model, sae=tiny_sae(model, seed=1))
     assert loaded.search(prompt="gate", model=model, sae=sae).equals(index.search(prompt="gate"))
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,33 +11,19 @@ import torch
 from safetensors import SafetensorError
 
 import saekit as sk
+from conftest import tiny_sae
 from saekit.errors import DiskFullError, FileError, MismatchError
 from saekit.index import parts, store
 
+from .killed_runs import run_until
+
 ROOT = Path(__file__).parents[1]
-HOOK = "blocks.0.hook_resid_post"
 CHUNK = 8
-
-
-def make_sae(model, seed=0):
-    token_filter = sk.TokenFilter(special_ids=tuple(sorted(model.special_ids)))
-    return sk.SAE(
-        sk.SAEConfig(
-            d_in=model.d_model,
-            d_sae=64,
-            activation="topk",
-            k=4,
-            hook_name=HOOK,
-            model_name=model.name,
-            token_filter=token_filter,
-            seed=seed,
-        )
-    )
 
 
 @pytest.fixture(scope="module")
 def sae(model):
-    return make_sae(model)
+    return tiny_sae(model)
 
 
 @pytest.fixture(autouse=True)
@@ -101,30 +83,17 @@ def slow(self, windows, bar=None):
     time.sleep(0.3)
     return run(self, windows, bar)
 parts.Encoder.run = slow
-sys.path.insert(0, {tests!r})
-from test_index_store import make_sae
 model = conftest.tiny_model()
 corpus = sk.load_corpus(conftest.tiny_texts(), name="tiny")
-sk.build_index(model, make_sae(model), corpus, out={out!r}, length=32, progress=False)
+sk.build_index(model, conftest.tiny_sae(model), corpus, out={out!r}, length=32, progress=False)
 """
 
 
 def test_a_killed_build_goes_on_and_ends_the_same(model, sae, corpus, built, tmp_path, monkeypatch):
     out = tmp_path / "index"
-    code = SLOW_BUILD.format(root=str(ROOT), tests=str(ROOT / "tests"), chunk=CHUNK, out=str(out))
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE)
-    try:
-        deadline = time.monotonic() + 240
-        while len(done := list((out / "parts").glob("*.safetensors"))) < 3:
-            assert process.poll() is None, process.stderr.read().decode()
-            assert time.monotonic() < deadline, "the build wrote no parts"
-            time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
-    assert process.returncode == -signal.SIGKILL and not (out / store.MANIFEST).exists()
+    code = SLOW_BUILD.format(root=str(ROOT), chunk=CHUNK, out=str(out))
+    run_until(code, lambda: len(list((out / "parts").glob("*.safetensors"))) >= 3)
+    assert not (out / store.MANIFEST).exists()
     with pytest.raises(FileError, match="no finished index"):
         sk.load_index(out)
     done = list((out / "parts").glob("0*.safetensors"))
@@ -174,7 +143,7 @@ def test_an_unfinished_build_of_something_else_is_refused(model, sae, corpus, tm
         sk.build_index(model, sae, corpus, out=out, length=32, progress=False)
     restore()
     with pytest.raises(MismatchError, match="unfinished index of another sae"):
-        sk.build_index(model, make_sae(model, seed=1), corpus, out=out, length=32, progress=False)
+        sk.build_index(model, tiny_sae(model, seed=1), corpus, out=out, length=32, progress=False)
     with pytest.raises(MismatchError, match="unfinished index of another window length"):
         sk.build_index(model, sae, corpus, out=out, length=16, progress=False)
     changed = sk.load_corpus([{"text": d.text + "!", **d.labels} for d in corpus], name="tiny")
@@ -197,7 +166,7 @@ def test_a_finished_index_is_opened_not_built_again(model, sae, corpus, built, t
 def test_a_finished_index_of_something_else_is_refused_and_left_alone(model, sae, corpus, built, tmp_path, resume):
     out = copy(built, tmp_path)
     with pytest.raises(MismatchError, match=r"holds the index of another sae\n(.*\n)*.*another folder"):
-        sk.build_index(model, make_sae(model, 1), corpus, out=out, length=32, resume=resume, progress=False)
+        sk.build_index(model, tiny_sae(model, seed=1), corpus, out=out, length=32, resume=resume, progress=False)
     with pytest.raises(MismatchError, match="holds the index of another corpus"):
         sk.build_index(model, sae, corpus.take(3), out=out, length=32, resume=resume, progress=False)
     assert contents(out) == contents(built)

@@ -19,14 +19,6 @@ TRAINING = sk.TrainConfig(n_tokens=640, batch_size=64, context_size=16, buffer_t
 PARTS = ("\n  seen:     ", "\n  accepted: ", "\n  fix:      ")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 def config(activation="batchtopk", **fields):
     fields = {"d_in": 32, "d_sae": 64, "k": 4 if str(activation).lower().endswith("topk") else None, **fields}
     return sk.SAEConfig(activation=activation, **fields)

@@ -9,7 +9,7 @@ import saekit as sk
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.sae import Normalisation, fold_decoder_norms, fold_normalisation
 
-RULES = ["relu", "kl", "topk", "batchtopk", "jumprelu", "gated"]
+ARCHITECTURES = list(sk.sae.ARCHITECTURES)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def x_of(*shape):
     return torch.randn(*shape, 16, generator=torch.Generator().manual_seed(11))
 
 
-@pytest.mark.parametrize("activation", RULES)
+@pytest.mark.parametrize("activation", ARCHITECTURES)
 def test_encode_follows_the_definition(activation):
     sae, x = random_sae(activation), x_of(40)
     pre = (x - sae.b_dec) @ sae.W_enc + sae.b_enc
@@ -60,7 +60,7 @@ def test_encode_follows_the_definition(activation):
     assert "x_hat (40, 16)" in repr(out)
 
 
-@pytest.mark.parametrize("activation", RULES)
+@pytest.mark.parametrize("activation", ARCHITECTURES)
 @pytest.mark.parametrize("n", [0, 1, 700])
 def test_encode_sparse_gives_exactly_the_numbers_of_encode(activation, n, monkeypatch):
     monkeypatch.setattr("saekit.sae.base.CHUNK_ELEMENTS", 64 * 256)  # three chunks
@@ -91,7 +91,7 @@ def test_encode_is_differentiable():
 
 
 @pytest.mark.parametrize("apply_b_dec", [True, False])
-@pytest.mark.parametrize("activation", RULES)
+@pytest.mark.parametrize("activation", ARCHITECTURES)
 def test_folding_normalisation_changes_units_and_nothing_else(activation, apply_b_dec):
     sae, x = random_sae(activation, apply_b_dec_to_input=apply_b_dec), x_of(50) * 30 + 5
     before = sae.fingerprint
@@ -169,10 +169,10 @@ def test_check_accepts_its_model_and_refuses_others():
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"activation": "topq", "k": 4}, UnknownNameError, "unknown activation rule 'topq'; did you mean 'topk'"),
-        ({"activation": "topk"}, ConfigError, r"k does not fit the topk rule[\s\S]*from 1 to d_sae = 64"),
-        ({"activation": "batchtopk", "k": 65}, ConfigError, "k does not fit the batchtopk rule"),
-        ({"activation": "relu", "k": 4}, ConfigError, "the relu rule has no k"),
+        ({"activation": "topq", "k": 4}, UnknownNameError, "unknown architecture 'topq'; did you mean 'topk'"),
+        ({"activation": "topk"}, ConfigError, r"k does not fit the topk architecture[\s\S]*from 1 to d_sae = 64"),
+        ({"activation": "batchtopk", "k": 65}, ConfigError, "k does not fit the batchtopk architecture"),
+        ({"activation": "relu", "k": 4}, ConfigError, "the relu architecture has no k"),
         ({"activation": "relu", "d_in": 0}, ConfigError, "d_in is not a positive integer"),
         ({"activation": "relu", "d_sae": 1.5}, ConfigError, "d_sae is not a positive integer"),
         ({"activation": "relu", "sparsity_coefficient": -1.0}, ConfigError, "sparsity_coefficient is out of range"),
@@ -194,15 +194,15 @@ def test_config_round_trips_and_names_an_unknown_field():
 
 
 def test_token_filter_keeps_one_token_as_it_keeps_many():
-    architecture = sk.TokenFilter(special_ids=(0, 3), max_norm=4.0)
+    token_filter = sk.TokenFilter(special_ids=(0, 3), max_norm=4.0)
     tokens = torch.tensor([[0, 1, 2], [3, 4, 5]])
     x = torch.ones(2, 3, 4)
     x[1, 2] = 100
     want = torch.tensor([[False, True, True], [False, True, False]])
-    assert torch.equal(architecture.keep(tokens, x), want)
+    assert torch.equal(token_filter.keep(tokens, x), want)
     for b in range(2):
         for p in range(3):
-            assert bool(architecture.keep(tokens[b, p : p + 1], x[b, p : p + 1])) == bool(want[b, p])
+            assert bool(token_filter.keep(tokens[b, p : p + 1], x[b, p : p + 1])) == bool(want[b, p])
     assert bool(sk.TokenFilter().keep(tokens, x).all())
     with pytest.raises(ConfigError, match="max_norm is not positive"):
         sk.TokenFilter(max_norm=0.0)

@@ -1,4 +1,4 @@
-"""Every rule's training loss and its gradients against a plain dense float64 reference."""
+"""Every architecture's training loss and its gradients against a plain dense float64 reference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from saekit.sae.architectures.kl import divergence, firing_rate
 from saekit.sae.sparse import pairs as pairs_module
 
 D_IN, D_SAE, N, K = 12, 40, 30, 3
-RULES = {
+KINDS = {
     "relu": {"activation": "relu"},
     "kl": {"activation": "kl", "firing_rate": 0.1},
     "topk": {"activation": "topk", "k": K},
@@ -29,7 +29,7 @@ ENDS = {"autoencoder": {}, "transcoder": {"d_out": 7}, "skip transcoder": {"d_ou
 def sae_and_batch(name, ends="autoencoder", seed=0, **fields):
     """An SAE in float64 with weights that are all in use, a batch, and what it is to reconstruct."""
     generator = torch.Generator().manual_seed(seed)
-    sae = sk.SAE(sk.SAEConfig(d_in=D_IN, d_sae=D_SAE, dtype="float64", **RULES[name], **ENDS[ends], **fields))
+    sae = sk.SAE(sk.SAEConfig(d_in=D_IN, d_sae=D_SAE, dtype="float64", **KINDS[name], **ENDS[ends], **fields))
     with torch.no_grad():
         for weight in sae.parameters():
             weight.copy_(0.5 * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
@@ -86,9 +86,13 @@ def gradients(sae, loss):
     return {n: torch.zeros_like(getattr(sae, n)) if g is None else g for n, g in zip(names, grads, strict=True)}
 
 
+def test_every_architecture_is_among_these():
+    assert {fields["activation"] for fields in KINDS.values()} == set(sk.sae.ARCHITECTURES)
+
+
 @pytest.mark.parametrize("form", ["sparse", "dense"])
 @pytest.mark.parametrize("ends", ENDS)
-@pytest.mark.parametrize("name", [n for n in RULES if "jumprelu" not in n])
+@pytest.mark.parametrize("name", [n for n in KINDS if "jumprelu" not in n])
 def test_loss_and_every_gradient_agree_with_a_plain_reference(name, ends, form, monkeypatch):
     monkeypatch.setattr(pairs_module, "SPARSE_BELOW", 2.0 if form == "sparse" else -1.0)
     sae, x, target = sae_and_batch(name, ends)

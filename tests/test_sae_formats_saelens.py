@@ -199,7 +199,7 @@ def test_altered_configuration_is_refused(tmp_path):
         ({"metadata": {"sae_lens_version": "5.3.0"}}, r"old layout\n.*5.3.0"),
         ({"d_sae": "many"}, "holds a value that is not accepted"),
         ({"d_sae": 31}, r"W_enc has the wrong shape\n.*\(8, 32\)\n.*\(8, 31\)"),
-        ({"architecture": "topk"}, "k does not fit the topk rule"),
+        ({"architecture": "topk"}, "k does not fit the topk architecture"),
     ],
 )
 def test_configurations_that_cannot_be_read(cfg, message, tmp_path):

@@ -12,14 +12,6 @@ from saekit.sae.sparse.kernels import Pattern, SparseActs
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 def dense_reference(sae, x, mask):
     """The five obvious lines."""
     pre = (x - sae.b_dec * sae.config.apply_b_dec_to_input) @ sae.W_enc + sae.b_enc

@@ -8,7 +8,7 @@ import torch
 import saekit as sk
 from saekit.sae.sparse import int8_bounds as int8_bounds
 from saekit.sae.sparse.int8_bounds import Int8Bounds
-from saekit.sae.sparse.selection import Encoder, above, largest_of_batch, largest_of_tokens
+from saekit.sae.sparse.selection import EncoderWeights, above, largest_of_batch, largest_of_tokens
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def data(kind, n=200, d_in=48, d_sae=2300, seed=0):
         x[::3] = b_dec
     elif kind == "nearly one-hot":
         x = torch.zeros(n, d_in).scatter(1, torch.randint(0, d_in, (n, 1), generator=g), 5.0)
-    return x, Encoder(rows, b_enc, b_dec)
+    return x, EncoderWeights(rows, b_enc, b_dec)
 
 
 KINDS = [

@@ -168,12 +168,14 @@ def test_special_tokens_sinks_and_padding_are_left_alone() -> None:
             assert torch.equal(changed, ~left), edit
 
 
-def test_without_a_token_filter_the_callers_decides() -> None:
+def test_without_a_token_filter_the_callers_decides_and_one_is_needed() -> None:
     sae = make_sae("relu", token_filter=None)
     x, tokens = activation_and_tokens()
     tokens[0, 0] = BOS
     edit = sk.add(sae, {1: 1.0})
-    assert (apply_edits(x, [edit], tokens) != x).any(-1).all()
+    with pytest.raises(ConfigError, match="which tokens are special or sinks is not known"):
+        apply_edits(x, [edit], tokens)
+    assert (apply_edits(x, [edit], tokens, token_filter=sk.TokenFilter()) != x).any(-1).all()
     changed = (apply_edits(x, [edit], tokens, token_filter=sk.TokenFilter(special_ids=(BOS,))) != x).any(-1)
     assert not changed[0, 0] and changed.sum() == changed.numel() - 1
 

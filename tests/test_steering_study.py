@@ -13,27 +13,17 @@ import torch
 from scipy import stats
 
 import saekit as sk
+from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
 from saekit.steering.fluency import bootstrap_mean, negative_log_likelihood, repetition, wilson_interval
 
-HOOK = "blocks.0.hook_resid_post"
 PROMPTS = ["the cat", "a", "golden gate bridge in the fog", "rain fell"]
 LETTER = sk.Concept.regex("[aeiou]", name="vowel")
 
 
 @pytest.fixture
 def llama_sae(llama: Any) -> Any:
-    config = sk.SAEConfig(
-        d_in=32,
-        d_sae=64,
-        activation="topk",
-        k=5,
-        hook_name=HOOK,
-        model_name=llama.name,
-        weight_processing=llama.weight_processing,
-        token_filter=sk.TokenFilter(special_ids=tuple(llama.special_ids)),
-    )
-    return sk.SAE(config)
+    return tiny_sae(llama, k=5)
 
 
 def study_of(model: Any, sae: Any, **changes: Any) -> sk.SteeringStudy:

@@ -17,8 +17,10 @@ HOOK = "blocks.0.hook_resid_post"
 
 
 def make_sae(activation: str, hook_name: str = HOOK) -> Any:
+    k = 5 if activation == "topk" else None
+    every = sk.TokenFilter()
     config = sk.SAEConfig(
-        d_in=32, d_sae=64, activation=activation, k=5 if activation == "topk" else None, hook_name=hook_name, seed=4
+        d_in=32, d_sae=64, activation=activation, k=k, hook_name=hook_name, token_filter=every, seed=4
     )
     sae = sk.SAE(config)
     with torch.no_grad():
@@ -100,7 +102,7 @@ def test_projecting_out_leaves_nothing_along_the_directions_and_all_else() -> No
     x, tokens = activation_and_tokens()
     rows = torch.randn(3, 32, generator=torch.Generator().manual_seed(2)) * torch.tensor([[1.0], [50.0], [0.01]])
     rows = torch.cat([rows, rows[:1] - rows[1:2]])  # one more that is in their span
-    edit = sk.project_out(sk.Direction(rows, hook_name=HOOK))
+    edit = sk.project_out(sk.Direction(rows, hook_name=HOOK, token_filter=sk.TokenFilter()))
     out = apply_edits(x, [edit], tokens)
     unit = torch.nn.functional.normalize(rows, dim=1)
     assert (out @ unit.T).abs().max() < 1e-5

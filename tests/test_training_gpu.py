@@ -17,7 +17,7 @@ from saekit.errors import DataError
 from saekit.sae.sparse import kernels
 
 N, D_IN, D_SAE = 64, 24, 128
-RULES = {
+KINDS = {
     "topk": {"activation": "topk", "k": 4},
     "multi-k": {"activation": "topk", "k": 4, "multi_k_coefficient": 0.125},
     "batchtopk": {"activation": "batchtopk", "k": 4},
@@ -39,18 +39,18 @@ def batches(n, n_tokens=N):
     return [(torch.randn(n_tokens, 60, generator=g) - 1.3).relu() @ directions for _ in range(n)]
 
 
-def trainer_of(rule, **changes):
+def trainer_of(kind, **changes):
     options = {"n_tokens": 100 * N, "batch_size": N, "matmul_dtype": "float32", "dead_after_tokens": 3 * N, **changes}
-    return sk.Trainer(sk.SAE(sk.SAEConfig(d_in=D_IN, d_sae=D_SAE, **RULES[rule])), sk.TrainConfig(**options))
+    return sk.Trainer(sk.SAE(sk.SAEConfig(d_in=D_IN, d_sae=D_SAE, **KINDS[kind])), sk.TrainConfig(**options))
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_both_routes_train_the_same_sae(rule, monkeypatch):
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_routes_train_the_same_sae(kind, monkeypatch):
     runs = []
     for gpu in (False, True):
         if gpu:
             take_the_gpus_route(monkeypatch)
-        trainer = trainer_of(rule, log_every=1)
+        trainer = trainer_of(kind, log_every=1)
         metrics = [trainer.step(x) for x in batches(25)]
         runs.append((metrics, trainer.finish()))
     (plain, sae), (other, other_sae) = runs
@@ -62,11 +62,11 @@ def test_both_routes_train_the_same_sae(rule, monkeypatch):
         torch.testing.assert_close(getattr(sae, name), getattr(other_sae, name), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_a_step_makes_no_host_wait(rule, monkeypatch):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_makes_no_host_wait(kind, monkeypatch):
     """Fake tensors have no values: whoever asks for one is caught."""
     take_the_gpus_route(monkeypatch)
-    trainer = trainer_of(rule)
+    trainer = trainer_of(kind)
     x = batches(2)
     trainer.advance(x[0])
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:

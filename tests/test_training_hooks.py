@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +12,8 @@ import saekit as sk
 from saekit.errors import ConfigError, MismatchError
 from saekit.models import LanguageModel
 
+from .killed_runs import run_until
+
 A, B, C = "blocks.0.hook_resid_post", "blocks.1.hook_resid_post", "blocks.1.mlp.hook_post"  # 32, 32 and 64 wide
 MLP_IN, MLP_OUT = "blocks.1.mlp.hook_in", "blocks.1.mlp.hook_out"
 ROOT = Path(__file__).parents[1]
@@ -23,14 +21,6 @@ TOPK = sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=4)
 BATCHTOPK = sk.SAEConfig(d_in=32, d_sae=96, activation="batchtopk", k=3)
 TRANSCODER = sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=4, hook_name=MLP_IN, hook_out=MLP_OUT)
 CROSSCODER = sk.SAEConfig(d_in=64, d_sae=128, activation="batchtopk", k=6, hook_name=(A, B))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 
 def training(steps=20, **fields):
@@ -262,15 +252,7 @@ def mixed(model, corpus, out=None):
 def test_a_killed_run_of_many_goes_on_bit_for_bit(model, corpus, tmp_path):
     out = tmp_path / "run"
     script = KILLED_RUN.format(root=str(ROOT), out=str(out))
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (out / "checkpoints" / "step-00000020" / "manifest.json").exists():
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    process.stderr.close()
+    run_until(script, (out / "checkpoints" / "step-00000020" / "manifest.json").exists)
     begun = []
     plain = sk.Trainer.advance
     with pytest.MonkeyPatch.context() as patch:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import struct
 import sys
 import warnings
@@ -13,21 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import saekit as sk
+from conftest import HOOK
 from saekit.errors import ConfigError, DataError
 from saekit.training.loggers import HISTOGRAMS, RunInfo
-
-HOOK = "blocks.0.hook_resid_post"
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 
 class Notes:
@@ -67,19 +55,6 @@ def run(model, corpus, loggers, steps=30, ks=(2, 4), out=None, single=False, **f
     )
 
 
-def interrupt_at(monkeypatch, step):
-    plain, sent = sk.Trainer.advance, []
-
-    def interrupted(self, x, *rest):
-        if self.n_steps_done + 1 == step and not sent:  # once: a second one would cut the step short
-            sent.append(step)
-            os.kill(os.getpid(), signal.SIGINT)
-        return plain(self, x, *rest)
-
-    monkeypatch.setattr(sk.Trainer, "advance", interrupted)
-    return lambda: monkeypatch.setattr(sk.Trainer, "advance", plain)
-
-
 # ---- the protocol -------------------------------------------------------------------------------------------------
 
 
@@ -103,9 +78,9 @@ def test_loggers_change_nothing(model, corpus):
     assert type(with_one) is sk.TrainedSAEs and isinstance(with_one, list)
 
 
-def test_an_interrupt_a_resumption_and_a_finished_run_are_told_as_such(model, corpus, tmp_path, monkeypatch):
+def test_an_interrupt_a_resumption_and_a_finished_run_are_told_as_such(model, corpus, tmp_path, interrupt_at):
     first, second, third = Notes(), Notes(), Notes()
-    disarm = interrupt_at(monkeypatch, 17)
+    disarm = interrupt_at(17)
     run(model, corpus, [first], out=tmp_path, log_every=5)
     disarm()
     assert first.ends == [("interrupted", "")] and first.rows[-1]["step"] == 15
@@ -217,11 +192,11 @@ def test_tensorboard_reads_every_figure_back(model, corpus, tmp_path):
 
 
 def test_tensorboard_curves_go_on_after_an_interrupt_and_begin_anew_with_a_new_run(
-    model, corpus, tmp_path, monkeypatch
+    model, corpus, tmp_path, interrupt_at
 ):
     logs, out = tmp_path / "logs", tmp_path / "run"
     logger = sk.TensorBoardLogger(logs)
-    disarm = interrupt_at(monkeypatch, 17)
+    disarm = interrupt_at(17)
     run(model, corpus, [logger], out=out, ks=(4,), single=True, log_every=5)
     disarm()
     sae = run(model, corpus, [sk.TensorBoardLogger(logs)], out=out, ks=(4,), single=True, log_every=5)

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 import saekit as sk
+from conftest import HOOK
 from saekit.errors import ConfigError, DataError, DiskFullError, MismatchError
-from saekit.training.checkpoints import load_checkpoint, save_checkpoint
+from saekit.training.checkpoints import load_checkpoint
 
-HOOK = "blocks.0.hook_resid_post"
+from .killed_runs import run_until
+
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 
 def configs(activation="topk", steps=40, **fields):
@@ -39,24 +29,6 @@ def configs(activation="topk", steps=40, **fields):
 
 def run(model, corpus, out=None, **fields):
     return sk.train(model, corpus, hook_name=HOOK, out=out, progress=False, **configs(**fields))
-
-
-@pytest.fixture
-def interrupt_at(monkeypatch):
-    """Sends this process an interrupt in the middle of a step."""
-
-    def arm(step):
-        plain = sk.Trainer.advance
-
-        def interrupted(self, x):
-            if self.n_steps_done + 1 == step:
-                os.kill(os.getpid(), signal.SIGINT)
-            return plain(self, x)
-
-        monkeypatch.setattr(sk.Trainer, "advance", interrupted)
-        return lambda: monkeypatch.setattr(sk.Trainer, "advance", plain)
-
-    return arm
 
 
 @pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
@@ -157,15 +129,7 @@ run(conftest.tiny_model(), corpus, {out!r}, activation={activation!r}, steps=60)
 def test_a_killed_run_goes_on_bit_for_bit(activation, model, corpus, tmp_path):
     out = tmp_path / "run"
     script = KILLED_RUN.format(root=str(ROOT), out=str(out), activation=activation)
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (out / "checkpoints" / "step-00000020" / "manifest.json").exists():
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    process.stderr.close()
+    run_until(script, (out / "checkpoints" / "step-00000020" / "manifest.json").exists)
     assert not (out / "cfg.json").exists()
     steps_left = []
     plain = sk.Trainer.advance
@@ -219,34 +183,6 @@ def test_going_on_with_other_text_is_an_error(model, corpus, tmp_path, interrupt
         run(
             model, sk.load_corpus(["something else entirely, and quite long " * 5] * 9, name="tiny"), tmp_path, steps=20
         )
-
-
-@pytest.mark.parametrize("damage", ["truncated", "altered", "no manifest"])
-def test_a_torn_checkpoint_is_noticed_and_the_one_before_used(damage, model, corpus, tmp_path, interrupt_at):
-    disarm = interrupt_at(25)
-    run(model, corpus, tmp_path, steps=40)
-    disarm()
-    newest = tmp_path / "checkpoints" / "step-00000025"
-    content = (newest / "state.pt").read_bytes()
-    if damage == "no manifest":
-        (newest / "manifest.json").unlink()
-    else:
-        (newest / "state.pt").write_bytes(content[:-10] if damage == "truncated" else content[:-10] + b"0123456789")
-    with pytest.warns(UserWarning, match="checkpoint step-00000025 is damaged"):
-        resumed = run(model, corpus, tmp_path, steps=40)
-    assert resumed.fingerprint == run(model, corpus, steps=40).fingerprint
-    assert resumed.history.index.tolist() == [10, 20, 30, 40]
-
-
-def test_two_checkpoints_are_kept_each_with_a_usable_sae(tmp_path):
-    sae = sk.SAE(sk.SAEConfig(d_in=8, d_sae=16, activation="topk", k=2))
-    (tmp_path / ".step-00000003.part").mkdir()  # what a kill may leave
-    for step in (1, 2, 3):
-        save_checkpoint(tmp_path, step, {"step": step}, {"sae": sae})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
-    assert load_checkpoint(tmp_path) == {"step": 3}
-    assert sk.load_sae(tmp_path / "step-00000002" / "sae").fingerprint == sae.fingerprint
-    assert load_checkpoint(tmp_path / "nowhere") is None
 
 
 # ---- interrupts ---------------------------------------------------------------------------------------------------

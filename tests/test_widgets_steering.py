@@ -262,7 +262,7 @@ def test_steer_writes_what_generate_writes_and_reads_it_back(model: Any, sae: An
     log_p = model.forward(whole[:, :-1])[0][0, len(ids) - 1 :].log_softmax(-1)
     after = sk.steering.edit_hooks.Span(whole[:, :-1], torch.ones_like(whole[:, :-1], dtype=torch.bool))
     after.n_prompt = len(ids)
-    hooks = after.hooks([(edit,)], sae.config.token_filter)
+    hooks = after.hooks([(edit,)], model)
     log_q = model.forward(whole[:, :-1], hooks=hooks)[0][0, len(ids) - 1 :].log_softmax(-1)
     for at, token in enumerate(expected[3].tokens):
         [name] = model.token_strings([token])

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 import saekit as sk
+from conftest import HOOK
 from saekit.errors import UnknownNameError
 from saekit.training.loggers import RunInfo
 from saekit.widgets import training_monitor
 from saekit.widgets.page import plain
 from saekit.widgets.training_monitor import CURVES, MAX_POINTS, density_histogram
-
-HOOK = "blocks.0.hook_resid_post"
 
 
 class Clock:

@@ -52,7 +52,9 @@ def means(model: sk.LanguageModel, documents: Sequence[str], layers: Sequence[in
 def with_directions(directions: Tensor, hook_name: str, model: sk.LanguageModel) -> sk.SAE:
     """An SAE with these directions as decoder rows that never fires, so that a clamp adds a row."""
     n, d_in = directions.shape
-    sae = sk.SAE(sk.SAEConfig(d_in=d_in, d_sae=n, activation="relu", hook_name=hook_name, model_name=model.name))
+    sae = sk.SAE(
+        sk.SAEConfig(d_in=d_in, d_sae=n, activation="relu", target_l0=None, hook_name=hook_name, model_name=model.name)
+    )
     with torch.no_grad():
         sae.W_enc.zero_()
         sae.b_enc.fill_(-1.0)

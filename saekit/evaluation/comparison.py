@@ -1,8 +1,8 @@
 """SAEs side by side: what tells them apart, and how sparse and how faithful each is.
 
-A figure says what it was measured on. Without evaluations it comes from the last batch an SAE was trained on, by the
-training rule and before the last step: good enough to watch a run, not to report. With evaluations it comes from the
-text they were made on. Only figures of one kind are compared. Knows nothing of how SAEs are trained or evaluated.
+A metric says what it was measured on. Without evaluations it comes from the last batch an SAE was trained on, as
+in training and before the last step: good enough to watch a run, not to report. With evaluations it comes from the
+text they were made on. Only metrics of one kind are compared.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ UNNAMED = {"activation", "d_in", "d_out", "token_filter", "model_fingerprint", "
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Several SAEs, one row each. Prints as a table that says what its figures were measured on."""
+    """Several SAEs, one row each. Prints as a table that says what they were measured on."""
 
     frame: pd.DataFrame
     """One row for each SAE, by its name; see `to_frame`."""
@@ -50,18 +50,18 @@ class Comparison:
     def to_frame(self) -> pd.DataFrame:
         """One row for each SAE, by its name.
 
-        rule, hook, d_sae, k, target_l0, coefficient: what was asked, the coefficient as it was in the end. n_tokens:
-        tokens trained on. measured_on: "last training batch" or "held-out text", for all that follows: l0,
+        architecture, hook, d_sae, k, target_l0, coefficient: what was asked, the coefficient as it was in the end.
+        n_tokens: tokens trained on. measured_on: "last training batch" or "held-out text", for all that follows: l0,
         explained_variance, mse (per token and dimension, in the model's units squared), dead_fraction (in training:
         features silent for TrainConfig.dead_after_tokens; on text: never non-zero there), loss (what training
-        minimised; differs in kind between rules), and from evaluations ce_loss_recovered, kl and the ends of 95 %
-        intervals (l0_low, l0_high, ...). pareto: no SAE at the same hook point, measured alike, has a smaller l0 and at
-        least the same explained variance, or the reverse.
+        minimised; differs in kind between architectures), and from evaluations ce_loss_recovered, kl and the ends of
+        95 % intervals (l0_low, l0_high, ...). pareto: no SAE at the same hook point, measured alike, has a smaller l0
+        and at least the same explained variance, or the reverse.
         """
         return self.frame.copy()
 
     def plot(self, y: str | None = None) -> go.Figure:
-        """Fidelity by L0: a colour for each rule, lines through what no other SAE of the rule beats.
+        """Fidelity by L0: a colour for each architecture, lines through what no other SAE of it beats.
 
         `y` is "explained_variance" or "ce_loss_recovered"; None is the latter where every SAE has it.
         """
@@ -71,7 +71,7 @@ class Comparison:
 
     @property
     def note(self) -> str:
-        """What the figures were measured on, in words."""
+        """What the metrics were measured on, in words."""
         kinds = set(self.frame["measured_on"])
         batch = f" ({self.batch_tokens:,} tokens)" if self.batch_tokens else ""
         if kinds == {HELD_OUT}:
@@ -87,7 +87,7 @@ class Comparison:
         same = {c: frame[c].iloc[0] for c in ("hook", "measured_on", "d_sae", "n_tokens") if frame[c].nunique() == 1}
         words = {"hook": "at {}", "d_sae": "{:,} features", "n_tokens": "trained on {:,} tokens"}
         head = [f"{len(frame)} SAEs", *(words[c].format(v) for c, v in same.items() if c in words), self.note]
-        shown = frame.drop(columns=["rule", *same]).dropna(axis=1, how="all")
+        shown = frame.drop(columns=["architecture", *same]).dropna(axis=1, how="all")
         whole = {c: shown[c].astype(object).where(shown[c].notna(), "-") for c in ("k", "n_tokens") if c in shown}
         shown = shown.assign(**whole)
         shown.index = [_cut(str(name), 48) for name in shown.index]
@@ -101,7 +101,7 @@ def compare(saes: Sequence[SAE], evaluations: Sequence[Evaluation | None] | None
     """The SAEs side by side, by what training reported or by `evaluations`, one for each SAE in the same order.
 
     Evaluations are taken to be of text that the SAEs were not trained on, all of the same text. A None among them, or
-    none at all, leaves an SAE with the figures of its last training batch. Raises MismatchError for evaluations that do
+    none at all, leaves an SAE with the metrics of its last training batch. Raises MismatchError for evaluations that do
     not fit the SAEs, and ConfigError when there is nothing to compare.
 
     >>> evaluation = sk.evaluate(model, sae, corpus.take(4), length=32, progress=False)
@@ -156,14 +156,12 @@ def check_measure(comparison: Comparison, y: str | None) -> str:
 
 
 def architecture_name(config: SAEConfig) -> str:
-    """The rule with what changes its kind: nested prefixes, several k."""
-    nested = "matryoshka " if config.matryoshka else ""
-    several = " with multi-k loss" if config.multi_k_coefficient else ""
-    return f"{nested}{config.activation}{several}"
+    """The architecture with what changes its kind: nested prefixes, several k."""
+    return config.architecture.describe(config)
 
 
 def labels(configs: Sequence[SAEConfig]) -> list[str]:
-    """A short name for each configuration: its rule, and whatever else tells it from the others.
+    """A short name for each configuration: its architecture, and whatever else tells it from the others.
 
     >>> from saekit.evaluation.comparison import labels
     >>> labels([sk.SAEConfig(d_in=8, d_sae=32, activation="topk", k=k) for k in (2, 4)])
@@ -180,11 +178,11 @@ def labels(configs: Sequence[SAEConfig]) -> list[str]:
 
 
 def _row(sae: SAE, evaluation: Evaluation | None) -> dict[str, Any]:
-    config, last = sae.config, _last_figures(sae)
+    config, last = sae.config, _last_metrics(sae)
     coefficient = last.get("coefficient") or config.sparsity_coefficient
     hook = " + ".join(config.hook_name) if isinstance(config.hook_name, tuple) else config.hook_name
     row: dict[str, Any] = {
-        "rule": architecture_name(config),
+        "architecture": architecture_name(config),
         "hook": f"{hook} to {config.hook_out}" if config.hook_out else hook,
         "d_sae": config.d_sae,
         "k": config.k,
@@ -219,7 +217,7 @@ def _row(sae: SAE, evaluation: Evaluation | None) -> dict[str, Any]:
     }
 
 
-def _last_figures(sae: SAE) -> Mapping[str, Any]:
+def _last_metrics(sae: SAE) -> Mapping[str, Any]:
     """StepMetrics of the last step, or of the last logged one; empty for an SAE that was trained elsewhere."""
     if "l0" in sae.training_summary or sae.history is None or not len(sae.history):
         return sae.training_summary

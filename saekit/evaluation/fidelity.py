@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..activations import fit_token_filter
+from ..activations import resolve_token_filter
 from ..corpus import Corpus, Windows, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names, hook_text
@@ -79,8 +79,8 @@ def evaluate(
 
     About `n_tokens` tokens are taken, in windows drawn with `seed`; None takes all. `batch_size` windows of `length`
     are run at a time, three times each: the cost is that of three forward passes, and for a list of one for each SAE,
-    one for each hook point and one for all. An SAE that does not know its hook point needs `hook_name`; one without a
-    token filter gets the default token filter.
+    one for each hook point and one for all. An SAE that does not know its hook point needs `hook_name`; for one
+    without a token filter, `resolve_token_filter` says which tokens are special or sinks.
 
     Raises MismatchError for an SAE of another model, hook or weight processing, DataError for an empty corpus or
     activations that are not finite.
@@ -102,10 +102,10 @@ def evaluate(
     reads = [_checked(model, one, hook_name) for one in saes]
     started = time.perf_counter()
     windows = _sample(corpus, model, length, n_tokens, seed)
-    token_filters: dict[HookPoint, TokenFilter] = {}
     places: dict[_Place, list[int]] = {}
     for i, (one, read) in enumerate(zip(saes, reads, strict=True)):
-        places.setdefault(_place(model, one, read, windows, token_filters), []).append(i)
+        place = _Place(read, one.config.hook_out or read, resolve_token_filter(model, one, read))
+        places.setdefault(place, []).append(i)
     unit, unit_name = _units(windows)
     sums = [Sums(int(unit.max()) + 1, one.config.width_out, one.config.d_sae) for one in saes]
     was_training = [one.training for one in saes]
@@ -152,20 +152,6 @@ def _checked(model: LanguageModel, sae: SAE, hook_name: HookPoint | None) -> Hoo
         )
     sae.check(model, reads)
     return reads
-
-
-def _place(
-    model: LanguageModel, sae: SAE, reads: HookPoint, windows: Windows, found: dict[HookPoint, TokenFilter]
-) -> _Place:
-    """The SAE's place; `found` remembers the default token filters."""
-    place = _Place(reads, sae.config.hook_out or reads, TokenFilter())
-    token_filter = sae.config.token_filter
-    if token_filter is None:
-        where = place.names if len(place.names) > 1 else reads
-        if where not in found:
-            found[where] = fit_token_filter(model, windows, where)
-        token_filter = found[where]
-    return place._replace(token_filter=token_filter)
 
 
 def _sample(corpus: Corpus | Windows, model: LanguageModel, length: int, n_tokens: int | None, seed: int) -> Windows:

@@ -29,7 +29,7 @@ def plot_pareto(comparison: Comparison, y: str) -> go.Figure:
     frame = comparison.frame.assign(hook=comparison.frame["hook"].fillna("")).rename_axis("sae").reset_index()
     shown = frame[(frame["l0"] > 0) & frame[y].notna()].reset_index(drop=True)
     kinds = [kind for kind in (HELD_OUT, TRAINING) if (shown["measured_on"] == kind).any()]
-    hooks, rules = list(dict.fromkeys(shown["hook"])), list(dict.fromkeys(frame["rule"]))
+    hooks, architectures = list(dict.fromkeys(shown["hook"])), list(dict.fromkeys(frame["architecture"]))
     fig = figure(f"{MEASURES[y].capitalize()} by sparsity", comparison.note, height=460)
     fig.update_layout(margin={"t": 112})
     fig.update_yaxes(title_text=f"{MEASURES[y]} ({kinds[0] if len(kinds) == 1 else 'see the legend'})")
@@ -37,14 +37,15 @@ def plot_pareto(comparison: Comparison, y: str) -> go.Figure:
     if not len(shown):
         note(fig, f"No SAE has a positive L0 and {MEASURES[y]}.")
         return fig
-    for rule in rules:
+    for n, architecture in enumerate(architectures):
         for hook in hooks:
             for kind in kinds:
-                here = shown[(shown["rule"] == rule) & (shown["hook"] == hook) & (shown["measured_on"] == kind)]
+                here = shown[(shown["hook"] == hook) & (shown["measured_on"] == kind)]
+                here = here[here["architecture"] == architecture]
                 if len(here):
-                    colour, symbol = PALETTE[rules.index(rule) % 6], SYMBOLS[rules.index(rule) % 6]
+                    colour, symbol = PALETTE[n % 6], SYMBOLS[n % 6]
                     open_ = "-open" if len(kinds) > 1 and kind == TRAINING else ""
-                    parts = [rule, *([hook] if len(hooks) > 1 else []), *([kind] if len(kinds) > 1 else [])]
+                    parts = [architecture, *([hook] if len(hooks) > 1 else []), *([kind] if len(kinds) > 1 else [])]
                     dash = DASHES[hooks.index(hook) % len(DASHES)]
                     _frontier(fig, here, y, escape(", ".join(parts)), {"color": colour, "symbol": symbol + open_}, dash)
     if len(hooks) > 1 or len(kinds) > 1:  # long names: below the picture
@@ -67,8 +68,8 @@ def plot_pareto(comparison: Comparison, y: str) -> go.Figure:
 
 
 def _frontier(fig: go.Figure, here: pd.DataFrame, y: str, name: str, marker: dict[str, Any], dash: str) -> None:
-    """The SAEs of one rule, and a line through those that no other of them beats."""
-    best = here[pareto_optimal(here, ["rule"], y)].sort_values("l0")
+    """The SAEs of one architecture, and a line through those that no other of them beats."""
+    best = here[pareto_optimal(here, ["architecture"], y)].sort_values("l0")
     colour = marker["color"]
     if len(best) > 1:
         fig.add_scatter(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..activations import ActivationCache, fit_token_filter
+from ..activations import ActivationCache, resolve_token_filter
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, DataError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint
+from ..sae import TokenFilter
 from . import directions, store
 from .parts import Encoder, Source, claim, encode_all, join_parts, progress_bar, refuse_other
 from .query import FeatureIndex
@@ -32,7 +32,7 @@ from .statistics import N_BINS, Summary, Tokens, endings, summarise
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
-    from ..sae import SAE, TokenFilter
+    from ..sae import SAE
 
 N_EFFECTS = 10
 N_NEIGHBOURS = 10
@@ -56,9 +56,9 @@ def build_index(
     """The index of every feature of `sae` on `corpus`, written to the folder `out`.
 
     The corpus is run once, in windows of `length` tokens (Windows and caches keep their own). The SAE's token filter
-    decides which tokens count; an SAE without one gets the default token filter, found on the first windows. Stored for
-    each feature: statistics, histogram, the `n_top` strongest contexts (at most one a window, and one of those that end
-    in the same tokens), `n_per_interval` contexts drawn with `seed` from each tenth of its range, logit effects,
+    decides which tokens count; for one without, `resolve_token_filter` does, and of a cache those that it holds. Stored
+    for each feature: statistics, histogram, the `n_top` strongest contexts (at most one a window, and one of those that
+    end in the same tokens), `n_per_interval` contexts drawn with `seed` from each tenth of its range, logit effects,
     neighbours; and all activations. A transcoder's features lie where it reads, and its logit effects are those of what
     it writes; a crosscoder's are those of what it writes at the last of its hook points.
 
@@ -104,7 +104,7 @@ def build_index(
     if not resume and parts.is_dir():
         shutil.rmtree(parts)
     claim(parts, plan)
-    token_filter = _token_filter(sae, source, hook_name)
+    token_filter = _token_filter(model, sae, source, hook_name)
     encoder = Encoder(model, sae, hook_name, token_filter, batch_size)
     was_training = sae.training
     sae.eval()
@@ -144,8 +144,10 @@ def _check(
 
 def _checked_cache(cache: ActivationCache, model: LanguageModel, sae: SAE) -> ActivationCache:
     cache.check(model)
-    token_filter = _own_token_filter(sae)
-    if token_filter is not None and token_filter != cache.token_filter:
+    if sae.config.token_filter is None:
+        return cache
+    token_filter = sae.config.token_filter.of_input(sae.config.d_in)
+    if token_filter != cache.token_filter:
         raise MismatchError(
             "the activation cache left out other tokens than the SAE does",
             got=cache.token_filter.describe(),
@@ -155,23 +157,12 @@ def _checked_cache(cache: ActivationCache, model: LanguageModel, sae: SAE) -> Ac
     return cache
 
 
-def _own_token_filter(sae: SAE) -> TokenFilter | None:
-    """The SAE's token filter for what it reads; what a transcoder writes is not looked at."""
-    token_filter = sae.config.token_filter
-    if token_filter is None or not token_filter.blocks or not sae.config.is_transcoder:
-        return token_filter
-    return token_filter.split([width for width, _ in token_filter.blocks])[0]
-
-
-def _token_filter(sae: SAE, source: Source, hook_name: HookPoint) -> TokenFilter:
+def _token_filter(model: LanguageModel, sae: SAE, source: Source, hook_name: HookPoint) -> TokenFilter:
+    """The token filter for what the SAE reads and, of a cache, what was left out when it was made as well."""
+    token_filter = resolve_token_filter(model, sae, hook_name).of_input(sae.config.d_in)
     if isinstance(source.data, ActivationCache):
-        return source.data.token_filter
-    if (token_filter := _own_token_filter(sae)) is not None:
-        return token_filter
-    first = next(islice(source.chunks(), 1), None)
-    if first is None:
-        raise DataError("there is nothing to index", got="no windows", accepted="at least one window of tokens")
-    return fit_token_filter(source.model, first, hook_name)
+        return TokenFilter.strictest([token_filter, source.data.token_filter])
+    return token_filter
 
 
 def _stored(hook_name: HookPoint) -> str | list[str]:

@@ -104,9 +104,13 @@ class Encoder(NamedTuple):
         edges = torch.tensor([offset, offset + len(windows) * windows.length])
         begin, end = (int(row) for row in torch.searchsorted(cache.position, edges))
         spans = [slice(start, min(start + READ_TOKENS, end)) for start in range(begin, end, READ_TOKENS)]
-        found, n_tokens, shown = [], windows.n_tokens, 0
+        found, n_tokens, shown, tokens = [], windows.n_tokens, 0, windows.tokens.flatten()
         for rows, x in zip(spans, prefetch(map(cache.x, spans), thread=True), strict=True):
-            found.append(self._encode(cache.position[rows] - offset, x))
+            position = cache.position[rows] - offset
+            if self.token_filter != cache.token_filter:
+                keep = self.token_filter.keep(tokens[position], x)
+                position, x = position[keep.to(position.device)], x[keep]
+            found.append(self._encode(position, x))
             if bar is not None:  # those that the token filter leaves out are spread over the rest
                 bar.update(n_tokens * (rows.stop - begin) // (end - begin) - shown)
                 shown = n_tokens * (rows.stop - begin) // (end - begin)

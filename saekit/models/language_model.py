@@ -98,6 +98,11 @@ class LanguageModel:
         """The model without its edits: itself, unless it is steered."""
         return self
 
+    @property
+    def is_hooked(self) -> bool:
+        """Whether hooks lie on the bridge now, which may change what the model computes."""
+        return any(point.fwd_hooks for point in self.bridge.hook_dict.values())
+
     @contextlib.contextmanager
     def unedited(self) -> Iterator[None]:
         """Forward passes in here are not edited, even where the model is steered."""

@@ -1,10 +1,12 @@
-"""Sparse autoencoders: one file per activation rule, one for files, one for sparse arithmetic."""
+"""Sparse autoencoders: configuration, architectures, files and sparse arithmetic."""
 
 from .architectures import ARCHITECTURES as ARCHITECTURES
+from .architectures import Architecture as Architecture
 from .architectures import TrainingForward as TrainingForward
+from .architectures import get_architecture as get_architecture
+from .architectures import register_architecture as register_architecture
 from .base import SAE as SAE
 from .base import SAEOutput as SAEOutput
-from .config import ACTIVATIONS as ACTIVATIONS
 from .config import SAEConfig as SAEConfig
 from .folding import Normalisation as Normalisation
 from .folding import fold_decoder_norms as fold_decoder_norms

@@ -1,12 +1,11 @@
 """The sparse autoencoder: x -> feature_acts -> x_hat, in the units of the model's activations.
 
-One class for every activation rule; the rule is an object chosen by the configuration. Knows nothing of tokens, of
-training loops or of how files are laid out (files.py).
+One class for all architectures; the configuration chooses the object that picks the active features (architectures/).
+How files are laid out stands in formats/, which model an SAE belongs to in provenance.py.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint
-from .architectures import ARCHITECTURES, TrainingForward, weight_shapes
+from .architectures import TrainingForward, weight_shapes, with_option
 from .config import SAEConfig
+from .fingerprint import Fingerprint, fingerprint
+from .provenance import check_model
 from .sparse import kernels
 from .sparse.kernels import SparseActs
-from .sparse.selection import Encoder
+from .sparse.selection import EncoderWeights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ class SAEOutput:
 
 
 class SAE(nn.Module):
-    """A sparse autoencoder. `config` says which rule chooses the active features.
+    """A sparse autoencoder. `config` says which architecture chooses the active features.
 
     >>> sae = sk.SAE(sk.SAEConfig(d_in=8, d_sae=32, activation="topk", k=4))
     >>> x = torch.randn(3, 5, 8)
@@ -52,7 +53,7 @@ class SAE(nn.Module):
     """
 
     threshold: Tensor
-    """Per feature, for the rules that have one; 0 for the others."""
+    """Per feature, for the architectures that have one; 0 for the others."""
     r_mag: Tensor
     """gated: logarithm of the magnitude path's scale over the gate's."""
     b_mag: Tensor
@@ -66,10 +67,11 @@ class SAE(nn.Module):
     def __init__(self, config: SAEConfig) -> None:
         super().__init__()
         self.config = config
-        self.architecture = ARCHITECTURES[config.activation]
+        self.architecture = config.architecture
         self.history: pd.DataFrame | None = None
         self.density: Tensor | None = None
         self.training_summary: dict[str, Any] = {}
+        self._fingerprint: Fingerprint | None = None
         norm = 1.0 if self.architecture.unit_decoder else 0.1
         generator = torch.Generator().manual_seed(config.seed)
         rows = _random_rows(config.d_sae, config.width_out, norm, generator).to(config.torch_dtype)
@@ -88,21 +90,27 @@ class SAE(nn.Module):
         if config.skip:
             self.W_skip = nn.Parameter(torch.zeros(config.d_in, config.width_out, dtype=dtype))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: a copy has weights of its own, and is hashed by itself."""
+        return {**self.__dict__, "_fingerprint": None}
+
     def __repr__(self) -> str:
         c = self.config
         k = f", k {c.k}" if c.k else ""
         hooks = c.hook_name if isinstance(c.hook_name, str) or not c.hook_name else " + ".join(c.hook_name)
         to = f" -> {c.hook_out}" if c.hook_out else ""
         where = f"\n  {c.model_name or 'unknown model'} at {hooks}{to}" if hooks else ""
-        architecture = f"\n  {c.token_filter.describe()}" if c.token_filter else ""
+        excluded = f"\n  {c.token_filter.describe()}" if c.token_filter else ""
         kind = "Transcoder" if c.is_transcoder else "Crosscoder" if c.is_crosscoder else "SAE"
-        return f"{kind} {c.activation}{k}: d_in {c.d_in}, d_sae {c.d_sae}, on {self.W_dec.device}{where}{architecture}"
+        return f"{kind} {c.activation}{k}: d_in {c.d_in}, d_sae {c.d_sae}, on {self.W_dec.device}{where}{excluded}"
 
     @property
     def k(self) -> int:
-        """Active features per token; ConfigError for a rule without k."""
+        """Active features per token; ConfigError for an architecture without k."""
         if self.config.k is None:
-            raise ConfigError(f"the {self.config.activation} rule has no k", accepted="topk or batchtopk")
+            raise ConfigError(
+                f"the {self.config.activation} architecture has no k", accepted=", ".join(with_option("k"))
+            )
         return self.config.k
 
     @property
@@ -111,20 +119,20 @@ class SAE(nn.Module):
         return tuple(weight_shapes(self.config))
 
     @property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> EncoderWeights:
         """What pre-activations are made of, for selecting among them; without gradients."""
         b_dec = self.b_dec.detach() if self.config.subtracts_b_dec else None
-        return Encoder(self.W_enc.detach().T.contiguous(), self.b_enc.detach(), b_dec, self.matmul_dtype)
+        return EncoderWeights(self.W_enc.detach().T.contiguous(), self.b_enc.detach(), b_dec, self.matmul_dtype)
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits of the rule and every weight; the same after saving and loading."""
-        digest = hashlib.sha256(f"{self.config.activation} {self.config.k} {self.config.subtracts_b_dec}".encode())
-        names = ("W_enc", "W_dec", "b_enc", "b_dec", "threshold", *self.architecture.extra_parameters)
-        for name in dict.fromkeys((*names, *(["W_skip"] if self.config.skip else []))):
-            w = getattr(self, name).detach().cpu()
-            digest.update(w.to(torch.promote_types(w.dtype, torch.float32)).contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """Sixteen hexadecimal digits of the architecture and every weight; the same after saving and loading.
+
+        Hashed once, and again after a weight has changed, see fingerprint.py.
+        """
+        if self._fingerprint is None or not self._fingerprint.is_of(self):
+            self._fingerprint = fingerprint(self)
+        return self._fingerprint.digits
 
     # ---- inference ----------------------------------------------------------------------------------------------
 
@@ -144,7 +152,8 @@ class SAE(nn.Module):
         return acts.reshape(*x.shape[:-1], self.config.d_sae)
 
     def encode_features(self, x: Float[Tensor, "n d_in"], features: Sequence[int]) -> Float[Tensor, "n n_features"]:
-        """The columns of `encode` for some features; only these are computed where the rule looks at each alone.
+        """The columns of `encode` for some features; only these are computed where each is looked at
+        alone.
 
         >>> x = torch.randn(20, sae.config.d_in)
         >>> bool((sae.encode_features(x, [5, 2]) == sae.encode(x)[:, [5, 2]]).all())
@@ -212,7 +221,7 @@ class SAE(nn.Module):
     def training_forward(
         self, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"] | None = None
     ) -> TrainingForward:
-        """One batch by the training rule; `target` is what to reconstruct, None for x itself.
+        """One batch as in training; `target` is what to reconstruct, None for x itself.
 
         Raises DataError for NaN or infinity, on a CPU; on a GPU the loss shows them, without a wait.
         """
@@ -252,47 +261,7 @@ class SAE(nn.Module):
           accepted: blocks.0.hook_resid_post
           fix:      pass hook_name='blocks.0.hook_resid_post', or load the SAE of that hook point
         """
-        c = self.config
-        prints = (model.fingerprint, getattr(model, "weights_fingerprint", None))  # a steered model's differ
-        same_weights = c.model_fingerprint is not None and c.model_fingerprint in prints
-        if c.model_name and not same_weights and _base_name(c.model_name) != _base_name(model.name):
-            raise MismatchError(
-                "this SAE was trained on another model",
-                got=model.name,
-                accepted=c.model_name,
-                fix=f"load that model, or an SAE for {model.name}",
-            )
-        if c.weight_processing and c.weight_processing != model.weight_processing:
-            raise MismatchError(
-                "this SAE was trained on weights prepared in another way, and activations differ silently",
-                got=model.weight_processing,
-                accepted=c.weight_processing,
-                fix="load the model with enable_compatibility_mode() only if the SAE says 'compatibility'",
-            )
-        if hook_name is not None and c.hook_name is not None and hook_name != c.hook_name:
-            raise MismatchError(
-                "this SAE belongs to another hook point",
-                got=_text(hook_name),
-                accepted=_text(c.hook_name),
-                fix=f"pass hook_name={c.hook_name!r}, or load the SAE of that hook point",
-            )
-        ends = ((hook_name or c.hook_name, c.d_in, "reads"), (c.hook_out, c.width_out, "writes"))
-        for where, mine, does in ends:
-            if where is not None and (width := model.hook_width(where)) != mine:
-                raise MismatchError(
-                    f"activations at {_text(where)} are of another width than this SAE {does}",
-                    got=width,
-                    accepted=mine,
-                    fix="use the SAE at the hook point and on the model it was trained for",
-                )
-        if c.model_fingerprint is not None and not same_weights:
-            raise MismatchError(
-                f"{model.name} has other weights than the model of that name this SAE was trained on",
-                got=model.fingerprint,
-                accepted=c.model_fingerprint,
-                fix="load the weights it was trained on; to use it on these all the same (fine-tuned, quantised), "
-                "say so with sae.config = dataclasses.replace(sae.config, model_fingerprint=None)",
-            )
+        check_model(self.config, model, hook_name)
 
     def _rows(self, x: Tensor) -> Tensor:
         if x.shape[-1:] != (self.config.d_in,):
@@ -313,12 +282,3 @@ def _random_rows(n: int, width: int, norm: float, generator: torch.Generator) ->
     rows = torch.randn(n, width, generator=generator)
     rows *= norm / rows.norm(dim=1, keepdim=True)
     return rows
-
-
-def _text(hook_point: HookPoint) -> str:
-    return hook_point if isinstance(hook_point, str) else ", ".join(hook_point)
-
-
-def _base_name(name: str) -> str:
-    short = name.rstrip("/").rsplit("/", 1)[-1].lower()
-    return {"gpt2-small": "gpt2"}.get(short, short)

@@ -1,36 +1,36 @@
-"""What an SAE is: its sizes, its activation rule and where its activations came from.
+"""What an SAE is: its sizes, its architecture and where its activations came from.
 
-Values only. Nothing here computes on weights or knows how files are laid out.
+Values only; which options an architecture has, and what they may be, its class says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ..atomic_io import with_current_keys
 from ..errors import ConfigError, unknown_name
 from ..hook_points import HookPoint
+from .architectures import ARCHITECTURES, Architecture, get_architecture
+from .architectures.options import check_options, check_weight, is_count
 from .token_filter import TokenFilter
 
-Activation = Literal["relu", "kl", "topk", "batchtopk", "jumprelu", "gated"]
-ACTIVATIONS: tuple[str, ...] = ("relu", "kl", "topk", "batchtopk", "jumprelu", "gated")
-PENALISED = ("relu", "kl", "jumprelu", "gated")
-WITH_K = ("topk", "batchtopk")
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "float64": torch.float64,
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
+DEFAULT: Any = object()
+"""Stands for a target L0 that was left out, which is not the same as None."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SAEConfig:
-    """Sizes, activation rule and provenance of a sparse autoencoder.
+    """Sizes, architecture and provenance of a sparse autoencoder.
 
     >>> sk.SAEConfig(d_in=32, d_sae=256, activation="batchtopk", k=8).k
     8
@@ -41,7 +41,7 @@ class SAEConfig:
     d_sae: int
     """Number of features."""
     activation: str = "batchtopk"
-    """The activation rule: relu, kl, topk, batchtopk, jumprelu or gated; a file of saekit.sae each."""
+    """The architecture: relu, kl, topk, batchtopk, jumprelu, gated, or one that sk.register_architecture was given."""
     k: int | None = None
     """Active features per token: exactly (topk) or on average over a batch (batchtopk)."""
     matryoshka: tuple[int, ...] = ()
@@ -49,17 +49,20 @@ class SAEConfig:
     multi_k_coefficient: float = 0.0
     """topk: weight of a second reconstruction from 4 k features; 1/8 in Gao et al. 2024, appendix A.2."""
     sparsity_coefficient: float | None = None
-    """relu, kl, jumprelu, gated: weight of the sparsity penalty where E||x - mean||^2 = d_in. None: the rule's own."""
-    target_l0: float | None = None
-    """relu, kl, jumprelu, gated: active features per token that the weight of the penalty is steered to."""
+    """relu, kl, jumprelu, gated: weight of the sparsity penalty where E||x - mean||^2 = d_in. None: the
+    architecture's own, where target_l0 is not steered to."""
+    target_l0: float | None = DEFAULT
+    """relu, kl, jumprelu, gated: active features per token that the weight of the penalty is steered to. None: the
+    weight stays what it is. Left out: 32, at most d_in / 8 and d_sae / 8, unless a sparsity_coefficient (kl: or a
+    firing_rate) says how sparse features are to be; see Architecture.default_target_l0."""
     l0_penalty: str = "linear"
     """jumprelu: "linear" in L0, or "quadratic", (L0 / target_l0 - 1)^2."""
     bandwidth: float | None = None
     """jumprelu: width of the kernel that gives thresholds a gradient, in units of the root mean square of
-    ||x - mean||. None: the rule's own."""
+    ||x - mean||. None: 0.001."""
     firing_rate: float | None = None
-    """kl: mean of tanh(activation) that every feature is drawn to; the share of tokens it fires on ends above it, two
-    to four times on small data. None: 0.05, or what target_l0 asks for."""
+    """kl: mean of tanh(activation) that every feature is drawn to; the fraction of tokens it fires on ends above it,
+    two to four times on small data. None: 0.05, or what target_l0 asks for."""
     aux_coefficient: float = 1 / 32
     """topk, batchtopk, jumprelu: weight of the auxiliary loss on dead features (Gao et al. 2024, appendix A.2)."""
     apply_b_dec_to_input: bool | None = None
@@ -83,7 +86,8 @@ class SAEConfig:
     weight_processing: str | None = None
     """"none" or "compatibility": how TransformerLens had prepared the weights."""
     token_filter: TokenFilter | None = None
-    """Tokens that were left out, and that later verbs leave out too."""
+    """Tokens that were left out, and that every function leaves out too. None, as in SAELens files: what
+    `resolve_token_filter` finds for the model and hook points."""
     context_size: int | None = None
     """Length of the token windows, in tokens."""
     dataset: str | None = None
@@ -92,19 +96,26 @@ class SAEConfig:
     def __post_init__(self) -> None:
         for name in ("d_in", "d_sae"):
             value = getattr(self, name)
-            if not _is_count(value):
+            if not is_count(value):
                 raise ConfigError(
                     f"{name} is not a positive integer",
                     got=repr(value),
                     accepted="an integer of at least 1",
                     fix="pass the width of the hook point (model.hook_width)" if name == "d_in" else "pass 4096, say",
                 )
-        if self.activation not in ACTIVATIONS:
-            raise unknown_name("activation rule", self.activation, ACTIVATIONS)
-        self._check_sparsity()
+        architecture = get_architecture(self.activation)
+        if self.target_l0 is DEFAULT:  # a value that depends on other fields, and that files and tables are to show
+            object.__setattr__(self, "target_l0", architecture.default_target_l0(self))
+        check_options(self, architecture, ARCHITECTURES.values())
+        check_weight("aux_coefficient", self.aux_coefficient, self)
         self._check_ends()
         if self.dtype not in DTYPES:
             raise unknown_name("dtype", self.dtype, DTYPES)
+
+    @property
+    def architecture(self) -> Architecture:
+        """How the active features are chosen."""
+        return get_architecture(self.activation)
 
     @property
     def width_out(self) -> int:
@@ -139,98 +150,28 @@ class SAEConfig:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> SAEConfig:
-        """The configuration that `to_dict` wrote; unknown keys are an UnknownNameError."""
+        """The configuration that `to_dict` wrote, in any version; unknown keys are an UnknownNameError.
+
+        What was saved stays: a target L0 that is None, or that an early version did not know, means none.
+        """
         known = {f.name for f in fields(cls)}
         value = dict(with_current_keys(value))
         for name in value:
             if name not in known:
                 raise unknown_name("SAEConfig field", name, sorted(known))
-        if value.get("activation") not in PENALISED:
-            value["sparsity_coefficient"] = None
-        rule = value.get("token_filter")
+        if "sparsity_coefficient" not in get_architecture(value.get("activation", cls.activation)).options:
+            value["sparsity_coefficient"] = None  # early versions gave every architecture one
+        value.setdefault("target_l0", None)
+        token_filter = value.get("token_filter")
         value = {n: tuple(v) if isinstance(v, list) else v for n, v in value.items()}
-        return cls(**{**value, "token_filter": TokenFilter.from_dict(rule) if rule else None})
+        return cls(**{**value, "token_filter": TokenFilter.from_dict(token_filter) if token_filter else None})
 
     def replace(self, **changes: Any) -> SAEConfig:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
-    def _check_sparsity(self) -> None:
-        rule = self.activation
-        if rule in WITH_K:
-            if not _is_count(self.k) or self.k > self.d_sae:  # type: ignore[operator]
-                raise ConfigError(
-                    f"k does not fit the {rule} rule",
-                    got=f"k = {self.k!r}",
-                    accepted=f"an integer from 1 to d_sae = {self.d_sae}",
-                    fix="pass k=32, say",
-                )
-        elif self.k is not None:
-            raise ConfigError(
-                f"the {rule} rule has no k",
-                got=self.k,
-                accepted="None",
-                fix="leave k out, or choose activation='topk' or 'batchtopk'",
-            )
-        for name, (default, rules) in _OPTIONS.items():
-            value = getattr(self, name)
-            if value != default and rule not in rules:
-                raise ConfigError(
-                    f"the {rule} rule has no {name}",
-                    got=value,
-                    accepted=f"it is an option of {', '.join(rules)}",
-                    fix=f"leave {name} out, or choose another activation",
-                )
-        for name in ("sparsity_coefficient", "aux_coefficient", "multi_k_coefficient"):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 <= value < float("inf")):
-                raise ConfigError(
-                    f"{name} is out of range",
-                    got=repr(value),
-                    accepted="a number of at least 0",
-                    fix=f"leave {name} out, or pass a number",
-                )
-        for name, most in (("target_l0", self.d_sae), ("bandwidth", float("inf")), ("firing_rate", 1.0)):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 < value < most):
-                raise ConfigError(
-                    f"{name} is out of range",
-                    got=repr(value),
-                    accepted=f"a number between 0 and {most:g}",
-                    fix=f"leave {name} out, or pass a number",
-                )
-        if self.sparsity_coefficient == 0 and self.target_l0 is not None and self.l0_penalty == "linear":
-            raise ConfigError(
-                "the penalty cannot be steered from 0",
-                got="sparsity_coefficient = 0 with a target_l0",
-                accepted="a coefficient above 0, where steering begins",
-                fix="leave sparsity_coefficient out",
-            )
-        if self.l0_penalty not in ("linear", "quadratic"):
-            raise unknown_name("l0_penalty", self.l0_penalty, ("linear", "quadratic"))
-        if self.l0_penalty == "quadratic" and self.target_l0 is None:
-            raise ConfigError(
-                "the quadratic L0 penalty needs its target",
-                got="target_l0 = None",
-                accepted="a number",
-                fix="pass target_l0=32, say",
-            )
-        sizes = self.matryoshka
-        if sizes != () and not (
-            isinstance(sizes, tuple)
-            and all(_is_count(n) for n in sizes)
-            and list(sizes) == sorted(set(sizes))
-            and sizes[-1] == self.d_sae
-        ):
-            raise ConfigError(
-                "matryoshka is not a tuple of nested prefix sizes",
-                got=repr(sizes),
-                accepted=f"a tuple of rising positive integers that ends with d_sae = {self.d_sae}",
-                fix=f"pass matryoshka=({self.d_sae // 4}, {self.d_sae // 2}, {self.d_sae}), say",
-            )
-
     def _check_ends(self) -> None:
-        if self.d_out is not None and not _is_count(self.d_out):
+        if self.d_out is not None and not is_count(self.d_out):
             raise ConfigError(
                 "d_out is not a positive integer",
                 got=repr(self.d_out),
@@ -251,22 +192,3 @@ class SAEConfig:
                 accepted="several hook points in hook_name, or one and a hook_out",
                 fix="leave one of them out",
             )
-
-
-_OPTIONS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "matryoshka": ((), WITH_K),
-    "multi_k_coefficient": (0.0, ("topk",)),
-    "sparsity_coefficient": (None, PENALISED),
-    "target_l0": (None, PENALISED),
-    "l0_penalty": ("linear", ("jumprelu",)),
-    "bandwidth": (None, ("jumprelu",)),
-    "firing_rate": (None, ("kl",)),
-}  # what each option is when it is left out, and the rules that have it
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

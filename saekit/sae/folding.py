@@ -14,8 +14,6 @@ from torch import Tensor
 
 from .base import SAE
 
-OF_ACTIVATIONS = ("b_enc", "threshold", "b_mag")  # vectors over features that grow with the activations
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Normalisation:
@@ -56,7 +54,8 @@ def fold_normalisation(sae: SAE, normalisation: Normalisation) -> SAE:
     """The SAE that does to x what `sae` does to normalised x; features and reconstruction in units of x.
 
     Exact for one scale over all dimensions. Where the output has several (a crosscoder's hook points), decoder rows
-    change their norms, which move into the encoder: exact for every rule but topk, whose choice it would change.
+    change their norms, which move into the encoder: exact unless features are compared with each other (topk), whose
+    choice it would change, so there they stay.
 
     >>> x = torch.randn(4, sae.config.d_in)
     >>> normalisation = sk.sae.Normalisation(mean=x.mean(0), scale=torch.full((sae.config.d_in,), 3.0))
@@ -70,35 +69,36 @@ def fold_normalisation(sae: SAE, normalisation: Normalisation) -> SAE:
     unit = scale_out[0]  # feature activations shrink by this: decoder rows stay as they are where it is the only scale
     if not sae.config.subtracts_b_dec:
         read_at_mean = (mean * scale) @ out.W_enc
-        out.b_enc.sub_(read_at_mean)
-        if "b_mag" in sae.weight_names:
-            out.b_mag.sub_(read_at_mean * out.r_mag.exp())
+        out.architecture.shift(out, -read_at_mean)
     out.W_enc.mul_((scale / unit)[:, None])
     out.W_dec.mul_(unit / scale_out)
-    for name in OF_ACTIVATIONS:
-        if name == "threshold" or name in sae.weight_names:
-            getattr(out, name).div_(unit)
+    for vector in _in_activation_units(out):
+        vector.div_(unit)
     out.b_dec.copy_(mean_out + sae.b_dec / scale_out)
     if sae.config.skip:
         out.W_skip.mul_(scale[:, None] / scale_out)
         out.b_dec.sub_(mean @ out.W_skip)
     several = bool((scale_out != unit).any())
-    return fold_decoder_norms(out) if several and sae.config.activation != "topk" else out
+    return fold_decoder_norms(out) if several and sae.architecture.elementwise else out
 
 
 @torch.no_grad()
 def fold_decoder_norms(sae: SAE) -> SAE:
     """The same reconstruction with decoder rows of unit norm and their norms moved into the encoder.
 
-    Exact for rules that look at one feature at a time (all but topk at inference); for topk it changes the choice
-    unless the rows were of unit norm. A row of zeros stays.
+    Exact for architectures that look at one feature at a time (all but topk at inference); for topk it changes the
+    choice unless the rows were of unit norm. A row of zeros stays.
     """
     out = copy.deepcopy(sae)
     norm = out.W_dec.norm(dim=1)
     norm = torch.where(norm > 0, norm, torch.ones_like(norm))
     out.W_dec.div_(norm[:, None])
     out.W_enc.mul_(norm)
-    for name in OF_ACTIVATIONS:
-        if name == "threshold" or name in sae.weight_names:
-            getattr(out, name).mul_(norm)
+    for vector in _in_activation_units(out):
+        vector.mul_(norm)
     return out
+
+
+def _in_activation_units(sae: SAE) -> list[Tensor]:
+    """The vectors over features that grow with the activations."""
+    return [sae.b_enc, sae.threshold, *(getattr(sae, name) for name in sae.architecture.activation_units)]

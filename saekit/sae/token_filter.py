@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -77,6 +78,37 @@ class TokenFilter:
                 fix="pass a token filter that sk.fit_token_filter found for these, or None",
             )
         return [TokenFilter(special_ids=self.special_ids, max_norm=limit) for _, limit in self.blocks]
+
+    def of_input(self, d_in: int) -> TokenFilter:
+        """The part for the first d_in columns: for what an SAE reads, where a transcoder's is for its output too.
+
+        >>> sk.TokenFilter(special_ids=(0,), blocks=((2, 9.0), (3, 5.0))).of_input(2)
+        TokenFilter(special_ids=(0,), max_norm=9.0, blocks=())
+        """
+        ends = list(accumulate(width for width, _ in self.blocks))
+        if d_in not in ends[:-1]:
+            return self
+        blocks = self.blocks[: ends.index(d_in) + 1]
+        parts = [TokenFilter(special_ids=self.special_ids, max_norm=limit) for _, limit in blocks]
+        return TokenFilter.joined(parts, [width for width, _ in blocks])
+
+    @classmethod
+    def strictest(cls, token_filters: Sequence[TokenFilter]) -> TokenFilter:
+        """The token filter that keeps a token when every one of these does; MismatchError for other hook points.
+
+        >>> sk.TokenFilter.strictest([sk.TokenFilter(max_norm=9.0), sk.TokenFilter(special_ids=(0,), max_norm=5.0)])
+        TokenFilter(special_ids=(0,), max_norm=5.0, blocks=())
+        """
+        different = list(dict.fromkeys(token_filters))
+        if len(different) == 1:
+            return different[0]
+        special = tuple(sorted({i for one in different for i in one.special_ids}))
+        widths = next(([width for width, _ in one.blocks] for one in different if one.blocks), [0])
+        parts = [
+            cls(special_ids=special, max_norm=min((p.max_norm for p in at if p.max_norm is not None), default=None))
+            for at in zip(*(one.split(widths) for one in different), strict=True)
+        ]
+        return cls.joined(parts, widths)
 
     def keep(self, tokens: Int[Tensor, "*batch pos"], x: Float[Tensor, "*batch pos d"]) -> Bool[Tensor, "*batch pos"]:
         """True where a token counts. Of a token filter with blocks, x may be the first blocks alone."""

@@ -27,7 +27,7 @@ from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
 from ..sae import SAE, SAEConfig
-from ..sae.config import WITH_K
+from ..sae.architectures import get_architecture
 from ..training import Logger, TrainConfig, train
 from .compute import BestChoice, ComputeFit, fit_surface
 from .fits import ScalingFit, fit
@@ -95,7 +95,7 @@ class ScalingStudy:
         if not len(runs):
             raise _no_such_run("n_tokens", n_tokens, self.frame["n_tokens"])
         several = len(self.sparsities) > 1
-        if self.activation not in WITH_K and "l0" in runs:
+        if get_architecture(self.activation).l0_option != "k" and "l0" in runs:
             runs = runs.assign(asked=runs["sparsity"], sparsity=runs["l0"])
         about = f"of {n_tokens:,} tokens" + ("" if several else f" at sparsity {self.sparsities[0]:g}")
         return fit(LNK if several else LN, runs, n_bootstrap=n_bootstrap, seed=seed, about=about)
@@ -277,10 +277,8 @@ def _row(sae: SAE, source: Source, spread: _Spread, run: TrainConfig) -> dict[st
 
 
 def _sae(d_in: int, width: int, sparsity: float, activation: str, seed: int, options: dict[str, Any]) -> SAEConfig:
-    name = "k" if activation in WITH_K else "target_l0"
-    return SAEConfig(
-        **{"d_in": d_in, "d_sae": width, "activation": activation, name: sparsity, "seed": seed, **options}
-    )
+    asked = get_architecture(activation).with_l0(sparsity)
+    return SAEConfig(**{"d_in": d_in, "d_sae": width, "activation": activation, "seed": seed, **asked, **options})
 
 
 def _budgets(config: TrainConfig) -> list[int]:

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
-from ..sae import TokenFilter
 from .edit_hooks import Span
 from .edits import Edit
 
@@ -100,8 +99,7 @@ class Decoding:
             attended = torch.arange(longest, device=model.device) >= n_pad.unsqueeze(1)
             self._padded = bool(n_pad.any())
             self._span = Span(torch.tensor(padded, device=model.device), attended)
-            token_filter = TokenFilter(special_ids=tuple(sorted(model.special_ids)))
-            self._hooks = self._span.hooks([(*model.edits, *row.edits) for row in rows], token_filter)
+            self._hooks = self._span.hooks([(*model.edits, *row.edits) for row in rows], model)
 
     @property
     def finished(self) -> bool:

@@ -30,7 +30,8 @@ class Direction:
     hook_name: str = ""
     name: str = "a direction"
     token_filter: TokenFilter | None = None
-    """Which tokens are left unedited: special ones and sinks, whose norm is thousands of times the others'."""
+    """Which tokens are left unedited: special ones and sinks, whose norm is thousands of times the others'. None: what
+    `sk.resolve_token_filter` finds for an SAE at this hook point."""
 
     def __post_init__(self) -> None:
         with torch.inference_mode(False):

@@ -96,7 +96,8 @@ def dose_response(
     that asks in words: the sentence is put behind each prompt and nothing is edited (its nll is given the bare prompt).
     Several seeds need a temperature above 0. `costs=True` computes kl, relevance and drift as well (see
     `SteeringStudy.generations`), which takes about as long again. Texts of different strengths and features run side by
-    side, batch_size at a time; each is what `generate` gives for that prompt, seed and edit.
+    side, batch_size at a time; each is what `generate` gives for that prompt, seed and edit. Special tokens and
+    attention sinks are left unedited, and count in no feature's activation.
 
     With `out`, a folder, texts are saved as they are generated, and the same call resumes where it was stopped.
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ..activations import default_token_filter
+from ..models import LanguageModel
 from ..sae import TokenFilter
 from .edits import Edit
 
@@ -26,7 +28,8 @@ def apply_edits(
 
     Each edit reads the features of the activation that the one before it left. Which tokens are sinks, which ones
     `where` holds for, and the norm that unit "norm" takes a fraction of, are properties of the token: they come from x
-    as it arrived. `step` counts the new tokens before each token, negative for the prompt's.
+    as it arrived. `token_filter` defines which tokens are special or sinks where an edit has no filter of its own
+    (`default_filter` finds it). `step` counts the new tokens before each token, negative for the prompt's.
 
     >>> from saekit.steering.edit_hooks import apply_edits
     >>> tokens = torch.tensor([[0, 5, 6]])
@@ -50,6 +53,13 @@ def apply_edits(
     return out.view(x.shape)
 
 
+def default_filter(model: LanguageModel, hook_name: str, edits: Sequence[Edit]) -> TokenFilter | None:
+    """The token filter for those of the edits at a hook point that have none of their own; None when all have one."""
+    if all(edit.token_filter is not None for edit in edits):
+        return None
+    return default_token_filter(model, hook_name)
+
+
 class Span:
     """The tokens a forward pass runs over, kept up to date by whoever runs it and read by the hooks."""
 
@@ -62,7 +72,7 @@ class Span:
         self.attended = torch.cat([self.attended, torch.ones_like(new, dtype=torch.bool).unsqueeze(1)], 1)
 
     def hooks(
-        self, edits: Sequence[tuple[Edit, ...]], token_filter: TokenFilter
+        self, edits: Sequence[tuple[Edit, ...]], model: LanguageModel
     ) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
         """One hook per hook point, for the edits of each row. A hook sees the span's last n tokens, all or one."""
         names = dict.fromkeys(edit.hook_name for row in edits for edit in row)
@@ -72,10 +82,13 @@ class Span:
             for i, row in enumerate(edits):
                 if here := tuple(edit for edit in row if edit.hook_name == name):
                     groups.setdefault(here, []).append(i)
+            token_filter = default_filter(model, name, [edit for here in groups for edit in here])
             hooks.append((name, partial(self._edit, groups=groups, token_filter=token_filter)))
         return hooks
 
-    def _edit(self, x: Tensor, groups: Mapping[tuple[Edit, ...], Sequence[int]], token_filter: TokenFilter) -> Tensor:
+    def _edit(
+        self, x: Tensor, groups: Mapping[tuple[Edit, ...], Sequence[int]], token_filter: TokenFilter | None
+    ) -> Tensor:
         n, total = x.shape[1], self.tokens.shape[1]
         tokens, attended = self.tokens[:, -n:].to(x.device), self.attended[:, -n:].to(x.device)
         step = (torch.arange(total - n, total, device=x.device) - self.n_prompt).expand(len(x), -1)

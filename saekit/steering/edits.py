@@ -74,7 +74,8 @@ class Edit(ABC):
     @property
     @abstractmethod
     def token_filter(self) -> TokenFilter | None:
-        """The token filter that leaves out special tokens and sinks, where the edit has its own."""
+        """The token filter that leaves out special tokens and sinks; None where neither SAE nor direction stores one,
+        and the default of the model and hook point holds."""
 
     @abstractmethod
     def delta(self, x: Float[Tensor, "n d_in"], norm: Float[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
@@ -158,7 +159,14 @@ class Edit(ABC):
         prompt's.
         """
         kept_by = self.token_filter or token_filter
-        held = torch.ones_like(tokens, dtype=torch.bool) if kept_by is None else kept_by.keep(tokens, x)
+        if kept_by is None:
+            raise ConfigError(
+                "which tokens are special or sinks is not known, so the edit cannot leave them alone",
+                got=f"{self!r}, without a token filter",
+                accepted="a token filter; TokenFilter() to edit every token",
+                fix="pass token_filter=sk.resolve_token_filter(model, sae)",
+            )
+        held = kept_by.keep(tokens, x)
         if attended is not None:
             held = held & attended
         for where in self.where:

@@ -96,7 +96,8 @@ def generate(
 
     Each step takes the likeliest token at temperature 0, or samples from softmax(logits / temperature). Every row
     samples with its own generator, seeded by `seed` and the row's tokens: a prompt gets the same text alone and in any
-    batch, and prompts given twice get different texts. `edits` are applied in order at every step (`Edit`). chat=True
+    batch, and prompts given twice get different texts. `edits` are applied in order at every step (`Edit`), to all
+    tokens but special ones and attention sinks (`resolve_token_filter` where an edit's SAE stores no filter). chat=True
     wraps each prompt, a user's message or a list of turns {"role": ..., "content": ...}, in the model's template.
 
     Raises DataError for an empty prompt or logits that are NaN, ContextLengthError when prompt and new tokens do not

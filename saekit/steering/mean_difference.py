@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from tqdm.auto import tqdm
 
-from ..activations import kept_activations
+from ..activations import kept_activations, resolve_token_filter
 from ..errors import ConfigError, DataError, MismatchError
 from ..index import FeatureIndex
 from ..models import LanguageModel
-from ..sae import SAE, TokenFilter
+from ..sae import SAE
 from ..specificity.concepts import Concept
 from .directions import Direction
 
@@ -32,8 +32,9 @@ def mean_difference(
     """The mean activation at the concept's tokens minus the mean at all others, at the SAE's hook point.
 
     The model runs over windows of the index, about `n_tokens` of them: up to half are windows that hold the concept, as
-    they come in a shuffle by `seed`, and the rest are any others. Which tokens count, and which of them are the
-    concept's, is decided as in `specificity`, so that feature and direction use the same examples.
+    they come in a shuffle by `seed`, and the rest are any others. Special tokens and attention sinks are left out, and
+    the Direction leaves them unedited. Which tokens count, and which of them are the concept's, is decided as in
+    `specificity`, so that feature and direction use the same examples.
 
     Raises DataError when no token of the index is the concept's, or all are; MismatchError when the index is of another
     SAE or model.
@@ -70,7 +71,7 @@ def mean_difference(
     rows = torch.cat([some, order[~torch.isin(order, some)][: wanted - len(some)]])
     total = torch.zeros(2, sae.config.d_in, dtype=torch.float64)
     count = torch.zeros(2, 1, dtype=torch.float64)
-    token_filter = sae.config.token_filter or TokenFilter()
+    token_filter = resolve_token_filter(model, sae)
     with tqdm(total=len(rows), unit="window", desc="mean difference", disable=not progress) as bar:
         for at in range(0, len(rows), batch_size):
             chosen = rows[at : at + batch_size]
@@ -80,6 +81,4 @@ def mean_difference(
                 count[side] += int(mask.sum())
             bar.update(len(chosen))
     difference = total[0] / count[0] - total[1] / count[1]
-    return Direction(
-        difference.float(), hook_name, f"{concept.name}, mean difference", token_filter=sae.config.token_filter
-    )
+    return Direction(difference.float(), hook_name, f"{concept.name}, mean difference", token_filter=token_filter)

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
-from ..sae import SAE, TokenFilter
+from ..sae import SAE
 from .edit_hooks import Span
 from .make_edits import clamp
 
@@ -43,7 +43,8 @@ def output_scores(
     Each feature is clamped to `strength` times the residual norm while the model reads a question and the beginning of
     an answer; `score` is the mean over `starts` and `words`, and each word has its column. A word counts by its first
     token: give it with its leading space. The question goes through the chat template where the model has one. 0 is a
-    feature that does nothing. Raises DataError without words or starts, and what `clamp` raises for features.
+    feature that does nothing. Special tokens and attention sinks are left unedited. Raises DataError without words or
+    starts, and what `clamp` raises for features.
 
     >>> sk.output_scores(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], progress=False).columns.tolist()
     ['score', ' gate']
@@ -56,7 +57,6 @@ def output_scores(
     sae.check(model)
     features = [int(f) for f in features]
     edits = [(clamp(sae, {f: strength}, unit="norm"),) for f in features]
-    token_filter = TokenFilter(special_ids=tuple(sorted(model.special_ids)))
     ids = torch.tensor([tokens[0] for tokens in first.values()])
     total = torch.zeros(len(features), len(words))
     with tqdm(total=len(features) * len(starts), unit="pass", desc="output scores", disable=not progress) as bar:
@@ -68,7 +68,7 @@ def output_scores(
             for at in range(0, len(features), batch_size):
                 part = edits[at : at + batch_size]
                 rows = tokens.expand(len(part), -1)
-                hooks = Span(rows, torch.ones_like(rows, dtype=torch.bool)).hooks(part, token_filter)
+                hooks = Span(rows, torch.ones_like(rows, dtype=torch.bool)).hooks(part, model)
                 logits, _ = model.forward(rows, hooks=hooks)
                 total[at : at + len(part)] += (logits[:, -1].log_softmax(-1)[:, ids] - clean).float().cpu()
                 bar.update(len(part))

@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..activations import resolve_token_filter
 from ..models import LanguageModel
-from ..sae import SAE, TokenFilter
+from ..sae import SAE
 from .edit_hooks import Span
 from .edits import Edit
 
@@ -54,7 +55,7 @@ class Readout:
     after: Float[Tensor, "n_new d_vocab"]
     """The same as the text was generated: under its edits, given `context`."""
     feature_acts: Float[Tensor, "n_new d_sae"]
-    """0 on tokens that the SAE's token filter leaves out."""
+    """0 on tokens that the SAE's token filter leaves out (`resolve_token_filter`)."""
 
 
 @torch.inference_mode()
@@ -87,7 +88,7 @@ def read(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> Iterato
     found = _logits(model, [t.context for t in rows], rows, [t.edits for t in rows]) if rows else []
     edited = dict(zip(differ, found, strict=True))
     [x], n_prompt = seen, _longest([t.prompt for t in texts])
-    token_filter = sae.config.token_filter or TokenFilter()
+    token_filter = resolve_token_filter(model, sae)
     for i, (text, logits) in enumerate(zip(texts, clean, strict=True)):
         before = logits.float().log_softmax(-1)
         after = edited[i].float().log_softmax(-1) if i in edited else before
@@ -147,7 +148,7 @@ def _logits(
     span = Span(rows, attended)
     for at in range(n_new):
         span.append(torch.tensor([t.new[at] if at < len(t.new) else model.pad_id for t in texts], device=device))
-    hooks = span.hooks(edits, TokenFilter(special_ids=tuple(sorted(model.special_ids))))
+    hooks = span.hooks(edits, model)
     if watched is not None:
         name, seen = watched
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from ..atomic_io import read_json, write_json
 from ..errors import FileError, MismatchError
 from ..models import LanguageModel
-from ..sae import SAE, TokenFilter, list_saes, load_sae
-from .edit_hooks import apply_edits
+from ..sae import SAE, list_saes, load_sae
+from .edit_hooks import apply_edits, default_filter
 from .edits import Edit
 from .generation import Edits, check_edits
 
@@ -32,6 +32,7 @@ FORMAT = 1
 
 def steered(model: LanguageModel, edits: Edits) -> SteeredModel:
     """A SteeredModel: `model` with edits in every forward pass. Of a steered model, the new edits come after its own.
+    Special tokens and attention sinks are left unedited (`resolve_token_filter` where an edit's SAE stores no filter).
 
     In saekit it goes wherever a model goes. Within a `with` block its bridge is steered too:
 
@@ -61,7 +62,8 @@ class SteeredModel(LanguageModel):
         super().__init__(model.bridge, model.name)
         self._base = model.base
         self.edits = (*model.edits, *check_edits(model, edits))
-        self._hooks = _BridgeHooks(self._base, self.edits)
+        with model.unedited():
+            self._hooks = _BridgeHooks(self._base, self.edits)
         self._opened = contextlib.ExitStack()
 
     def __repr__(self) -> str:
@@ -157,10 +159,10 @@ class _BridgeHooks:
 
     def __init__(self, model: LanguageModel, edits: Sequence[Edit]) -> None:
         self._model, self._n_users, self._paused = model, 0, False
-        self._token_filter = TokenFilter(special_ids=tuple(sorted(model.special_ids)))
         self._by_hook: dict[str, list[Edit]] = {}
         for edit in edits:
             self._by_hook.setdefault(edit.hook_name, []).append(edit)
+        self._token_filters = {name: default_filter(model, name, here) for name, here in self._by_hook.items()}
         self._past: Any = None
         self._mask: Tensor | None = None
         self._n_prompt = 0
@@ -234,6 +236,5 @@ class _BridgeHooks:
         if self._paused:
             return None
         tokens, attended, step = (self._pass[k].to(x.device) for k in ("tokens", "attended", "step"))
-        return apply_edits(
-            x, self._by_hook[name], tokens, attended=attended, step=step, token_filter=self._token_filter
-        )
+        token_filter = self._token_filters[name]
+        return apply_edits(x, self._by_hook[name], tokens, attended=attended, step=step, token_filter=token_filter)

@@ -201,7 +201,7 @@ class GroundTruth:
         >>> sk.recovery(truth.sae(), truth, n_tokens=2000).f1
         1.0
         """
-        sae = SAE(SAEConfig(d_in=self.d_in, d_sae=self.n_features, activation="jumprelu"))
+        sae = SAE(SAEConfig(d_in=self.d_in, d_sae=self.n_features, activation="jumprelu", target_l0=None))
         batch = self.sample(8192, stream("threshold", seed))
         with torch.no_grad():
             sae.W_dec.copy_(self.directions)

@@ -1,7 +1,4 @@
-"""How an SAE is trained: one frozen dataclass, and the values that its None fields stand for.
-
-Knows nothing of models, text or files.
-"""
+"""How an SAE is trained: one frozen dataclass, and the values that its None fields stand for."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Any
 import torch
 
 from ..atomic_io import with_current_keys
-from ..errors import ConfigError
+from ..errors import ConfigError, MismatchError
 from ..sae import SAEConfig
 
 
@@ -25,15 +22,15 @@ class TrainConfig:
     """
 
     n_tokens: int
-    """Activations to train on, in tokens; text that is shorter is gone through again and again."""
+    """Activations to train on, in tokens; text that is shorter is read several times."""
     batch_size: int = 2048
     """Tokens per step."""
     lr: float | None = None
-    """Peak learning rate of Adam. None: the rule's own, see `peak_lr`."""
+    """Peak learning rate of Adam. None: the architecture's own, see `Architecture.peak_lr`."""
     warmup_steps: int | None = None
     """Steps of linear rise from 0. None: a twentieth of the run, at most 1000."""
     decay_fraction: float = 0.4
-    """Share of the run, at its end, over which the rate falls linearly to 0."""
+    """Fraction of the run, at its end, over which the rate falls linearly to 0."""
     seed: int = 0
     """Seed of the order of the tokens. The initial weights follow SAEConfig.seed."""
     device: str = "auto"
@@ -47,12 +44,12 @@ class TrainConfig:
     grad_clip: float = 1.0
     """Largest norm of the gradient of all weights."""
     sparsity_warmup_fraction: float | None = None
-    """relu, kl, jumprelu, gated: share of the run over which the sparsity penalty rises from 0. None: 0.05 (Anthropic,
-    April 2024), and 0.3 for the quadratic L0 penalty, which kills features when it begins at full strength."""
+    """With a sparsity penalty: fraction of the run over which it rises from 0. None: the architecture's own, 0.05
+    (Anthropic, April 2024), or 0.3 for the quadratic L0 penalty."""
     resample_every: int | None = None
-    """relu, kl, jumprelu, gated: steps between two resamplings of dead features (Bricken et al. 2023), the last before
-    the learning rate falls. None: never, as in Anthropic's April 2024 recipe. topk and batchtopk have the auxiliary
-    loss instead."""
+    """With a sparsity penalty: steps between two resamplings of dead features (Bricken et al. 2023), up to where the
+    learning rate falls. None: never, as in Anthropic's April 2024 recipe. topk and batchtopk have the auxiliary loss
+    instead."""
     normalise: bool = True
     """Whether activations are centred and scaled to E||x - mean||^2 = d_in, by the first batch. Folded into the weights
     of every SAE that leaves training."""
@@ -95,7 +92,10 @@ class TrainConfig:
             value = getattr(self, name)
             if not (_is_number(value) and 0 <= value <= 1) and not (name != "decay_fraction" and value is None):
                 raise ConfigError(
-                    f"{name} is not a share", got=repr(value), accepted="a number from 0 to 1", fix=f"leave {name} out"
+                    f"{name} is not a fraction",
+                    got=repr(value),
+                    accepted="a number from 0 to 1",
+                    fix=f"leave {name} out",
                 )
 
     @property
@@ -153,23 +153,19 @@ def difference(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, A
     return None
 
 
-def peak_lr(sae: SAEConfig, config: TrainConfig) -> float:
-    """The peak learning rate: `config.lr`, or the rule's own.
+def configuration_differs(name: str, saved: object, now: object) -> MismatchError:
+    """The error for resuming a run under another configuration."""
+    return MismatchError(
+        f"a run with another {name} lies here, and resuming it would mix the two",
+        got=f"{name} = {now}",
+        accepted=f"{name} = {saved}",
+        fix="pass the same configuration to resume, or another out= (resume=False starts again)",
+    )
 
-    Rates follow 1 / sqrt(d_sae) (Gao et al. 2024: 2e-4 at 16,384 features for topk); relu has 5e-5 (Anthropic, April
-    2024). Both are for runs of very many steps. Up to 2,000 steps topk's rate is raised 7.5-fold and relu's is half of
-    that; the rise is gone by 50,000. Measured at layer 15 of the default model, 300 steps of 2,048 tokens, 4,096
-    features, topk, k 32: held-out explained variance 0.806 at 1.2e-3, 0.839 at 3e-3 (20 features dead) and 0.846 at
-    6e-3 (409 dead). 400 steps of 1,024 tokens, 1,024 features, 3e-3, target_l0 32: jumprelu 0.795, gated 0.796, kl
-    0.784, relu 0.782. On 256 synthetic features rates of 1e-2 to 2e-2 were best for topk and 5e-3 to 1e-2 for relu.
-    """
-    if config.lr is not None:
-        return config.lr
-    short = min(1.0, max(0.0, 1.0 - (config.n_steps - 2_000) / 48_000))  # 1 up to 2,000 steps, 0 from 50,000
-    rate = 2e-4 * (16_384 / sae.d_sae) ** 0.5
-    if sae.activation == "relu":
-        return float(5e-5 * (3.75 * rate / 5e-5) ** short)
-    return float(rate * 7.5**short)
+
+def peak_lr(sae: SAEConfig, config: TrainConfig) -> float:
+    """The peak learning rate: `config.lr`, or the architecture's own for this width and length of run."""
+    return sae.architecture.peak_lr(sae.d_sae, config.n_steps) if config.lr is None else config.lr
 
 
 def _at_least(config: TrainConfig, name: str, least: int) -> None:

@@ -153,7 +153,7 @@ def train(
             trainer.load_state_dict(saved)
     elif resume:
         folder.check_free()
-    folder.start(anew=state is None)
+    folder.start(new=state is None)
     del state
     run = RunInfo.of(configs, config, folder.rows, trainers[0].n_steps_done, folder.path)
     with watched(loggers, run, trainers) as logger_group:
@@ -293,9 +293,10 @@ def _with_provenance(
 
 def _finish(trainer: Trainer, last: StepMetrics | None, finished: bool) -> SAE:
     sae = trainer.finish()
-    figures = {} if last is None else {k: v for k, v in last.to_dict().items() if k not in ("lr", "grad_norm")}
+    metrics = {} if last is None else {k: v for k, v in last.to_dict().items() if k not in ("lr", "grad_norm")}
     sae.training_summary = {
-        **figures,
+        **metrics,
+        **trainer.l0_summary(),
         "finished": finished,
         "n_steps": trainer.config.n_steps,
         "config": trainer.config.to_dict(),

@@ -1,9 +1,9 @@
-"""Adam within the constraints of an SAE: decoder rows of unit norm, thresholds not below 0, a gradient of bounded norm.
+"""Adam within the constraints of an SAE: decoder rows of unit norm, a gradient of bounded norm.
 
 Where decoder rows are held at unit norm, the part of the gradient along the row is taken out before Adam sees it. The
 epsilon is the 6.25e-10 of Gao et al. 2024: gradients of rare features are small. A matrix is moved as it lies in memory
 (W_enc is the transpose of its storage) and the memory of its gradient is kept for the next one. On a GPU two kernels do
-all of it (sae/triton); nothing is read back there. Knows nothing of losses or schedules.
+all of it (sae/triton); nothing is read back there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from ..sae import triton as triton_kernels
 from ..sae.sparse import kernels
 
 BETAS, EPS = (0.9, 0.999), 6.25e-10
-THRESHOLD_PACE = 0.25  # jumprelu: rate of its thresholds, which grow with sqrt(d_in), over lr * sqrt(d_in)
 
 
 class Optimiser:
@@ -28,9 +27,12 @@ class Optimiser:
 
     def __init__(self, sae: SAE, grad_clip: float) -> None:
         self._sae, self._grad_clip = sae, grad_clip
-        self._weights = [getattr(sae, n) for n in sae.weight_names if n in dict(sae.named_parameters())]
+        trained = dict(sae.named_parameters())
+        self._pace = {
+            trained[name]: sae.architecture.lr_factor(name, sae.config) for name in sae.weight_names if name in trained
+        }
+        self._weights: list[Any] = list(self._pace)
         self._stored = {w: torch.nn.Parameter(_as_stored(w.detach())) for w in self._weights}
-        self._pace = {w: THRESHOLD_PACE * sae.config.d_in**0.5 if w is sae.threshold else 1.0 for w in self._weights}
         groups = [{"params": [self._stored[w]], "pace": self._pace[w]} for w in self._weights]
         self.adam = torch.optim.Adam(groups, lr=0.0, betas=BETAS, eps=EPS, fused=True)
 
@@ -48,8 +50,7 @@ class Optimiser:
         norm = self._by_kernels(lr, finite) if on_gpu else self._by_torch(lr, finite)
         for weight, p in stored.items():
             weight.spare, weight.grad, p.grad = weight.grad, None, None
-        if "threshold" in sae.architecture.extra_parameters:
-            sae.threshold.clamp_(min=0.0)
+        sae.architecture.constrain(sae)
         return norm
 
     def _by_torch(self, lr: float, finite: Tensor) -> Tensor:
@@ -100,11 +101,11 @@ class Optimiser:
         return {w: self.adam.state[p] for w, p in self._stored.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `load_state_dict` needs to go on."""
+        """All that `load_state_dict` needs to resume."""
         return self.adam.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved state."""
+        """Resumes from a saved state."""
         self.adam.load_state_dict(state)
 
 

@@ -1,7 +1,4 @@
-"""The folder of a run: metrics.jsonl, checkpoints/, and the SAE or SAEs that came out.
-
-Knows nothing of how a step is made; `train` tells it what happened.
-"""
+"""The folder of a run: metrics.jsonl, checkpoints/, and the SAE or SAEs that came out."""
 
 from __future__ import annotations
 
@@ -17,8 +14,7 @@ from ..errors import FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint, hook_names
 from ..sae import SAE, SAEConfig, load_sae, saved_config
 from .checkpoints import load_checkpoint, save_checkpoint
-from .config import TrainConfig, difference
-from .trainer import configuration_differs
+from .config import TrainConfig, configuration_differs, difference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,11 +72,11 @@ class RunFolder:
                 fix="pass another out=, or resume=False to write over them",
             )
 
-    def start(self, anew: bool) -> None:
-        """Makes the folder ready for the next step: metrics after it go, and, anew, old checkpoints too."""
+    def start(self, new: bool) -> None:
+        """Makes the folder ready for the next step: metrics after it go and, for a new run, old checkpoints too."""
         if self.path is None:
             return
-        if anew:
+        if new:
             shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
         with atomic_write(self.path / "metrics.jsonl") as part:
             part.write_text("".join(json.dumps(row) + "\n" for row in self.rows), "utf8")
@@ -138,7 +134,7 @@ class RunFolder:
 
 
 def folder_names(configs: Sequence[SAEConfig]) -> list[str]:
-    """A folder for each SAE: its number, rule and size and, where they are not all of one hook point, where it lies.
+    """A folder for each SAE: its number, architecture and size, and its place if they are of several hook points.
 
     >>> from saekit.training.run_folder import folder_names
     >>> sae = sk.SAEConfig(d_in=8, d_sae=32, k=4, hook_name="blocks.3.hook_resid_post")

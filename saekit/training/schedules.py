@@ -15,11 +15,11 @@ def learning_rate(step: int, *, peak: float, n_steps: int, warmup_steps: int, de
     return peak * min(rise, max(0.0, min(1.0, fall)))
 
 
-def ramp(step: int, *, n_steps: int, share: float) -> float:
-    """From 0 to 1 over the first `share` of the run, then 1.
+def ramp(step: int, *, n_steps: int, fraction: float) -> float:
+    """From 0 to 1 over the first `fraction` of the run, then 1.
 
-    >>> [ramp(s, n_steps=10, share=0.4) for s in range(6)]
+    >>> [ramp(s, n_steps=10, fraction=0.4) for s in range(6)]
     [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     """
-    steps = share * n_steps
+    steps = fraction * n_steps
     return min(1.0, step / steps) if steps > 0 else 1.0

@@ -1,16 +1,17 @@
 """One training step, for people with their own loop and for `train`.
 
 A Trainer works on a copy of the SAE it is given, in normalised units; `trainer.sae` is that copy as anyone may have it,
-with the normalisation folded into its weights. It knows nothing of models, text or files.
+with the normalisation folded into its weights.
 
-Choices: rules that choose a number of features minimise the unexplained share of the batch's variance; rules with a
-penalty minimise the squared error per token plus the penalty, as their papers do. topk, batchtopk and jumprelu add the
-auxiliary loss of Gao et al. 2024.
+Architectures without a penalty minimise the unexplained fraction of the batch's variance; those with one minimise the
+squared error per token plus the penalty, as their papers do. What else depends on the architecture, its
+class says.
 """
 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,19 +19,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, MismatchError
+from ..errors import ConfigError, MismatchError
 from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation
-from ..sae.architectures.jumprelu import bandwidth
 from ..sae.sparse import kernels
-from .config import TrainConfig, difference, peak_lr
+from .batch_checks import check_batch, check_finite, loss_not_finite
+from .config import TrainConfig, configuration_differs, difference, peak_lr
 from .dead_features import FiringTracker, auxiliary_loss, resample
 from .metrics import StepMetrics
+from .normalisation import fit_normalisation, geometric_median, identity
 from .optimiser import Optimiser
 from .schedules import learning_rate
 from .sparsity import SparsityController
 
-THRESHOLD_MEMORY = 100  # steps, or a twentieth of a short run, over which the batchtopk threshold is averaged
-DENSITY_SHARE = 0.2  # firing frequencies are counted over the last fifth of a run
+DENSITY_FRACTION = 0.2  # firing frequencies are counted over the last fifth of a run
 
 
 class Trainer:
@@ -38,7 +39,8 @@ class Trainer:
 
     An SAE whose biases are all zero counts as new, and its b_dec begins at the geometric median of the first batch.
     `blocks` are the widths of the hook points a crosscoder reads, one after the other: each is normalised alone, so
-    that none drowns another (topk has one scale for all, since its choice depends on it).
+    that none drowns another; one scale for all where features are compared with each other (topk), since the choice
+    depends on it.
 
     >>> trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=640, batch_size=64))
     >>> for _ in range(10):
@@ -53,12 +55,12 @@ class Trainer:
         self.device = config.torch_device
         self.n_steps_done = 0
         self.n_tokens_done = 0
-        self._blocks = [c.d_in] if blocks is None or c.activation == "topk" else list(blocks)
+        self._blocks = [c.d_in] if blocks is None or not c.architecture.elementwise else list(blocks)
         if sum(self._blocks) != c.d_in:
             raise MismatchError("the widths of the hook points do not add up", got=blocks, accepted=f"d_in = {c.d_in}")
         self._new = not bool(sae.b_enc.any()) and not bool(sae.b_dec.any())
         self._sae = copy.deepcopy(sae).to(self.device).requires_grad_(True)
-        self._normalisation = _identity(self._sae)
+        self._normalisation = identity(self._sae)
         self._sae.matmul_dtype = config.torch_matmul_dtype
         self._optimiser = Optimiser(self._sae, config.grad_clip)
         self._firing_tracker = FiringTracker(c.d_sae, self.device)
@@ -69,7 +71,7 @@ class Trainer:
         self._warmup = min(1000, n // 20) if config.warmup_steps is None else config.warmup_steps
         self._k_aux = min(512, max(1, c.width_out // 2))
         self._waits = not kernels.on_gpu(self._sae.W_dec)  # a GPU's host reads nothing back in a step
-        self._figures: dict[str, Tensor | float] = {}
+        self._last: dict[str, Tensor | float] = {}
         self._trouble = torch.zeros((), dtype=torch.int64, device=self.device)  # first step that was not finite
 
     @property
@@ -83,12 +85,21 @@ class Trainer:
 
     @property
     def density(self) -> Float[Tensor, " d_sae"] | None:
-        """Share of tokens each feature fired on, over the last fifth of the run once that is reached; None at first."""
+        """Fraction of tokens each feature fired on, over the last fifth of the run once there; None at first."""
         return self._firing_tracker.density()
 
     def finish(self) -> SAE:
-        """The trained SAE on the CPU, normalisation folded in. The trainer may go on afterwards."""
+        """The trained SAE on the CPU, normalisation folded in. The trainer may take more steps afterwards.
+
+        Warns when the run is over and its L0 missed the target by more than a tenth.
+        """
+        if self.n_steps_done >= self.config.n_steps and (warning := self._sparsity.missed()):
+            warnings.warn(warning, stacklevel=2)
         return self.sae.cpu()
+
+    def l0_summary(self) -> dict[str, Any]:
+        """For the training summary: the L0 of the last steps, the target, and whether it was missed; {} without one."""
+        return self._sparsity.summary()
 
     def step(self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None = None) -> StepMetrics:
         """Moves the weights by one batch of activations in the model's units; `target` is what a transcoder writes.
@@ -99,7 +110,7 @@ class Trainer:
         return self.metrics()
 
     def advance(self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None = None) -> None:
-        """What `step` does, without its figures: `metrics` has them.
+        """What `step` does, without its metrics: `metrics` has them.
 
         On a GPU nothing is waited for: a batch that is not finite leaves the weights alone, and `metrics` raises.
         """
@@ -107,26 +118,26 @@ class Trainer:
         if self.n_steps_done == 0:
             self._begin(x, target)
         x = self._normalisation.apply(x)
-        goal = x if target is None else self._normalisation.apply_to_output(target)
-        out = self._sae.training_forward(x, goal)
+        wanted = x if target is None else self._normalisation.apply_to_output(target)
+        out = self._sae.training_forward(x, wanted)
         error = out.error.detach()
         squared = error.square().sum(0)
-        variance = goal.var(0, correction=0).sum() * len(x)
+        variance = wanted.var(0, correction=0).sum() * len(x)
         coefficient = self._sparsity.at(self.n_steps_done)
-        share = 1.0 / variance.clamp(min=torch.finfo(x.dtype).tiny)
-        unit = share if out.penalty is None else 1.0 / len(x)  # of one squared error in the loss
+        fraction = 1.0 / variance.clamp(min=torch.finfo(x.dtype).tiny)
+        unit = fraction if out.penalty is None else 1.0 / len(x)  # of one squared error in the loss
         loss = out.squared_error * unit
         if out.penalty is not None:
             loss = loss + coefficient * out.penalty
         aux: Tensor | None = None
         if self._waits or self.n_steps_done % self.config.log_every == 0:
             self._dead = self._firing_tracker.dead(self.config.dead_after)
-        if self._sae.architecture.auxiliary and self._dead.numel() and self._sae.config.aux_coefficient:
+        if self._sae.architecture.auxiliary_loss and self._dead.numel() and self._sae.config.aux_coefficient:
             aux = auxiliary_loss(self._sae, x, error, self._dead, self._k_aux)
-            loss = loss + self._sae.config.aux_coefficient * unit / share * aux
+            loss = loss + self._sae.config.aux_coefficient * unit / fraction * aux
         finite = torch.isfinite(loss.detach())
         if self._waits and not finite:
-            raise self._not_finite(float(loss.detach()))
+            raise loss_not_finite(float(loss.detach()), self.n_steps_done + 1)
         loss.backward()  # type: ignore[no-untyped-call]
         lr = learning_rate(
             self.n_steps_done,
@@ -137,7 +148,7 @@ class Trainer:
         )
         grad_norm = self._optimiser.step(lr, finite)
         self._after(out, x, finite)
-        self._figures = {
+        self._last = {
             "loss": loss.detach(),
             "lr": lr,
             "grad_norm": grad_norm,
@@ -151,16 +162,16 @@ class Trainer:
         }
 
     def metrics(self) -> StepMetrics:
-        """The figures of the last step; on a GPU the host waits for it here.
+        """The metrics of the last step; on a GPU the host waits for it here.
 
-        Raises DataError there for a batch that was not finite since the figures were last read.
+        Raises DataError there for a batch that was not finite since the metrics were last read.
         """
-        if not self._figures:
+        if not self._last:
             raise ConfigError("no step was made yet", fix="call step(x), or advance(x) first")
         if not self._waits and (step := int(self._trouble)):
             self._trouble.zero_()
-            raise self._not_finite(float("nan"), step)
-        f = {name: float(value) for name, value in self._figures.items()}
+            raise loss_not_finite(float("nan"), step)
+        f = {name: float(value) for name, value in self._last.items()}
         squared, variance = f.pop("squared"), f.pop("variance")
         return StepMetrics(
             step=self.n_steps_done,
@@ -173,86 +184,46 @@ class Trainer:
     # ---- parts of a step ----------------------------------------------------------------------------------------
 
     def _checked(self, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        x = self._fitting(x, self._sae.config.d_in, "reads")
-        if self._sae.config.is_transcoder:
-            if target is None or len(target) != len(x):
-                raise MismatchError(
-                    "a transcoder learns from pairs",
-                    got="no target" if target is None else tuple(target.shape),
-                    accepted="as many activations of its output as of its input",
-                    fix="pass step(x, target)",
-                )
-            target = self._fitting(target, self._sae.config.width_out, "writes")
-        elif target is not None:
-            raise MismatchError("only a transcoder has a target", got=tuple(target.shape), fix="pass step(x)")
-        return x, target
+        check_batch(self._sae.config, x, target)
+        x = self._taken(x)
+        return x, None if target is None else self._taken(target)
 
-    def _fitting(self, x: Tensor, width: int, does: str) -> Tensor:
-        if x.ndim != 2 or x.shape[1] != width or not len(x):
-            raise MismatchError(
-                "a batch does not fit this SAE",
-                got=tuple(x.shape),
-                accepted=f"[batch, {width}], what it {does}",
-                fix="pass activations of the hook point the SAE is for",
-            )
+    def _taken(self, x: Tensor) -> Tensor:
         x = x.detach().to(device=self.device, dtype=self._sae.W_enc.dtype)
-        if self._waits and not torch.isfinite(x.sum()):
-            finite = torch.isfinite(x).all(dim=1)
-            bad = (~finite).nonzero().squeeze(1)
-            if len(bad):
-                raise DataError(
-                    f"activations contain NaN or infinity in batch {self.n_steps_done + 1}",
-                    got=f"{bad.numel()} of {len(x)} tokens, the first at row {int(bad[0])}",
-                    accepted="finite numbers",
-                    fix="the weights are as before this batch: leave it out, or run the model in float32",
-                )
+        if self._waits:
+            check_finite(x, self.n_steps_done + 1)
         return x
-
-    def _not_finite(self, value: float, step: int | None = None) -> DataError:
-        return DataError(
-            f"the loss is not finite at batch {step or self.n_steps_done + 1}",
-            got=value,
-            accepted="a finite number",
-            fix="the weights are as before this batch: lower lr, or look for activations of extreme size",
-        )
 
     @torch.no_grad()
     def _begin(self, x: Tensor, target: Tensor | None) -> None:
         """Takes normalisation and the first b_dec from the first batch."""
         sae = self._sae
         if self.config.normalise:
-            mean_out, scale_out = (None, None) if target is None else _standard(target, [sae.config.width_out])
-            mean, scale = _standard(x, self._blocks)
-            self._normalisation = Normalisation(mean=mean, scale=scale, mean_out=mean_out, scale_out=scale_out)
+            self._normalisation = fit_normalisation(x, target, self._blocks)
         norm = self._normalisation
         if not self._new:
             sae.load_state_dict(fold_normalisation(sae, norm.inverse()).state_dict())
             return
-        goal = norm.apply(x) if target is None else norm.apply_to_output(target)
-        sae.b_dec.copy_(geometric_median(goal))
-        if "threshold" in sae.architecture.extra_parameters:
-            sae.threshold.fill_(bandwidth(sae))
+        wanted = norm.apply(x) if target is None else norm.apply_to_output(target)
+        sae.b_dec.copy_(geometric_median(wanted))
+        sae.architecture.begin(sae)
 
     @torch.no_grad()
     def _after(self, out: TrainingForward, x: Tensor, finite: Tensor) -> None:
         """Bookkeeping: threshold, coefficient, dead features, counters."""
         n, n_steps = len(x), self.config.n_steps
-        if out.smallest is not None:
-            memory = min(THRESHOLD_MEMORY, max(1, n_steps // 20))
-            share = 1.0 / min(self.n_steps_done + 1, memory)
-            threshold, known = self._sae.threshold, finite & torch.isfinite(out.smallest)
-            threshold.copy_(torch.where(known, threshold.lerp(out.smallest.expand_as(threshold), share), threshold))
+        self._sae.architecture.after_step(self._sae, out, finite, self.n_steps_done, n_steps)
         self._sparsity.update(self.n_steps_done, out.counts.sum() / n)
         self.n_steps_done += 1
         self.n_tokens_done += n
         if not self._waits:
             first = torch.where(self._trouble == 0, self.n_steps_done, self._trouble)
             self._trouble = torch.where(finite, self._trouble, first)
-        if self.n_steps_done == int((1 - DENSITY_SHARE) * n_steps):
+        if self.n_steps_done == int((1 - DENSITY_FRACTION) * n_steps):
             self._firing_tracker.restart()
         self._firing_tracker.update(out.counts, n)
         every, last = self.config.resample_every, (1 - self.config.decay_fraction) * n_steps
-        if every and out.penalty is not None and self.n_steps_done % every == 0 and self.n_steps_done <= last:
+        if every and self._sae.architecture.resampling and self.n_steps_done % every == 0 and self.n_steps_done <= last:
             resample(
                 self._sae,
                 self._optimiser.moments(),
@@ -266,7 +237,7 @@ class Trainer:
     # ---- state --------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `load_state_dict` needs to go on bit for bit; copies, so later steps do not change them."""
+        """All that `load_state_dict` needs to resume bit for bit; copies, so later steps do not change them."""
         state = {
             "sae_config": self._sae.config.to_dict(),
             "train_config": self.config.to_dict(),
@@ -284,7 +255,7 @@ class Trainer:
         return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved state; MismatchError when it is of another configuration."""
+        """Resumes from a saved state; MismatchError when it is of another configuration."""
         for name, now in (("sae_config", self._sae.config.to_dict()), ("train_config", self.config.to_dict())):
             if differs := difference(state[name], now):
                 raise configuration_differs(*differs)
@@ -298,49 +269,3 @@ class Trainer:
         self._firing_tracker.n_silent = state["n_silent"].to(self.device)
         self._firing_tracker.n_fired = state["n_fired"].to(self.device)
         self._firing_tracker.n_counted = state["n_counted"]
-
-
-def configuration_differs(name: str, saved: object, now: object) -> MismatchError:
-    """The error for going on with a run under another configuration."""
-    return MismatchError(
-        f"a run with another {name} lies here, and going on would mix the two",
-        got=f"{name} = {now}",
-        accepted=f"{name} = {saved}",
-        fix="pass the same configuration to go on, or another out= (resume=False starts anew)",
-    )
-
-
-def _identity(sae: SAE) -> Normalisation:
-    c, like = sae.config, sae.b_dec.detach()
-    out = c.is_transcoder
-    return Normalisation(
-        mean=like.new_zeros(c.d_in),
-        scale=like.new_ones(c.d_in),
-        mean_out=torch.zeros_like(like) if out else None,
-        scale_out=torch.ones_like(like) if out else None,
-    )
-
-
-def _standard(x: Float[Tensor, "n d"], blocks: Sequence[int]) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-    """Mean and scale that give each block of dimensions E||x - mean||^2 = its width."""
-    mean = x.mean(0)
-    scales = []
-    for part in torch.split(x - mean, list(blocks), dim=1):
-        variance = part.square().sum(1).mean()
-        scale = float((part.shape[1] / variance) ** 0.5) if variance > 0 else 1.0
-        scales.append(torch.full((part.shape[1],), scale, dtype=x.dtype, device=x.device))
-    return mean, torch.cat(scales)
-
-
-@torch.no_grad()
-def geometric_median(x: Float[Tensor, "n d_in"], n_iterations: int = 20) -> Float[Tensor, " d_in"]:
-    """The point with the least sum of distances to the rows of x, by Weiszfeld's iteration from their mean.
-
-    >>> geometric_median(torch.tensor([[0.0], [1.0], [1e6]])).round()
-    tensor([1.])
-    """
-    median = x.mean(0)
-    for _ in range(n_iterations):
-        weight = 1.0 / (x - median).norm(dim=1).clamp(min=1e-6)
-        median = (x * weight[:, None]).sum(0) / weight.sum()
-    return median

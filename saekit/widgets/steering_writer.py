@@ -56,7 +56,8 @@ def steer(
 
     Further keywords set traits of the panel: unit, chat, positions, max_new_tokens, temperature, seed,
     sweep_strengths. `chat` is on unless the model has no chat template. Raises UnknownNameError for a feature the SAE
-    does not have and MismatchError for an SAE or edits of another model.
+    does not have and MismatchError for an SAE or edits of another model. Special tokens and attention sinks are left
+    unedited and out of the residual norm.
 
     >>> panel = sk.steer(model, sae, 3, prompt="the cat", chat=False, max_new_tokens=4)
     >>> panel.run(wait=True).running
@@ -216,11 +217,11 @@ def _residual_norm(model: LanguageModel, sae: SAE, prompt: str) -> float:
     none."""
     import torch
 
+    from ..activations import resolve_token_filter
+
     ids = model.tokenize(prompt)
     x = model.activations(ids, str(sae.config.hook_name))[0]
-    token_filter = sae.config.token_filter
-    tokens = torch.tensor(ids, device=x.device)
-    kept = x if token_filter is None else x[token_filter.keep(tokens, x)]
+    kept = x[resolve_token_filter(model, sae).keep(torch.tensor(ids, device=x.device), x)]
     return float(kept.float().norm(dim=-1).median()) if len(kept) else 0.0
 
 

@@ -132,10 +132,10 @@ def highlight(
 ) -> TokenHighlight:
     """A TokenHighlight of `text`: run through `model` up to the SAE's hook point and encoded there.
 
-    Tokens the SAE was not trained on (special tokens and attention sinks, its TokenFilter) are shown muted and carry no
-    activations. With `index`, features are named by the tokens they promote. Raises DataError for empty text,
-    UnknownNameError for a feature the SAE does not have, MismatchError for an SAE of another model and
-    ContextLengthError for text longer than the model's context.
+    Special tokens and attention sinks, which its token filter leaves out (`resolve_token_filter` where none is stored),
+    are shown muted and carry no activations. With `index`, features are named by the tokens they promote. Raises
+    DataError for empty text, UnknownNameError for a feature the SAE does not have, MismatchError for an SAE of another
+    model and ContextLengthError for text longer than the model's context.
 
     >>> w = sk.highlight(model, sae, "a cat")
     >>> w.tokens
@@ -157,16 +157,13 @@ def highlight(
         )
     import torch
 
+    from ..activations import resolve_token_filter
+
     ids = model.tokenize(text)
     x = model.activations(ids, hook_name)[0]
     tokens = torch.tensor(ids, device=x.device)
-    token_filter = sae.config.token_filter
-    kept = (
-        token_filter.keep(tokens, x)
-        if token_filter is not None
-        else torch.ones(len(ids), dtype=torch.bool, device=x.device)
-    )
-    special = set(token_filter.special_ids) if token_filter is not None else set()
+    token_filter = resolve_token_filter(model, sae)
+    kept, special = token_filter.keep(tokens, x), set(token_filter.special_ids)
     excluded = [
         "" if keep else "special token" if i in special else "attention sink"
         for i, keep in zip(ids, kept.tolist(), strict=True)

@@ -25,12 +25,12 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ...activations import fit_token_filter
+from ...activations import common_token_filter
 from ...corpus import Corpus, tokenize
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...sae import SAE
-from .pooled import common_token_filter, one_hook_point, several, writes_where_it_reads
+from .pooled import one_hook_point, several, writes_where_it_reads
 from .probes import interval
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _places(
     """(document, its tokens, a kept position with enough tokens after it) for each sampled token, one a document."""
     documents = corpus.shuffle(int(rng.integers(2**31))) if corpus.in_memory else corpus
     windows = tokenize(documents.take(8 * n_tokens), model, length=length)
-    token_filter = common_token_filter(saes, lambda: fit_token_filter(model, windows, hook_name))
+    token_filter = common_token_filter(model, saes, hook_name)
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     out: list[tuple[int, list[int], int]] = []
     for row in first.tolist():

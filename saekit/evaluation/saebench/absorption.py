@@ -31,13 +31,12 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 
-from ...activations import fit_token_filter
-from ...corpus import tokenize
+from ...activations import common_token_filter
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...sae import SAE
 from .letters import TEMPLATE, read_words, vocabulary_words
-from .pooled import common_token_filter, decoder, one_hook_point, several, writes_where_it_reads
+from .pooled import decoder, one_hook_point, several, writes_where_it_reads
 from .probes import Matrix, columns, draws, fit_probe, interval, mean_difference, split_rows
 
 if TYPE_CHECKING:
@@ -335,8 +334,7 @@ def feature_absorption(
     if not 0 <= min_f1 <= 1:
         raise ConfigError("min_f1 is not an F1", got=min_f1, accepted="0 to 1")
     chosen = vocabulary_words(model, n_words, seed) if words is None else list(words)
-    windows = tokenize([template.replace("{word}", w) for w in chosen[:64]], model, length=min(128, model.n_ctx))
-    token_filter = common_token_filter(saes, lambda: fit_token_filter(model, windows, hook_name))
+    token_filter = common_token_filter(model, saes, hook_name)
     read = read_words(model, chosen, hook_name, token_filter, template=template, progress=progress)
     notes = (f"{read.n_left_out} words are left out: {token_filter.describe()}",) if read.n_left_out else ()
     probes: dict[str, Any] = {}

@@ -18,13 +18,13 @@ import torch
 from jaxtyping import Float, Int
 from tqdm.auto import tqdm
 
-from ...activations import fit_token_filter
+from ...activations import common_token_filter
 from ...activations.token_filter import WINDOWS_PER_RUN, kept_activations
 from ...corpus import Corpus, Document, tokenize
 from ...errors import ConfigError, DataError, MismatchError, unknown_name
 from ...hook_points import HookPoint
 from ...models import LanguageModel
-from ...sae import SAE, SAEConfig, SparseActs, TokenFilter
+from ...sae import SAE, SAEConfig, SparseActs
 from .probes import Matrix
 
 
@@ -93,24 +93,6 @@ def writes_where_it_reads(saes: Sequence[SAE], what: str) -> None:
                 accepted="an SAE that reconstructs what it reads",
                 fix="use sk.sparse_probing for transcoders",
             )
-
-
-def common_token_filter(saes: Sequence[SAE], find: Callable[[], TokenFilter]) -> TokenFilter:
-    """The token filter that keeps a token when the token filter of every SAE does; one that has none counts with the
-    default token filter."""
-    token_filters = list(dict.fromkeys(s.config.token_filter or find() for s in saes))
-    if len(token_filters) == 1:
-        return token_filters[0]
-    if any(r.blocks for r in token_filters):
-        raise MismatchError(
-            "the SAEs leave out different tokens of several hook points",
-            got=[r.describe() for r in token_filters],
-            accepted="one token filter",
-            fix="call once for each SAE",
-        )
-    bounds = [r.max_norm for r in token_filters if r.max_norm is not None]
-    special = sorted({i for r in token_filters for i in r.special_ids})
-    return TokenFilter(special_ids=tuple(special), max_norm=min(bounds, default=None))
 
 
 def random_sae(x: Float[torch.Tensor, "n d_in"], d_sae: int, l0: float, seed: int) -> SAE:
@@ -184,7 +166,7 @@ def pool(
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     windows = windows.select(first)
     of_window = windows.documents.max(1).values.long()
-    token_filter = common_token_filter(saes, lambda: fit_token_filter(model, windows, hook_name))
+    token_filter = common_token_filter(model, saes, hook_name)
     sums = torch.zeros(len(documents), model.hook_width(hook_name), dtype=torch.float64)
     counts = torch.zeros(len(documents), dtype=torch.float64)
     every: list[SAE] = list(saes)

@@ -1,4 +1,4 @@
-"""The gated rule: one path decides whether a feature fires, another how strongly, so that sparsity costs no strength.
+"""Gated: one path decides whether a feature fires, another how strongly, so that sparsity costs no strength.
 
     pi  = (x - b_dec) @ W_enc + b_gate                  whether: pi > 0
     mag = ((x - b_dec) @ W_enc) * exp(r_mag) + b_mag    how strongly
@@ -12,7 +12,8 @@ Rajamanoharan et al. 2024, "Improving dictionary learning with gated sparse auto
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -30,14 +31,22 @@ if TYPE_CHECKING:
 class Gated(Architecture):
     """f = relu(mag) where the gate is open."""
 
-    saelens_name = "gated"
-    unit_decoder = True
-    auxiliary = False
+    name = "gated"
+    options = ("sparsity_coefficient", "target_l0")
     extra_parameters = ("b_mag", "r_mag")
+    activation_units = ("b_mag",)
+    resampling = True
+    saelens_name = "gated"
+    saelens_tensors: ClassVar[Mapping[str, str]] = {"b_enc": "b_gate"}
 
     def default_sparsity_coefficient(self, config: SAEConfig) -> float | None:
         """1, where the error is per token and of the order of d_in."""
         return 1.0
+
+    def shift(self, sae: SAE, shift: Float[Tensor, " d_sae"]) -> None:
+        """Both biases; the magnitude's pre-activation is scaled by exp(r_mag)."""
+        super().shift(sae, shift)
+        sae.b_mag.add_(shift * sae.r_mag.exp())
 
     def acts(
         self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE, features: Int[Tensor, " d_sae"] | None = None

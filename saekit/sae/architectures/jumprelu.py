@@ -1,4 +1,4 @@
-"""The JumpReLU rule: a pre-activation above its feature's own threshold theta passes unchanged.
+"""JumpReLU: a pre-activation above its feature's own threshold theta passes unchanged.
 
     f = pre where pre > theta and pre > 0
     loss = mean ||x - x_hat||^2 + lambda * L0                        (l0_penalty "linear")
@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...errors import ConfigError
 from ..sparse.pairs import pairs_above
 from ..sparse.selection import Chosen, above
 from .architecture import Architecture, TrainingForward
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
     from ..base import SAE
     from ..config import SAEConfig
 
+THRESHOLD_PACE = 0.25  # rate of the thresholds over lr * sqrt(d_in)
+
 
 class Thresholded(Architecture):
     """f = pre where pre > threshold and pre > 0."""
 
-    saelens_name = "jumprelu"
     has_threshold = True
 
     def acts(
@@ -53,11 +55,54 @@ class Thresholded(Architecture):
 
 
 class JumpReLU(Thresholded):
-    """A threshold per feature, learnt through straight-through gradients, with an L0 penalty."""
+    """A threshold per feature, trained through straight-through gradients, with an L0 penalty."""
 
-    unit_decoder = True
-    auxiliary = True
+    name = "jumprelu"
+    options = ("sparsity_coefficient", "target_l0", "l0_penalty", "bandwidth")
     extra_parameters = ("threshold",)
+    auxiliary_loss = True
+    resampling = True
+    saelens_name = "jumprelu"
+    saelens_transcoders = True
+
+    def check(self, config: SAEConfig) -> None:
+        """The quadratic penalty is about a target."""
+        super().check(config)
+        if config.l0_penalty == "quadratic" and config.target_l0 is None:
+            raise ConfigError(
+                "the quadratic L0 penalty needs its target",
+                got="target_l0 = None",
+                accepted="a number",
+                fix="leave target_l0 out, or pass target_l0=32, say",
+            )
+
+    def fixes_sparsity(self, config: SAEConfig) -> bool:
+        """Not with the quadratic penalty, which has a target whatever its weight."""
+        return config.l0_penalty != "quadratic" and super().fixes_sparsity(config)
+
+    def variants(self, d_sae: int) -> dict[str, dict[str, Any]]:
+        """Both penalties."""
+        return {"linear": {}, "quadratic": {"l0_penalty": "quadratic"}}
+
+    def steered_l0(self, config: SAEConfig) -> float | None:
+        """None for the quadratic penalty, which holds its own target."""
+        return None if config.l0_penalty == "quadratic" else config.target_l0
+
+    def sparsity_warmup_fraction(self, config: SAEConfig) -> float:
+        """0.3 for the quadratic penalty, which kills features when it begins at full strength."""
+        return 0.3 if config.l0_penalty == "quadratic" else super().sparsity_warmup_fraction(config)
+
+    def lr_factor(self, parameter: str, config: SAEConfig) -> float:
+        """Thresholds grow with sqrt(d_in), and so does their rate."""
+        return THRESHOLD_PACE * config.d_in**0.5 if parameter == "threshold" else 1.0
+
+    def begin(self, sae: SAE) -> None:
+        """Thresholds as high as the window is wide."""
+        sae.threshold.fill_(bandwidth(sae))
+
+    def constrain(self, sae: SAE) -> None:
+        """No threshold below 0."""
+        sae.threshold.clamp_(min=0.0)
 
     def default_sparsity_coefficient(self, config: SAEConfig) -> float | None:
         """1 for the linear penalty; 2 d_in for the quadratic one, which then gives way by a few hundredths of L0."""

@@ -1,11 +1,11 @@
-"""The KL rule of the classic sparse autoencoder: every feature is drawn to the same low firing rate rho.
+"""KL divergence, as in the classic sparse autoencoder: every feature is drawn to the same low firing rate rho.
 
     f = max(pre, 0)
     rho_hat_j = batch mean of tanh(f_j)
     loss = mean ||x - x_hat||^2 + beta * sum_j [rho log(rho / rho_hat_j) + (1 - rho) log((1 - rho) / (1 - rho_hat_j))]
 
 The divergence needs a bounded activation. The classic sigmoid is never 0; tanh of a ReLU is bounded too and leaves true
-zeros, so that the result is an SAE like the others: at inference it is the ReLU rule. Decoder rows have unit norm, else
+zeros, so that the result is an SAE like the others: at inference it is relu. Decoder rows have unit norm, else
 short activations with long rows would dodge the penalty. With target_l0, rho is a quarter of target_l0 / d_sae, where a
 large beta would lead, and beta is steered to the L0 asked for. Source: Ng 2011, "Sparse autoencoder" (CS294A lecture
 notes), section 3.
@@ -20,17 +20,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..sparse.pairs import Pairs
-from .relu import ReLU
+from .relu import Rectified
 
 if TYPE_CHECKING:
     from ..base import SAE
     from ..config import SAEConfig
 
 
-class KL(ReLU):
+class KL(Rectified):
     """ReLU at inference; trained towards one firing rate for all features."""
 
-    unit_decoder = True
+    name = "kl"
+    options = ("sparsity_coefficient", "target_l0", "firing_rate")
+    saelens_name = "standard"
+    saelens_default = False
+
+    def fixes_sparsity(self, config: SAEConfig) -> bool:
+        """By its coefficient or its firing rate."""
+        return config.firing_rate is not None or super().fixes_sparsity(config)
 
     def default_sparsity_coefficient(self, config: SAEConfig) -> float | None:
         """1, where the error is per token and of the order of d_in."""

@@ -19,6 +19,9 @@ from ..sparse.pairs import SparsePairs
 
 if TYPE_CHECKING:
     from ..base import SAE
+    from ..config import SAEConfig
+
+PREFIXES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # of d_sae, where benchmarks and file checks want some
 
 
 def reconstruction(
@@ -32,3 +35,13 @@ def reconstruction(
     nested = pairs.decode_nested(acts, sae.W_dec, sizes)
     errors = (target - sae.reconstruct(nested.new_zeros(()), x))[:, None] - nested
     return errors[:, -1], errors.square().sum() / len(sizes)
+
+
+def prefixes(d_sae: int) -> tuple[int, ...]:
+    """Sizes of nested prefixes: an eighth, a quarter, half and all of the features."""
+    return tuple(dict.fromkeys(max(1, round(fraction * d_sae)) for fraction in PREFIXES))
+
+
+def nested_name(config: SAEConfig) -> str:
+    """The architecture's name, and whether its prefixes are nested."""
+    return f"matryoshka {config.activation}" if config.matryoshka else config.activation

@@ -1,7 +1,7 @@
-"""The TopK rule: the k largest pre-activations of each token are active, those of them that are positive.
+"""TopK: the k largest pre-activations of each token are active, those of them that are positive.
 
     f = relu(topk(pre))
-    loss = ||x - x_hat||^2 / ||x - mean||^2 + auxiliary loss (training/dead.py)
+    loss = ||x - x_hat||^2 / ||x - mean||^2 + auxiliary loss (training/dead_features.py)
 
 With multi_k_coefficient c a second reconstruction, from the 4 k largest, adds c times its error, so that features mean
 something beyond the k-th too. Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", arXiv:2406.04093,
@@ -10,7 +10,8 @@ section 2.3 and appendix A.2 (multi-TopK, c = 1/8).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,10 +20,11 @@ from torch import Tensor
 from ..sparse.pairs import positive_pairs
 from ..sparse.selection import Chosen, largest_of_tokens, positive
 from .architecture import Architecture, TrainingForward
-from .matryoshka import reconstruction
+from .matryoshka import nested_name, prefixes, reconstruction
 
 if TYPE_CHECKING:
     from ..base import SAE
+    from ..config import SAEConfig
 
 MULTIPLE = 4  # features of the second reconstruction, in multiples of k
 
@@ -30,10 +32,20 @@ MULTIPLE = 4  # features of the second reconstruction, in multiples of k
 class TopK(Architecture):
     """f = the k largest of each token, never negative."""
 
-    saelens_name = "topk"
-    unit_decoder = True
-    auxiliary = True
+    name = "topk"
+    options = ("k", "matryoshka", "multi_k_coefficient")
+    needs = ("k",)
     elementwise = False
+    auxiliary_loss = True
+    saelens_name = "topk"
+
+    def describe(self, config: SAEConfig) -> str:
+        """With nested prefixes and a second reconstruction, where it has them."""
+        return nested_name(config) + (" with multi-k loss" if config.multi_k_coefficient else "")
+
+    def variants(self, d_sae: int) -> dict[str, dict[str, Any]]:
+        """A second reconstruction with the weight of Gao et al. 2024, and nested prefixes."""
+        return {"": {}, "multi-k": {"multi_k_coefficient": 1 / 8}, "matryoshka": {"matryoshka": prefixes(d_sae)}}
 
     def acts(
         self, pre_acts: Float[Tensor, "n d_sae"], sae: SAE, features: Int[Tensor, " d_sae"] | None = None
@@ -56,6 +68,22 @@ class TopK(Architecture):
             more = _largest(sae, x, min(MULTIPLE * sae.k, sae.config.d_sae))
             squared = squared + c * reconstruction(sae, x, target, *positive_pairs(sae, x, more, uniform=True))[1]
         return TrainingForward(error, squared, pairs.counts(acts))
+
+    def to_saelens(self, config: SAEConfig) -> dict[str, Any]:
+        """k."""
+        return {"k": config.k, "rescale_acts_by_decoder_norm": False}
+
+    def from_saelens(self, cfg: Mapping[str, Any]) -> dict[str, Any]:
+        """k."""
+        return {"k": cfg.get("k")}
+
+    def fold_saelens(self, cfg: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
+        """SAELens' rescale_acts_by_decoder_norm is the same SAE as one with unit rows."""
+        if cfg.get("rescale_acts_by_decoder_norm"):
+            norm = weights["W_dec"].float().norm(dim=1)
+            norm = torch.where(norm > 0, norm, torch.ones_like(norm))
+            weights["W_dec"] = weights["W_dec"] / norm[:, None]
+            weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
 
 
 def _largest(sae: SAE, x: Float[Tensor, "n d_in"], k: int) -> Chosen:

@@ -2,10 +2,11 @@
 
 A folder holds sae_weights.safetensors, cfg.json and, where known, sparsity.safetensors (log10 of firing frequency).
 What SAELens has no field for stands under metadata.saekit, with a hash of the weights file, so that a truncated or
-altered file is refused. Files written by others carry neither and load too. Knows nothing of training.
+altered file is refused. Files written by others carry neither and load too.
 
-SAELens has transcoders of the relu and jumprelu rules (a finished batchtopk one is such); others are written alike,
-under names that it does not know. A crosscoder is an SAE on its hook points' activations side by side there.
+What an architecture is called there, and which of its tensors have other names, its class says. Transcoders and
+architectures that SAELens lacks are written alike, under names that it does not know. A crosscoder is an SAE on its
+hook points' activations side by side there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ...atomic_io import atomic_write, read_json, sha256, with_current_keys
 from ...errors import FileError, SaekitError
-from ..architectures import ARCHITECTURES, weight_shapes
+from ..architectures import ARCHITECTURES, of_saelens, weight_shapes
 from ..config import SAEConfig
 from .saved import SavedSAE
 
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
 
 WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.safetensors"
 SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
-ACTIVATION_OF = {"standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "gated"}
-KINDS = ("transcoder", "skip_transcoder")
-ACTIVATION_OF |= {
-    f"{architecture}_{kind}".removeprefix("standard_"): a for kind in KINDS for architecture, a in ACTIVATION_OF.items()
-}
-FILE_NAMES = {"gated": {"b_enc": "b_gate"}}  # where SAELens calls a tensor otherwise
 MIN_DENSITY = 1e-10
 
 
@@ -64,8 +58,7 @@ def read(folder: Path) -> SavedSAE:
     own = (cfg.get("metadata") or {}).get("saekit") or {}
     weights = _read_weights(folder / WEIGHTS, own.get("weights_sha256"))
     _check_tensors(weights, config, folder / WEIGHTS)
-    if cfg["architecture"] == "topk" and cfg.get("rescale_acts_by_decoder_norm"):
-        _fold_rescaling(weights)
+    config.architecture.fold_saelens(cfg, weights)
     density = None
     if (folder / SPARSITY).is_file():
         sparsity = _read_weights(folder / SPARSITY, None).get("sparsity")
@@ -87,13 +80,12 @@ def saved_config(folder: Path) -> SAEConfig:
 
 def _architecture(config: SAEConfig) -> str:
     """What SAELens calls it."""
-    architecture = ARCHITECTURES[config.activation].saelens_name
-    return f"{architecture}_{KINDS[config.skip]}".removeprefix("standard_") if config.is_transcoder else architecture
+    return config.architecture.saelens_architecture(config.is_transcoder, config.skip)
 
 
 def _file_names(config: SAEConfig) -> dict[str, str]:
     """What files call each tensor of an SAE, by its name in saekit."""
-    called = FILE_NAMES.get(ARCHITECTURES[config.activation].saelens_name, {})
+    called = config.architecture.saelens_tensors
     return {name: called.get(name, name) for name in weight_shapes(config)}
 
 
@@ -119,8 +111,7 @@ def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
         "normalize_activations": "none",
         "reshape_activations": "none",
     }
-    if sae.architecture.saelens_name == "topk":
-        out |= {"k": c.k, "rescale_acts_by_decoder_norm": False}
+    out |= sae.architecture.to_saelens(c)
     if c.is_transcoder:
         out["d_out"] = c.width_out
     hook_name = ", ".join(c.hook_name) if isinstance(c.hook_name, tuple) else c.hook_name
@@ -163,11 +154,20 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted="6.0.0 or later",
             fix="load and save it once with SAELens 6",
         )
-    if cfg["architecture"] not in ACTIVATION_OF:
+    own, known = meta.get("saekit"), of_saelens()
+    name = own.get("config", {}).get("activation") if own else None
+    if name is not None and name not in ARCHITECTURES:
+        raise FileError(
+            f"{path} is of an architecture that is not registered here",
+            got=name,
+            accepted=", ".join(ARCHITECTURES),
+            fix="run the code that defines it and calls sk.register_architecture, then load again",
+        )
+    if not own and cfg["architecture"] not in known:
         raise FileError(
             f"{path}: saekit does not read this architecture",
             got=cfg["architecture"],
-            accepted=", ".join(ACTIVATION_OF),
+            accepted=", ".join(known),
             fix="use an SAE of one of these kinds; SAELens' save_inference_model makes one of its training checkpoints",
         )
     for key in ("normalize_activations", "reshape_activations"):
@@ -179,14 +179,16 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
                 fix="fold it with SAELens (fold_activation_norm_scaling_factor) and save again, or use another SAE",
             )
     try:
-        if own := meta.get("saekit"):
+        if own:
             config = SAEConfig.from_dict(own["config"])
         else:
+            architecture = known[cfg["architecture"]]
             config = SAEConfig(
                 d_in=cfg["d_in"],
                 d_sae=cfg["d_sae"],
-                activation=ACTIVATION_OF[cfg["architecture"]],
-                k=cfg.get("k") if ACTIVATION_OF[cfg["architecture"]] == "topk" else None,
+                activation=architecture.name,
+                target_l0=None,  # not said there
+                **architecture.from_saelens(cfg),
                 apply_b_dec_to_input=cfg.get("apply_b_dec_to_input", True),
                 **_outputs(cfg, meta),
                 dtype=_dtype_name(cfg.get("dtype")),
@@ -269,14 +271,6 @@ def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) ->
                 accepted=shape,
                 fix=f"check that {CONFIG} belongs to this file",
             )
-
-
-def _fold_rescaling(weights: dict[str, Tensor]) -> None:
-    """SAELens' rescale_acts_by_decoder_norm is the same SAE as one with unit rows."""
-    norm = weights["W_dec"].float().norm(dim=1)
-    norm = torch.where(norm > 0, norm, torch.ones_like(norm))
-    weights["W_dec"] = weights["W_dec"] / norm[:, None]
-    weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
 
 
 def _write(path: Path, content: bytes) -> None:

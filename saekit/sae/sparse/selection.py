@@ -29,7 +29,7 @@ Chosen = tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]] 
 
 
 @dataclass(frozen=True, eq=False)
-class Encoder:
+class EncoderWeights:
     """What pre-activations are made of; the rows of W_enc, [d_sae, d_in], are contiguous."""
 
     rows: Float[Tensor, "d_sae d_in"]
@@ -70,7 +70,7 @@ class Encoder:
 
 @torch.no_grad()
 def largest_of_tokens(
-    encoder: Encoder, x: Float[Tensor, "n d_in"], k: int
+    encoder: EncoderWeights, x: Float[Tensor, "n d_in"], k: int
 ) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
     """Per token the k features with the largest pre-activations, ascending, and these; they may be negative."""
     z = encoder.centred(x)
@@ -87,7 +87,7 @@ def largest_of_tokens(
     return torch.cat([feature for feature, _ in found]), torch.cat([value for _, value in found])
 
 
-def _largest_by_bounds(encoder: Encoder, quantised: Int8Bounds, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _largest_by_bounds(encoder: EncoderWeights, quantised: Int8Bounds, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
     cuts, tokens, features = [], [], []
     for rows, bound in quantised.bounds(z):
         members = bound.view(len(bound), -1, GROUPS)
@@ -114,7 +114,7 @@ def _largest_by_bounds(encoder: Encoder, quantised: Int8Bounds, z: Tensor, k: in
 
 
 @torch.no_grad()
-def above(encoder: Encoder, x: Float[Tensor, "n d_in"], threshold: Float[Tensor, " d_sae"]) -> Chosen:
+def above(encoder: EncoderWeights, x: Float[Tensor, "n d_in"], threshold: Float[Tensor, " d_sae"]) -> Chosen:
     """All pairs whose pre-activation exceeds the feature's threshold; tokens and their features ascending."""
     z = encoder.centred(x)
     pairs = None
@@ -133,7 +133,7 @@ def above(encoder: Encoder, x: Float[Tensor, "n d_in"], threshold: Float[Tensor,
 
 
 @torch.no_grad()
-def largest_of_batch(encoder: Encoder, x: Float[Tensor, "n d_in"], count: int) -> Chosen:
+def largest_of_batch(encoder: EncoderWeights, x: Float[Tensor, "n d_in"], count: int) -> Chosen:
     """The `count` largest pre-activations of the whole batch; tokens and their features ascending.
 
     A cut below which none of them lies is guessed from a sample of the tokens; should fewer than `count` reach it, a
@@ -179,7 +179,7 @@ def positive(token: Tensor, feature: Tensor, value: Tensor) -> Chosen:
     return token[on], feature[on], value[on]
 
 
-def _exact(encoder: Encoder, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _exact(encoder: EncoderWeights, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
     parts = [pre.topk(k, dim=1, sorted=False) for _, pre in encoder.blocks(z)]
     return _ascending(torch.cat([p.indices for p in parts]), torch.cat([p.values for p in parts]))
 

@@ -1,4 +1,4 @@
-"""Trainer.step for every rule: features are found, L0 is what was asked for, the dead come back, transcoders learn."""
+"""Trainer.step for every architecture: features are found, L0 is what was asked for, the dead come back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from saekit.training.dead_features import resample
 from saekit.training.sparsity import SparsityController
 
 TRUTH = sk.synthetic.independent(d_model=24, n_features=48, n_active=2.5, directions="spread")
-RULES = {
+KINDS = {
     "relu": {"activation": "relu", "target_l0": 3.0},
     "kl": {"activation": "kl", "target_l0": 3.0},
     "topk": {"activation": "topk", "k": 3},
@@ -37,13 +37,13 @@ def _one_thread():
 
 
 def trainer_of(name, n_steps=1500, seed=0, **settings):
-    sae = sk.SAE(sk.SAEConfig(d_in=24, d_sae=48, seed=seed, **RULES[name]))
+    sae = sk.SAE(sk.SAEConfig(d_in=24, d_sae=48, seed=seed, **KINDS[name]))
     return sk.Trainer(sae, sk.TrainConfig(n_tokens=n_steps * BATCH, batch_size=BATCH, **settings))
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """Every rule after the same 1,500 batches, by its own learning rate; made when first asked for."""
+    """Every architecture after the same 1,500 batches, by its own learning rate; made when first asked for."""
     done = {}
 
     def get(name):
@@ -56,16 +56,20 @@ def trained():
     return get
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_known_features_are_found_by_every_rule(name, trained):
+def test_every_architecture_is_among_these():
+    assert {fields["activation"] for fields in KINDS.values()} == set(sk.sae.ARCHITECTURES)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_known_features_are_found_by_every_architecture(name, trained):
     found = sk.recovery(trained(name)[0].finish(), TRUTH, n_tokens=8192, n_bootstrap=0)
     assert found.mean_max_cosine > (0.9 if name in ("batchtopk matryoshka", "jumprelu quadratic") else 0.96)
     assert found.dead <= 3
-    chance = sk.recovery(sk.SAE(sk.SAEConfig(d_in=24, d_sae=48, **RULES[name])), TRUTH, n_tokens=2048, n_bootstrap=0)
+    chance = sk.recovery(sk.SAE(sk.SAEConfig(d_in=24, d_sae=48, **KINDS[name])), TRUTH, n_tokens=2048, n_bootstrap=0)
     assert chance.mean_max_cosine < 0.7
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", KINDS)
 def test_the_sae_that_leaves_has_unit_rows_and_the_l0_that_was_asked_for(name, trained):
     sae = trained(name)[0].finish()
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(48), rtol=1e-5, atol=1e-5)
@@ -75,14 +79,14 @@ def test_the_sae_that_leaves_has_unit_rows_and_the_l0_that_was_asked_for(name, t
     assert l0 == pytest.approx(3.0, rel=tolerance)
 
 
-def test_only_penalised_rules_report_a_penalty(trained):
-    for name in RULES:
+def test_only_penalised_architectures_report_a_penalty(trained):
+    for name in KINDS:
         last = trained(name)[1][-1]
         assert (last.penalty > 0 and last.coefficient > 0) == ("topk" not in name)
 
 
 def test_l1_shrinks_and_topk_does_not(trained):
-    """The relative reconstruction bias: what L1 costs in strength, and what rules without it do not pay."""
+    """The relative reconstruction bias: what L1 costs in strength, and what architectures without it do not pay."""
     bias = {
         n: sk.recovery(trained(n)[0].finish(), TRUTH, n_tokens=8192, n_bootstrap=0).shrinkage
         for n in ("relu", "topk", "batchtopk", "gated")
@@ -104,7 +108,7 @@ def test_matryoshka_prefixes_reconstruct_on_their_own(trained):
     assert error("batchtopk matryoshka") < 0.9 * error("batchtopk")
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", KINDS)
 def test_going_on_from_a_state_is_bit_for_bit(name):
     batches = [next(b) for b in [TRUTH.batches(BATCH, seed=2)] * 20]
     whole, half = (trainer_of(name, n_steps=20, resample_every=4, dead_after_tokens=512) for _ in range(2))
@@ -117,7 +121,7 @@ def test_going_on_from_a_state_is_bit_for_bit(name):
     assert again.finish().fingerprint == whole.finish().fingerprint
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", KINDS)
 def test_a_finished_sae_goes_on_where_it_was(name, trained):
     trainer, metrics = trained(name)
     config = sk.TrainConfig(n_tokens=10 * BATCH, batch_size=BATCH, lr=1e-7, sparsity_warmup_fraction=0)
@@ -125,7 +129,7 @@ def test_a_finished_sae_goes_on_where_it_was(name, trained):
     again = sk.Trainer(sae, config)
     first = again.step(next(TRUTH.batches(BATCH, seed=9)))
     assert first.explained_variance == pytest.approx(metrics[-1].explained_variance, abs=0.08)
-    if "batchtopk" not in name:  # its training rule looks at a batch
+    if "batchtopk" not in name:  # in training it looks at a batch
         x = next(TRUTH.batches(512, seed=10))
         torch.testing.assert_close(again.sae.encode(x), sae.encode(x), rtol=1e-3, atol=1e-3)
 
@@ -265,9 +269,9 @@ def test_pairs_that_do_not_fit_are_refused_and_change_nothing():
     trainer = sk.Trainer(sk.SAE(config), sk.TrainConfig(n_tokens=1024, batch_size=BATCH))
     before = trainer.finish().fingerprint
     x, target = mapped()
-    with pytest.raises(MismatchError, match="a transcoder learns from pairs"):
+    with pytest.raises(MismatchError, match="a transcoder is trained on pairs"):
         trainer.step(x)
-    with pytest.raises(MismatchError, match="a transcoder learns from pairs"):
+    with pytest.raises(MismatchError, match="a transcoder is trained on pairs"):
         trainer.step(x, target[:5])
     with pytest.raises(MismatchError, match=r"a batch does not fit this SAE[\s\S]*what it writes"):
         trainer.step(x, x)

@@ -1,0 +1,67 @@
+"""Whether an SAE belongs to a model: its name, its weights and how they were prepared, the hook point, the widths.
+
+Activations of other weights, or of weights that were folded, differ without any error, so this is asked before an SAE
+is used. What an SAE does not say of itself (files from elsewhere) is not held against it; the widths always are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MismatchError
+from ..hook_points import HookPoint, hook_text
+
+if TYPE_CHECKING:
+    from .config import SAEConfig
+
+SAME_MODEL = {"gpt2-small": "gpt2"}
+"""Two names of one model."""
+
+
+def check_model(config: SAEConfig, model: Any, hook_name: HookPoint | None = None) -> None:
+    """Raises MismatchError unless an SAE of this configuration belongs to `model` and `hook_name`; see `SAE.check`."""
+    prints = (model.fingerprint, getattr(model, "weights_fingerprint", None))  # a steered model's differ
+    same_weights = config.model_fingerprint is not None and config.model_fingerprint in prints
+    if config.model_name and not same_weights and _base_name(config.model_name) != _base_name(model.name):
+        raise MismatchError(
+            "this SAE was trained on another model",
+            got=model.name,
+            accepted=config.model_name,
+            fix=f"load that model, or an SAE for {model.name}",
+        )
+    if config.weight_processing and config.weight_processing != model.weight_processing:
+        raise MismatchError(
+            "this SAE was trained on weights prepared in another way, and activations differ silently",
+            got=model.weight_processing,
+            accepted=config.weight_processing,
+            fix="load the model with enable_compatibility_mode() only if the SAE says 'compatibility'",
+        )
+    if hook_name is not None and config.hook_name is not None and hook_name != config.hook_name:
+        raise MismatchError(
+            "this SAE belongs to another hook point",
+            got=hook_text(hook_name),
+            accepted=hook_text(config.hook_name),
+            fix=f"pass hook_name={config.hook_name!r}, or load the SAE of that hook point",
+        )
+    ends = ((hook_name or config.hook_name, config.d_in, "reads"), (config.hook_out, config.width_out, "writes"))
+    for where, width_of_sae, does in ends:
+        if where is not None and (width := model.hook_width(where)) != width_of_sae:
+            raise MismatchError(
+                f"activations at {hook_text(where)} are of another width than this SAE {does}",
+                got=width,
+                accepted=width_of_sae,
+                fix="use the SAE at the hook point and on the model it was trained for",
+            )
+    if config.model_fingerprint is not None and not same_weights:
+        raise MismatchError(
+            f"{model.name} has other weights than the model of that name this SAE was trained on",
+            got=model.fingerprint,
+            accepted=config.model_fingerprint,
+            fix="load the weights it was trained on; to use it on these all the same (fine-tuned, quantised), "
+            "say so with sae.config = dataclasses.replace(sae.config, model_fingerprint=None)",
+        )
+
+
+def _base_name(name: str) -> str:
+    short = name.rstrip("/").rsplit("/", 1)[-1].lower()
+    return SAME_MODEL.get(short, short)
