@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FeatureEdit(Edit):
-    """A change to some features of one SAE; subclasses say by how much their activations change."""
+    """A change to some features of one SAE; subclasses define by how much their activations change."""
 
     parts = ("features", "values", "unit", "maxima", "hook_name", "sae_fingerprint")
     preposition: ClassVar[str] = "to"

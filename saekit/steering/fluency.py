@@ -1,6 +1,6 @@
-"""How fluent a text is, and how sure a rate or a mean is: the figures a steering study reports.
+"""How fluent a text is, and how certain a rate or a mean is: the metrics a steering study reports.
 
-Knows nothing of features or edits. Sources: Wilson 1927 (interval of a proportion); Efron & Tibshirani 1993, chapter 13
+Sources: Wilson 1927 (interval of a proportion); Efron & Tibshirani 1993, chapter 13
 (percentile bootstrap).
 """
 
@@ -19,7 +19,7 @@ MAX_NLL_INCREASE = 1.5
 
 
 def repetition(tokens: Sequence[int], n: int = 4) -> float:
-    """The share of n-grams of tokens that occurred before in the same text; 0 for a text shorter than n.
+    """The fraction of n-grams of tokens that occurred before in the same text; 0 for a text shorter than n.
 
     >>> from saekit.steering.fluency import repetition
     >>> repetition([1, 2, 3, 4, 5, 6]), repetition([7] * 9)
@@ -39,7 +39,7 @@ def negative_log_likelihood(
     """For each (prompt ids, new ids), the mean of -log p(new token | all before it) under the model, in nats.
 
     The model runs without edits, over a prompt once for all its texts. nan where there are no new tokens. `on_progress`
-    is told how many texts are newly done.
+    is called with how many more texts are done.
 
     >>> from saekit.steering.fluency import negative_log_likelihood
     >>> negative_log_likelihood(model, [([0, 5], [6, 7]), ([0, 5], [])])  # doctest: +ELLIPSIS
@@ -57,7 +57,7 @@ def negative_log_likelihood(
             new = [list(texts[i][1]) for i in chosen]
             logits = first[:, -1:].expand(len(new), -1, -1)
             longest = max(map(len, new))
-            if longest > 1:  # what stands right of a token, padding included, does not reach it
+            if longest > 1:  # causal: what comes after a token, padding included, does not reach it
                 read = torch.tensor([row[:-1] + [model.pad_id] * (longest - max(len(row), 1)) for row in new])
                 if past is None:
                     whole = torch.cat([torch.tensor([prompt]).expand(len(new), -1), read], 1)

@@ -88,7 +88,7 @@ class Where:
 
     @cached_property
     def _among_ids(self) -> Bool[Tensor, " id"]:
-        """Whether `ids` has each id; the last entry, False, stands for all larger ones."""
+        """Whether `ids` has each id; the last entry, False, is for all larger ones."""
         among = torch.zeros(max(self.ids, default=-1) + 2, dtype=torch.bool)
         among[list(self.ids)] = True
         return among

@@ -1,7 +1,7 @@
 """What all widgets share: their bundle, keywords that cannot be misspelt, a text form, and binary traits.
 
-Widgets hold state and nothing else; whatever needs a model or an index is a function they were given. This file knows
-nothing of models, indexes or pages. The front end is in widgets/src, one entry per widget.
+Widgets hold state and nothing else; whatever needs a model or an index is a callable they are given. The front end is
+in widgets/src, one entry per widget.
 """
 
 from __future__ import annotations
