@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_feature
 from ..index.records import N_INTERVALS
 from .concepts import Concept
 from .evidence import by_label, examples
@@ -63,7 +63,7 @@ def specificity(
     >>> 0 <= result.auroc.low <= result.auroc.value <= result.auroc.high <= 1
     True
     """
-    feature = index.check_feature(feature)
+    feature = check_feature(feature, index.d_sae)
     _check(n_bootstrap=n_bootstrap, n_controls=n_controls)
     if not 0 < level < 1:
         raise ConfigError("the level of an interval is not a share", got=level, accepted="between 0 and 1")

@@ -18,7 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..atomic_io import read_json, with_current_keys, write_json
-from ..errors import ConfigError, DataError, MismatchError
+from ..errors import ConfigError, DataError, MismatchError, check_feature
 from ..models import LanguageModel
 from ..sae import SAE
 from .directions import Direction
@@ -310,7 +310,7 @@ def _controls(
             raise ConfigError(
                 "the feature cannot be its own control", got=list(controls), fix=f"leave {features[0]} out"
             )
-        return [(int(i),) for i in controls]
+        return [(check_feature(i, sae.config.d_sae),) for i in controls]
     if not 0 <= controls * len(features) <= sae.config.d_sae - len(features):
         raise ConfigError("too many or too few controls", got=controls, accepted=f"0 to {sae.config.d_sae - 1}")
     if controls == 0:

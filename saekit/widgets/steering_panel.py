@@ -16,10 +16,10 @@ from typing import Any, Protocol, cast, get_args
 import pandas as pd
 import traitlets as t
 
-from ..errors import ConfigError, SaekitError
+from ..errors import ConfigError, SaekitError, check_feature
 from ..steering.edits import Positions
 from ..steering.strength_units import STRENGTH_UNITS, convert_strength
-from .base import Widget, check_at_least, check_choice, check_feature
+from .base import Widget, check_at_least, check_choice
 from .steering_history import export, frame_of, lines_of
 from .steering_request import Annotation, Condition, SteeringRequest
 
