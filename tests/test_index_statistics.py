@@ -12,7 +12,7 @@ import torch
 from saekit.index.directions import logit_effects, neighbours
 from saekit.index.records import N_ACTIVATION_BINS
 from saekit.index.statistics import N_HISTOGRAM_BINS, Sparse, Tokens, _scramble, endings, summarise
-from saekit.index.text import join_tokens, token_bytes
+from saekit.models.token_text import join_tokens, token_bytes
 
 N_FEATURES, N_WINDOWS, LENGTH = 23, 40, 16
 

@@ -20,11 +20,11 @@ from scipy import sparse
 from ..corpus import Windows
 from ..errors import ConfigError, DataError, UnknownNameError
 from ..hook_points import HookPoint, hook_text
+from ..models.token_text import TokenText, join_tokens, token_bytes
 from . import search
 from .records import N_ACTIVATION_BINS, ActivationBin, Active, Context, FeatureRecord, Firings, Histogram
 from .statistics import Sparse
 from .store import Store
-from .text import TokenText, join_tokens, token_bytes
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
