@@ -74,6 +74,9 @@ def read_json(path: str | Path) -> Any:
 OLDER_KEYS = {
     "decay_share": "decay_fraction",
     "l1_coefficient": "sparsity_coefficient",
+    "n_bins": "n_histogram_bins",
+    "n_intervals": "n_activation_bins",
+    "n_per_interval": "n_per_bin",
     "products": "matmul_dtype",
     "sparsity_warmup_share": "sparsity_warmup_fraction",
     "token_rule": "token_filter",

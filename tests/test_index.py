@@ -32,7 +32,7 @@ def sae(model):
 @pytest.fixture(scope="module")
 def index(model, sae, corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("index") / "tiny"
-    sk.build_index(model, sae, corpus, out=out, length=LENGTH, n_top=6, n_per_interval=2, progress=False)
+    sk.build_index(model, sae, corpus, out=out, length=LENGTH, n_top=6, n_per_bin=2, progress=False)
     return sk.load_index(out)
 
 
@@ -121,13 +121,13 @@ def test_a_record_is_the_dense_one(index, dense):
             assert c.acts[c.centre] == c.activation == max(c.acts[c.centre], c.activation)
             assert c.document == int(windows.documents[c.window, c.pos])
             assert c.labels["topic"] == ("bridge" if c.document % 4 == 0 else "other")
-        counts = [interval.count for interval in record.intervals]
+        counts = [b.count for b in record.bins]
         expected = np.histogram(a[a > 0], bins=10, range=(0, float(a.max())))[0]
         assert counts == expected.tolist() and sum(counts) == record.stats["n_firings"] == record.histogram.counts.sum()
-        assert record.intervals[9].high == pytest.approx(record.max)
-        for interval in record.intervals:
-            assert len(interval.contexts) <= 2 and (interval.count == 0) == (len(interval.contexts) == 0)
-            assert all(interval.low < c.activation <= interval.high * (1 + 1e-6) for c in interval.contexts)
+        assert record.bins[9].high == pytest.approx(record.max)
+        for b in record.bins:
+            assert len(b.contexts) <= 2 and (b.count == 0) == (len(b.contexts) == 0)
+            assert all(b.low < c.activation <= b.high * (1 + 1e-6) for c in b.contexts)
 
 
 def test_contexts_show_the_asked_number_of_tokens(index, dense):
@@ -144,9 +144,9 @@ def test_a_card_reads_well(index):
     assert any(line.startswith("  promotes") for line in lines)
     assert sum("[" in line for line in lines if not line.startswith("  prom")) >= 6
     assert "dead: never fired" in str(index.feature(7))
-    assert len(index.feature(7).intervals) == 10 and index.feature(7).top == []
+    assert len(index.feature(7).bins) == 10 and index.feature(7).top == []
     frame = index.feature(9).to_frame()
-    assert {"interval", "activation", "text", "topic"} <= set(frame.columns) and (frame["interval"] == -1).sum() == 6
+    assert {"bin", "activation", "text", "topic"} <= set(frame.columns) and (frame["bin"] == -1).sum() == 6
     assert "64 features (1 dead)" in repr(index)
     assert index.feature(9).plot().data and index.plot().data
 
@@ -191,7 +191,7 @@ def test_windows_and_caches_give_the_same_index(index, model, sae, corpus, tmp_p
         model, corpus, HOOK, tmp_path / "acts", token_filter=sae.config.token_filter, length=LENGTH, progress=False
     )
     for name, source in (("windows", windows), ("cache", cache)):
-        other = sk.build_index(model, sae, source, out=tmp_path / name, n_top=6, n_per_interval=2, progress=False)
+        other = sk.build_index(model, sae, source, out=tmp_path / name, n_top=6, n_per_bin=2, progress=False)
         assert other.kept.tolist() == index.kept.tolist()
         assert (other.matrix != 0).nnz == index.n_firings and abs(other.matrix - index.matrix).max() < 1e-4
         assert other.documents["topic"].tolist() == index.documents["topic"].tolist()

@@ -35,7 +35,7 @@ KINDS = {
 
 
 def build(model, sae, corpus, out, **fields):
-    return sk.build_index(model, sae, corpus, out=out, n_top=3, n_per_interval=1, progress=False, **fields)
+    return sk.build_index(model, sae, corpus, out=out, n_top=3, n_per_bin=1, progress=False, **fields)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from saekit.index.directions import logit_effects, neighbours
-from saekit.index.records import N_INTERVALS
-from saekit.index.statistics import N_BINS, Sparse, Tokens, _scramble, endings, summarise
-from saekit.index.text import join_tokens, token_bytes
+from saekit.index.records import N_ACTIVATION_BINS
+from saekit.index.statistics import N_HISTOGRAM_BINS, Sparse, Tokens, _scramble, endings, summarise
+from saekit.models.text_matching import join_tokens, token_bytes
 
 N_FEATURES, N_WINDOWS, LENGTH = 23, 40, 16
 
@@ -45,7 +45,7 @@ def sparse_columns(dense: np.ndarray) -> Sparse:
 @pytest.fixture(scope="module")
 def case() -> tuple:
     dense, tokens = random_acts()
-    return dense, tokens, summarise(sparse_columns(dense), tokens, n_top=6, n_per_interval=2, seed=3, block_firings=150)
+    return dense, tokens, summarise(sparse_columns(dense), tokens, n_top=6, n_per_bin=2, seed=3, block_firings=150)
 
 
 def test_transpose_is_the_dense_transpose():
@@ -74,7 +74,7 @@ def test_statistics_match_the_dense_ones(case):
 def test_documents_are_counted_in_any_order():
     dense, tokens = random_acts(2)
     shuffled = np.random.default_rng(0).permutation(tokens.document)
-    stats = summarise(sparse_columns(dense), tokens._replace(document=shuffled), n_top=1, n_per_interval=1).stats
+    stats = summarise(sparse_columns(dense), tokens._replace(document=shuffled), n_top=1, n_per_bin=1).stats
     for i in range(N_FEATURES):
         assert stats["n_documents"][i] == len(set(shuffled[dense[:, i] != 0].tolist()) - {-1})
 
@@ -84,7 +84,7 @@ def test_histogram_counts_each_bin(case):
     for i in range(N_FEATURES):
         top = float(dense[:, i].max())
         value = dense[dense[:, i] != 0, i].astype(np.float64)
-        edges = top * np.arange(N_BINS + 1) / N_BINS
+        edges = top * np.arange(N_HISTOGRAM_BINS + 1) / N_HISTOGRAM_BINS
         expected = [((value > low) & (value <= high)).sum() for low, high in pairwise(edges)]
         assert histogram[i].tolist() == expected
     assert histogram.sum() == (dense != 0).sum()
@@ -104,21 +104,21 @@ def test_top_contexts_are_the_strongest_of_each_window_in_order(case):
                 expected.append((value, position))
             endings_seen.add(ending)
         expected = expected[:6]
-        got = contexts[(contexts["feature"] == i) & (contexts["interval"] == -1)]
+        got = contexts[(contexts["feature"] == i) & (contexts["bin"] == -1)]
         assert list(zip(got["activation"].tolist(), got["position"].tolist(), strict=True)) == expected
         assert got["rank"].tolist() == list(range(len(expected)))
 
 
-def test_sampled_contexts_lie_in_their_interval_one_a_window_and_as_many_as_there_are(case):
+def test_sampled_contexts_lie_in_their_bin_one_a_window_and_as_many_as_there_are(case):
     dense, tokens, (_, _, contexts) = case
     at = {int(p): n for n, p in enumerate(tokens.position)}
     for i in range(N_FEATURES):
         top = float(dense[:, i].max())
-        for k in range(N_INTERVALS):
-            low, high = top * k / N_INTERVALS, top * (k + 1) / N_INTERVALS
+        for k in range(N_ACTIVATION_BINS):
+            low, high = top * k / N_ACTIVATION_BINS, top * (k + 1) / N_ACTIVATION_BINS
             inside = np.flatnonzero((dense[:, i] > low) & (dense[:, i] <= high))
             windows = set((tokens.position[inside] // LENGTH).tolist())
-            got = contexts[(contexts["feature"] == i) & (contexts["interval"] == k)]
+            got = contexts[(contexts["feature"] == i) & (contexts["bin"] == k)]
             rows = [at[p] for p in got["position"]]
             assert set(rows) <= set(inside.tolist())
             assert len(got) == min(2, len(windows)) == len(set(got["position"] // LENGTH))
@@ -130,12 +130,14 @@ def test_sampled_contexts_are_those_with_the_lowest_draws(case):
     for i in range(N_FEATURES):
         row = np.flatnonzero(dense[:, i])
         draw = _scramble(np.array([i << 32 | int(r) for r in row], np.uint64), seed=3)
-        interval = np.ceil(dense[row, i].astype(np.float64) / dense[:, i].max() * N_INTERVALS).astype(int) - 1
-        for k in range(N_INTERVALS):
+        activation_bin = (
+            np.ceil(dense[row, i].astype(np.float64) / dense[:, i].max() * N_ACTIVATION_BINS).astype(int) - 1
+        )
+        for k in range(N_ACTIVATION_BINS):
             windows: dict[int, int] = {}
-            for n in sorted(np.flatnonzero(interval == k), key=lambda n: draw[n]):
+            for n in sorted(np.flatnonzero(activation_bin == k), key=lambda n: draw[n]):
                 windows.setdefault(int(tokens.position[row[n]]) // LENGTH, int(tokens.position[row[n]]))
-            got = contexts[(contexts["feature"] == i) & (contexts["interval"] == k)]
+            got = contexts[(contexts["feature"] == i) & (contexts["bin"] == k)]
             assert got["position"].tolist() == list(windows.values())[:2]
 
 
@@ -144,13 +146,13 @@ def test_block_size_changes_nothing_and_seed_changes_the_sample():
     columns = sparse_columns(dense)
 
     def run(seed: int, block: int):
-        return summarise(columns, tokens, n_top=6, n_per_interval=2, seed=seed, block_firings=block)
+        return summarise(columns, tokens, n_top=6, n_per_bin=2, seed=seed, block_firings=block)
 
     one, other, again = run(3, 10**9), run(3, 1), run(4, 1)
     assert one.contexts.equals(other.contexts) and one.stats.equals(other.stats)
     assert np.array_equal(one.histogram, other.histogram)
-    sampled = one.contexts[one.contexts["interval"] >= 0]["position"].tolist()
-    assert sampled != again.contexts[again.contexts["interval"] >= 0]["position"].tolist()
+    sampled = one.contexts[one.contexts["bin"] >= 0]["position"].tolist()
+    assert sampled != again.contexts[again.contexts["bin"] >= 0]["position"].tolist()
 
 
 def test_contexts_of_bursts_are_found_beyond_the_likely_ones():
@@ -162,11 +164,11 @@ def test_contexts_of_bursts_are_found_beyond_the_likely_ones():
     position = np.concatenate([np.arange(500), length * np.arange(1, 21)])
     rest = np.random.default_rng(0).permutation(n).astype(np.uint64)
     tokens = Tokens(position, np.zeros(n, np.int32), rest, length)
-    contexts = summarise(sparse_columns(value[:, None]), tokens, n_top=6, n_per_interval=2).contexts
-    top = contexts[contexts["interval"] == -1]
+    contexts = summarise(sparse_columns(value[:, None]), tokens, n_top=6, n_per_bin=2).contexts
+    top = contexts[contexts["bin"] == -1]
     assert top["position"].tolist() == [399, *(length * np.arange(20, 15, -1))]
-    assert (contexts.groupby("interval").size().loc[[1, 9]] == [2, 1]).all()
-    assert set(contexts[contexts["interval"] == 1]["position"] // length) & set(range(1, 21))
+    assert (contexts.groupby("bin").size().loc[[1, 9]] == [2, 1]).all()
+    assert set(contexts[contexts["bin"] == 1]["position"] // length) & set(range(1, 21))
 
 
 def test_one_firing_elsewhere_is_sampled_beside_a_burst():
@@ -175,8 +177,8 @@ def test_one_firing_elsewhere_is_sampled_beside_a_burst():
     tokens = Tokens(position, np.zeros(n, np.int32), np.arange(n, dtype=np.uint64), length)
     columns = sparse_columns(np.ones((n, 1), np.float32))
     for seed in range(5):
-        contexts = summarise(columns, tokens, n_top=1, n_per_interval=2, seed=seed).contexts
-        assert set(contexts[contexts["interval"] == 9]["position"] // length) == {0, 1}
+        contexts = summarise(columns, tokens, n_top=1, n_per_bin=2, seed=seed).contexts
+        assert set(contexts[contexts["bin"] == 9]["position"] // length) == {0, 1}
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
@@ -187,7 +189,7 @@ def test_threads_change_nothing_and_progress_is_reported(case, n_threads):
         sparse_columns(dense),
         tokens,
         n_top=6,
-        n_per_interval=2,
+        n_per_bin=2,
         seed=3,
         block_firings=200,
         n_threads=n_threads,
@@ -198,14 +200,14 @@ def test_threads_change_nothing_and_progress_is_reported(case, n_threads):
     assert np.array_equal(found.histogram, histogram) and seen == sorted(seen) and seen[-1] == N_FEATURES
 
 
-def test_every_firing_of_an_interval_is_equally_likely_to_be_sampled():
+def test_every_firing_of_a_bin_is_equally_likely_to_be_sampled():
     n = 400
-    dense = np.ones((n, 1), np.float32)  # one firing a window, all in the top interval
+    dense = np.ones((n, 1), np.float32)  # one firing a window, all in the top bin
     tokens = Tokens(np.arange(n, dtype=np.int64) * 4, np.zeros(n, np.int32), np.zeros(n, np.uint64), 4)
     columns, drawn = sparse_columns(dense), np.zeros(n)
     for seed in range(300):
-        contexts = summarise(columns, tokens, n_top=1, n_per_interval=20, seed=seed).contexts
-        drawn[contexts[contexts["interval"] == 9]["position"] // 4] += 1
+        contexts = summarise(columns, tokens, n_top=1, n_per_bin=20, seed=seed).contexts
+        drawn[contexts[contexts["bin"] == 9]["position"] // 4] += 1
     assert drawn.sum() == 300 * 20
     assert drawn.std() == pytest.approx(np.sqrt(300 * 0.05 * 0.95), rel=0.2)  # binomial
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 import saekit as sk
 from conftest import tiny_sae
+from saekit.atomic_io import read_json
 from saekit.errors import DiskFullError, FileError, MismatchError
 from saekit.index import parts, store
 
@@ -280,3 +281,21 @@ def test_a_large_index_opens_in_milliseconds(built, tmp_path):
         times.append(time.perf_counter() - start)
     assert min(times) < 0.05
     assert torch.tensor(times).min() > 0
+
+
+def test_an_index_of_an_earlier_version_reads_the_same(built, model, sae, corpus, tmp_path):
+    old = copy(built, tmp_path)
+    older = {"bin": "interval"}
+    store.save_frame(old / "contexts.parquet", store.Store(old).frame("contexts.parquet").rename(columns=older))
+    facts = {k: v for k, v in read_json(old / "manifest.json").items() if k not in ("files", "checksum")}
+    for parameters in (facts["parameters"], facts["plan"]["parameters"]):
+        parameters["n_per_interval"] = parameters.pop("n_per_bin")
+    facts["parameters"]["n_bins"] = facts["parameters"].pop("n_histogram_bins")
+    facts["parameters"]["n_intervals"] = facts["parameters"].pop("n_activation_bins")
+    store.write_manifest(old, facts)
+
+    found, now = sk.load_index(old), sk.load_index(built)
+    assert found.manifest["parameters"] == now.manifest["parameters"]
+    assert found.feature(9).to_frame().equals(now.feature(9).to_frame()) and len(now.feature(9).bins[9].contexts)
+    same = sk.build_index(model, sae, corpus, out=old, length=32, progress=False)  # opened, not refused
+    assert same.n_firings == now.n_firings

@@ -43,7 +43,7 @@ def record(dead: bool = False) -> FeatureRecord:
         stats=stats,
         histogram=Histogram(edges=edges, counts=counts),
         top=[],
-        intervals=[],
+        bins=[],
         promoted=[],
         suppressed=[],
         neighbours=[],
@@ -210,12 +210,12 @@ def test_specificity(result: SpecificityResult) -> None:
     assert len(lines) == len(result.controls) == 3 and [t.showlegend for t in lines] == [True, False, False]
     assert all(t.line.color == "rgba(138,138,138,0.7)" for t in lines)
     (bars,) = [t for t in fig.data if t.type == "bar"]
-    assert 0 < result.intervals.share.min() < 1
-    assert np.array_equal(bars.y, result.intervals.share, equal_nan=True)
-    assert np.allclose(bars.error_y.array, result.intervals.fraction_high - result.intervals.share, equal_nan=True)
+    assert 0 < result.bins.fraction.min() < 1
+    assert np.array_equal(bars.y, result.bins.fraction, equal_nan=True)
+    assert np.allclose(bars.error_y.array, result.bins.fraction_high - result.bins.fraction, equal_nan=True)
     (steps,) = [t for t in traces(fig, "matched features") if t.xaxis == "x2"]
-    assert np.array_equal(steps.y[::3], result.intervals.controls_fraction, equal_nan=True)
-    middle = (result.intervals.low + result.intervals.high) / 2
+    assert np.array_equal(steps.y[::3], result.bins.controls_fraction, equal_nan=True)
+    middle = (result.bins.low + result.bins.high) / 2
     assert np.allclose((steps.x[::3] + steps.x[1::3]) / 2, middle) and np.isnan(steps.x[2::3]).all()
     assert fig.layout.title.subtitle.text == result.summary
     assert "&lt;b&gt;gate" in fig.layout.title.text

@@ -145,16 +145,16 @@ def test_rank_features_leaves_out_rare_ones_and_scans_in_blocks(
 def test_the_table_by_interval(index: ArrayIndex) -> None:
     result = specificity(index, 2, BRIDGE, n_bootstrap=50)
     score, match = index.acts[:, 2], BRIDGE.token_mask(index)
-    assert len(result.intervals) == 10 and result.intervals.n_firings.sum() == result.n_firings
-    for row in result.intervals.itertuples():
+    assert len(result.bins) == 10 and result.bins.n_firings.sum() == result.n_firings
+    for row in result.bins.itertuples():
         inside = (score > row.low) & (score <= np.float32(row.high))
         assert row.n_firings == inside.sum() and row.n_matches == (inside & match).sum()
-        assert row.share == pytest.approx(match[inside].mean()) if inside.any() else math.isnan(row.share)
-    frame = result.examples_frame()
-    sampled = frame[frame.group == "interval"]
-    assert set(sampled.interval) == set(result.intervals.index[result.intervals.n_firings > 0])
+        assert row.fraction == pytest.approx(match[inside].mean()) if inside.any() else math.isnan(row.fraction)
+    frame = result.evidence_frame()
+    sampled = frame[frame.group == "bin sample"]
+    assert set(sampled.bin) == set(result.bins.index[result.bins.n_firings > 0])
     for row in sampled.itertuples():
-        assert result.intervals.low[row.interval] < row.activation <= np.float32(result.intervals.high[row.interval])
+        assert result.bins.low[row.bin] < row.activation <= np.float32(result.bins.high[row.bin])
 
 
 def test_examples_are_what_they_are_called(index: ArrayIndex) -> None:
@@ -212,7 +212,7 @@ def test_controls(index: ArrayIndex) -> None:
     pd.testing.assert_frame_equal(mine.drop(columns="feature"), one[["threshold", "n_firings", "precision", "recall"]])
     tops = [index.acts[:, f] > 0.9 * index.acts[:, f].max() for f in (1, 3, 4, 5)]
     pooled = sum((BRIDGE.token_mask(index) & t).sum() for t in tops) / sum(t.sum() for t in tops)
-    assert result.intervals.controls_fraction[9] == pytest.approx(pooled)
+    assert result.bins.controls_fraction[9] == pytest.approx(pooled)
     assert "against" not in specificity(index, 2, BRIDGE, n_bootstrap=0, n_controls=0).summary
 
 
@@ -221,7 +221,7 @@ def test_undefined_numbers_are_nan_and_say_why(index: ArrayIndex) -> None:
     for name in ("auroc", "average_precision", "f1", "precision", "recall", "top_precision", "top_recall"):
         estimate = getattr(dead, name)
         assert math.isnan(estimate.value) and estimate.reason == "feature 0 never fires on this corpus"
-    assert dead.curve.empty and dead.controls.empty and dead.examples_frame().group.unique().tolist() == ["miss"]
+    assert dead.curve.empty and dead.controls.empty and dead.evidence_frame().group.unique().tolist() == ["miss"]
     assert "undefined: feature 0 never fires" in str(dead) and "nan" not in str(dead)
     everything = specificity(index, 3, Concept.labels(topic=["golden", "bay", "cats"]), n_bootstrap=20)
     assert math.isnan(everything.auroc.value) and "every scored token belongs" in everything.auroc.reason
@@ -244,7 +244,7 @@ def test_the_report(index: ArrayIndex) -> None:
     for part in (
         "AUROC",
         "best F1",
-        "precision, top interval",
+        "precision, top bin",
         "3 matched features: mean (best)",
         "strongest off the concept",
     ):
@@ -307,8 +307,8 @@ def test_a_built_index_has_the_same_intervals_and_contexts(built: FeatureIndex) 
     feature = int(built.features.n_firings.idxmax())
     record = built.feature(feature)
     result = specificity(built, feature, Concept.labels(topic="bridge"), n_bootstrap=50, n_controls=5)
-    assert list(result.intervals.n_firings) == [i.count for i in record.intervals]
-    assert np.allclose(result.intervals.high, [i.high for i in record.intervals])
+    assert list(result.bins.n_firings) == [i.count for i in record.bins]
+    assert np.allclose(result.bins.high, [i.high for i in record.bins])
     assert len(result.controls) == 5 and feature not in result.controls.index
     assert result.max_activation == pytest.approx(record.max) and result.n == built.n_tokens
     assert set(result.by_label.label) == {"topic", "style"}

@@ -167,7 +167,7 @@ def specificity_row(
         "top_precision": top.value,
         "top_precision_low": top.low,
         "top_precision_high": top.high,
-        "n_top_firings": int(result.intervals["n_firings"].iloc[-1]),
+        "n_top_firings": int(result.bins["n_firings"].iloc[-1]),
         "precision": result.precision.value,
         "recall": result.recall.value,
         "average_precision": result.average_precision.value,

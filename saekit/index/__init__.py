@@ -4,9 +4,9 @@ from . import directions as directions
 from .build import build_index as build_index
 from .query import FeatureIndex as FeatureIndex
 from .query import load_index as load_index
+from .records import ActivationBin as ActivationBin
 from .records import Active as Active
 from .records import Context as Context
 from .records import FeatureRecord as FeatureRecord
 from .records import Firings as Firings
 from .records import Histogram as Histogram
-from .records import Interval as Interval

@@ -27,8 +27,8 @@ from ..sae import TokenFilter
 from . import directions, store
 from .parts import Encoder, Source, claim, encode_all, join_parts, progress_bar, refuse_other
 from .query import FeatureIndex
-from .records import N_INTERVALS
-from .statistics import N_BINS, Summary, Tokens, endings, summarise
+from .records import N_ACTIVATION_BINS
+from .statistics import N_HISTOGRAM_BINS, Summary, Tokens, endings, summarise
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -47,7 +47,7 @@ def build_index(
     hook_name: HookPoint | None = None,
     length: int = 128,
     n_top: int = 20,
-    n_per_interval: int = 5,
+    n_per_bin: int = 5,
     batch_size: int = 32,
     seed: int = 0,
     resume: bool = True,
@@ -58,7 +58,7 @@ def build_index(
     The corpus is run once, in windows of `length` tokens (Windows and caches keep their own). The SAE's token filter
     decides which tokens count; for one without, `resolve_token_filter` does, and of a cache those that it holds. Stored
     for each feature: statistics, histogram, the `n_top` strongest contexts (at most one a window, and one of those that
-    end in the same tokens), `n_per_interval` contexts drawn with `seed` from each tenth of its range, logit effects,
+    end in the same tokens), `n_per_bin` contexts drawn with `seed` from each tenth of its range, logit effects,
     neighbours; and all activations. A transcoder's features lie where it reads, and its logit effects are those of what
     it writes; a crosscoder's are those of what it writes at the last of its hook points.
 
@@ -75,7 +75,7 @@ def build_index(
     {'density': 0.1, 'max': 1.2}
     """
     out = Path(out)
-    hook_name = _check(model, sae, corpus, hook_name, n_top, n_per_interval)
+    hook_name = _check(model, sae, corpus, hook_name, n_top, n_per_bin)
     if isinstance(corpus, ActivationCache):
         corpus = _checked_cache(corpus.at(hook_name), model, sae)
     windows = corpus.windows if isinstance(corpus, ActivationCache) else corpus
@@ -86,7 +86,7 @@ def build_index(
         "hook": _stored(hook_name),
         "corpus": source.name,
         "window_length": source.length,
-        "parameters": {"n_top": n_top, "n_per_interval": n_per_interval, "seed": seed},
+        "parameters": {"n_top": n_top, "n_per_bin": n_per_bin, "seed": seed},
     }
     parts = out / "parts"
     if (out / store.MANIFEST).is_file():
@@ -122,7 +122,7 @@ def build_index(
 
 
 def _check(
-    model: LanguageModel, sae: SAE, corpus: Any, hook_name: HookPoint | None, n_top: int, n_per_interval: int
+    model: LanguageModel, sae: SAE, corpus: Any, hook_name: HookPoint | None, n_top: int, n_per_bin: int
 ) -> HookPoint:
     """The hook's name, after everything that can be known to be wrong before the pass."""
     if not isinstance(corpus, (Corpus, Windows, ActivationCache)):
@@ -132,7 +132,7 @@ def _check(
             accepted="a Corpus, Windows or an ActivationCache",
             fix="make one with sk.load_corpus",
         )
-    for name, value in (("n_top", n_top), ("n_per_interval", n_per_interval)):
+    for name, value in (("n_top", n_top), ("n_per_bin", n_per_bin)):
         if value < 1:
             raise ConfigError(f"{name} is not positive", got=value, accepted="an integer of at least 1")
     hook_name = hook_name or sae.config.hook_name
@@ -255,7 +255,7 @@ def _write(
                 "n_firings": n_firings,
                 "n_dead": int(summary.stats["dead"].sum()),
             },
-            "parameters": {**parameters, "n_bins": N_BINS, "n_intervals": N_INTERVALS},
+            "parameters": {**parameters, "n_histogram_bins": N_HISTOGRAM_BINS, "n_activation_bins": N_ACTIVATION_BINS},
         },
     )
 
@@ -289,7 +289,7 @@ def _contexts(table: pd.DataFrame, windows: Windows) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "feature": table["feature"],
-            "interval": table["interval"],
+            "bin": table["bin"],
             "rank": table["rank"],
             "window": (position // windows.length).astype(np.int32),
             "pos": (position % windows.length).astype(np.int32),

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from ..activations import ActivationCache, kept_activations
 from ..activations.prefetch import prefetch
-from ..atomic_io import read_json, write_json
+from ..atomic_io import read_json, with_current_keys, write_json
 from ..corpus import Corpus, Windows, iter_windows
 from ..errors import DataError, FileError, MismatchError
 from .statistics import Sparse
@@ -180,7 +180,7 @@ def join_parts(files: list[Path], length: int) -> Part:
 def claim(folder: Path, plan: Mapping[str, Any]) -> None:
     """Makes `folder` the parts of the build that `plan` describes; MismatchError when it holds those of another."""
     if (folder / PLAN).is_file() and any(folder.glob("*.safetensors")):
-        refuse_other(folder, read_json(folder / PLAN), plan, "an unfinished index")
+        refuse_other(folder, with_current_keys(read_json(folder / PLAN)), plan, "an unfinished index")
     else:
         write_json(folder / PLAN, plan)
 

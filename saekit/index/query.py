@@ -20,11 +20,11 @@ from scipy import sparse
 from ..corpus import Windows
 from ..errors import ConfigError, DataError, UnknownNameError, check_feature
 from ..hook_points import HookPoint, hook_text
+from ..models.text_matching import TokenText, join_tokens, token_bytes
 from . import search
-from .records import N_INTERVALS, Active, Context, FeatureRecord, Firings, Histogram, Interval
+from .records import N_ACTIVATION_BINS, ActivationBin, Active, Context, FeatureRecord, Firings, Histogram
 from .statistics import Sparse
 from .store import Store
-from .text import TokenText, join_tokens, token_bytes
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -188,7 +188,7 @@ class FeatureIndex:
         """All that is known of a feature. Contexts show `before` and `after` tokens around the firing one.
 
         >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
-        >>> len(index.feature(3).intervals)
+        >>> len(index.feature(3).bins)
         10
         """
         i = check_feature(feature, self.d_sae)
@@ -197,8 +197,8 @@ class FeatureIndex:
         firings = self.firings(i)
         places = contexts["window"].to_numpy(np.int64) * self.length + contexts["pos"].to_numpy(np.int64)
         shown = [self._context(place, firings, before, after) for place in places.tolist()]
-        groups: dict[int, list[Context]] = {n: [] for n in range(-1, N_INTERVALS)}
-        for n, context in zip(contexts["interval"], shown, strict=True):
+        groups: dict[int, list[Context]] = {n: [] for n in range(-1, N_ACTIVATION_BINS)}
+        for n, context in zip(contexts["bin"], shown, strict=True):
             groups[int(n)].append(context)
         counts = np.asarray(row["histogram"])
         edges = float(row["max"]) * np.arange(len(counts) + 1) / len(counts)
@@ -207,7 +207,7 @@ class FeatureIndex:
             stats={name: row[name].item() if hasattr(row[name], "item") else row[name] for name in _STATS},
             histogram=Histogram(edges=edges, counts=counts),
             top=groups[-1],
-            intervals=_intervals(edges, counts, groups),
+            bins=_activation_bins(edges, counts, groups),
             promoted=self._effects(row, "promoted"),
             suppressed=self._effects(row, "suppressed"),
             neighbours=[(int(n), float(c)) for n, c in zip(row["neighbours"], row["cosines"], strict=True)],
@@ -314,7 +314,7 @@ class FeatureIndex:
 
     def strongest(self) -> pd.DataFrame:
         """The strongest context of every live feature, one row each, indexed by feature: window, pos, activation."""
-        first = self._contexts[self._contexts["interval"] == -1].drop_duplicates("feature")
+        first = self._contexts[self._contexts["bin"] == -1].drop_duplicates("feature")
         return first.set_index("feature")[["window", "pos", "activation"]]
 
     # ---- inside -------------------------------------------------------------------------------------------------
@@ -373,16 +373,16 @@ class FeatureIndex:
         return [(self._vocabulary[i], float(e)) for i, e in zip(row[name], row[f"{name}_effect"], strict=True)]
 
 
-def _intervals(edges: np.ndarray, counts: np.ndarray, groups: dict[int, list[Context]]) -> list[Interval]:
-    step = len(counts) // N_INTERVALS
+def _activation_bins(edges: np.ndarray, counts: np.ndarray, groups: dict[int, list[Context]]) -> list[ActivationBin]:
+    step = len(counts) // N_ACTIVATION_BINS
     total = max(int(counts.sum()), 1)
     return [
-        Interval(
+        ActivationBin(
             low=float(edges[n * step]),
             high=float(edges[(n + 1) * step]),
             count=int(c),
-            share=int(c) / total,
+            fraction=int(c) / total,
             contexts=groups[n],
         )
-        for n, c in enumerate(counts.reshape(N_INTERVALS, step).sum(1))
+        for n, c in enumerate(counts.reshape(N_ACTIVATION_BINS, step).sum(1))
     ]

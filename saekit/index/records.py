@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-N_INTERVALS = 10
+N_ACTIVATION_BINS = 10
 
 
 class Firings(NamedTuple):
@@ -88,17 +88,17 @@ class Histogram:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
+class ActivationBin:
     """One tenth of a feature's activation range, low < v <= high, with contexts drawn at random from it."""
 
     low: float
     high: float
-    count: int  # firings in the interval
-    share: float  # of all the feature's firings
+    count: int  # firings in the bin
+    fraction: float  # of all the feature's firings
     contexts: list[Context]
 
     def __repr__(self) -> str:
-        head = f"({self.low:.2f}, {self.high:.2f}]: {self.count} firings, {self.share:.1%}"
+        head = f"({self.low:.2f}, {self.high:.2f}]: {self.count} firings, {self.fraction:.1%}"
         return "\n".join([head, *(f"  {c}" for c in self.contexts)])
 
 
@@ -110,7 +110,7 @@ class FeatureRecord:
     stats: Mapping[str, Any]  # density, n_firings, n_documents, max, mean (when active), std, dead
     histogram: Histogram
     top: list[Context]  # strongest first, at most one per window
-    intervals: list[Interval]  # ten, lowest first; empty of contexts for a dead feature
+    bins: list[ActivationBin]  # ten, lowest first; empty of contexts for a dead feature
     promoted: list[tuple[str, float]]  # token, effect on its logit of one unit of the feature, up to the norm's scale
     suppressed: list[tuple[str, float]]
     neighbours: list[tuple[int, float]]  # feature, cosine of the decoder directions
@@ -161,12 +161,12 @@ class FeatureRecord:
         return activation_histogram(self)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per context: interval (-1 for the top ones), activation, text, window, pos, document and labels."""
-        groups = [(-1, self.top), *((n, i.contexts) for n, i in enumerate(self.intervals))]
+        """One row per context: bin (-1 for the top ones), activation, text, window, pos, document and labels."""
+        groups = [(-1, self.top), *((n, b.contexts) for n, b in enumerate(self.bins))]
         return pd.DataFrame(
             [
                 {
-                    "interval": n,
+                    "bin": n,
                     "activation": c.activation,
                     "text": c.text,
                     "window": c.window,

@@ -16,8 +16,8 @@ import torch
 
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
 from ..hook_points import HookPoint, hook_text
+from ..models.text_matching import compiled, matches, tokens_of_matches
 from .directions import written_to_residual
-from .text import tokens_of_matches
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -214,13 +214,14 @@ def _promoting(index: FeatureIndex, ids: Sequence[int]) -> pd.DataFrame:
 
 def _matches(index: FeatureIndex, text: str) -> np.ndarray:
     """For each token kept, the number of the match it lies in (counted over the corpus), or -1."""
-    pattern = re.compile(re.escape(text), re.IGNORECASE)
+    pattern = compiled(re.escape(text))
     match_of = np.full(index.n_windows * index.length, -1, np.int64)
     number = 0
     lengths = index.windows.lengths.tolist()
     for window, length in enumerate(lengths):
         first = window * index.length
-        for start, stop in tokens_of_matches(pattern, index.text(np.arange(first, first + length))):
+        shown = index.text(np.arange(first, first + length))
+        for start, stop in tokens_of_matches(shown, matches(pattern, shown.text)):
             match_of[first + start : first + stop] = number
             number += 1
     kept: np.ndarray = match_of[index.kept]

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .records import N_INTERVALS
+from .records import N_ACTIVATION_BINS
 
 N_SAME = 8  # tokens: of contexts that end in the same ones, only the strongest is among the top
-N_BINS = 50  # a multiple of N_INTERVALS, so that an interval is a whole number of bins
+N_HISTOGRAM_BINS = 50  # a multiple of N_ACTIVATION_BINS, so that an activation bin is a whole number of them
 _SPARE = 8  # times as many firings are looked at as contexts are wanted, before all are
 
 
@@ -60,8 +60,8 @@ class Summary(NamedTuple):
     """What is stored for every feature. Dead features have max, mean and std 0."""
 
     stats: pd.DataFrame  # density, n_firings, n_documents, max, mean, std, dead
-    histogram: np.ndarray  # Int64 [d_sae, N_BINS]
-    contexts: pd.DataFrame  # feature, interval (-1: top), rank, position, activation; ordered by the first three
+    histogram: np.ndarray  # Int64 [d_sae, N_HISTOGRAM_BINS]
+    contexts: pd.DataFrame  # feature, bin (-1: top), rank, position, activation; ordered by the first three
 
 
 def summarise(
@@ -69,7 +69,7 @@ def summarise(
     tokens: Tokens,
     *,
     n_top: int,
-    n_per_interval: int,
+    n_per_bin: int,
     seed: int = 0,
     block_firings: int = 200_000,
     n_threads: int = 1,
@@ -83,8 +83,8 @@ def summarise(
 
     def work(span: tuple[int, int]) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
         block = _Block(columns, tokens, *span)
-        contexts = pd.concat([block.top(n_top), block.sampled(n_per_interval, seed)], ignore_index=True)
-        order = contexts["feature"].to_numpy(np.int64) * (N_INTERVALS + 1) + contexts["interval"]
+        contexts = pd.concat([block.top(n_top), block.sampled(n_per_bin, seed)], ignore_index=True)
+        order = contexts["feature"].to_numpy(np.int64) * (N_ACTIVATION_BINS + 1) + contexts["bin"]
         return block.stats(), block.histogram, contexts.iloc[np.argsort(order, kind="stable")]
 
     done = []
@@ -99,13 +99,13 @@ def summarise(
     )
 
 
-def bin_of(value: np.ndarray, maximum: np.ndarray) -> np.ndarray:
+def histogram_bin_of(value: np.ndarray, maximum: np.ndarray) -> np.ndarray:
     """The histogram bin of each activation: bin b of n holds b / n < value / max <= (b + 1) / n."""
     ratio = np.divide(value, maximum, dtype=np.float64)
-    ratio *= N_BINS
+    ratio *= N_HISTOGRAM_BINS
     bins: np.ndarray = np.ceil(ratio, out=ratio).astype(np.int32)
     bins -= 1
-    return bins.clip(0, N_BINS - 1, out=bins)
+    return bins.clip(0, N_HISTOGRAM_BINS - 1, out=bins)
 
 
 def endings(tokens: np.ndarray, n: int = N_SAME) -> np.ndarray:
@@ -146,9 +146,9 @@ class _Block:
         self.begin = (columns.start[first:last] - begin)[self.live]
         self.local = np.repeat(np.arange(self.n, dtype=np.int32), self.count)
         self.max = self._per_feature(np.maximum, self.value)
-        self.bin = bin_of(self.value, np.repeat(self.max, self.count))
-        counts = np.bincount(self.local * N_BINS + self.bin, minlength=self.n * N_BINS)
-        self.histogram = counts.reshape(self.n, N_BINS)
+        self.histogram_bin = histogram_bin_of(self.value, np.repeat(self.max, self.count))
+        counts = np.bincount(self.local * N_HISTOGRAM_BINS + self.histogram_bin, minlength=self.n * N_HISTOGRAM_BINS)
+        self.histogram = counts.reshape(self.n, N_HISTOGRAM_BINS)
 
     def _per_feature(self, how: np.ufunc, values: np.ndarray) -> np.ndarray:
         out = np.zeros(self.n, values.dtype)
@@ -191,7 +191,7 @@ class _Block:
         """
         at_or_above = self.histogram[:, ::-1].cumsum(1)[:, ::-1]
         lowest = np.sum(at_or_above >= _SPARE * n, axis=1, dtype=np.int32) - 1
-        likely = self.bin >= np.repeat(lowest, self.count)
+        likely = self.histogram_bin >= np.repeat(lowest, self.count)
         order = self._chosen(n, likely, self.local, self.n, self._strongest)
         return self._frame(order, self.local, np.full(self.n, -1), n)
 
@@ -211,10 +211,10 @@ class _Block:
         return first
 
     def sampled(self, n: int, seed: int) -> pd.DataFrame:
-        """Up to n firings from each interval, drawn without regard to strength within it, at most one per window."""
-        per_interval = N_BINS // N_INTERVALS
-        cell = self.local * N_INTERVALS + self.bin // per_interval
-        count = self.histogram.reshape(-1, per_interval).sum(1)
+        """Up to n firings from each activation bin, whatever their strength within it; at most one a window."""
+        per_bin = N_HISTOGRAM_BINS // N_ACTIVATION_BINS
+        cell = self.local * N_ACTIVATION_BINS + self.histogram_bin // per_bin
+        count = self.histogram.reshape(-1, per_bin).sum(1)
         key = (self.local.astype(np.uint64) + np.uint64(self.first)) << np.uint64(32)
         draw = _scramble(key | self.row.astype(np.uint64), seed)
         below = np.minimum(_SPARE * n / np.maximum(count, 1), 1.0) * (2.0**64 - 2**12)
@@ -229,8 +229,8 @@ class _Block:
             drawn_first: np.ndarray = firings[order[_order(mine[order], drawn[order])]]
             return drawn_first
 
-        order = self._chosen(n, draw <= limit[cell], cell, self.n * N_INTERVALS, lowest_draws)
-        return self._frame(order, cell, np.tile(np.arange(N_INTERVALS), self.n), n)
+        order = self._chosen(n, draw <= limit[cell], cell, self.n * N_ACTIVATION_BINS, lowest_draws)
+        return self._frame(order, cell, np.tile(np.arange(N_ACTIVATION_BINS), self.n), n)
 
     def _chosen(
         self, n: int, likely: np.ndarray, cell: np.ndarray, n_cells: int, choose: Callable[[np.ndarray], np.ndarray]
@@ -249,15 +249,15 @@ class _Block:
         both = np.concatenate([order[enough[cell[order]]], choose(np.flatnonzero(~enough[cell]))])
         return both[np.argsort(cell[both], kind="stable")]
 
-    def _frame(self, order: np.ndarray, cell: np.ndarray, interval: np.ndarray, n: int) -> pd.DataFrame:
-        """The first n of each cell of firings already ordered by cell; `interval` names each cell."""
+    def _frame(self, order: np.ndarray, cell: np.ndarray, bin_of_cell: np.ndarray, n: int) -> pd.DataFrame:
+        """The first n of each cell of firings already ordered by cell; `bin_of_cell` is -1 for the top ones."""
         starts = _changes(cell[order])
         rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
         order, rank = order[rank < n], rank[rank < n]
         return pd.DataFrame(
             {
                 "feature": (self.local[order] + self.first).astype(np.int32),
-                "interval": interval[cell[order]].astype(np.int8),
+                "bin": bin_of_cell[cell[order]].astype(np.int8),
                 "rank": rank.astype(np.int16),
                 "position": self.tokens.position[self.row[order]],
                 "activation": self.value[order],

@@ -2,7 +2,7 @@
 
     manifest.json            what was indexed, with what, and every other file's size and SHA-256; written last
     features.parquet         one row per feature: statistics, histogram, logit effects, neighbours
-    contexts.parquet         one row per stored context: interval -1 for the top ones, 0 to 9 for the sampled ones
+    contexts.parquet         one row per stored context: bin -1 for the top ones, 0 to 9 for the sampled ones
     documents.parquet        one row per document: its labels
     vocabulary.parquet       what to show for each token
     windows.safetensors      tokens, document numbers and lengths of the windows, positions of the tokens kept
@@ -46,6 +46,7 @@ FILES = (
     "by_token.safetensors",
     "by_feature.safetensors",
 )
+OLDER_COLUMNS = {"interval": "bin"}  # of tables that earlier versions wrote, and what they are called today
 _REBUILD = "build the index again in another folder, or restore the file from a copy"
 
 
@@ -114,13 +115,13 @@ class Store:
         return self._open[name]
 
     def frame(self, name: str) -> pd.DataFrame:
-        """A parquet file as a data frame."""
+        """A parquet file as a data frame, with the names that its columns have today."""
         self.ready(name)
         try:
             table: pd.DataFrame = pq.read_table(self.folder / name).to_pandas()
         except (pa.ArrowException, OSError) as e:
             raise FileError(f"{self.folder / name} is damaged: {e}", got=name, fix=_REBUILD) from e
-        return table
+        return table.rename(columns=OLDER_COLUMNS)
 
     def check_all(self) -> None:
         """Reads every file once; FileError names the first that is missing, truncated or altered."""

@@ -11,7 +11,6 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
-from ..index.text import TokenText, join_tokens, token_bytes
+from ..models.text_matching import TokenText, compiled, join_tokens, matches, token_bytes, tokens_of_matches
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -58,7 +57,7 @@ class Concept:
                 "after is not a number of tokens", got=self.after, accepted="an integer of at least 0", fix="after=5"
             )
         if self.kind != "labels":
-            _compiled(self.pattern, self.ignore_case)
+            compiled(self.pattern, self.ignore_case)
 
     @classmethod
     def regex(cls, pattern: str, *, name: str | None = None, after: int = 0, ignore_case: bool = True) -> Concept:
@@ -155,7 +154,7 @@ class Concept:
                 accepted="a concept made by Concept.regex or Concept.keywords",
                 fix="use document_mask(index) or token_mask(index) for labels",
             )
-        return [m.span() for m in _compiled(self.pattern, self.ignore_case).finditer(text) if m.end() > m.start()]
+        return matches(compiled(self.pattern, self.ignore_case), text)
 
     def present(self, text: str) -> bool:
         """Whether `text` holds the concept.
@@ -219,9 +218,7 @@ class Concept:
     def _text_mask(self, index: FeatureIndex) -> Mask:
         mask: Mask = np.zeros(np.asarray(index.windows.tokens).size, dtype=bool)
         for begin, stop, text in _texts(index):
-            for start, end in self.spans(text.text):
-                first = np.searchsorted(text.spans[:, 1], start, side="right")
-                last = np.searchsorted(text.spans[:, 0], end, side="left")
+            for first, last in tokens_of_matches(text, self.spans(text.text)):
                 mask[begin + first : min(begin + last + self.after, stop)] = True
         return mask
 
@@ -295,21 +292,6 @@ def _values(key: str, value: Label | Collection[Label]) -> tuple[Label, ...]:
     if not values:
         raise ConfigError(f"no value of the label {key!r} to look for", got=value, accepted="a value or several")
     return values
-
-
-@lru_cache(maxsize=256)
-def _compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
-    except re.error as e:
-        where = f" at position {e.pos}" if e.pos is not None else ""
-        arrow = "\n" + " " * (12 + e.pos) + "^" if e.pos is not None and "\n" not in pattern else ""
-        raise ConfigError(
-            f"not a regular expression: {e.msg}{where}",
-            got=pattern + arrow,
-            accepted="a pattern of Python's re module",
-            fix="escape special characters, or use Concept.keywords",
-        ) from e
 
 
 def _near_words(index: FeatureIndex, words: Iterable[str]) -> list[str]:

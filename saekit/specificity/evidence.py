@@ -1,4 +1,4 @@
-"""The places behind the numbers: examples of each kind, and where the activation goes by document label.
+"""The contexts behind the numbers: some of each kind, and where the activation goes by document label.
 
 Picks and describes; computes no statistic with an interval.
 """
@@ -11,56 +11,61 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .examples import Floats, Ints, Units, interval_of
-from .result import Example, Group
+from .examples import Activations, ClassifiedExamples, Ints, activation_bin_of
+from .result import EvidenceContext, Group
 
-N_EXAMPLES = 10
-"""Examples of each kind."""
-N_PER_INTERVAL = 5
+N_CONTEXTS = 10
+"""Contexts of each kind."""
+N_PER_BIN = 5
 WIDTH = 12
 """Tokens shown on each side."""
 MAX_LABEL_VALUES = 500
 """A label with more values than this, or with one for most documents (an identifier), is not broken down."""
 
 
-def examples(units: Units, feature: int, item: Ints, value: Floats, position: Ints, seed: int) -> tuple[Example, ...]:
-    """The strongest firings on and off the concept, silent places of it, and a sample of each activation interval.
+def evidence_contexts(
+    examples: ClassifiedExamples, feature: int, example: Ints, value: Activations, position: Ints, seed: int
+) -> tuple[EvidenceContext, ...]:
+    """The strongest firings on and off the concept, silent places of it, and a sample of each activation bin.
 
-    Each kind has at most one example a document. item, value and position are what `Units.scored` gave for the feature.
+    Each kind has at most one context a document. `example`, `value` and `position` are what
+    `ClassifiedExamples.scored` gave for the feature.
     """
-    rng, show = np.random.default_rng(seed), units.index.context
-    match, document, interval = units.match[item], units.document[item], interval_of(value)
-    out: list[Example] = []
+    rng, show = np.random.default_rng(seed), examples.index.context
+    match, document, activation_bin = examples.match[example], examples.document[example], activation_bin_of(value)
+    out: list[EvidenceContext] = []
 
     def add(group: Group, chosen: Ints) -> None:
         for i in chosen.tolist():
             context = show(feature, int(position[i]), before=WIDTH, after=WIDTH)
-            out.append(Example(group=group, interval=int(interval[i]), matches=bool(match[i]), context=context))
+            out.append(
+                EvidenceContext(group=group, bin=int(activation_bin[i]), matches=bool(match[i]), context=context)
+            )
 
     strongest = np.argsort(-value, kind="stable")
-    add("true positive", _spread(strongest[match[strongest]], document, N_EXAMPLES))
-    add("false positive", _spread(strongest[~match[strongest]], document, N_EXAMPLES))
-    silent = units.match.copy()
-    silent[item] = False
-    missed = _spread(rng.permutation(np.flatnonzero(silent)), units.document, N_EXAMPLES)
+    add("true positive", _spread(strongest[match[strongest]], document, N_CONTEXTS))
+    add("false positive", _spread(strongest[~match[strongest]], document, N_CONTEXTS))
+    silent = examples.match.copy()
+    silent[example] = False
+    missed = _spread(rng.permutation(np.flatnonzero(silent)), examples.document, N_CONTEXTS)
     for i in missed.tolist():
-        context = show(feature, int(units.position[i]), before=WIDTH, after=WIDTH)
-        out.append(Example(group="miss", interval=-1, matches=True, context=context))
-    for n in range(int(interval.max(initial=-1)) + 1):
-        add("interval", _spread(rng.permutation(np.flatnonzero(interval == n)), document, N_PER_INTERVAL))
+        context = show(feature, int(examples.position[i]), before=WIDTH, after=WIDTH)
+        out.append(EvidenceContext(group="miss", bin=-1, matches=True, context=context))
+    for n in range(int(activation_bin.max(initial=-1)) + 1):
+        add("bin sample", _spread(rng.permutation(np.flatnonzero(activation_bin == n)), document, N_PER_BIN))
     return tuple(out)
 
 
-def by_label(units: Units, item: Ints, value: Floats) -> pd.DataFrame:
-    """For each value of each label: items, firings, those on the concept, precision and share of the activation."""
+def by_label(examples: ClassifiedExamples, example: Ints, value: Activations) -> pd.DataFrame:
+    """For each value of each label: examples, firings, those on the concept, precision and share of the activation."""
     frames = []
-    documents = units.index.documents.loc[units.document_numbers]
-    match = units.match[item]
+    documents = examples.index.documents.loc[examples.document_numbers]
+    match = examples.match[example]
     for label in documents.columns:
         codes, values = pd.factorize(documents[label], use_na_sentinel=True)
         if not 2 <= len(values) <= min(MAX_LABEL_VALUES, max(2, len(documents) // 2)):
             continue
-        of_all, of_firing = codes[units.document], codes[units.document[item]]
+        of_all, of_firing = codes[examples.document], codes[examples.document[example]]
 
         def count(code: npt.NDArray[Any], weights: npt.NDArray[Any] | None = None, k: int = len(values)) -> Any:
             known = code >= 0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot_specificity(result: SpecificityResult) -> go.Figure:
-    """Precision against recall, and the share of the concept in each interval of activation, with matched features.
+    """Precision against recall, and the share of the concept in each activation bin, with matched features.
 
     >>> from saekit.specificity.plots import plot_specificity
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
@@ -35,7 +35,7 @@ def plot_specificity(result: SpecificityResult) -> go.Figure:
         note(fig, "the feature never fires", xref="paper", yref="paper")
         return fig
     _precision_recall(fig, result)
-    _by_interval(fig, result)
+    _by_bin(fig, result)
     return fig
 
 
@@ -93,15 +93,15 @@ def _precision_recall(fig: go.Figure, result: SpecificityResult) -> None:
     )
 
 
-def _by_interval(fig: go.Figure, result: SpecificityResult) -> None:
-    table = result.intervals
+def _by_bin(fig: go.Figure, result: SpecificityResult) -> None:
+    table = result.bins
     middle, width = (table["low"] + table["high"]) / 2, float(table["high"].iloc[0])
     custom = table[["low", "high", "n_firings", "n_matches", "n_documents"]].to_numpy()
-    up, down = table["fraction_high"] - table["share"], table["share"] - table["fraction_low"]
+    up, down = table["fraction_high"] - table["fraction"], table["fraction"] - table["fraction_low"]
     errors = {"type": "data", "array": up, "arrayminus": down, "color": GREY, "thickness": 1.3, "width": 3}
     fig.add_bar(
         x=middle,
-        y=table["share"],
+        y=table["fraction"],
         width=width * 0.9,
         customdata=custom,
         showlegend=False,

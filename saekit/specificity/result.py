@@ -1,4 +1,4 @@
-"""What `specificity` returns: estimates with intervals, tables and the examples behind them.
+"""What `specificity` returns: estimates with intervals, tables and the contexts behind them.
 
 Pure data that prints well. Knows nothing of how the numbers were made.
 """
@@ -18,7 +18,7 @@ from .concepts import Concept
 if TYPE_CHECKING:
     from ..index.records import Context
 
-Group = Literal["true positive", "false positive", "miss", "interval"]
+Group = Literal["true positive", "false positive", "miss", "bin sample"]
 
 MEASURES = {
     "auroc": "AUROC",
@@ -26,19 +26,19 @@ MEASURES = {
     "f1": "best F1",
     "precision": "precision where it fires",
     "recall": "recall where it fires",
-    "top_precision": "precision, top interval",
-    "top_recall": "recall, top interval",
+    "top_precision": "precision, top bin",
+    "top_recall": "recall, top bin",
 }
 """The measures of a feature, in the order of tables, and how they read."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
-    """One place behind a number, and which number that is."""
+class EvidenceContext:
+    """One context behind a number, and which number that is."""
 
     group: Group
-    interval: int
-    """The tenth of the activation range it lies in, 0 to 9; -1 where the feature is silent."""
+    bin: int
+    """The activation bin it lies in, a tenth of the activation range, 0 to 9; -1 where the feature is silent."""
     matches: bool
     """Whether it belongs to the concept."""
     context: Context
@@ -83,12 +83,13 @@ class SpecificityResult:
     top_recall: Estimate
     curve: pd.DataFrame
     """threshold (descending), n_firings, precision and recall at and above it, each with _low and _high."""
-    intervals: pd.DataFrame
-    """A row per tenth of (0, max]: low, high, n_firings, n_matches, n_documents, share, fraction_low, fraction_high,
-    and controls_fraction, that of all matched features' firings in the same tenth of their own ranges."""
+    bins: pd.DataFrame
+    """A row per activation bin, a tenth of (0, max]: low, high, n_firings, n_matches, n_documents, fraction,
+    fraction_low, fraction_high, and controls_fraction: of all matched features' firings in the same bin."""
     by_label: pd.DataFrame
     """Where the activation goes: label, value, n, n_firings, n_matches, density, precision, activation_fraction."""
-    examples: tuple[Example, ...]
+    evidence: tuple[EvidenceContext, ...]
+    """Some contexts of each kind: the strongest firings on and off the concept, misses, and a sample of each bin."""
     controls: pd.DataFrame
     """The same measures of features of like density and maximum, one row each."""
     control_curves: pd.DataFrame
@@ -130,13 +131,13 @@ class SpecificityResult:
             rows[name] = self._row(getattr(self, name), control.mean(), control.max())
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
 
-    def examples_frame(self) -> pd.DataFrame:
-        """A row per example: group, interval, matches, activation, text, document, window, pos and the labels."""
+    def evidence_frame(self) -> pd.DataFrame:
+        """A row per context: group, bin, matches, activation, text, document, window, pos and the labels."""
         return pd.DataFrame(
             [
                 {
                     "group": e.group,
-                    "interval": e.interval,
+                    "bin": e.bin,
                     "matches": e.matches,
                     "activation": e.context.activation,
                     "text": e.context.text,
@@ -145,18 +146,18 @@ class SpecificityResult:
                     "pos": e.context.pos,
                     **e.context.labels,
                 }
-                for e in self.examples
+                for e in self.evidence
             ]
         )
 
     def plot(self) -> Any:
-        """Precision against recall, and the share of the concept by activation interval, as a plotly figure."""
+        """Precision against recall, and the share of the concept by activation bin, as a plotly figure."""
         from .plots import plot_specificity
 
         return plot_specificity(self)
 
     def __str__(self) -> str:
-        parts = [self._head(), self._measures(), self._intervals(), self._labels(), self._places(), self._notes()]
+        parts = [self._head(), self._measures(), self._bins(), self._labels(), self._places(), self._notes()]
         return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
     __repr__ = __str__
@@ -186,14 +187,14 @@ class SpecificityResult:
             lines.append(f"  {MEASURES[str(name)]:<26}{short(row['value']):>7}   {bounds:<17}{control}".rstrip())
         return lines
 
-    def _intervals(self) -> list[str]:
+    def _bins(self) -> list[str]:
         if not self.n_firings:
             return []
-        lines = ["  activation            firings   share of the concept"]
-        for row in reversed(self.intervals.to_dict("records")):
-            span, part = f"{row['low']:.2f} to {row['high']:.2f}", float(row["share"])
-            share = "" if math.isnan(part) else f"{part:6.1%}  {'█' * round(20 * part)}"
-            lines.append(f"  {span:<20}{row['n_firings']:>9,}   {share}".rstrip())
+        lines = ["  activation            firings   fraction on the concept"]
+        for row in reversed(self.bins.to_dict("records")):
+            span, part = f"{row['low']:.2f} to {row['high']:.2f}", float(row["fraction"])
+            fraction = "" if math.isnan(part) else f"{part:6.1%}  {'█' * round(20 * part)}"
+            lines.append(f"  {span:<20}{row['n_firings']:>9,}   {fraction}".rstrip())
         return lines
 
     def _labels(self) -> list[str]:
@@ -222,7 +223,7 @@ class SpecificityResult:
         return [f"  note: {note}" for note in self.notes]
 
     def _contexts(self, group: Group) -> list[Context]:
-        return [e.context for e in self.examples if e.group == group]
+        return [e.context for e in self.evidence if e.group == group]
 
     @staticmethod
     def _row(e: Estimate, mean: float = math.nan, best: float = math.nan) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Exact ranking statistics of sparse scores, for one feature or for thousands at once.
 
-A feature's score is its activation, zero on most items (tokens or documents), so all silent items are one tie group at
-the bottom of the ranking: the sorted firings and the number of positive and negative items in all are enough. Knows
-only arrays.
+A feature's score is its activation, zero on most examples (tokens or documents), so all silent examples are one tie
+group at the bottom of the ranking: the sorted firings and the number of positive and negative examples are enough.
 
 Definitions are scikit-learn's: AUROC counts a tie between a positive and a negative as one half; average precision is
 sum over distinct scores of (recall gained) x precision, with no interpolation. F1 is the best over thresholds above 0.
@@ -25,11 +24,11 @@ KEY_LIMIT = 1 << 31
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """One value a feature. nan where a statistic is undefined: no firing, no positive or no negative item."""
+    """One value a feature. nan where a statistic is undefined: no firing, no positive or no negative example."""
 
     n_firings: Ints
     n_matches: Ints
-    """Firings on positive items."""
+    """Firings on positive examples."""
     auroc: Floats
     average_precision: Floats
     f1: Floats
@@ -37,9 +36,9 @@ class Statistics:
     f1_threshold: Floats
     """The activation at and above which that F1 is reached."""
     precision: Floats
-    """Share of firings that are on positive items."""
+    """Share of firings that are on positive examples."""
     recall: Floats
-    """Share of positive items with a firing."""
+    """Share of positive examples with a firing."""
 
 
 def statistics(
@@ -47,7 +46,7 @@ def statistics(
 ) -> Statistics:
     """Statistics of the features whose firings lie at start[f] : start[f + 1] of `value` (> 0) and `match`.
 
-    n_positive and n_negative count all items, silent ones included. One sort, no loop over features, nothing dense.
+    n_positive and n_negative count all examples, silent ones included. One sort, no loop over features, nothing dense.
     """
     n_features = len(start) - 1
     counts = np.diff(start)
@@ -62,7 +61,7 @@ def statistics(
         end[start[1:][alive] - 1] = True
         hits = np.cumsum(hit)
         n_matches[alive] = hits[start[1:][alive] - 1] - (hits[firsts] - hit[firsts])
-        # Only distinct scores that hold a positive item matter to any statistic: the others lower none and raise none.
+        # Only distinct scores that hold a positive example matter: the others change no statistic.
         ends = np.flatnonzero(end)
         before = np.concatenate([[0], hits[ends[:-1]]])
         useful = hits[ends] > before

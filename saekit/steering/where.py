@@ -6,7 +6,6 @@ A value that can be compared, written as JSON and read as a sentence.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, MismatchError, check_feature
+from ..errors import DataError, MismatchError, check_feature
+from ..models.text_matching import compiled, ids_that_read
 from ..sae import SAE
 
 if TYPE_CHECKING:
@@ -58,13 +58,9 @@ class Where:
         >>> sk.Where.token(model, "a|b")
         where the token reads 'a|b'
         """
-        try:
-            compiled = re.compile(pattern, re.IGNORECASE if ignore_case else 0)
-        except re.error as error:
-            raise ConfigError("not a regular expression", got=pattern, accepted=f"a pattern; {error}") from None
         n = len(model.tokenizer)
         strings = model.token_strings(range(n))
-        ids = tuple(i for i, text in enumerate(strings) if compiled.fullmatch(text.removeprefix(" ")))
+        ids = tuple(ids_that_read(compiled(pattern, ignore_case), strings))
         if not ids:
             raise DataError(
                 "no token of the model reads like this",

@@ -100,13 +100,13 @@ def card_data(record: FeatureRecord, names: Names | None = None) -> dict[str, An
         "top": [_context(context) for context in record.top],
         "intervals": [
             {
-                "low": _number(interval.low),
-                "high": _number(interval.high),
-                "count": int(interval.count),
-                "share": _number(interval.share),
-                "contexts": [_context(context) for context in interval.contexts],
+                "low": _number(b.low),
+                "high": _number(b.high),
+                "count": int(b.count),
+                "share": _number(b.fraction),
+                "contexts": [_context(context) for context in b.contexts],
             }
-            for interval in record.intervals
+            for b in record.bins
         ],
         "promoted": [[token, _number(effect)] for token, effect in record.promoted[:N_EFFECTS]],
         "suppressed": [[token, _number(effect)] for token, effect in record.suppressed[:N_EFFECTS]],

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
+from ...models.text_matching import compiled, ids_that_read
 from ...sae import TokenFilter
 
 TEMPLATE = "These words are spelled by letters:{word}"
@@ -53,8 +54,8 @@ def first_letter(word: str) -> str:
 def vocabulary_words(model: LanguageModel, n: int, seed: int = 0) -> list[str]:
     """Up to `n` tokens of the vocabulary that are a space and at least three letters a to z, drawn with `seed`."""
     strings = model.token_strings(torch.arange(min(model.d_vocab, len(model.tokenizer))))
-    known = sorted({s for s in strings if s.startswith(" ") and s[1:].isascii() and s[1:].isalpha()})
-    known = [s for s in known if len(s) > SHORTEST]
+    whole = ids_that_read(compiled(f"[A-Za-z]{{{SHORTEST},}}", ignore_case=False), strings)
+    known = sorted({strings[i] for i in whole if strings[i].startswith(" ")})
     if not known:
         raise DataError(
             f"the vocabulary of {model.name} holds no whole words",
