@@ -115,7 +115,7 @@ def test_the_public_names_of_the_contract_exist():
     specificity SpecificityResult rank_features clamp scale ablate add generate Generation dose_response SteeringStudy
     synthetic recovery Recovery TokenFilter save_page tokenize cache_activations open_activations activation_batches
     sparse_probing targeted_probe_perturbation spurious_correlation_removal feature_absorption ablation_sparsity
-    compute_fraction scaling_study ScalingStudy
+    compute_fraction scaling_study ScalingStudy register_architecture
     TrainingMonitor TensorBoardLogger WandbLogger TrainedSAEs Comparison compare"""
     assert [n for n in names.split() if not hasattr(sk, n)] == []
 
