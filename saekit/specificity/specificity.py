@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_feature
 from ..index.records import N_INTERVALS
+from ..statistics import Estimate, percentile_bounds
 from .concepts import Concept
 from .evidence import by_label, examples
 from .examples import Floats, Ints, Unit, Units, interval_of, units
-from .resampling import Resamples, interval, resample
-from .result import MEASURES, Estimate, SpecificityResult
+from .resampling import Resamples, resample
+from .result import MEASURES, SpecificityResult
 from .sparse_statistics import Statistics, statistics
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ By = Literal["average_precision", "auroc", "f1", "precision"]
 
 N_CURVE = 120
 """Points of the precision-recall curve, at most; dense at the top of the ranking."""
+MAX_UNDEFINED = 0.5
+"""Fraction of resamples that may leave a statistic undefined while it still gets an interval."""
 CONTROL_CURVE = ["feature", "threshold", "n_firings", "precision", "recall"]
 FEW_DOCUMENTS = 10
 """Below this many documents with the concept an interval over documents is coarse, and a note says so."""
@@ -63,7 +66,7 @@ def specificity(
     >>> 0 <= result.auroc.low <= result.auroc.value <= result.auroc.high <= 1
     True
     """
-    feature = index.check_feature(feature)
+    feature = check_feature(feature, index.d_sae)
     _check(n_bootstrap=n_bootstrap, n_controls=n_controls)
     if not 0 < level < 1:
         raise ConfigError("the level of an interval is not a share", got=level, accepted="between 0 and 1")
@@ -84,8 +87,9 @@ def specificity(
             return Estimate(value=point, level=level, reason=why.get(name, ""))
         if samples is None:
             return Estimate(value=point, level=level, reason="no interval was asked for")
-        low, high, undefined = interval(samples, level)
-        reason = f"{int(undefined):,} of {n_bootstrap:,} resamples leave it undefined" if undefined else ""
+        low, high = percentile_bounds(samples, level, max_undefined=MAX_UNDEFINED)
+        undefined = int(np.isnan(samples).sum())
+        reason = f"{undefined:,} of {n_bootstrap:,} resamples leave it undefined" if undefined else ""
         return Estimate(value=point, low=float(low), high=float(high), level=level, reason=reason)
 
     def drawn(name: str, row: int | None = None) -> Doubles | None:
@@ -223,7 +227,9 @@ def _intervals(scored: Units, item: Ints, value: Floats, resamples: Resamples | 
 
 def _bounds(samples: Doubles | None, n: int, level: float) -> tuple[Doubles, Doubles]:
     """The interval of each row of samples [n, n_bootstrap]; nan without samples."""
-    return (np.full(n, np.nan),) * 2 if samples is None or not n else interval(samples, level)[:2]
+    if samples is None or not n:
+        return np.full(n, np.nan), np.full(n, np.nan)
+    return percentile_bounds(samples, level, max_undefined=MAX_UNDEFINED)
 
 
 def _top(scored: Units, item: Ints, value: Floats) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_feature
 from ..sae import SAE
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def control_features(
             raise ConfigError(
                 "the feature cannot be its own control", got=list(controls), fix=f"leave {features[0]} out"
             )
-        return [(int(i),) for i in controls]
+        return [(check_feature(i, sae.config.d_sae),) for i in controls]
     if not 0 <= controls * len(features) <= sae.config.d_sae - len(features):
         raise ConfigError("too many or too few controls", got=controls, accepted=f"0 to {sae.config.d_sae - 1}")
     if controls == 0:

@@ -9,11 +9,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from ..errors import UnknownNameError, unknown_name
+from ..statistics import mean_interval, wilson_interval
 from .edits import Positions
-from .fluency import MAX_NLL_INCREASE, bootstrap_mean, wilson_interval
+from .fluency import MAX_NLL_INCREASE
 from .strength_units import StrengthUnit, unit_name
 
 CONDITIONS = ("none", "instruction", "direction", "feature", "control")
@@ -22,6 +24,8 @@ REPETITION_FLOOR = 0.05
 """Repetition that any strength may have: twice an unsteered 0 would allow none."""
 ENOUGH = 0.9
 """Fraction of the best rate that a recommended strength must have: the dose-response literature's ED90."""
+N_RESAMPLES = 2000
+"""Of prompts, for the interval of a mean."""
 COSTS = ("kl", "relevance", "drift")
 
 
@@ -83,7 +87,9 @@ class SteeringStudy:
                 for name in means:
                     groups = [group[name].tolist() for _, group in texts.groupby("prompt", sort=False)]
                     row[name] = float(texts[name].mean())
-                    row[f"{name}_low"], row[f"{name}_high"] = bootstrap_mean(groups)
+                    row[f"{name}_low"], row[f"{name}_high"] = mean_interval(
+                        groups, N_RESAMPLES, np.random.default_rng(0)
+                    )
                 baseline = row["nll"] if condition == "none" else baseline
                 row["nll_increase"] = row["nll"] - baseline
                 row["repetition"] = float(texts["repetition"].mean())

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, MismatchError, UnknownNameError
+from ..errors import ConfigError, DataError, MismatchError, check_feature
 from ..sae import SAE
 
 if TYPE_CHECKING:
@@ -47,11 +47,7 @@ class Where:
         >>> sk.Where.fires(sae, 7)
         where feature 7 is above 0
         """
-        if not 0 <= feature < sae.config.d_sae:
-            raise UnknownNameError(
-                f"the SAE has no feature {feature}", got=feature, accepted=f"0 to {sae.config.d_sae - 1}"
-            )
-        return cls(sae=sae, feature=int(feature), above=float(above))
+        return cls(sae=sae, feature=check_feature(feature, sae.config.d_sae), above=float(above))
 
     @classmethod
     def token(cls, model: LanguageModel, pattern: str, *, ignore_case: bool = True) -> Where:

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
-from ..errors import MismatchError
-from .base import Widget, check_at_least, check_choice, check_feature, pack, pack_strings, shown
+from ..errors import MismatchError, check_feature
+from .base import Widget, check_at_least, check_choice, pack, pack_strings, shown
 from .feature_card import Load, Names, embedded, load_card
 
 if TYPE_CHECKING:

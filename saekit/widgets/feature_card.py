@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
-from ..errors import MismatchError, SaekitError
-from .base import Widget, check_feature, shown
+from ..errors import MismatchError, SaekitError, check_feature
+from .base import Widget, shown
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from ..errors import ConfigError, unknown_name
+from ..errors import ConfigError, check_feature, unknown_name
 from ..steering.edits import Positions
 from ..steering.strength_units import StrengthUnit, strength_text
-from .base import check_feature
 
 
 @dataclass(frozen=True, kw_only=True)

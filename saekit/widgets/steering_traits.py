@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 import traitlets as t
 
+from ..errors import check_feature
 from ..steering.edits import Positions
 from ..steering.strength_units import STRENGTH_UNITS
-from .base import Widget, check_at_least, check_choice, check_feature
+from .base import Widget, check_at_least, check_choice
 from .steering_request import Condition
 
 COLOURS = ("none", "unlikely", "feature")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_feature
 from ..steering.strength_units import STRENGTH_UNITS, convert_strength
-from .base import check_choice, check_feature
+from .base import check_choice
 from .steering_panel import SteeringPanel
 from .steering_request import Annotation, Condition, SteeringRequest, TokenSteps
 from .token_highlight import names_of, pack_rows

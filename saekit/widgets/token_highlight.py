@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
-from ..errors import DataError
-from .base import Widget, check_feature, pack, shown
+from ..errors import DataError, check_feature
+from .base import Widget, pack, shown
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
