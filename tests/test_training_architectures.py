@@ -63,6 +63,7 @@ def test_known_features_are_found_by_every_architecture(name, trained):
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
 def test_the_sae_that_leaves_has_unit_rows_and_the_l0_that_was_asked_for(name, trained):
     sae = trained(name)[0].finish()
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(48), rtol=1e-5, atol=1e-5)
@@ -72,12 +73,14 @@ def test_the_sae_that_leaves_has_unit_rows_and_the_l0_that_was_asked_for(name, t
     assert l0 == pytest.approx(3.0, rel=tolerance)
 
 
+@pytest.mark.slow
 def test_only_penalised_architectures_report_a_penalty(trained):
     for name in KINDS:
         last = trained(name)[1][-1]
         assert (last.penalty > 0 and last.coefficient > 0) == ("topk" not in name)
 
 
+@pytest.mark.slow
 def test_l1_shrinks_and_topk_does_not(trained):
     """The relative reconstruction bias: what L1 costs in strength, and what architectures without it do not pay."""
     bias = {
@@ -88,6 +91,7 @@ def test_l1_shrinks_and_topk_does_not(trained):
     assert all(abs(bias[n] - 1) < 0.02 for n in ("topk", "batchtopk", "gated")), bias
 
 
+@pytest.mark.slow
 def test_matryoshka_prefixes_reconstruct_on_their_own(trained):
     """Half of the features leave less error than half of the features of an SAE without prefixes."""
     x = next(TRUTH.batches(4096, seed=6))
@@ -115,6 +119,7 @@ def test_going_on_from_a_state_is_bit_for_bit(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
 def test_a_finished_sae_goes_on_where_it_was(name, trained):
     trainer, metrics = trained(name)
     config = sk.TrainConfig(n_tokens=10 * BATCH, batch_size=BATCH, lr=1e-7, sparsity_warmup_fraction=0)
