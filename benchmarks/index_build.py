@@ -42,7 +42,7 @@ import saekit as sk
 from saekit.activations import shards
 from saekit.corpus import Windows
 from saekit.index import build, directions, parts
-from saekit.index.statistics import Sparse
+from saekit.index.sparse import Sparse
 from saekit.sae.architectures import with_option
 
 HOOK = "blocks.15.hook_resid_post"

@@ -12,7 +12,7 @@ import torch
 
 from saekit.corpus import Windows
 from saekit.index import FeatureIndex, Firings
-from saekit.index.statistics import Sparse
+from saekit.index.sparse import Sparse
 
 BOS, PAD = 0, 1
 

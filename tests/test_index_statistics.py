@@ -9,9 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
+from saekit.index.contexts import _scramble, endings
 from saekit.index.directions import logit_effects, neighbours
+from saekit.index.feature_block import N_HISTOGRAM_BINS, Tokens
 from saekit.index.records import N_ACTIVATION_BINS
-from saekit.index.statistics import N_HISTOGRAM_BINS, Sparse, Tokens, _scramble, endings, summarise
+from saekit.index.sparse import Sparse
+from saekit.index.summary import summarise
 from saekit.models.text_matching import join_tokens, token_bytes
 
 N_FEATURES, N_WINDOWS, LENGTH = 23, 40, 16

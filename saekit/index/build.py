@@ -1,7 +1,7 @@
 """Building an index: one pass over a corpus, then everything a feature's card shows, computed from what the pass kept.
 
 The pass (`parts`) keeps the sparse activations and nothing else, so that maxima need not be known while it runs. After
-it, the activations are turned to be by feature, summarised some blocks of features at a time (`statistics`), joined by
+it, the activations are turned to be by feature, summarised some blocks of features at a time (`summary`), joined by
 what the decoder alone says (`directions`), and written (`store`), each file while the next is made. What is held at
 once is the sparse activations twice, 16 bytes for each firing, and the blocks. Cost and memory:
 benchmarks/index_build.py.
@@ -25,10 +25,13 @@ from ..errors import ConfigError, DataError, FileError, MismatchError, disk_erro
 from ..hook_points import HookPoint
 from ..sae import TokenFilter
 from . import directions, store
+from .contexts import endings
+from .feature_block import N_HISTOGRAM_BINS, Tokens
 from .parts import Encoder, Source, claim, encode_all, join_parts, progress_bar, refuse_other
 from .query import FeatureIndex
 from .records import N_ACTIVATION_BINS
-from .statistics import N_HISTOGRAM_BINS, Summary, Tokens, endings, summarise
+from .statistics import STATISTICS
+from .summary import Summary, summarise
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -93,6 +96,7 @@ def build_index(
         found = store.Store(out)
         refuse_other(out, found.manifest["plan"], plan, "the index")
         if resume:
+            _check_statistics(found)
             return FeatureIndex(_same_corpus(found, source), model=model, sae=sae)
     elif out.is_dir() and not parts.is_dir() and (others := [p.name for p in out.iterdir() if p.name[0] != "."]):
         raise FileError(
@@ -168,6 +172,17 @@ def _token_filter(model: LanguageModel, sae: SAE, source: Source, hook_name: Hoo
 def _stored(hook_name: HookPoint) -> str | list[str]:
     """A hook point as JSON gives it back."""
     return hook_name if isinstance(hook_name, str) else list(hook_name)
+
+
+def _check_statistics(found: store.Store) -> None:
+    """ConfigError when a statistic was registered that the finished index does not have."""
+    if missing := [name for name in STATISTICS if name not in found.statistics]:
+        raise ConfigError(
+            f"{found.folder} holds a finished index without the statistic {missing[0]!r}",
+            got=", ".join(missing),
+            accepted=", ".join(found.statistics),
+            fix="resume=False builds it again; sk.load_index opens it as it is",
+        )
 
 
 def _same_corpus(found: store.Store, source: Source) -> store.Store:
@@ -255,6 +270,7 @@ def _write(
                 "n_firings": n_firings,
                 "n_dead": int(summary.stats["dead"].sum()),
             },
+            "statistics": list(summary.stats.columns),
             "parameters": {**parameters, "n_histogram_bins": N_HISTOGRAM_BINS, "n_activation_bins": N_ACTIVATION_BINS},
         },
     )

@@ -27,7 +27,7 @@ from ..activations.prefetch import prefetch
 from ..atomic_io import read_json, with_current_keys, write_json
 from ..corpus import Corpus, Windows, iter_windows
 from ..errors import DataError, FileError, MismatchError
-from .statistics import Sparse
+from .sparse import Sparse
 from .store import save_tensors
 
 if TYPE_CHECKING:

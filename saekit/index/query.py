@@ -23,7 +23,7 @@ from ..hook_points import HookPoint, hook_text
 from ..models.text_matching import TokenText, join_tokens, token_bytes
 from . import search
 from .records import N_ACTIVATION_BINS, ActivationBin, Active, Context, FeatureRecord, Firings, Histogram
-from .statistics import Sparse
+from .sparse import Sparse
 from .store import Store
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ..sae import SAE
 
 SHOWN_BEFORE, SHOWN_AFTER = 24, 12
-_STATS = ("density", "n_firings", "n_documents", "max", "mean", "std", "dead")
 _POOL = 36
 
 
@@ -89,11 +88,12 @@ class FeatureIndex:
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """One row per feature: density, n_firings, n_documents, max, mean (when active), std, dead, promoted,
-        suppressed (lists of token strings), nearest and nearest_cosine. A dead feature's max, mean and std are 0.
+        """One row per feature: density, n_firings, n_documents, max, mean (when active), std, dead and what else was
+        registered (`register_statistic`), promoted, suppressed (lists of token strings), nearest and nearest_cosine. A
+        dead feature's max, mean and std are 0.
         """
         table = self._table
-        frame = table[list(_STATS)].copy()
+        frame = table[list(self._store.statistics)].copy()
         for name in ("promoted", "suppressed"):
             frame[name] = [[self._vocabulary[i] for i in ids] for ids in table[name]]
         frame["nearest"] = [int(ids[0]) if len(ids) else -1 for ids in table["neighbours"]]
@@ -204,7 +204,9 @@ class FeatureIndex:
         edges = float(row["max"]) * np.arange(len(counts) + 1) / len(counts)
         return FeatureRecord(
             feature=i,
-            stats={name: row[name].item() if hasattr(row[name], "item") else row[name] for name in _STATS},
+            stats={
+                name: row[name].item() if hasattr(row[name], "item") else row[name] for name in self._store.statistics
+            },
             histogram=Histogram(edges=edges, counts=counts),
             top=groups[-1],
             bins=_activation_bins(edges, counts, groups),

@@ -33,6 +33,7 @@ from safetensors.torch import save_file
 
 from ..atomic_io import atomic_write, read_json, sha256, with_current_keys, write_json
 from ..errors import FileError, disk_errors
+from .statistics import BUILT_IN
 
 KIND, FORMAT = "saekit feature index", 1
 SMALL = 4_000_000
@@ -102,6 +103,11 @@ class Store:
             self._check_size(name)
             if verify and self.manifest["files"][name]["bytes"] <= SMALL:
                 self._check_contents(name)
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The columns of features.parquet that are statistics."""
+        return tuple(self.manifest.get("statistics", BUILT_IN))
 
     def tensors(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a safetensors file, memory-mapped: only the parts that are touched are read from disk."""

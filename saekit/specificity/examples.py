@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigError
+from ..index.feature_block import N_HISTOGRAM_BINS, histogram_bin_of
 from ..index.records import N_ACTIVATION_BINS
-from ..index.statistics import N_HISTOGRAM_BINS, histogram_bin_of
 from .concepts import Concept
 from .resampling import Firings
 
