@@ -9,7 +9,7 @@ import torch
 
 import saekit as sk
 from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
-from saekit.models.token_text import TextPieces
+from saekit.models.token_decoding import TextPieces
 from saekit.steering.decoding import Row
 
 from .slow_generation import edit_sets, make_sae, slow_reference

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, ContextLengthError, DataError, MismatchError, unknown_name
 from ..hook_points import HookPoint, hook_names, hook_text
-from .token_text import token_string
+from .token_decoding import token_string
 
 Hook = Callable[[Tensor], Tensor | None]
 

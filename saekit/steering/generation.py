@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, overload
 
 from ..errors import ConfigError
 from ..models import LanguageModel
-from ..models.token_text import TextPieces
+from ..models.token_decoding import TextPieces
 from .decoding import Decoding, Prompt, Row, make_rows
 from .edits import EDITS, Edit
 
