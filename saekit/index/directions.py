@@ -1,6 +1,6 @@
 """What a feature's decoder direction says without any text: its logit effects and its neighbours.
 
-Both are the largest products with something large, found a block of features at a time (`products`). Knows nothing of
+Both are the largest products with something large, found a block of features at a time (`exact_topk`). Knows nothing of
 files or of which features fire.
 """
 

@@ -91,7 +91,7 @@ class Store:
                 f"{folder} holds no finished index",
                 got=sorted(p.name for p in self.folder.iterdir())[:10],
                 accepted=f"a folder with {MANIFEST}",
-                fix="call sk.build_index with this folder: an unfinished build goes on",
+                fix="call sk.build_index with this folder: an unfinished build resumes",
             )
         self.manifest: dict[str, Any] = read_json(self.folder / MANIFEST)
         self._check_manifest()
