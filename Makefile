@@ -1,4 +1,10 @@
-# make demo | test | lab | check | interop | notebooks | bundle | clean
+# make demo | test | test-fast | lab | check | interop | notebooks | bundle | clean
+#
+#   test-fast   what to run while working, under two minutes on two cores: formatting, lint, types, and the tests and
+#               doctests of every package that take less than two seconds each (not marked slow, real or browser)
+#   test        everything: slow tests, the default model, a real JupyterLab in a real browser, the notebooks
+#   check       formatting, lint and types, of Python and of the widgets
+#
 # Each target does its own set-up once: a virtual environment, pinned versions, the default model, and for the tests
 # a Chromium and Node when the machine has none.
 
@@ -10,13 +16,19 @@ PYTEST  := TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest
 NODE    := $(shell command -v node 2>/dev/null)
 NPM     := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix widgets
 
-.PHONY: demo test lab check notebooks interop bundle format clean unit
+.PHONY: demo test test-fast lab check notebooks interop bundle format clean unit
 .DEFAULT_GOAL := demo
 
 demo: $(STAMPS)/model
 	$(BIN)/saekit demo --out demo-output
 
 test: unit notebooks
+
+test-fast: $(STAMPS)/triton
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(PYTEST) tests saekit --doctest-modules -n 2 --dist loadfile -m "not slow and not real and not browser"
 
 unit: $(STAMPS)/model $(STAMPS)/chromium $(STAMPS)/node $(STAMPS)/triton
 	$(NPM) test

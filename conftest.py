@@ -10,7 +10,7 @@ import os
 import signal
 import string
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,23 @@ WORDS = [
     "rain",
     "fell",
 ]
+
+
+MARKED = ("slow", "real", "browser")
+"""The marks that `make test-fast` leaves out."""
+PROCESSOR_SECONDS = 6.0
+"""What a test without one of them may take at the most: three times what the mark `slow` says, for slower machines."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fails a test that takes long and is not marked, so that `make test-fast` stays fast."""
+    before = os.times()
+    yield
+    after = os.times()
+    took = sum(after[:4]) - sum(before[:4])  # of this process and of those that it waited for
+    if took > PROCESSOR_SECONDS and not any(map(item.get_closest_marker, MARKED)):
+        pytest.fail(f"took {took:.1f} s of processor time: mark it slow, or make it faster", pytrace=False)
 
 
 def tiny_tokenizer() -> Any:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 import saekit as sk
-from saekit.steering.generation import Row, _Loop, make_rows
+from saekit.steering.decoding import Decoding, Row, make_rows
 
 PROMPTS = (
     "Tell me about a day at the sea.",
@@ -68,16 +68,16 @@ def cases_of(
     return cases
 
 
-def decoding(model: sk.LanguageModel, edits: Sequence[Sequence[sk.Edit]], n_tokens: int) -> _Loop:
+def decoding(model: sk.LanguageModel, edits: Sequence[Sequence[sk.Edit]], n_tokens: int) -> Decoding:
     """A decoding of as many prompts as there are lists of edits, which has written its first token."""
     rows = make_rows(model, PROMPTS[: len(edits)], seed=0, chat=True)
     rows = [Row(prompt=row.prompt, ids=row.ids, seed=0, edits=tuple(own)) for row, own in zip(rows, edits, strict=True)]
-    loop = _Loop(model, rows, max_new_tokens=n_tokens + 1, temperature=0.0, use_cache=True)
+    loop = Decoding(model, rows, max_new_tokens=n_tokens + 1, temperature=0.0, use_cache=True)
     loop.step()
     return loop
 
 
-def seconds(loop: _Loop) -> tuple[float, float]:
+def seconds(loop: Decoding) -> tuple[float, float]:
     """Processor time and wall time of one step."""
     began = time.process_time(), time.perf_counter()
     loop.step()

@@ -1,11 +1,11 @@
 """Tokens/s from text to SAE, and who takes the time: the goal on a CPU is less than 25 % for one 4,096-feature SAE.
 
-One `sk.train` on the packaged text for each rule, at the middle layer of the default model. Clocks run around every run
-of the model, every step of the SAE and the whole. A token's cost is the model's time over the tokens it gave, the time
-of all steps but the first (which also takes b_dec from the data) over the tokens they took, and the rest, tokenising
-included, over the tokens trained on. So neither the pool's filling nor its remainder shifts the shares, and tokens/s is
-what a long run reaches. On a GPU each clock waits for the device, which undoes the overlap; there a second run without
-clocks inside gives the tokens/s, from its first logged row to its last.
+One `sk.train` on the packaged text for each architecture, at the middle layer of the default model. Clocks run around
+every run of the model, every step of the SAE and the whole. A token's cost is the model's time over the tokens it gave,
+the time of all steps but the first (which also takes b_dec from the data) over the tokens they took, and the rest,
+tokenising included, over the tokens trained on. So neither the pool's filling nor its remainder shifts the shares, and
+tokens/s is what a long run reaches. On a GPU each clock waits for the device, which undoes the overlap; there a second
+run without clocks inside gives the tokens/s, from its first logged row to its last.
 
     python benchmarks/end_to_end.py [--d-sae 4096] [--k 32] [--tokens 8192] [--threads N] [--device auto]
                                     [--repeats 1] [--processor-time] [--plain]
@@ -22,10 +22,11 @@ from typing import Any
 import torch
 
 import saekit as sk
+from saekit.sae.architectures import with_option
 
 LAYER = 15
 HOOK = f"blocks.{LAYER}.hook_resid_post"
-RULES = ("topk", "batchtopk")
+ARCHITECTURES = with_option("k")
 
 
 class Clock:
@@ -118,7 +119,9 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--tokens", type=int, default=8192, help="tokens that each SAE is trained on")
-    parser.add_argument("--repeats", type=int, default=1, help="rounds of both rules in turn; the fastest counts")
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="rounds of both architectures in turn; the fastest counts"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="auto")
     parser.add_argument("--processor-time", action="store_true", help="for a machine with other work; pass --threads 1")
@@ -140,32 +143,37 @@ def main() -> None:
     )
     cuda = config.torch_device.type == "cuda"
     device = torch.cuda.get_device_name(config.torch_device) if cuda else "cpu"
-    saes = {rule: sk.SAEConfig(d_in=model.d_model, d_sae=args.d_sae, activation=rule, k=args.k) for rule in RULES}
-    found: dict[str, list[dict[str, float]]] = {rule: [] for rule in RULES}
+    saes = {
+        architecture: sk.SAEConfig(d_in=model.d_model, d_sae=args.d_sae, activation=architecture, k=args.k)
+        for architecture in ARCHITECTURES
+    }
+    found: dict[str, list[dict[str, float]]] = {architecture: [] for architecture in ARCHITECTURES}
     for _ in range(args.repeats):
-        for rule, sae in saes.items():
-            found[rule].append(measure(model, windows, sae, config, args.processor_time))
+        for architecture, sae in saes.items():
+            found[architecture].append(measure(model, windows, sae, config, args.processor_time))
     print(
         f"d_sae {args.d_sae}, k {args.k}, batch {args.batch}, {HOOK}, {device}, {args.threads} threads, "
         f"{'processor' if args.processor_time else 'wall'} time, torch {torch.__version__}"
     )
-    print(f"{'rule':10} {'tokens/s':>9}  share of time: {'model':>7} {'SAE':>7} {'rest':>7}")
+    print(f"{'architecture':12} {'tokens/s':>9}  share of time: {'model':>7} {'SAE':>7} {'rest':>7}")
     rows = []
-    for rule, costs in found.items():
+    for architecture, costs in found.items():
         best = {part: min(cost[part] for cost in costs) for part in costs[0]}
         best["rest"] += 1e6 * tokenising.seconds / windows.n_tokens
         whole = sum(best.values())
-        row: dict[str, Any] = {"rule": rule, "tokens_per_second": round(1e6 / whole)}
+        row: dict[str, Any] = {"architecture": architecture, "tokens_per_second": round(1e6 / whole)}
         row |= {f"{part}_us": round(cost, 2) for part, cost in best.items()}
         row |= {f"{part}_share": round(cost / whole, 4) for part, cost in best.items()}
         if cuda or args.plain:
             log = Rows()
-            sk.train(model, windows, hook_name=HOOK, sae=saes[rule], config=config, progress=False, loggers=[log])
+            sk.train(
+                model, windows, hook_name=HOOK, sae=saes[architecture], config=config, progress=False, loggers=[log]
+            )
             row["clocked_tokens_per_second"] = row["tokens_per_second"]
             row["tokens_per_second"] = round(log.tokens_per_second)
         rows.append(row)
         shares = " ".join(f"{100 * row[f'{part}_share']:6.1f}%" for part in best)
-        print(f"{rule:10} {row['tokens_per_second']:9,}                 {shares}")
+        print(f"{architecture:12} {row['tokens_per_second']:9,}                 {shares}")
     print(
         json.dumps(
             {

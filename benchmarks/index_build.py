@@ -43,6 +43,7 @@ from saekit.activations import shards
 from saekit.corpus import Windows
 from saekit.index import build, directions, index_files, parts
 from saekit.index.sparse import Sparse
+from saekit.sae.architectures import with_option
 
 HOOK = "blocks.15.hook_resid_post"
 BATCH, LENGTH, ACTIVE = 32, 128, 24
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--d-sae", type=int)
     parser.add_argument("--k", type=int, default=32)
-    parser.add_argument("--activation", choices=["topk", "batchtopk"], default="topk")
+    parser.add_argument("--activation", choices=with_option("k"), default="topk")
     parser.add_argument("--dtype", choices=["float32", "float16"], default="float32")
     parser.add_argument("--cpu-time", action="store_true")
     args = parser.parse_args()
@@ -63,7 +64,7 @@ def main() -> None:
     (stored if args.stored_tokens else beyond_the_forward)(args, sk.load_model())
 
 
-def config(model: sk.LanguageModel, args: argparse.Namespace, rule: sk.TokenFilter) -> sk.SAEConfig:
+def config(model: sk.LanguageModel, args: argparse.Namespace, token_filter: sk.TokenFilter) -> sk.SAEConfig:
     return sk.SAEConfig(
         d_in=model.d_model,
         d_sae=args.d_sae,
@@ -72,7 +73,7 @@ def config(model: sk.LanguageModel, args: argparse.Namespace, rule: sk.TokenFilt
         hook_name=HOOK,
         model_name=model.name,
         weight_processing=model.weight_processing,
-        token_filter=rule,
+        token_filter=token_filter,
     )
 
 
@@ -88,7 +89,7 @@ def stored(args: argparse.Namespace, model: sk.LanguageModel) -> None:
         make_cache(Path(folder) / "acts", windows, sae, model, args.dtype, generator)
         os.sync()  # what was just written must not be on its way to the disk while the build is timed
         cache = sk.open_activations(Path(folder) / "acts", verify=False)
-        if args.activation == "batchtopk":
+        if sae.architecture.has_threshold:
             set_threshold(sae, cache.x(slice(2048)))
         spent = Phases()
         with Memory() as memory:

@@ -1,7 +1,7 @@
 """What one training step costs, as a multiple of the encoder product x @ W_enc alone.
 
     python benchmarks/train_step.py [--threads 2] [--steps 8] [--batch 2048] [--d-sae 4096 16384]
-        [--rules topk batchtopk] [--device auto] [--peers] [--peer-env FOLDER]
+        [--architectures topk batchtopk] [--device auto] [--peers] [--peer-env FOLDER]
 
 The product is `x @ W_enc` in float32, as a user would write it: same process, same threads, same SAE's weights, its
 output allocated anew. The step is `Trainer.step(x)` whole: checks, forward, auxiliary loss (no feature is dead in so
@@ -41,6 +41,7 @@ from peers.environments import DEFAULT
 from peers.race import Worker, race, summary
 
 import saekit as sk
+from saekit.sae.architectures import with_option
 
 ROOT = Path(__file__).resolve().parents[1]
 D_IN, K = 576, 32
@@ -155,7 +156,7 @@ def peak_memory(case: dict[str, Any]) -> dict[str, Any]:
 def trainer_of(case: dict[str, Any]) -> sk.Trainer:
     sizes = {name: case[name] for name in ("d_in", "d_sae", "k")}
     config = sk.TrainConfig(n_tokens=10**6 * case["batch"], batch_size=case["batch"], device=case["device"])
-    return sk.Trainer(sk.SAE(sk.SAEConfig(**sizes, activation=case["rule"])), config)
+    return sk.Trainer(sk.SAE(sk.SAEConfig(**sizes, activation=case["architecture"])), config)
 
 
 def batches_of(case: dict[str, Any]) -> list[torch.Tensor]:
@@ -201,7 +202,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="steps timed, and rounds with --peers")
     parser.add_argument("--batch", type=int, default=2048, help="on a CPU")
     parser.add_argument("--d-sae", type=int, nargs="+", default=[4096, 16_384], help="on a CPU")
-    parser.add_argument("--rules", nargs="+", default=["topk", "batchtopk"], choices=["topk", "batchtopk"])
+    parser.add_argument("--architectures", nargs="+", default=with_option("k"), choices=with_option("k"))
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--peer-env", type=Path, default=DEFAULT)
@@ -211,7 +212,9 @@ def main() -> None:
     sizes = (
         ON_CUDA if device == "cuda" else [{"d_in": D_IN, "d_sae": n, "k": K, "batch": args.batch} for n in args.d_sae]
     )
-    cases = [{"rule": r, **s, "device": device, "threads": args.threads} for r in args.rules for s in sizes]
+    cases = [
+        {"architecture": a, **s, "device": device, "threads": args.threads} for a in args.architectures for s in sizes
+    ]
     about = machine(device)
     print("; ".join(f"{name} {value}" for name, value in about.items()))
     rows = []
@@ -226,7 +229,7 @@ def main() -> None:
     peers = []
     if args.peers:
         for size in sizes if device == "cuda" else sizes[-1:]:
-            case = {**size, "rule": "topk", "device": device, "threads": args.threads}
+            case = {**size, "architecture": "topk", "device": device, "threads": args.threads}
             peers.append({**case, "rows": race(case, args.peer_env, args.steps)})
             print_peers(peers[-1])
     print(json.dumps({"benchmark": "train_step", **about, "rows": rows, "peers": peers}))
@@ -234,15 +237,16 @@ def main() -> None:
 
 HEAD = (
     f"{'':34}{'fastest of each':^26}  {'median of each':^26}  {'peak memory':^16}\n"
-    f"{'rule':10} {'d_in':>5} {'d_sae':>6} {'k':>3} {'batch':>6}  {'product ms':>10} {'step ms':>8} {'ratio':>6}  "
-    f"{'product ms':>10} {'step ms':>8} {'ratio':>6}  {'MB':>7} {'multiple':>8}"
+    f"{'architecture':12} {'d_in':>5} {'d_sae':>6} {'k':>3} {'batch':>6}  {'product ms':>10} "
+    f"{'step ms':>8} {'ratio':>6}  {'product ms':>10} {'step ms':>8} {'ratio':>6}  {'MB':>7} {'multiple':>8}"
 )
 
 
 def line(row: dict[str, Any]) -> str:
     out = (
-        f"{row['rule']:10} {row['d_in']:5} {row['d_sae']:6} {row['k']:3} {row['batch']:6}  {row['product_ms']:10.2f} "
-        f"{row['step_ms']:8.2f} {row['ratio']:6.2f}  {row['product_median_ms']:10.2f} {row['step_median_ms']:8.2f} "
+        f"{row['architecture']:12} {row['d_in']:5} {row['d_sae']:6} {row['k']:3} {row['batch']:6}  "
+        f"{row['product_ms']:10.2f} {row['step_ms']:8.2f} {row['ratio']:6.2f}  "
+        f"{row['product_median_ms']:10.2f} {row['step_median_ms']:8.2f} "
         f"{row['ratio_median']:6.2f}  {row['peak_mb']:7} {row['peak_ratio']:8.2f}"
     )
     return out + (f"  {row['tokens_per_second'] / 1e6:.2f} M tokens/s" if "tokens_per_second" in row else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class ArchitecturesInHelp(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The help, with {architectures} and each {option of SAEConfig} filled in."""
         if parts := [p for p in self.params if "{" in (getattr(p, "help", None) or "")]:
-            known = declared()
+            known = declared() | registered()
             options = dict.fromkeys(option for options in known.values() for option in options)
             words = {option: ", ".join(name for name in known if option in known[name]) for option in options}
             for part in parts:
@@ -37,6 +38,12 @@ def declared() -> dict[str, tuple[str, ...]]:
     values = {name: value for tree in trees for name, value in _assigned(tree.body)}
     built_in = [call.func.id for call in ast.walk(values["BUILT_IN"]) if isinstance(call, ast.Call)]  # type: ignore[attr-defined]
     return {str(_attribute("name", c, classes)): tuple(_attribute("options", c, classes) or ()) for c in built_in}
+
+
+def registered() -> dict[str, tuple[str, ...]]:
+    """The same from the registry, users' own architectures included, where something has loaded it already."""
+    registry = sys.modules.get("saekit.sae.architectures.registry")
+    return {} if registry is None else {a.name: a.options for a in registry.ARCHITECTURES.values()}
 
 
 def _attribute(name: str, kind: str, classes: dict[str, ast.ClassDef]) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,27 @@ def unknown_name(kind: str, seen: object, accepted: Iterable[object], *, fix: st
     fix = fix or (f"pass {near[0]!r}" if near else "pass one of these names" if names else None)
     listed = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
     return UnknownNameError(f"unknown {kind} {str(seen)!r}{hint}", got=str(seen), accepted=listed or "none", fix=fix)
+
+
+def check_feature(feature: object, d_sae: int) -> int:
+    """The feature number as an int; UnknownNameError when it is no whole number from 0 to d_sae - 1.
+
+    >>> from saekit.errors import check_feature
+    >>> check_feature(3, d_sae=64)
+    3
+    """
+    try:
+        number = -1 if isinstance(feature, bool) else operator.index(feature)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if not 0 <= number < d_sae:
+        raise UnknownNameError(
+            f"the SAE has no feature {feature!r}",
+            got=feature,
+            accepted=f"a whole number from 0 to {d_sae - 1}",
+            fix="check that the feature number comes from this SAE and its index",
+        )
+    return number
 
 
 @contextmanager

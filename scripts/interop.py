@@ -3,9 +3,10 @@
     .venv/bin/python scripts/interop.py [--write KIND ...]
 
 SAELens 6.54 refuses TransformerLens 4, so it gets an environment of its own, .venv-interop/, made on the first run.
-Both sides write a small SAE of every rule; each reads the other's and encodes the same 2,000 activations. Features and
-reconstructions must agree to 1e-5 of the largest. Exits with 1 when they do not. With --write SAELens' files of these
-kinds and what it made of some activations are kept in tests/interop/, where the ordinary tests read them.
+Both sides write a small SAE of every architecture; each reads the other's and encodes the same 2,000 activations.
+Features and reconstructions must agree to 1e-5 of the largest. Exits with 1 when they do not. With --write SAELens'
+files of these kinds and what it made of some activations are kept in tests/interop/, where the ordinary tests read
+them.
 
 SAELens' batchtopk and matryoshka_batchtopk exist in training only: they are compared as the jumprelu SAEs that its
 save_inference_model writes at the end.
@@ -32,28 +33,7 @@ ENVIRONMENT = ROOT / ".venv-interop"
 PINS = ("torch==2.13.0", "sae-lens==6.54.12")
 TOLERANCE = 1e-5
 N_TOKENS, N_STEPS, N_KEPT = 2000, 300, 20
-PLAIN = {
-    "relu": {"activation": "relu", "target_l0": 6.0},
-    "kl": {"activation": "kl", "target_l0": 6.0},
-    "topk": {"activation": "topk", "k": 6},
-    "topk_multi_k": {"activation": "topk", "k": 6, "multi_k_coefficient": 0.125},
-    "topk_matryoshka": {"activation": "topk", "k": 6, "matryoshka": (24, 96)},
-    "batchtopk": {"activation": "batchtopk", "k": 6},
-    "batchtopk_matryoshka": {"activation": "batchtopk", "k": 6, "matryoshka": (24, 96)},
-    "jumprelu": {"activation": "jumprelu", "target_l0": 6.0},
-    "jumprelu_quadratic": {"activation": "jumprelu", "target_l0": 6.0, "l0_penalty": "quadratic"},
-    "gated": {"activation": "gated", "target_l0": 6.0},
-    "gated_without_b_dec": {"activation": "gated", "target_l0": 6.0, "apply_b_dec_to_input": False},
-    "crosscoder": {"activation": "batchtopk", "k": 6, "hook_name": ("a", "b")},
-}
-TRANSCODERS = {  # SAELens has them of two rules; a finished batchtopk one is of the jumprelu rule
-    "transcoder": {"activation": "relu", "target_l0": 6.0},
-    "skip_transcoder": {"activation": "relu", "target_l0": 6.0, "skip": True},
-    "jumprelu_transcoder": {"activation": "jumprelu", "target_l0": 6.0},
-    "batchtopk_transcoder": {"activation": "batchtopk", "k": 6},
-    "jumprelu_skip_transcoder": {"activation": "jumprelu", "target_l0": 6.0, "skip": True},
-}
-OURS = (*PLAIN, *TRANSCODERS)
+D_IN, D_SAE, D_OUT, L0 = 24, 96, 20, 6
 THEIRS = (
     "standard",
     "topk",
@@ -160,17 +140,18 @@ def main() -> int:
     kinds_to_keep = parser.parse_args().write
     python = environment()
     generator = torch.Generator().manual_seed(0)
-    x = 5 * torch.randn(N_TOKENS, 24, generator=generator) + 1
+    x = 5 * torch.randn(N_TOKENS, D_IN, generator=generator) + 1
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_file({"x": x}, folder / "x.safetensors")
-        for rule in OURS:
-            trained(sk, rule, x).save(folder / "ours" / rule)
+        configs = ours(sk)
+        for kind, config in configs.items():
+            trained(sk, config, x).save(folder / "ours" / kind)
         (folder / "other_side.py").write_text(OTHER_SIDE)
         subprocess.run([str(python), "-W", "ignore", str(folder / "other_side.py"), name], check=True)
-        for rule in OURS:
-            rows.append((f"ours, {rule}", *compare(sk, x, folder / "ours" / rule, folder / f"{rule}.saelens")))
+        for kind in configs:
+            rows.append((f"ours, {kind}", *compare(sk, x, folder / "ours" / kind, folder / f"{kind}.saelens")))
         for kind in THEIRS:
             rows.append(
                 (f"SAELens, {kind}", *compare(sk, x, folder / "theirs" / kind, folder / f"theirs-{kind}.saelens"))
@@ -197,17 +178,40 @@ def keep(folder: Path, kinds: Sequence[str]) -> None:
         save_file({name: tensor.contiguous() for name, tensor in few.items()}, kept / kind / "expected.safetensors")
 
 
-def trained(sk: Any, rule: str, x: Tensor) -> Any:
-    """A small SAE of the rule that has gone through training, normalisation and all."""
-    fields: dict[str, Any] = {"d_in": 24, "d_sae": 96, "hook_name": "h", "model_name": "gpt2"}
-    fields |= PLAIN[rule] if rule in PLAIN else {"d_out": 20, "hook_out": "out", **TRANSCODERS[rule]}
-    blocks = (16, 8) if rule == "crosscoder" else None
-    config = sk.TrainConfig(n_tokens=N_STEPS * 200, batch_size=200)
-    trainer = sk.Trainer(sk.SAE(sk.SAEConfig(**fields)), config, blocks=blocks)
-    target = (3 * x[:, :20] - x[:, 4:]).relu()
+def ours(sk: Any) -> dict[str, Any]:
+    """The SAEConfigs to write, by the name of their folder.
+
+    Every kind of every architecture that SAELens reads; each also without b_dec on its input and, where SAELens has
+    them, as a transcoder with and without a skip; and one as a crosscoder.
+    """
+    from saekit.sae.kinds import every_kind
+
+    here = {"d_in": D_IN, "d_sae": D_SAE, "model_name": "gpt2"}
+    found = {
+        name.replace(" ", "_").replace("-", "_"): config
+        for name, config in every_kind(L0, hook_name="h", **here).items()
+        if config.architecture.in_saelens
+    }
+    plain: dict[str, Any] = {}
+    for config in found.values():
+        plain.setdefault(config.activation, config)
+    for name, config in plain.items():
+        found[f"{name}_without_b_dec"] = config.replace(apply_b_dec_to_input=False)
+        if config.architecture.saelens_transcoders:
+            found[f"{name}_transcoder"] = config.replace(d_out=D_OUT, hook_out="out")
+            found[f"{name}_skip_transcoder"] = config.replace(d_out=D_OUT, hook_out="out", skip=True)
+    return found | {"crosscoder": sk.SAEConfig(hook_name=("a", "b"), k=L0, **here)}
+
+
+def trained(sk: Any, config: Any, x: Tensor) -> Any:
+    """A small SAE that has gone through training, normalisation and all."""
+    blocks = (16, 8) if config.is_crosscoder else None
+    length = sk.TrainConfig(n_tokens=N_STEPS * 200, batch_size=200)
+    trainer = sk.Trainer(sk.SAE(config), length, blocks=blocks)
+    target = (3 * x[:, :D_OUT] - x[:, D_IN - D_OUT :]).relu()
     for step in range(N_STEPS):
         at = slice(200 * (step % 10), 200 * (step % 10 + 1))
-        trainer.step(x[at], *([target[at]] if rule in TRANSCODERS else []))
+        trainer.step(x[at], *([target[at]] if config.is_transcoder else []))
     return trainer.finish()
 
 

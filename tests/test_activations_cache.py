@@ -230,6 +230,7 @@ def test_altered_windows_are_noticed_and_mended(model: LanguageModel, windows: s
     assert sk.open_activations(tmp_path).windows.digest == windows.digest
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(model: LanguageModel, windows: sk.Windows, tmp_path: Path, n_runs: list[int]) -> None:
     script = """
         import sys, time

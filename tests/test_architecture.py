@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,13 @@ def test_a_room_imports_only_those_before_it():
     assert not wrong, "\n".join(wrong)
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    try:
+        TopologicalSorter(import_graph()).prepare()
+    except CycleError as e:
+        pytest.fail(" imports ".join(reversed(e.args[1])))
+
+
 def test_the_graph_counts_what_runs():
     source = """
 from typing import TYPE_CHECKING
@@ -122,6 +130,12 @@ def written_files() -> list[Path]:
     python = [p for f in ("saekit", "tests", "benchmarks", "recipes", "scripts") for p in (ROOT / f).rglob("*.py*")]
     typescript = (ROOT / "widgets" / "src").rglob("*")
     return [p for p in [ROOT / "conftest.py", *python, *typescript] if p.suffix in (".py", ".pyi", ".ts", ".css")]
+
+
+def test_files_stay_readable():
+    lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in written_files()}
+    long = {name: n for name, n in sorted(lengths.items()) if n > 350}
+    assert len(long) <= 8 and max(lengths.values()) <= 400, long
 
 
 def test_the_formatter_is_obeyed():

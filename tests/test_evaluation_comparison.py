@@ -126,7 +126,7 @@ def test_bad_requests(trained, evaluated):
     [
         ([config()], ["topk"]),
         ([config(), config()], ["topk", "topk (2)"]),
-        ([config(), config("relu")], ["topk, k 4", "relu"]),
+        ([config(), config("relu")], ["topk, k 4", "relu, L0 4"]),
         ([config(seed=0), config(seed=1)], ["topk, seed 0", "topk, seed 1"]),
         ([config(hook_name="a"), config(hook_name=("a", "b"))], ["topk, a", "topk, a + b"]),
         ([config(), config(aux_coefficient=0.5)], ["topk, aux_coefficient 0.03125", "topk, aux_coefficient 0.5"]),

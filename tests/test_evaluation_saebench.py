@@ -14,8 +14,9 @@ from conftest import HOOK, tiny_sae
 from saekit.activations import common_token_filter
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.evaluation.saebench.pooled import choose_documents, pool, random_sae
-from saekit.evaluation.saebench.probes import draws, fit_probe, interval, measures, split_rows, strongest
+from saekit.evaluation.saebench.probes import fit_probe, measures, split_rows, strongest
 from saekit.evaluation.saebench.sparse_probing import probe_classes
+from saekit.statistics import resample_within
 
 CLASSES = ("bridge", "other")
 
@@ -31,7 +32,7 @@ def one_feature_a_class(n: int = 40, n_classes: int = 3, d_in: int = 12, noise: 
 
 def probed(values, y, k, *, seed=0, n_bootstrap=0, choose="difference"):
     split = split_rows(y, 0.4, seed)
-    weights = draws(y[split[1]], n_bootstrap, seed)
+    weights = resample_within(y[split[1]], n_bootstrap, np.random.default_rng([seed, 1]))
     return probe_classes(values, y, int(y.max()) + 1, split, weights, k, choose)
 
 
@@ -82,18 +83,12 @@ def test_the_split_divides_every_class_and_the_draws_keep_its_size():
     train, test = split_rows(y, 0.4, 0)
     assert sorted([*train, *test]) == list(range(27))
     assert np.bincount(y[test]).tolist() == [8, 2, 1] and split_rows(y, 0.4, 0)[0].tolist() == train.tolist()
-    weights = draws(y, 200, 0)
+    weights = resample_within(y, 200, np.random.default_rng([0, 1]))
     assert (weights[0] == 1).all() and all((weights[:, y == c].sum(1) == (y == c).sum()).all() for c in range(3))
     with pytest.raises(DataError, match="too few documents to be split"):
         split_rows(np.array([0, 0, 1]), 0.4, 0)
     with pytest.raises(ConfigError, match="fraction_held_out is not a share"):
         split_rows(y, 1.0, 0)
-
-
-def test_intervals_are_percentiles_of_the_draws():
-    value, low, high = interval(np.concatenate([[7.0], np.arange(101.0), [np.nan]]))
-    assert (value, low, high) == pytest.approx((7.0, 2.5, 97.5))
-    assert np.isnan(interval(np.array([1.0]))[1])
 
 
 def test_one_feature_for_each_class_is_probed_perfectly():

@@ -113,6 +113,7 @@ def test_a_known_law_gives_the_exact_share():
     np.testing.assert_allclose(share.curve(COMPUTE), loss(COMPUTE), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_noise_widens_the_interval_and_the_truth_lies_in_it():
     rng = np.random.default_rng(0)
     inside, widths = 0, []

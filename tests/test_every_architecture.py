@@ -22,14 +22,6 @@ STEPS = 300
 TEXT = "the golden gate is red"
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 def training(steps, **fields):
     fields = {"batch_size": 64, "context_size": 16, "resample_every": 50, "dead_after_tokens": 640, **fields}
     return sk.TrainConfig(n_tokens=steps * 64, **fields)
@@ -199,6 +191,7 @@ def resumable(cache, out=None):
     return sk.train(None, sk.open_activations(cache), sae=CONFIGS, config=config, out=out, progress=False)
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_every_architecture_resumes_bit_for_bit(cache, tmp_path):
     out = tmp_path / "run"
     script = KILLED_RUN.format(root=str(ROOT), cache=str(cache.path), out=str(out))

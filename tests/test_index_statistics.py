@@ -15,7 +15,7 @@ from saekit.index.feature_block import N_HISTOGRAM_BINS, Tokens
 from saekit.index.records import N_ACTIVATION_BINS
 from saekit.index.sparse import Sparse
 from saekit.index.summary import summarise
-from saekit.models.token_text import join_tokens, token_bytes
+from saekit.models.text_matching import join_tokens, token_bytes
 
 N_FEATURES, N_WINDOWS, LENGTH = 23, 40, 16
 

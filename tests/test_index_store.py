@@ -90,6 +90,7 @@ sk.build_index(model, conftest.tiny_sae(model), corpus, out={out!r}, length=32, 
 """
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_and_ends_the_same(model, sae, corpus, built, tmp_path, monkeypatch):
     out = tmp_path / "index"
     code = SLOW_BUILD.format(root=str(ROOT), chunk=CHUNK, out=str(out))

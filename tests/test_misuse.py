@@ -50,12 +50,12 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"activation": "relu", "k": 4}, "the relu rule has no k"),
-        ({"activation": "topk", "k": None}, "k does not fit the topk rule"),
+        ({"activation": "relu", "k": 4}, "the relu architecture has no k"),
+        ({"activation": "topk", "k": None}, "k does not fit the topk architecture"),
         ({"activation": "TopK"}, "did you mean 'topk'"),
-        ({"activation": None}, "unknown activation rule 'None'"),
-        ({"activation": "topk", "target_l0": 4}, "the topk rule has no target_l0"),
-        ({"activation": "topk", "sparsity_coefficient": 4}, "the topk rule has no sparsity_coefficient"),
+        ({"activation": None}, "unknown architecture 'None'"),
+        ({"activation": "topk", "target_l0": 4}, "the topk architecture has no target_l0"),
+        ({"activation": "topk", "sparsity_coefficient": 4}, "the topk architecture has no sparsity_coefficient"),
         ({"activation": "relu", "target_l0": "4"}, "target_l0 is out of range"),
         ({"activation": "relu", "target_l0": float("nan")}, "target_l0 is out of range"),
         ({"activation": "relu", "target_l0": 64}, "target_l0 is out of range"),
@@ -63,14 +63,20 @@ def content(folder: Path) -> dict[str, bytes]:
         ({"activation": "relu", "sparsity_coefficient": float("inf")}, "sparsity_coefficient is out of range"),
         ({"activation": "relu", "sparsity_coefficient": -1}, "sparsity_coefficient is out of range"),
         ({"activation": "gated", "sparsity_coefficient": 0.0, "target_l0": 4.0}, "cannot be steered from 0"),
-        ({"activation": "jumprelu", "l0_penalty": "quadratic"}, "the quadratic L0 penalty needs its target"),
+        (
+            {"activation": "jumprelu", "l0_penalty": "quadratic", "target_l0": None},
+            "quadratic L0 penalty needs its target",
+        ),
         ({"activation": "jumprelu", "l0_penalty": "quadratik"}, "did you mean 'quadratic'"),
-        ({"activation": "gated", "l0_penalty": "quadratic", "target_l0": 4.0}, "the gated rule has no l0_penalty"),
-        ({"activation": "relu", "matryoshka": (16, 64)}, "the relu rule has no matryoshka"),
+        (
+            {"activation": "gated", "l0_penalty": "quadratic", "target_l0": 4.0},
+            "the gated architecture has no l0_penalty",
+        ),
+        ({"activation": "relu", "matryoshka": (16, 64)}, "the relu architecture has no matryoshka"),
         ({"matryoshka": (16, 32)}, "matryoshka is not a tuple of nested prefix sizes"),
         ({"matryoshka": [16, 64]}, "matryoshka is not a tuple of nested prefix sizes"),
         ({"matryoshka": 64}, "matryoshka is not a tuple of nested prefix sizes"),
-        ({"multi_k_coefficient": 0.125}, "the batchtopk rule has no multi_k_coefficient"),
+        ({"multi_k_coefficient": 0.125}, "the batchtopk architecture has no multi_k_coefficient"),
         ({"d_sae": 64.0}, "d_sae is not a positive integer"),
         ({"d_out": 0}, "d_out is not a positive integer"),
         ({"d_out": 8, "apply_b_dec_to_input": True}, "a transcoder's b_dec belongs to its output"),
@@ -145,8 +151,8 @@ def test_a_batch_that_does_not_fit_leaves_the_weights_alone():
     before = trainer.state_dict()
     poisoned = target.clone()
     poisoned[2, 2] = float("nan")
-    assert "a transcoder learns from pairs" in error_of(trainer.step, x)
-    assert "a transcoder learns from pairs" in error_of(trainer.step, x, target[:5])
+    assert "a transcoder is trained on pairs" in error_of(trainer.step, x)
+    assert "a transcoder is trained on pairs" in error_of(trainer.step, x, target[:5])
     assert "what it writes" in error_of(trainer.step, x, x)
     assert "what it reads" in error_of(trainer.step, target, target)
     assert "the first at row 2" in error_of(trainer.step, x, poisoned)

@@ -235,7 +235,7 @@ def test_dose_response(study: SteeringStudy) -> None:
         assert list(rate.x) == [0.2, 0.5, 0.9] and list(rate.y) == list(here.rate) and list(nll.y) == list(here.nll)
         bands = [t for t in traces(fig, name) if t.fill == "toself"]
         assert list(bands[0].y) == [*here.rate_high, *reversed(list(here.rate_low))] and bands[0].mode == "lines"
-    assert list(traces(fig, "unsteered")[0].y) == [0, 0] and len(traces(fig, "asked in words")) == 2
+    assert list(traces(fig, "unsteered")[0].y) == [0, 0] and len(traces(fig, "instruction")) == 2
     assert study.recommended == 0.9 and [s.x0 for s in fig.layout.shapes] == [0.9, 0.9]
     assert "recommended strength 0.9 × the residual norm" in fig.layout.title.subtitle.text
     assert fig.layout.xaxis2.title.text == "strength (× the residual norm)"
@@ -251,7 +251,7 @@ def test_steering_pareto(study: SteeringStudy) -> None:
         assert list(trace.text) == ["0.2", "0.5", "0.9"]
         assert list(trace.error_y.array) == list(here.rate_high - here.rate)
     assert list(traces(fig, "feature 3")[0].marker.line.width) == [0, 0, 3], "the recommended strength is ringed"
-    assert list(traces(fig, "unsteered")[0].y) == [0] and len(traces(fig, "asked in words")) == 1
+    assert list(traces(fig, "unsteered")[0].y) == [0] and len(traces(fig, "instruction")) == 1
     assert fig.layout.shapes[0].x0 == pytest.approx(summary.loc["none", "nll"] + 1.5)
     assert "ringed: recommended, 0.9 × the residual norm" in fig.layout.title.subtitle.text
     with pytest.raises(SaekitError, match="unknown plot 'parato'; did you mean 'pareto'"):

@@ -12,14 +12,6 @@ from saekit.sae import Normalisation, fold_decoder_norms, fold_normalisation
 ARCHITECTURES = list(sk.sae.ARCHITECTURES)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 def random_sae(activation="topk", d_in=16, d_sae=64, k=5, **fields):
     """An SAE with nothing at zero."""
     config = sk.SAEConfig(

@@ -16,14 +16,6 @@ from saekit.errors import DiskFullError, FileError, UnknownNameError
 WEIGHTS = "sae_weights.safetensors"
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 def some_sae(activation="topk", **fields):
     fields = {"d_in": 16, "d_sae": 64, "k": 5 if activation.endswith("topk") else None, **fields}
     sae = sk.SAE(sk.SAEConfig(activation=activation, **fields)).requires_grad_(False)

@@ -62,6 +62,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "n", "d_in", "d_sae", "k"), CASES)
+@pytest.mark.slow
 def test_top_k_is_what_a_sort_of_everything_gives(kind, n, d_in, d_sae, k):
     x, W, b = data(kind, n, d_in, d_sae)
     value, feature = triton_kernels.top_k(x, W, b, k, plan=SMALL)
@@ -133,6 +134,7 @@ def test_a_batch_that_is_not_finite_gives_indices_within_bounds(bad):
         assert bool(((position >= 0) & (position < 280)).all())
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_bits():
     x, W, b = data("one group", 5, 40, 130)
     for choose, count in ((triton_kernels.top_k, 4), (triton_kernels.top_of_batch, 20)):

@@ -84,6 +84,7 @@ print(json.dumps(out))
 
 
 @pytest.mark.parametrize(("target", "room"), [("hopper", 232_448), ("mi300", 65_536)])
+@pytest.mark.slow
 def test_every_kernel_compiles_without_a_gpu_and_fits_its_memory(target, room, tmp_path):
     (tmp_path / "compiled.py").write_text(SCRIPT)
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {"TRITON_CACHE_DIR": str(tmp_path)}

@@ -15,6 +15,7 @@ __all__ = ["interpreted"]  # a fixture
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("activation", ["topk", "batchtopk"])
+@pytest.mark.slow
 def test_three_steps_through_the_kernels_are_three_steps(activation, monkeypatch):
     g = torch.Generator().manual_seed(0)
     batches = [torch.randn(20, 16, generator=g) for _ in range(3)]
@@ -26,7 +27,7 @@ def test_three_steps_through_the_kernels_are_three_steps(activation, monkeypatch
             sk.TrainConfig(
                 n_tokens=200,
                 batch_size=20,
-                products="float32",
+                matmul_dtype="float32",
                 device=DEVICE.type if on_gpu else "cpu",
                 dead_after_tokens=20,
                 log_every=1,

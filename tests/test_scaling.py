@@ -64,6 +64,7 @@ def test_exact_losses_give_back_their_parameters(form, values, grid):
 
 
 @pytest.mark.parametrize(("form", "values", "grid"), [(LNK, GAO, LNK_GRID), (SURFACE, ROAD, ROAD_GRID)])
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say(form, values, grid):
     truth = pd.Series(values)[list(form.parameters)]
     inside, foreseen = [], []

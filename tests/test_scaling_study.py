@@ -48,6 +48,7 @@ def test_loss_is_the_unexplained_share_of_the_held_out_variance(truth, tmp_path)
     assert loss == pytest.approx(slow, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_where_it_was(truth, tmp_path, monkeypatch):
     options = {**KNOWN, "widths": (8, 16)}
     whole = sk.scaling_study(None, truth.batches, config=RUN, **options)
@@ -94,7 +95,7 @@ def test_text_is_run_once_and_held_out_documents_are_never_trained_on(model, cor
     assert re.search(r"the longest runs see each \d\.\d times", repr(long))
 
 
-def test_penalty_rules_are_steered_and_their_measured_l0_is_fitted(truth):
+def test_architectures_with_a_penalty_are_steered_and_their_measured_l0_is_fitted(truth):
     options = {**KNOWN, "sparsities": (2.0, 4.0), "widths": (16, 32, 64), "budgets": (6400,)}
     s = sk.scaling_study(None, truth.batches, config=RUN, activation="relu", **options)
     l0 = s.to_frame()["l0"]
@@ -144,7 +145,7 @@ def test_bad_requests(truth, measured, model, corpus):
     call = {**KNOWN, "config": RUN}
     with pytest.raises(sk.SaekitError, match="widths are not distinct positive numbers"):
         sk.scaling_study(None, truth.batches, **{**call, "widths": (8, 8)})
-    with pytest.raises(sk.SaekitError, match=r"k does not fit the topk rule"):
+    with pytest.raises(sk.SaekitError, match=r"k does not fit the topk architecture"):
         sk.scaling_study(None, truth.batches, **{**call, "sparsities": (5,)})
     with pytest.raises(sk.SaekitError, match="n_held_out is too small"):
         sk.scaling_study(None, truth.batches, **{**call, "n_held_out": 0})

@@ -18,7 +18,7 @@ from saekit.models import LanguageModel
 from saekit.sae import SAE, SAEConfig, TokenFilter
 from saekit.specificity import examples, rank_features, specificity
 from saekit.specificity.concepts import Concept
-from saekit.specificity.resampling import _weights
+from saekit.statistics import count_blocks
 
 from .array_index import ArrayIndex
 from .test_specificity_sparse_statistics import slow
@@ -106,7 +106,7 @@ def test_intervals_match_a_slow_bootstrap_over_documents(index: ArrayIndex) -> N
     """Documents are drawn, not tokens: the same quantiles as recomputing everything 400 times."""
     result = specificity(index, 4, BRIDGE, n_bootstrap=400, seed=5, level=0.9)
     documents = index.windows.documents.reshape(-1).numpy()[index.kept]
-    weights = np.concatenate(list(_weights(N_DOCUMENTS, 400, 5, 1)), axis=1)
+    weights = np.concatenate(list(count_blocks(N_DOCUMENTS, 400, np.random.default_rng(5), 7)), axis=1)
     match, score = BRIDGE.token_mask(index), index.acts[:, 4]
     samples = pd.DataFrame([slow(score, match, weights[documents, b]) for b in range(400)])
     for name in ("auroc", "average_precision", "f1", "recall"):

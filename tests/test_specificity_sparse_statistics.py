@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from saekit.specificity.resampling import Firings, _weights, interval, resample
+from saekit.specificity.resampling import Firings, resample
 from saekit.specificity.sparse_statistics import statistics
+from saekit.statistics import count_blocks
 
 
 def slow(score: np.ndarray, match: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
@@ -83,7 +84,7 @@ def test_resamples_agree_with_weighted_scikit_learn(
     )
     thresholds = np.unique(score[fired])[::-1].astype(float)
     got = resample(firings, thresholds, 2, n_bootstrap=7, seed=seed)
-    weights = np.concatenate(list(_weights(6, 7, seed, 6)), axis=1)
+    weights = np.concatenate(list(count_blocks(6, 7, np.random.default_rng(seed), 7)), axis=1)
     for b in range(7):
         w = weights[document, b]
         expected = slow(score, match, w)
@@ -98,18 +99,6 @@ def test_resamples_agree_with_weighted_scikit_learn(
         in_top = (score > 1) * w
         top = (in_top * match).sum() / in_top.sum() if in_top.sum() else math.nan
         assert got.bin_precision[1, b] == pytest.approx(top, nan_ok=True)
-
-
-def test_the_draws_do_not_depend_on_the_block_size() -> None:
-    wide, narrow = (np.concatenate(list(_weights(5, 20, 3, rows)), axis=1) for rows in (1, 2_000_000))
-    assert (wide == narrow).all() and (wide.sum(0) == 5).all()
-
-
-def test_intervals_leave_undefined_resamples_out() -> None:
-    samples = np.array([[0.0, 1.0, np.nan, 1.0], [np.nan, np.nan, np.nan, 1.0]])
-    low, high, undefined = interval(samples, 0.5)
-    assert low[0] == np.nanquantile(samples[0], 0.25) and high[0] == 1.0
-    assert math.isnan(low[1]) and math.isnan(high[1]) and undefined.tolist() == [1, 3]
 
 
 def test_a_thousand_resamples_take_about_a_second() -> None:

@@ -77,6 +77,7 @@ except SystemExit as e:
     assert "evaluate" in fresh(script, **words)
 
 
+@pytest.mark.slow
 def test_importing_every_name_has_no_effect():
     fresh("""
 import random, socket, threading, torch
@@ -91,6 +92,7 @@ assert torch.equal(torch.get_rng_state(), before[1]) and random.getstate() == be
 """)
 
 
+@pytest.mark.slow
 def test_a_figure_library_waits_for_the_first_figure():
     assert not loaded("import saekit as sk; sk.Evaluation, sk.scaling_study, sk.dose_response") & {"plotly", "sklearn"}
 
@@ -118,6 +120,7 @@ def test_specificity_is_a_function_and_a_package():
 
 @pytest.mark.parametrize("name", SHADOWED)
 @pytest.mark.parametrize("first", ["the name", "the package", "a module of it"])
+@pytest.mark.slow
 def test_a_name_is_not_hidden_by_the_package_of_that_name(name, first):
     path = f"saekit.{name}"
     inside = next((m for m in MODULES if m.startswith(f"{path}.")), path)
@@ -133,6 +136,7 @@ assert imported is sk.{name}
     )
 
 
+@pytest.mark.slow
 def test_a_package_behind_a_function_is_imported_from_as_any_other():
     fresh("from saekit.specificity import rank_features; import saekit as sk; assert rank_features is sk.rank_features")
 

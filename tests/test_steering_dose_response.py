@@ -58,11 +58,11 @@ def test_costs_are_those_of_each_text_alone_token_by_token(llama: Any, llama_sae
             continue
         nll, kl = [], []
         for n, token in enumerate(text.new):
-            before, been_read = [*text.asked, *text.new[:n]], [*text.read, *text.new[:n]]
+            before, been_read = [*text.prompt, *text.new[:n]], [*text.context, *text.new[:n]]
             log_p = llama.forward([before])[0][0, -1].double().log_softmax(-1)
 
             def edited(x: Any, ids: Any = been_read, text: TextSample = text) -> Any:
-                step = (torch.arange(len(ids)) - len(text.read))[None]
+                step = (torch.arange(len(ids)) - len(text.context))[None]
                 return apply_edits(x, text.edits, torch.tensor([ids]), step=step)
 
             log_q = llama.forward([been_read], hooks=[(HOOK, edited)])[0][0, -1].double().log_softmax(-1)
@@ -70,8 +70,8 @@ def test_costs_are_those_of_each_text_alone_token_by_token(llama: Any, llama_sae
             kl.append(float((log_q.exp() * (log_q - log_p)).sum()))
         assert found.nll == pytest.approx(np.mean(nll), abs=1e-4)
         assert found.kl == pytest.approx(np.mean(kl), abs=1e-4)
-        whole = [*text.asked, *text.new]
-        acts = llama_sae.encode(llama.activations([whole], HOOK)[0, len(text.asked) :])
+        whole = [*text.prompt, *text.new]
+        acts = llama_sae.encode(llama.activations([whole], HOOK)[0, len(text.prompt) :])
         torch.testing.assert_close(found.profile, acts.detach().mean(0), atol=1e-4, rtol=1e-3)
     assert cost(llama, llama_sae, texts)[1].kl == 0.0, "what was written without an edit bends nothing"
 
@@ -231,6 +231,7 @@ sk.dose_response(llama, tiny_sae(llama), 3, ["the cat", "a", "rain"], sk.Concept
 """
 
 
+@pytest.mark.slow
 def test_a_killed_study_loses_nothing_it_has_written(tmp_path: Path) -> None:
     root = str(Path(__file__).parents[1])
     process = subprocess.Popen([sys.executable, "-c", KILLED.format(root=root, out=str(tmp_path))], cwd=root)

@@ -9,7 +9,8 @@ import torch
 
 import saekit as sk
 from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
-from saekit.steering.generation import Row, _Pieces
+from saekit.models.token_decoding import TextPieces
+from saekit.steering.decoding import Row
 
 from .slow_generation import edit_sets, make_sae, slow_reference
 
@@ -24,6 +25,7 @@ def either(request: Any, llama: Any, model: Any) -> Any:
 
 
 @pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
+@pytest.mark.slow
 def test_tokens_are_those_of_the_slow_loop_with_and_without_cache_alone_and_padded(
     either: Any, activation: str
 ) -> None:
@@ -183,7 +185,7 @@ class ByteModel:
     "text", ["plain", "né 漢字 🌉 fin", "🌉🌉👩‍👩‍👧 the golden gate, twice over 🌉", "\ufffd kept \ufffd.", "é" * 30]
 )
 def test_bytes_of_an_incomplete_character_are_held_back(text: str) -> None:
-    pieces = _Pieces(ByteModel(), list("a prompt 🌉".encode()))  # type: ignore[arg-type]
+    pieces = TextPieces(ByteModel().decode, list("a prompt 🌉".encode()))  # type: ignore[arg-type]
     told = [pieces.push(b) for b in text.encode()]
     assert "".join(told) == text
     assert all("\ufffd" not in t for t in told) or "\ufffd" in text
@@ -194,10 +196,10 @@ def test_bytes_of_an_incomplete_character_are_held_back(text: str) -> None:
 
 def test_a_character_begun_in_the_prompt_is_told_when_complete_and_one_never_completed_is_left_out() -> None:
     start, rest = "🌉".encode()[:2], "🌉".encode()[2:]
-    pieces = _Pieces(ByteModel(), list(b"to the " + start))  # type: ignore[arg-type]
+    pieces = TextPieces(ByteModel().decode, list(b"to the " + start))  # type: ignore[arg-type]
     assert [pieces.push(b) for b in rest] == ["", "🌉"]
     assert [pieces.push(b) for b in b"ok" + start] == ["o", "k", "", ""]
-    junk = _Pieces(ByteModel(), list(b"x"))  # type: ignore[arg-type]
+    junk = TextPieces(ByteModel().decode, list(b"x"))  # type: ignore[arg-type]
     assert "".join(junk.push(0x80) for _ in range(40)) == "\ufffd" * 39
 
 

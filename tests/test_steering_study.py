@@ -6,16 +6,15 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import stats
 
 import saekit as sk
 from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
-from saekit.steering.fluency import bootstrap_mean, negative_log_likelihood, repetition, wilson_interval
+from saekit.statistics import wilson_interval
+from saekit.steering.fluency import negative_log_likelihood, repetition
 
 PROMPTS = ["the cat", "a", "golden gate bridge in the fog", "rain fell"]
 LETTER = sk.Concept.regex("[aeiou]", name="vowel")
@@ -64,25 +63,6 @@ def test_negative_log_likelihood_is_that_of_each_token_given_all_before_it(which
             logits, _ = model.forward([prompt + new[:n]])
             total -= float(logits[0, -1].double().log_softmax(-1)[token])
         assert value == pytest.approx(total / len(new), abs=1e-4)
-
-
-def test_wilson_interval_is_scipys() -> None:
-    for hits, n in ((0, 7), (3, 7), (7, 7), (40, 100)):
-        expected = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
-        assert wilson_interval(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
-
-
-def test_bootstrap_resamples_groups_not_values() -> None:
-    rng = np.random.default_rng(0)
-    centres = rng.normal(size=40)
-    alike = [[c] * 25 for c in centres]
-    low, high = bootstrap_mean(alike)
-    expected = stats.bootstrap((centres,), np.mean, method="percentile", n_resamples=5000, random_state=1)
-    assert low == pytest.approx(expected.confidence_interval.low, abs=0.03)
-    assert high == pytest.approx(expected.confidence_interval.high, abs=0.03)
-    assert bootstrap_mean([[0.0], [1.0] * 9]) == (0.0, 1.0)  # a resample of one group twice is that group's mean
-    assert bootstrap_mean([[1.0, math.nan], [math.nan], [3.0]])[1] <= 3.0
-    assert all(map(math.isnan, bootstrap_mean([[math.nan]])))
 
 
 # ---- the study ------------------------------------------------------------------------------------------------------

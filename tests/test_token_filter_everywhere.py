@@ -21,8 +21,8 @@ import saekit as sk
 from conftest import HOOK, tiny_llama, tiny_sae, tiny_texts
 from saekit.activations import default_token_filter
 from saekit.errors import ConfigError, DataError
-from saekit.steering.directions import DirectionEdit
-from saekit.steering.edits import FeatureEdit
+from saekit.steering.direction_edits import AddDirection, ProjectOut
+from saekit.steering.feature_edits import FeatureEdit
 from saekit.steering.readout import TextSample, cost
 
 SINK = "f"
@@ -250,7 +250,8 @@ def watched(model: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     for name in ("encode", "encode_sparse", "encode_features"):
         watch(sk.SAE, name)
     watch(FeatureEdit, "delta")
-    watch(DirectionEdit, "delta")
+    watch(AddDirection, "delta")
+    watch(ProjectOut, "delta")
     yield seen
 
 

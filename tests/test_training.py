@@ -9,21 +9,10 @@ import pytest
 import torch
 
 import saekit as sk
-from saekit.errors import ConfigError, DataError, MismatchError
-from saekit.training.config import peak_lr
-from saekit.training.dead_features import FiringTracker, auxiliary_loss
-from saekit.training.trainer import geometric_median
+from saekit.errors import DataError, MismatchError
 
 LOSSES = Path(__file__).parent / "assets" / "losses"
 ARCHITECTURES = ["relu", "topk", "batchtopk"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 
 def sae_of(activation="topk", d_in=16, d_sae=64, k=4, **fields):
@@ -64,6 +53,7 @@ def golden_run(activation):
 
 
 @pytest.mark.parametrize(("activation", "l1"), [("relu", 2.0), ("topk", 5.0), ("batchtopk", 5.0)])
+@pytest.mark.slow
 def test_known_features_are_found(activation, l1):
     batch, directions = superposition(d_in=32, n_features=64, active=3.0)
     sae = sae_of(activation, d_in=32, d_sae=64, k=3, sparsity_coefficient=l1)
@@ -193,87 +183,6 @@ def test_a_trained_sae_can_be_trained_further(activation):
     assert again.step(batch()).explained_variance == pytest.approx(metrics[-1].explained_variance, abs=0.08)
 
 
-# ---- dead features ------------------------------------------------------------------------------------------------
-
-
-def with_dead_features():
-    sae = sae_of("topk", d_sae=64)
-    with torch.no_grad():
-        sae.b_enc[40:] = -1e3
-        sae.b_enc[40:44] = 0.5  # silent because they lose, not because they are negative
-        sae.b_dec += 1.0
-    return sae, torch.arange(40, 64)
-
-
-def test_auxiliary_loss_matches_its_definition_and_does_not_count_b_dec():
-    sae, dead = with_dead_features()
-    x = torch.randn(50, 16, generator=torch.Generator().manual_seed(0))
-    error = torch.randn(50, 16, generator=torch.Generator().manual_seed(1))
-    pre = ((x - sae.b_dec) @ sae.W_enc + sae.b_enc)[:, dead]
-    kept = pre.relu() * (pre >= pre.topk(3, dim=1).values[:, -1:])
-    want = (error - kept @ sae.W_dec[dead]).square().sum() / error.square().sum()
-    got = auxiliary_loss(sae, x, error, dead, 3).detach()
-    assert float(got) == pytest.approx(float(want.detach()), rel=1e-5)
-    with torch.no_grad():  # nothing active: all of the error is left, whatever b_dec is
-        sae.b_enc[dead] = -1e3
-    assert float(auxiliary_loss(sae, x, error, dead, 3).detach()) == pytest.approx(1.0)
-
-
-def test_auxiliary_loss_moves_dead_features_and_only_these():
-    sae, dead = with_dead_features()
-    generator = torch.Generator().manual_seed(0)
-    x, error = (torch.randn(50, 16, generator=generator).requires_grad_() for _ in range(2))
-    auxiliary_loss(sae, x, error, dead, 8).backward()
-    for grad in (sae.W_enc.grad.T, sae.W_dec.grad, sae.b_enc.grad[:, None]):
-        assert not grad[:40].any()
-        assert bool((grad[40:44].abs().amax(dim=1) > 0).all())
-    assert sae.b_dec.grad is None
-    assert x.grad is None
-    assert error.grad is None
-
-
-@pytest.mark.parametrize("activation", ["topk", "batchtopk"])
-def test_auxiliary_loss_revives_dead_features_in_training(activation):
-    last = {}
-    for coefficient in (0.0, 1 / 32):
-        batch, _ = superposition(n_features=64)
-        config = sk.TrainConfig(n_tokens=300 * 256, batch_size=256, lr=3e-3, dead_after_tokens=2560)
-        trainer = sk.Trainer(sae_of(activation, aux_coefficient=coefficient), config)
-        trainer.step(batch())
-        with torch.no_grad():
-            trainer._sae.W_enc[:, 32:] *= 0.02  # too weak ever to be among the largest
-        metrics = [trainer.step(batch()) for _ in range(299)]
-        assert metrics[20].dead_features == 32
-        last[coefficient] = metrics[-1]
-    assert last[0.0].dead_features > 28
-    assert last[1 / 32].dead_features < 20
-    assert last[1 / 32].explained_variance > last[0.0].explained_variance + 0.01
-
-
-def test_silence_counts_tokens_since_a_feature_fired():
-    silence = FiringTracker(3, torch.device("cpu"))
-    silence.update(torch.tensor([1, 0, 0]), 10)
-    silence.update(torch.tensor([0, 2, 0]), 10)
-    assert silence.n_silent.tolist() == [10, 0, 20]
-    assert silence.dead(20).tolist() == [2]
-    assert silence.density().tolist() == pytest.approx([0.05, 0.1, 0])
-    silence.restart()
-    assert silence.density() is None
-    assert silence.n_silent.tolist() == [10, 0, 20]
-
-
-def test_dead_counts_follow_the_configured_span():
-    batch, _ = superposition()
-    sae = sae_of("topk", aux_coefficient=0.0)
-    with torch.no_grad():
-        sae.b_dec += 1e-3
-        sae.b_enc[60:] = -1e4
-    trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=2560, batch_size=256, dead_after_tokens=512))
-    counts = [trainer.step(batch()).dead_features for _ in range(4)]
-    assert counts[:2] == [0, 0]  # before step 3 nothing has been silent for 512 tokens
-    assert counts[2] >= 4
-
-
 # ---- bad input ----------------------------------------------------------------------------------------------------
 
 
@@ -305,28 +214,6 @@ def test_batches_that_do_not_fit():
     for x in (torch.zeros(4, 8), torch.zeros(2, 4, 16), torch.zeros(0, 16)):
         with pytest.raises(MismatchError, match=r"a batch does not fit this SAE\n.*\n.*\[batch, 16\]"):
             trainer.step(x)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"n_tokens": 100}, r"n_tokens is less than one batch\n.*100\n.*batch_size = 256"),
-        ({"batch_size": 0}, "batch_size is out of range"),
-        ({"n_tokens": 1e6}, "n_tokens is out of range"),
-        ({"lr": -1.0}, "lr is not positive"),
-        ({"decay_fraction": 1.5}, "decay_fraction is not a fraction"),
-        ({"checkpoint_every": 0}, "checkpoint_every is out of range"),
-    ],
-)
-def test_config_refuses_what_cannot_be(fields, message):
-    with pytest.raises(ConfigError, match=message):
-        sk.TrainConfig(**{"n_tokens": 1000, "batch_size": 256, **fields})
-
-
-def test_an_unknown_device_is_a_clear_error():
-    for device in ("tpu9", "cuda:99"):
-        with pytest.raises(ConfigError, match=r"no such device here\n.*\n.*auto"):
-            sk.Trainer(sae_of(), sk.TrainConfig(n_tokens=512, batch_size=256, device=device))
 
 
 # ---- state and schedules ------------------------------------------------------------------------------------------
@@ -366,27 +253,6 @@ def test_learning_rate_rises_holds_and_falls():
     assert lrs[0] == pytest.approx(1e-4)
     assert lrs[9:80] == pytest.approx([1e-3] * 71)
     assert lrs[99] == pytest.approx(1e-3 / 20)
-
-
-def test_own_rates_follow_width_and_length():
-    def rate(activation, d_sae, n_steps):
-        config = sk.SAEConfig(d_in=8, d_sae=d_sae, activation=activation, k=None if activation == "relu" else 4)
-        return peak_lr(config, sk.TrainConfig(n_tokens=n_steps * 10, batch_size=10))
-
-    assert rate("topk", 4096, 1000) == pytest.approx(2 * rate("topk", 16_384, 1000))
-    assert rate("batchtopk", 16_384, 10**6) == pytest.approx(2e-4)
-    assert rate("relu", 4096, 10**6) == pytest.approx(5e-5)
-    assert rate("relu", 4096, 1000) > rate("relu", 4096, 20_000) > rate("relu", 4096, 10**6)
-    config = sk.TrainConfig(n_tokens=100, batch_size=10, lr=0.5)
-    assert peak_lr(sk.SAEConfig(d_in=8, d_sae=16, activation="relu"), config) == 0.5
-
-
-def test_geometric_median_shrugs_off_outliers():
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1000, 4, generator=generator)
-    x[:50] += 1000
-    assert float(geometric_median(x).abs().max()) < 0.3
-    assert float(x.mean(0).abs().max()) > 10
 
 
 def test_metrics_read_well():

@@ -28,14 +28,6 @@ CPU = torch.device("cpu")
 BATCH = 256
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 def trainer_of(name, n_steps=1500, seed=0, **settings):
     sae = sk.SAE(sk.SAEConfig(d_in=24, d_sae=48, seed=seed, **KINDS[name]))
     return sk.Trainer(sae, sk.TrainConfig(n_tokens=n_steps * BATCH, batch_size=BATCH, **settings))
@@ -61,6 +53,7 @@ def test_every_architecture_is_among_these():
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
 def test_known_features_are_found_by_every_architecture(name, trained):
     found = sk.recovery(trained(name)[0].finish(), TRUTH, n_tokens=8192, n_bootstrap=0)
     assert found.mean_max_cosine > (0.9 if name in ("batchtopk matryoshka", "jumprelu quadratic") else 0.96)
@@ -70,6 +63,7 @@ def test_known_features_are_found_by_every_architecture(name, trained):
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
 def test_the_sae_that_leaves_has_unit_rows_and_the_l0_that_was_asked_for(name, trained):
     sae = trained(name)[0].finish()
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(48), rtol=1e-5, atol=1e-5)
@@ -79,12 +73,14 @@ def test_the_sae_that_leaves_has_unit_rows_and_the_l0_that_was_asked_for(name, t
     assert l0 == pytest.approx(3.0, rel=tolerance)
 
 
+@pytest.mark.slow
 def test_only_penalised_architectures_report_a_penalty(trained):
     for name in KINDS:
         last = trained(name)[1][-1]
         assert (last.penalty > 0 and last.coefficient > 0) == ("topk" not in name)
 
 
+@pytest.mark.slow
 def test_l1_shrinks_and_topk_does_not(trained):
     """The relative reconstruction bias: what L1 costs in strength, and what architectures without it do not pay."""
     bias = {
@@ -95,6 +91,7 @@ def test_l1_shrinks_and_topk_does_not(trained):
     assert all(abs(bias[n] - 1) < 0.02 for n in ("topk", "batchtopk", "gated")), bias
 
 
+@pytest.mark.slow
 def test_matryoshka_prefixes_reconstruct_on_their_own(trained):
     """Half of the features leave less error than half of the features of an SAE without prefixes."""
     x = next(TRUTH.batches(4096, seed=6))
@@ -122,6 +119,7 @@ def test_going_on_from_a_state_is_bit_for_bit(name):
 
 
 @pytest.mark.parametrize("name", KINDS)
+@pytest.mark.slow
 def test_a_finished_sae_goes_on_where_it_was(name, trained):
     trainer, metrics = trained(name)
     config = sk.TrainConfig(n_tokens=10 * BATCH, batch_size=BATCH, lr=1e-7, sparsity_warmup_fraction=0)
@@ -225,6 +223,7 @@ def mapped(seed=0, n=BATCH):
 
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("activation", ["topk", "relu", "batchtopk"])
+@pytest.mark.slow
 def test_a_transcoder_learns_the_map_and_leaves_in_the_models_units(activation, skip):
     sparsity = {"target_l0": 6.0} if activation == "relu" else {"k": 6}
     config = sk.SAEConfig(d_in=24, d_sae=96, d_out=10, skip=skip, activation=activation, **sparsity)
@@ -241,6 +240,7 @@ def test_a_transcoder_learns_the_map_and_leaves_in_the_models_units(activation, 
     torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(96), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_crosscoder_gives_each_hook_point_the_same_weight():
     """One block a hundred times as large as the other: both are reconstructed, where one scale for all loses one."""
     generator = torch.Generator().manual_seed(0)

@@ -249,6 +249,7 @@ def mixed(model, corpus, out=None):
     return run(model, corpus, sae, [A, B], out=out, steps=60)
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_many_goes_on_bit_for_bit(model, corpus, tmp_path):
     out = tmp_path / "run"
     script = KILLED_RUN.format(root=str(ROOT), out=str(out))

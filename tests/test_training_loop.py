@@ -126,6 +126,7 @@ run(conftest.tiny_model(), corpus, {out!r}, activation={activation!r}, steps=60)
 
 
 @pytest.mark.parametrize("activation", ["relu", "batchtopk"])
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(activation, model, corpus, tmp_path):
     out = tmp_path / "run"
     script = KILLED_RUN.format(root=str(ROOT), out=str(out), activation=activation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 import saekit as sk
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.steering.fluency import negative_log_likelihood
+from saekit.steering.strength_units import convert_strength
 from saekit.widgets import SteeringPanel, SteeringRequest, steer
 
 TWO = [{"name": "unsteered"}, {"name": "steered", "features": [{"feature": 2, "strength": 0.4}]}]
@@ -97,7 +99,7 @@ def test_turns_go_on_under_the_conditions_they_began_with() -> None:
     panel.run(wait=True)
     assert len(panel.exchanges) == 1 and list(panel.texts) == ["unsteered"]
     panel.chat = False
-    with pytest.raises(ConfigError, match="no conversation to go on with"):
+    with pytest.raises(ConfigError, match="no conversation to continue"):
         panel.reply("well?")
 
 
@@ -151,7 +153,7 @@ def test_bad_settings_are_refused() -> None:
         panel.conditions = [{"name": "a", "features": [{"feature": 2, "strength": 1}] * 2}]
     with pytest.raises(UnknownNameError, match="unknown unit 'nrom'; did you mean 'norm'"):
         panel.unit = "nrom"
-    with pytest.raises(UnknownNameError, match="unknown position rule 'every'"):
+    with pytest.raises(UnknownNameError, match="unknown positions 'every'"):
         panel.positions = "every"
     with pytest.raises(UnknownNameError, match="unknown colour 'unlikly'"):
         panel.colour_by = "unlikly"
@@ -162,6 +164,13 @@ def test_bad_settings_are_refused() -> None:
     with pytest.raises(TypeError, match="unknown keyword 'strenght'"):
         make(Writer(), strenght=1)
     assert panel.conditions[1]["features"] == TWO[1]["features"]
+
+
+def test_strengths_are_converted_as_the_front_end_converts_them() -> None:
+    cases = json.loads((Path(__file__).parents[1] / "widgets/tests/cases.json").read_text("utf8"))["strengths"]
+    scales = {"raw": 1.0, "max": 18.0, "norm": 140.0}
+    for case in cases:
+        assert convert_strength(case["value"], case["from"], case["to"], scales) == case["converted"]
 
 
 def test_strengths_stay_the_same_when_the_unit_changes() -> None:

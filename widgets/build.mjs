@@ -13,11 +13,26 @@ const entries = readdirSync(path.join(here, "src"))
   .sort()
   .map((name) => path.join("src", name));
 
+/** The module "widgets": each widget's entry by the name of its bundle, for the offline page.
+ * @type {import("esbuild").Plugin} */
+const allWidgets = {
+  name: "widgets",
+  setup(build) {
+    build.onResolve({ filter: /^widgets$/ }, () => ({ path: "widgets", namespace: "widgets" }));
+    build.onLoad({ filter: /.*/, namespace: "widgets" }, () => {
+      const names = entries.map((entry) => path.basename(entry, ".ts")).filter((name) => name !== "page");
+      const imports = names.map((name) => `import ${name} from "./src/${name}";`);
+      return { contents: [...imports, `export default { ${names.join(", ")} };`].join("\n"), resolveDir: here };
+    });
+  },
+};
+
 /** @param {string} outdir @returns {import("esbuild").BuildOptions} */
 const options = (outdir) => ({
   absWorkingDir: here, // relative entry points: the output must not depend on where the checkout lies
   entryPoints: entries,
   outdir,
+  plugins: [allWidgets],
   bundle: true,
   format: "esm",
   target: "es2022",

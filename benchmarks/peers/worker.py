@@ -1,4 +1,4 @@
-"""One library's own training loop, held at every batch until it is told to go on. Runs in that library's environment.
+"""One library's own training loop, held at every batch until asked to continue. Runs in that library's environment.
 
     python benchmarks/peers/worker.py '{"library": "saelens", "d_in": 576, "d_sae": 1024, "k": 32, ...}'
 
@@ -8,7 +8,7 @@ handing one over to being asked for the next is its training step: forward, loss
 decoder norms, schedules, bookkeeping. Its data loading, logging and checkpoints are off. No feature is dead in so few
 steps, so no library's auxiliary loss has anything to do. What runs:
 
-    saekit               sk.Trainer.advance and .metrics on every batch (on CUDA .metrics on every tenth), rule as asked
+    saekit               sk.Trainer.advance and .metrics on every batch (on CUDA .metrics on every tenth)
     saelens              SAETrainer.fit on a TopKTrainingSAE: dense activations, loss summed over d_in, torch's Adam,
                          gradient norm clipped to 1, features that fired counted over [batch, d_sae]
     saelens, sparse      the same with use_sparse_activations, SAELens' option for float32, and without its default
@@ -56,7 +56,7 @@ def saekit(case: dict[str, Any], batches: Iterator[Tensor]) -> None:
 
     sizes = {name: case[name] for name in ("d_in", "d_sae", "k")}
     config = sk.TrainConfig(n_tokens=N_STEPS * case["batch"], batch_size=case["batch"], device=case["device"])
-    trainer = sk.Trainer(sk.SAE(sk.SAEConfig(**sizes, activation=case.get("rule", "topk"))), config)
+    trainer = sk.Trainer(sk.SAE(sk.SAEConfig(**sizes, activation=case.get("architecture", "topk"))), config)
     every = 10 if case["device"] == "cuda" else 1
     for i, x in enumerate(batches):
         trainer.advance(x)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import saekit as sk
 from saekit.atomic_io import write_json
-from saekit.steering.fluency import wilson_interval
+from saekit.statistics import wilson_interval
 from saekit.steering.questions import REPORTING_QUESTIONS
 
 from ..results import load_results, markdown_table

@@ -7,4 +7,3 @@ from .comparison import Comparison as Comparison
 from .comparison import compare as compare
 from .fidelity import evaluate as evaluate
 from .result import Evaluation as Evaluation
-from .result import Interval as Interval

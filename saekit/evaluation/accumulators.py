@@ -13,7 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import DataError
-from .result import Evaluation, Interval
+from ..statistics import Interval, percentile_interval, resample_counts
+from .result import Evaluation
 
 
 class Sums:
@@ -90,13 +91,7 @@ class Sums:
         n_units = len(self.n)
         rng = np.random.default_rng(seed)
         parts = [
-            self.metrics(rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=size).astype(np.float64))
+            self.metrics(resample_counts(n_units, size, rng))
             for size in [100] * (n_bootstrap // 100) + [n_bootstrap % 100] * (n_bootstrap % 100 > 0)
         ]
-        out = {}
-        for name in names:
-            draws = np.concatenate([p[name] for p in parts]) if parts else np.array([np.nan])
-            draws = draws[np.isfinite(draws)]
-            low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
-            out[name] = (float(low), float(high))
-        return out
+        return {name: percentile_interval(np.concatenate([p[name] for p in parts] or [np.zeros(0)])) for name in names}

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from ..statistics import Interval
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)

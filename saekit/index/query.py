@@ -18,9 +18,9 @@ from jaxtyping import Int
 from scipy import sparse
 
 from ..corpus import Windows
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, check_feature
 from ..hook_points import HookPoint, hook_text
-from ..models.token_text import TokenText, join_tokens, token_bytes
+from ..models.text_matching import TokenText, join_tokens, token_bytes
 from . import search
 from .feature_records import make_context, make_record
 from .matched_features import matched_features
@@ -146,7 +146,7 @@ class FeatureIndex:
         >>> len(position) - index.feature(3).stats["n_firings"]
         0
         """
-        i, columns = self.check_feature(feature), self.by_feature
+        i, columns = check_feature(feature, self.d_sae), self.by_feature
         here = slice(int(columns.start[i]), int(columns.start[i + 1]))
         return Firings(self.kept[columns.column[here]], columns.value[here])
 
@@ -190,17 +190,6 @@ class FeatureIndex:
 
     # ---- one feature --------------------------------------------------------------------------------------------
 
-    def check_feature(self, feature: int) -> int:
-        """`feature` as an int; UnknownNameError when the SAE has no such feature."""
-        if isinstance(feature, bool) or not isinstance(feature, (int, np.integer)) or not 0 <= feature < self.d_sae:
-            raise UnknownNameError(
-                f"no feature {feature!r}",
-                got=feature,
-                accepted=f"an integer from 0 to {self.d_sae - 1}",
-                fix="index.features lists them; index.search finds them",
-            )
-        return int(feature)
-
     def feature(self, feature: int, *, before: int = SHOWN_BEFORE, after: int = SHOWN_AFTER) -> FeatureRecord:
         """All that is known of a feature. Contexts show `before` and `after` tokens around the firing one.
 
@@ -208,7 +197,7 @@ class FeatureIndex:
         >>> len(index.feature(3).bins)
         10
         """
-        i = self.check_feature(feature)
+        i = check_feature(feature, self.d_sae)
         row: dict[str, Any] = {str(k): v for k, v in self._table.iloc[i].items()}
         contexts = self._contexts[int(self._context_start[i]) : int(self._context_start[i + 1])]
         return make_record(self, i, row, contexts, before, after)
@@ -234,7 +223,7 @@ class FeatureIndex:
         Distance is Euclidean in log density and log maximum, each divided by its standard deviation over live ones.
         DataError for a dead feature, ConfigError when there are fewer than n others.
         """
-        return matched_features(self._table, self.check_feature(feature), n, seed)
+        return matched_features(self._table, check_feature(feature, self.d_sae), n, seed)
 
     def search(
         self,

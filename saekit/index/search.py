@@ -16,7 +16,7 @@ import torch
 
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
 from ..hook_points import HookPoint, hook_text
-from ..models.token_text import compiled, matches, tokens_of_matches
+from ..models.text_matching import compiled, matches, tokens_of_matches
 from .directions import written_to_residual
 
 if TYPE_CHECKING:

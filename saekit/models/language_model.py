@@ -1,7 +1,7 @@
-"""What saekit asks of a language model: tokens, activations, logits and its unembedding.
+"""What saekit needs of a language model: tokens, activations, logits and its unembedding.
 
 Weights stay as Hugging Face publishes them unless the bridge was put into compatibility mode; which of the two is
-recorded, because activations differ silently between them. Knows nothing of autoencoders.
+recorded, because activations differ silently between them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, ContextLengthError, DataError, MismatchError, unknown_name
 from ..hook_points import HookPoint, hook_names, hook_text
+from .token_decoding import token_string
 
 Hook = Callable[[Tensor], Tensor | None]
 
@@ -42,7 +42,7 @@ class LanguageModel:
     """
 
     edits: tuple[Any, ...] = ()
-    """What every pass is edited by; a steered model has some."""
+    """Edits of every forward pass; a steered model has some."""
 
     def __init__(self, bridge: Any, name: str) -> None:
         self.bridge = bridge
@@ -105,7 +105,7 @@ class LanguageModel:
 
     @contextlib.contextmanager
     def unedited(self) -> Iterator[None]:
-        """Passes in here are not edited, also where the model is steered."""
+        """Forward passes in here are not edited, even where the model is steered."""
         yield
 
     # ---- tokens -------------------------------------------------------------------------------------------------
@@ -169,21 +169,8 @@ class LanguageModel:
         ids = ids.reshape(-1).tolist() if isinstance(ids, Tensor) else [int(i) for i in ids]
         known = self.__dict__.setdefault("_token_strings", {})
         for i in set(ids) - known.keys():
-            known[i] = self._token_string(i)
+            known[i] = token_string(self.tokenizer, i)
         return [known[i] for i in ids]
-
-    def _token_string(self, i: int) -> str:
-        text = str(self.tokenizer.decode([i], skip_special_tokens=False, clean_up_tokenization_spaces=False))
-        if "\ufffd" not in text:
-            return text
-        piece = self.tokenizer.convert_ids_to_tokens(i)
-        if re.fullmatch(r"<0x[0-9A-F]{2}>", piece):
-            return str(piece)
-        raw = bytes(_BYTE_OF.get(c, 0x3F) for c in piece)
-        return "".join(
-            c if c.isprintable() and not 0xDC80 <= ord(c) <= 0xDCFF else f"<0x{ord(c) & 0xFF:02X}>"
-            for c in raw.decode("utf8", "surrogateescape")
-        )
 
     # ---- running ------------------------------------------------------------------------------------------------
 
@@ -348,13 +335,3 @@ class LanguageModel:
                 fix="shorten it, or cut it into windows with sk.tokenize",
             )
         return torch.as_tensor(tokens, dtype=torch.long, device=self.device)
-
-
-def _bytes_of_pieces() -> dict[str, int]:
-    """GPT-2's printable stand-in of each byte, inverted: bytes that print stand for themselves, others from U+0100."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    rest = [b for b in range(256) if b not in plain]
-    return {chr(b): b for b in plain} | {chr(256 + n): b for n, b in enumerate(rest)}
-
-
-_BYTE_OF = _bytes_of_pieces()

@@ -1,6 +1,6 @@
 """From a name, a folder, a file or a bridge to a LanguageModel.
 
-Knows where models lie and how they are converted; what one can do is the business of `language_model`.
+Finds models and converts them; what one can do is in `language_model`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def load_model(
     `name` is the default model's name, any name or local folder that TransformerLens 4 boots, a .gguf file, or a ready
     TransformerBridge. The default needs the network once; `device="auto"` takes CUDA when it is there.
     compatibility_mode folds and centres the weights as TransformerLens' HookedTransformer did. Raises UnknownNameError
-    for a model nobody knows, FileError for a damaged or missing file.
+    for an unknown model, FileError for a damaged or missing file.
 
     >>> sk.load_model(model.bridge).hook_width("blocks.1.hook_mlp_out")
     32
@@ -58,7 +58,7 @@ def load_model(
         if isinstance(name, Path) or Path(name).exists():
             raise FileError(f"{name} holds no model that TransformerLens can boot: {e}", got=name) from e
         reason = str(e).strip().split("\n")[0]
-        fix = f"pass one of these, a local folder or a .gguf file (the hub said: {reason})"
+        fix = f"pass one of these, a local folder or a .gguf file (from the hub: {reason})"
         raise unknown_name("model", name, [DEFAULT_NAME, *_published_names()], fix=fix) from e
     if compatibility_mode:
         bridge.enable_compatibility_mode()

@@ -1,6 +1,6 @@
 """Which tokens count: the token filter that leaves out special tokens and attention sinks, and travels with an SAE.
 
-Knows token ids and activations; nothing of text, models or how the limits are found.
+How the limits are found stands in activations/token_filter.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import ConfigError, MismatchError
 
 @dataclass(frozen=True, kw_only=True)
 class TokenFilter:
-    """Which tokens count: not special tokens, and not attention sinks, which betray themselves by their norm.
+    """Which tokens count: not special tokens, and not attention sinks, which have an outsize norm.
 
     >>> token_filter = sk.TokenFilter(special_ids=(0,), max_norm=10.0)
     >>> x = torch.tensor([[3.0, 0.0], [50.0, 0.0], [1.0, 1.0]])

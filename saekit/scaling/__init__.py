@@ -2,7 +2,6 @@
 
 from .compute import BestChoice as BestChoice
 from .compute import ComputeFit as ComputeFit
-from .fits import Estimate as Estimate
 from .fits import ScalingFit as ScalingFit
 from .study import ScalingStudy as ScalingStudy
 from .study import scaling_study as scaling_study

@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DataError
-from .fits import Estimate, ScalingFit, bounds, fitted
+from ..statistics import Estimate
+from .fits import ScalingFit, bounds, estimate, fitted
 from .flop import training_flop
 from .forms import SURFACE, Doubles
 from .minima import equal_compute, vertices
@@ -53,7 +54,7 @@ class BestChoice:
     def to_frame(self) -> pd.DataFrame:
         """One row for each of width, n_tokens, n_steps and loss: value, low, high."""
         names = ("width", "n_tokens", "n_steps", "loss")
-        return pd.DataFrame([getattr(self, n)._asdict() for n in names], index=pd.Index(names, name="quantity"))
+        return pd.DataFrame([getattr(self, n).row() for n in names], index=pd.Index(names, name="quantity"))
 
     def __repr__(self) -> str:
         def whole(e: Estimate) -> str:
@@ -61,7 +62,7 @@ class BestChoice:
 
         return (
             f"With {self.compute:.3g} FLOP: width {whole(self.width)}, {whole(self.n_tokens)} tokens "
-            f"({whole(self.n_steps)} steps), loss {self.loss}" + ("; extrapolated" if self.extrapolated else "")
+            f"({whole(self.n_steps)} steps), loss {self.loss:.3g}" + ("; extrapolated" if self.extrapolated else "")
         )
 
     __str__ = __repr__
@@ -83,9 +84,9 @@ class ComputeFit(ScalingFit):
         not fall with width, or not with tokens, so that there is no best path.
         """
         value, draws = _exponents(self.parameters["value"].to_numpy()), _exponents(self.samples)
-        rows = {n: Estimate(float(value[i]), *map(float, bounds(draws[..., i]))) for i, n in enumerate(_LAWS)}
+        rows = {n: estimate(value[i], draws[..., i]) for i, n in enumerate(_LAWS)}
         rows["irreducible loss"] = self.irreducible()
-        return pd.DataFrame([e._asdict() for e in rows.values()], index=pd.Index(rows, name="law"))
+        return pd.DataFrame([e.row() for e in rows.values()], index=pd.Index(rows, name="law"))
 
     def frontier(self, compute: Doubles | float) -> pd.DataFrame:
         """The best loss L(C) = e + c C^b at each compute, with low and high, and the width and n_tokens that reach it.
@@ -122,7 +123,7 @@ class ComputeFit(ScalingFit):
                 fix="train a grid that reaches it, or pass extrapolate=True",
             )
         estimates = {n: Estimate(row[n], row[f"{n}_low"], row[f"{n}_high"]) for n in ("width", "n_tokens", "loss")}
-        steps = Estimate(*(v / self.batch_size for v in estimates["n_tokens"]))
+        steps = Estimate(*(row[f"n_tokens{end}"] / self.batch_size for end in ("", "_low", "_high")))
         return BestChoice(compute=float(compute), **estimates, n_steps=steps, extrapolated=bool(outside.any()))
 
     def iso_compute(self, n_curves: int = 5) -> pd.DataFrame:
@@ -213,7 +214,7 @@ class ComputeFit(ScalingFit):
             return [*lines, "  no best path: loss does not fall with width, or not with tokens"]
         e = {name: Estimate(*row) for name, row in zip(self.laws.index, self.laws.to_numpy(), strict=True)}
         w, t, b = (e[name] for name in _LAWS)
-        lines.append(f"  on the best path width ~ C^{w}, tokens ~ C^{t}, reducible loss ~ C^{b}")
+        lines.append(f"  on the best path width ~ C^{w:.3g}, tokens ~ C^{t:.3g}, reducible loss ~ C^{b:.3g}")
         return [*lines, *self._comparison()]
 
     def _comparison(self) -> list[str]:

@@ -14,31 +14,19 @@ Sources: Davison and Hinkley, Bootstrap Methods and their Application (1997), 6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import DataError
+from ..statistics import LEVEL, Estimate, percentile_bounds, resample_picks
 from .forms import Columns, Doubles, Form, check_enough, first_guesses, log_terms, solve
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-LEVEL = 0.95
-
-
-class Estimate(NamedTuple):
-    """A value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +96,7 @@ class ScalingFit:
             at["sparsity"] = np.array([float(sparsity)])
         draws = np.exp(log_terms(self.form, at, self.samples)[:, -1, 0])
         value = np.exp(log_terms(self.form, at, self.parameters["value"].to_numpy())[-1, 0])
-        return Estimate(float(value), *map(float, bounds(draws)))
+        return estimate(value, draws)
 
     @property
     def rms_residual(self) -> float:
@@ -154,7 +142,7 @@ class ScalingFit:
         lines = self._lines()
         ks = sorted(self.runs["sparsity"].unique()) if "sparsity" in self.form.inputs else [None]
         shown = dict.fromkeys([ks[0], ks[-1]])
-        floors = [f"{self.irreducible(k)}" + (f" at sparsity {k:g}" if k else "") for k in shown]
+        floors = [f"{self.irreducible(k):.3g}" + (f" at sparsity {k:g}" if k else "") for k in shown]
         return "\n".join([*lines, f"  irreducible loss {', '.join(floors)}"])
 
     __str__ = __repr__
@@ -191,10 +179,9 @@ def fitted(form: Form, runs: pd.DataFrame, n_bootstrap: int, seed: int) -> dict[
     scatter = residual / np.sqrt(np.maximum(1 - leverage, 1e-3))
     tail = (1 + LEVEL) / 2
     scatter = (scatter - scatter.mean()) * t.ppf(tail, len(loss) - len(theta)) / norm.ppf(tail)
-    rng = np.random.default_rng(seed)
     samples = np.empty((n_bootstrap, len(theta)))
-    for i in range(n_bootstrap):
-        drawn = curve + rng.choice(scatter, len(curve))
+    for i, picked in enumerate(resample_picks(len(curve), n_bootstrap, np.random.default_rng(seed))):
+        drawn = curve + scatter[picked]
         others = list(first_guesses(form, columns, drawn))
         samples[i] = solve(form, columns, drawn, [theta, others[0], others[-1]])[0]
     low, high = bounds(samples)
@@ -211,6 +198,12 @@ def fitted(form: Form, runs: pd.DataFrame, n_bootstrap: int, seed: int) -> dict[
     }
 
 
-def bounds(draws: Doubles, axis: int = 0) -> Sequence[Doubles]:
-    """Ends of the 95 % percentile interval of draws, infinities allowed."""
-    return list(np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=axis, method="nearest"))
+def bounds(draws: Doubles) -> tuple[Doubles, Doubles]:
+    """The 95 % percentile bounds over the first axis, at two of the draws, so that infinite ones are allowed."""
+    return percentile_bounds(draws, axis=0, method="nearest")
+
+
+def estimate(value: float, draws: Doubles) -> Estimate:
+    """A value with the bounds of its draws [n]."""
+    low, high = bounds(draws)
+    return Estimate(float(value), float(low), float(high))

@@ -3,7 +3,7 @@
 Every point is a finished run with its own schedule: the learning rate falls at the end of a run, and a loss met on the
 way there is higher than that of a run which ends there (Hoffmann et al. 2022, section 3; Hägele et al. 2024,
 arXiv:2405.18392). So each token budget is trained from the start, all widths and sparsities at once by one `sk.train`.
-The rules for the learning rate (by width and length of run) are TrainConfig's.
+Learning rates (by width and length of run) are the architecture's.
 
 Loss is the normalised mean squared error, sum ||x - x_hat||^2 / sum ||x - mean||^2 = 1 - explained variance, over
 held-out tokens; the SAE is the one that is handed to anyone, with batchtopk's threshold.
@@ -79,7 +79,7 @@ class ScalingStudy:
     def fit_lnk(self, n_tokens: int | None = None, *, n_bootstrap: int = 300, seed: int = 0) -> ScalingFit:
         """L(n, k) fitted to the runs of one token budget, the largest by default; L(n) where there is one sparsity.
 
-        For rules with a penalty k is the L0 measured on held-out tokens. The published law is of SAEs trained to
+        Where there is no k, it is the L0 measured on held-out tokens. The published law is of SAEs trained to
         convergence; of a fixed budget it says what that budget buys. DataError for too few runs.
 
         >>> import numpy as np, pandas as pd
@@ -170,10 +170,10 @@ def scaling_study(
 ) -> ScalingStudy:
     """Losses of a grid of SAEs, every width with every sparsity at every token budget.
 
-    `sparsities` are k for topk and batchtopk, target_l0 for the other rules. `budgets` are in tokens, each a run of its
-    own, and stand in for config.n_tokens; None: a quarter, a half and all of it. `n_held_out` tokens, about, of
-    documents that no run sees are set aside for the loss. `options` are further fields of every SAEConfig. Rules
-    other than that are those of `sk.train`, which gets `resume`, `progress` and `loggers`, once for each budget.
+    `sparsities` are k where the architecture has one, target_l0 for the others. `budgets` are in tokens, each a run of
+    its own, and stand in for config.n_tokens; None: a quarter, a half and all of it. `n_held_out` tokens, about, of
+    documents that no run sees are set aside for the loss. `options` are further fields of every SAEConfig. The rest
+    is as in `sk.train`, which gets `resume`, `progress` and `loggers`, once for each budget.
 
     `corpus` is text (the model runs once over as much as the largest budget takes, and the activations lie in `out` or,
     for the duration, in a temporary folder: 4 * d_in bytes a token), activations from `cache_activations` (the model

@@ -6,7 +6,6 @@ contexts behind the numbers, `specificity` puts them together and `result` is wh
 """
 
 from .concepts import Concept as Concept
-from .result import Estimate as Estimate
 from .result import SpecificityResult as SpecificityResult
 from .specificity import rank_features as rank_features
 from .specificity import specificity as specificity

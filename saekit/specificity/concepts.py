@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
-from ..models.token_text import TokenText, compiled, join_tokens, matches, token_bytes, tokens_of_matches
+from ..models.text_matching import TokenText, compiled, join_tokens, matches, token_bytes, tokens_of_matches
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex

@@ -10,12 +10,13 @@ data, JRSS B 69 (2007).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+
+from ..statistics import count_blocks
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -79,7 +80,8 @@ def resample(firings: Firings, thresholds: Floats, n_bins: int, *, n_bootstrap: 
     misses = np.bincount(document[~match], minlength=n_documents)
 
     parts: list[tuple[Floats, ...]] = []
-    for weights in _weights(n_documents, n_bootstrap, seed, max(n_documents, n_slots, len(thresholds))):
+    block = max(1, min(n_bootstrap, BLOCK_CELLS // max(n_documents, n_slots, len(thresholds), 1)))
+    for weights in count_blocks(n_documents, n_bootstrap, np.random.default_rng(seed), block):
         P, N = f.positives @ weights, f.negatives @ weights
         gained = slots_hit @ weights
         tp, fp = np.cumsum(gained, axis=0), np.cumsum(slots_miss @ weights, axis=0)
@@ -106,25 +108,6 @@ def resample(firings: Firings, thresholds: Floats, n_bins: int, *, n_bootstrap: 
         )
     columns = zip(*parts, strict=True)  # in the order of the fields of Resamples
     return Resamples(**{f.name: np.concatenate(c, axis=-1) for f, c in zip(fields(Resamples), columns, strict=True)})
-
-
-def interval(samples: Floats, level: float) -> tuple[Floats, Floats, Ints]:
-    """Percentile interval over the last axis and the number of undefined resamples; nan where most are undefined."""
-    undefined = np.isnan(samples).sum(axis=-1)
-    few = undefined > samples.shape[-1] / 2
-    safe = np.where(few[..., None], 0.0, samples)
-    low, high = np.nanquantile(safe, [(1 - level) / 2, (1 + level) / 2], axis=-1)
-    return np.where(few, np.nan, low), np.where(few, np.nan, high), undefined
-
-
-def _weights(n_documents: int, n_bootstrap: int, seed: int, n_rows: int) -> Iterator[Floats]:
-    """Blocks [n_documents, block] of how often each document is drawn; the same draws whatever the block size."""
-    rng = np.random.default_rng(seed)
-    block = max(1, min(n_bootstrap, BLOCK_CELLS // max(n_rows, 1)))
-    for first in range(0, n_bootstrap, block):
-        n = min(block, n_bootstrap - first)
-        drawn = rng.integers(0, n_documents, size=(n, n_documents)) * n + np.arange(n)[:, None]
-        yield np.bincount(drawn.reshape(-1), minlength=n_documents * n).reshape(n_documents, n).astype(np.float64)
 
 
 def _counts(row: Ints, document: Ints, keep: npt.NDArray[np.bool_], shape: tuple[int, int]) -> sparse.csr_array:

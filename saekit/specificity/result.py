@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from ..statistics import Estimate
+from ..statistics.intervals import short
 from .concepts import Concept
 
 if TYPE_CHECKING:
@@ -28,29 +30,6 @@ MEASURES = {
     "top_recall": "recall, top bin",
 }
 """The measures of a feature, in the order of tables, and how they read."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A number with its bootstrap interval over documents; nan where it is undefined, and then `reason` says why."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
-    level: float = 0.95
-    reason: str = ""
-    """Why the value, the interval or some of its resamples are undefined; empty when nothing is."""
-
-    def __float__(self) -> float:
-        return self.value
-
-    def __str__(self) -> str:
-        if math.isnan(self.value):
-            return f"undefined: {self.reason}"
-        bounds = "" if math.isnan(self.low) else f" [{_short(self.low)}, {_short(self.high)}]"
-        return f"{_short(self.value)}{bounds}"
-
-    __repr__ = __str__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +119,8 @@ class SpecificityResult:
         if len(self.controls):
             scores = self.controls["auroc"]
             one = len(scores) == 1
-            against = f" against {_short(scores.mean())} for {len(scores)} matched feature{'' if one else 's'}"
-            against += "" if one else f", best {_short(scores.max())}"
+            against = f" against {short(scores.mean())} for {len(scores)} matched feature{'' if one else 's'}"
+            against += "" if one else f", best {short(scores.max())}"
         return f"AUROC {self.auroc}{against}"
 
     def to_frame(self) -> pd.DataFrame:
@@ -203,9 +182,9 @@ class SpecificityResult:
             if math.isnan(row["value"]):
                 lines.append(f"  {MEASURES[str(name)]:<26}{'-':>7}   {row['reason']}")
                 continue
-            bounds = "" if math.isnan(row["low"]) else f"[{_short(row['low'])}, {_short(row['high'])}]"
-            control = f"{_short(row['controls_mean'])} ({_short(row['controls_best'])})" if n else ""
-            lines.append(f"  {MEASURES[str(name)]:<26}{_short(row['value']):>7}   {bounds:<17}{control}".rstrip())
+            bounds = "" if math.isnan(row["low"]) else f"[{short(row['low'])}, {short(row['high'])}]"
+            control = f"{short(row['controls_mean'])} ({short(row['controls_best'])})" if n else ""
+            lines.append(f"  {MEASURES[str(name)]:<26}{short(row['value']):>7}   {bounds:<17}{control}".rstrip())
         return lines
 
     def _bins(self) -> list[str]:
@@ -256,13 +235,6 @@ class SpecificityResult:
             "controls_best": best,
             "reason": e.reason,
         }
-
-
-def _short(value: float) -> str:
-    """Two decimals, three below 0.1 so that small rates can be told apart."""
-    if math.isnan(value):
-        return "-"
-    return f"{value:.2f}" if value >= 0.0995 or value == 0 else f"{value:.3f}"
 
 
 def _clip(text: str, limit: int = 110) -> str:

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_feature
 from ..index.records import N_ACTIVATION_BINS
+from ..statistics import Estimate, percentile_bounds
 from .concepts import Concept
 from .evidence import by_label, evidence_contexts
 from .examples import Activations, ClassifiedExamples, Ints, Unit, activation_bin_of, classified_examples
-from .resampling import Resamples, interval, resample
-from .result import MEASURES, Estimate, SpecificityResult
+from .resampling import Resamples, resample
+from .result import MEASURES, SpecificityResult
 from .sparse_statistics import Floats, Statistics, statistics
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ By = Literal["average_precision", "auroc", "f1", "precision"]
 
 N_CURVE = 120
 """Points of the precision-recall curve, at most; dense at the top of the ranking."""
+MAX_UNDEFINED = 0.5
+"""Fraction of resamples that may leave a statistic undefined while it still gets an interval."""
 CONTROL_CURVE = ["feature", "threshold", "n_firings", "precision", "recall"]
 FEW_DOCUMENTS = 10
 """Below this many documents with the concept an interval over documents is coarse, and a note says so."""
@@ -61,7 +64,7 @@ def specificity(
     >>> 0 <= result.auroc.low <= result.auroc.value <= result.auroc.high <= 1
     True
     """
-    feature = index.check_feature(feature)
+    feature = check_feature(feature, index.d_sae)
     _check(n_bootstrap=n_bootstrap, n_controls=n_controls)
     if not 0 < level < 1:
         raise ConfigError("the level of an interval is not a fraction", got=level, accepted="between 0 and 1")
@@ -84,8 +87,9 @@ def specificity(
             return Estimate(value=point, level=level, reason=why.get(name, ""))
         if samples is None:
             return Estimate(value=point, level=level, reason="no interval was asked for")
-        low, high, undefined = interval(samples, level)
-        reason = f"{int(undefined):,} of {n_bootstrap:,} resamples leave it undefined" if undefined else ""
+        low, high = percentile_bounds(samples, level, max_undefined=MAX_UNDEFINED)
+        undefined = int(np.isnan(samples).sum())
+        reason = f"{undefined:,} of {n_bootstrap:,} resamples leave it undefined" if undefined else ""
         return Estimate(value=point, low=float(low), high=float(high), level=level, reason=reason)
 
     def drawn(name: str, row: int | None = None) -> Floats | None:
@@ -234,7 +238,9 @@ def _bins(
 
 def _bounds(samples: Floats | None, n: int, level: float) -> tuple[Floats, Floats]:
     """The interval of each row of samples [n, n_bootstrap]; nan without samples."""
-    return (np.full(n, np.nan),) * 2 if samples is None or not n else interval(samples, level)[:2]
+    if samples is None or not n:
+        return np.full(n, np.nan), np.full(n, np.nan)
+    return percentile_bounds(samples, level, max_undefined=MAX_UNDEFINED)
 
 
 def _top(examples: ClassifiedExamples, example: Ints, value: Activations) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Changing what a model says through features: edits, generation under edits, and steering studies."""
+"""Changing what a model writes through features: edits, generation under edits, and steering studies."""
 
 from .candidates import steering_features as steering_features
 from .directions import Direction as Direction

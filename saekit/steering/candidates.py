@@ -1,7 +1,7 @@
 """The search for features to steer with: which fire for a concept, which write its words, and which cause it.
 
 Firing for a concept is not causing it: features are found by what they fire on and by what they write, and ranked by
-what the model would say under their clamp. Source: Arad, Mueller & Belinkov 2025, SAEs are good for steering, if you
+what the model writes while they are clamped. Source: Arad, Mueller & Belinkov 2025, SAEs are good for steering, if you
 select the right features (input and output scores).
 """
 
@@ -36,13 +36,13 @@ def steering_features(
     starts: Sequence[tuple[str, str]] = STARTS,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """A row per candidate, best to steer with first: what it fires for (input), and what it makes the model say.
+    """A row per candidate, best to steer with first: what it fires for (input), and what it makes the model write.
 
-    Candidates are the `n` features that tell the concept best (by average precision, as `rank_features`), and the `n`
-    whose decoder rows raise the words' logits most. input: average precision for the concept, nan for a feature that
-    fires on fewer than five tokens of the index. output: `output_scores`, the change in the words' log-probability in
-    nats when the feature is clamped to `strength` of the residual norm. writes: the mean logit effect on the words, one
-    unit of the feature written straight to the unembedding, less the mean over the vocabulary. found_by: "fires",
+    Candidates are the `n` features that separate the concept best (by average precision, as `rank_features`), and the
+    `n` whose decoder rows raise the words' logits most. input: average precision for the concept, nan for a feature
+    that fires on fewer than five tokens of the index. output: `output_scores`, the change in the words' log-probability
+    in nats when the feature is clamped to `strength` of the residual norm. writes: the mean logit effect on the words,
+    one unit of the feature written straight to the unembedding, less the mean over the vocabulary. found_by: "fires",
     "writes" or "both". Sorted by output.
 
     Raises what `rank_features` and `output_scores` raise, and MismatchError when the index is of another SAE.

@@ -100,7 +100,7 @@ class AddDirection(DirectionEdit):
 
     def delta(self, x: Float[Tensor, "n d_in"], norm: Float[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
         h = x.float()
-        return (raw_strengths([self.value], self.unit, h, norm) * self.direction.basis.to(h)).to(x)
+        return (raw_strengths(self.value, self.unit, h, norm) * self.direction.basis.to(h)).to(x)
 
 
 @register_edit

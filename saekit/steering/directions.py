@@ -56,7 +56,7 @@ class Direction:
     @cached_property
     def basis(self) -> Float[Tensor, "rank d_in"]:
         """Orthogonal vectors of length 1 with the same span; of one direction, itself at length 1."""
-        with torch.inference_mode(False), torch.no_grad():  # it is kept, and used where gradients are taken too
+        with torch.inference_mode(False), torch.no_grad():  # it is cached, and used where gradients are taken too
             unit: Tensor = torch.nn.functional.normalize(self.vectors, dim=1)
             if len(unit) == 1:
                 return unit

@@ -1,13 +1,12 @@
-"""Steering as an experiment: a feature clamped at each strength, over prompts and seeds, beside what it must beat.
+"""Steering as an experiment: a feature clamped at each strength, over prompts and seeds, against its baselines.
 
-Beside it stand texts without an edit, matched random features at the same strengths, and where they are asked for a
-direction added at the same strengths and an instruction in words. A feature that steers brings the concept where
-controls of the same size do not, before the text breaks. With a folder a study that was stopped goes on where it was.
+The baselines are texts without an edit, matched random features at the same strengths and, optionally, a direction
+added at the same strengths and an instruction in the prompt. A feature that steers makes the concept appear where
+controls of the same size do not, before the text degenerates. With a folder, a study that was stopped resumes.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,26 +16,26 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ..atomic_io import read_json, with_current_keys, write_json
-from ..errors import ConfigError, DataError, MismatchError
+from ..errors import ConfigError, DataError
 from ..models import LanguageModel
 from ..sae import SAE
+from .control_features import control_features
+from .decoding import Row, check_room, make_rows
 from .directions import Direction
 from .edits import Edit, Positions
 from .fluency import negative_log_likelihood, repetition
-from .generation import Generation, Row, check_edits, check_room, complete, make_rows
+from .generation import Generation, check_edits, complete
 from .make_edits import add_direction, clamp
 from .readout import Cost, TextSample, cost, drift
 from .strength_units import StrengthUnit
 from .study import SteeringStudy
+from .study_log import KEY, StudyLog
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
 
-PLAN, TEXTS = "study.json", "texts.jsonl"
 N_COSTED = 8
 """Texts whose costs are read off side by side: their logits lie in memory."""
-KEY = ("condition", "feature", "strength", "prompt", "seed")
 
 
 @runtime_checkable
@@ -49,19 +48,20 @@ class PresentIn(Protocol):
 
 @dataclass(frozen=True)
 class _Job:
-    """One text to be written."""
+    """One text to be generated."""
 
-    told: dict[str, Any]
-    asked: Row
-    """The prompt that the text is judged by."""
+    settings: dict[str, Any]
+    """The condition, feature, strength, prompt and seed."""
+    prompt: Row
+    """The prompt that the text is scored against."""
     run: Row
     """What the model reads, and under which edits."""
-    other: Row
+    other_prompt: Row
     """Another of the prompts, or the same where there is but one."""
 
     @property
     def key(self) -> tuple[Any, ...]:
-        return tuple(self.told[name] for name in KEY)
+        return tuple(self.settings[name] for name in KEY)
 
 
 def dose_response(
@@ -94,12 +94,12 @@ def dose_response(
     `index` is given (FeatureIndex.matched_features), else at random; of several features each is matched. `direction`,
     such as `mean_difference` gives, is added at the same strengths (not with unit "max"). `instruction` is a baseline
     that asks in words: the sentence is put behind each prompt and nothing is edited (its nll is given the bare prompt).
-    Several seeds need a temperature above 0. `costs=True` measures kl, relevance and drift as well (see
+    Several seeds need a temperature above 0. `costs=True` computes kl, relevance and drift as well (see
     `SteeringStudy.generations`), which takes about as long again. Texts of different strengths and features run side by
     side, batch_size at a time; each is what `generate` gives for that prompt, seed and edit. Special tokens and
     attention sinks are left unedited, and count in no feature's activation.
 
-    With `out`, a folder, texts are kept as they are written, and the same call goes on where it was stopped.
+    With `out`, a folder, texts are saved as they are generated, and the same call resumes where it was stopped.
 
     Raises ConfigError, UnknownNameError and MismatchError for settings that do not fit, before anything is run;
     MismatchError when `out` holds another study.
@@ -115,7 +115,7 @@ def dose_response(
     weights = dict(feature) if isinstance(feature, Mapping) else {int(feature): 1.0}
     _check(prompts, strengths, seeds, weights, temperature, batch_size)
     concept.present("")
-    chosen = _controls(sae, list(weights), controls, index, seed=seeds[0])
+    chosen = control_features(sae, list(weights), controls, index, seed=seeds[0])
 
     def edit(features: Sequence[int], strength: float) -> tuple[Edit, ...]:
         values = dict(zip(features, (w * strength for w in weights.values()), strict=True))
@@ -151,9 +151,9 @@ def dose_response(
         "positions": positions,
         "costs": costs,
     }
-    kept = StudyLog(Path(out), described) if out is not None else None
+    log = StudyLog(Path(out), described) if out is not None else None
     records = _run(
-        model, sae, jobs, concept, kept, list(weights), max_new_tokens, temperature, costs, batch_size, progress
+        model, sae, jobs, concept, log, list(weights), max_new_tokens, temperature, costs, batch_size, progress
     )
     return SteeringStudy(
         model_name=model.name,
@@ -216,11 +216,11 @@ def _jobs(
     jobs = []
     for condition, i, strength, edits in plan:
         for n, row in enumerate(rows):
-            told = {"condition": condition, "feature": i, "strength": strength}
-            told |= {"prompt": prompts[n % len(prompts)], "seed": row.seed}
+            settings = {"condition": condition, "feature": i, "strength": strength}
+            settings |= {"prompt": prompts[n % len(prompts)], "seed": row.seed}
             other = rows[(n + 1) % len(prompts)]
             run = instructed[n] if condition == "instruction" else row
-            jobs.append(_Job(told, row, replace(run, edits=edits), other))
+            jobs.append(_Job(settings, row, replace(run, edits=edits), other))
     return jobs
 
 
@@ -229,7 +229,7 @@ def _run(
     sae: SAE,
     jobs: Sequence[_Job],
     concept: PresentIn,
-    kept: StudyLog | None,
+    log: StudyLog | None,
     edited: Sequence[int],
     max_new_tokens: int,
     temperature: float,
@@ -237,14 +237,16 @@ def _run(
     batch_size: int,
     progress: bool,
 ) -> list[dict[str, Any]]:
-    """A record for each job, in their order; those in `kept` are not run again."""
-    done = kept.read() if kept is not None else {}
+    """A record for each job, in their order; those in `log` are not run again."""
+    done = log.read() if log is not None else {}
     profiles: dict[tuple[Any, ...], torch.Tensor] = {}
     todo = [job for job in jobs if job.key not in done]
     if costs and todo:  # what the others' drift is measured from
-        known = [job for job in jobs if job.told["condition"] == "none" and job.key in done]
+        known = [job for job in jobs if job.settings["condition"] == "none" and job.key in done]
         before = _costs(model, sae, known, [done[job.key]["tokens"] for job in known])
-        profiles = {(job.told["prompt"], job.told["seed"]): of.profile for job, of in zip(known, before, strict=True)}
+        profiles = {
+            (job.settings["prompt"], job.settings["seed"]): of.profile for job, of in zip(known, before, strict=True)
+        }
     with tqdm(
         total=len(jobs), initial=len(jobs) - len(todo), unit="text", desc="steering", disable=not progress
     ) as bar:
@@ -255,15 +257,15 @@ def _run(
             )
             records = [_record(job, text, concept) for job, text in zip(batch, written, strict=True)]
             tokens = [text.tokens for text in written]
-            own = [(job.asked.ids, new) for job, new in zip(batch, tokens, strict=True)]
+            own = [(job.prompt.ids, new) for job, new in zip(batch, tokens, strict=True)]
             if costs:
                 found = _costs(model, sae, batch, tokens)
                 others = negative_log_likelihood(
-                    model, [(job.other.ids, new) for job, new in zip(batch, tokens, strict=True)], batch_size
+                    model, [(job.other_prompt.ids, new) for job, new in zip(batch, tokens, strict=True)], batch_size
                 )
                 for job, record, of, other in zip(batch, records, found, others, strict=True):
-                    place = job.told["prompt"], job.told["seed"]
-                    if job.told["condition"] == "none":
+                    place = job.settings["prompt"], job.settings["seed"]
+                    if job.settings["condition"] == "none":
                         profiles[place] = of.profile
                     record |= {"nll": of.nll, "kl": of.kl, "relevance": other - of.nll}
                     own_features = [i for edit in job.run.edits for i in edit.changed_features()]
@@ -271,15 +273,15 @@ def _run(
             else:
                 for record, nll in zip(records, negative_log_likelihood(model, own, batch_size), strict=True):
                     record["nll"] = nll
-            if kept is not None:
-                kept.append(records)
+            if log is not None:
+                log.append(records)
             done |= {job.key: record for job, record in zip(batch, records, strict=True)}
             bar.update(len(batch))
     return [done[job.key] for job in jobs]
 
 
 def _record(job: _Job, text: Generation, concept: PresentIn) -> dict[str, Any]:
-    return job.told | {
+    return job.settings | {
         "text": text.text,
         "tokens": list(text.tokens),
         "concept_present": bool(concept.present(text.text)),
@@ -292,70 +294,7 @@ def _record(job: _Job, text: Generation, concept: PresentIn) -> dict[str, Any]:
 
 def _costs(model: LanguageModel, sae: SAE, jobs: Sequence[_Job], tokens: Sequence[Sequence[int]]) -> list[Cost]:
     texts = [
-        TextSample(job.asked.ids, job.run.ids, tuple(new), job.run.edits) for job, new in zip(jobs, tokens, strict=True)
+        TextSample(job.prompt.ids, job.run.ids, tuple(new), job.run.edits)
+        for job, new in zip(jobs, tokens, strict=True)
     ]
     return [found for at in range(0, len(texts), N_COSTED) for found in cost(model, sae, texts[at : at + N_COSTED])]
-
-
-def _controls(
-    sae: SAE, features: Sequence[int], controls: int | Sequence[int], index: FeatureIndex | None, *, seed: int
-) -> list[tuple[int, ...]]:
-    """Sets of control features, each as large as `features`."""
-    if not isinstance(controls, int):
-        if len(features) > 1:
-            raise ConfigError(
-                "controls of several features are picked for each", got=list(controls), accepted="how many to pick"
-            )
-        if features[0] in controls:
-            raise ConfigError(
-                "the feature cannot be its own control", got=list(controls), fix=f"leave {features[0]} out"
-            )
-        return [(int(i),) for i in controls]
-    if not 0 <= controls * len(features) <= sae.config.d_sae - len(features):
-        raise ConfigError("too many or too few controls", got=controls, accepted=f"0 to {sae.config.d_sae - 1}")
-    if controls == 0:
-        return []
-    if index is not None:
-        picked: list[list[int]] = []
-        for feature in features:
-            taken = {*features, *(i for column in picked for i in column)}
-            likely = index.matched_features(feature, min(controls + len(taken) - 1, sae.config.d_sae - 1), seed)
-            picked.append([int(i) for i in likely if int(i) not in taken][:controls])
-        return list(zip(*picked, strict=True))
-    order = torch.randperm(sae.config.d_sae, generator=torch.Generator().manual_seed(seed)).tolist()
-    free = [i for i in order if i not in features]
-    return [tuple(free[n * len(features) : (n + 1) * len(features)]) for n in range(controls)]
-
-
-class StudyLog:
-    """The texts of a study in a folder, a line each, so that what was written is not lost."""
-
-    def __init__(self, folder: Path, described: dict[str, Any]) -> None:
-        self.path = folder / TEXTS
-        folder.mkdir(parents=True, exist_ok=True)
-        described = json.loads(json.dumps(described))
-        if (folder / PLAN).exists():
-            before = with_current_keys(read_json(folder / PLAN))
-            if differing := sorted(k for k in {*before, *described} if before.get(k) != described.get(k)):
-                raise MismatchError(
-                    f"{folder} holds another study",
-                    got=", ".join(differing) + " differ",
-                    accepted="the same settings",
-                    fix="pass another folder as out=, or delete this one",
-                )
-        else:
-            write_json(folder / PLAN, described)
-
-    def read(self) -> dict[tuple[Any, ...], dict[str, Any]]:
-        """The records so far by key. A last line that was cut off in the middle is dropped."""
-        if not self.path.exists():
-            return {}
-        whole, _, cut = self.path.read_text("utf8").rpartition("\n")
-        if cut:
-            self.path.write_text(whole + "\n" * bool(whole), "utf8")
-        records = [json.loads(line) for line in whole.splitlines()]
-        return {tuple(record[name] for name in KEY): record for record in records}
-
-    def append(self, records: Sequence[dict[str, Any]]) -> None:
-        with self.path.open("a", encoding="utf8") as file:
-            file.writelines(json.dumps(record, ensure_ascii=True) + "\n" for record in records)

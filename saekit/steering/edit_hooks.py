@@ -26,9 +26,9 @@ def apply_edits(
 ) -> Float[Tensor, "batch pos ..."]:
     """The activation x at one hook point after `edits` in order; x itself is not changed.
 
-    Each edit reads the features of the activation that the one before it left. Which tokens are sinks, which ones a
-    condition holds for, and the norm that unit "norm" takes a share of, are properties of the token: they come from x
-    as it arrived. `token_filter` says which tokens are special or sinks where an edit has no filter of its own
+    Each edit reads the features of the activation that the one before it left. Which tokens are sinks, which ones
+    `where` holds for, and the norm that unit "norm" takes a fraction of, are properties of the token: they come from x
+    as it arrived. `token_filter` defines which tokens are special or sinks where an edit has no filter of its own
     (`default_filter` finds it). `step` counts the new tokens before each token, negative for the prompt's.
 
     >>> from saekit.steering.edit_hooks import apply_edits

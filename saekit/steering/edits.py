@@ -169,8 +169,8 @@ class Edit(ABC):
         held = kept_by.keep(tokens, x)
         if attended is not None:
             held = held & attended
-        for condition in self.where:
-            held = held & condition.mask(tokens, x)
+        for where in self.where:
+            held = held & where.mask(tokens, x)
         if self.positions == "all":
             return held
         generated = torch.zeros_like(held) if step is None else step >= 0

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import ConfigError, MismatchError, UnknownNameError, unknown_name
+from ..errors import ConfigError, MismatchError, check_feature, unknown_name
 from ..sae import SAE, TokenFilter
 from .edits import Edit, register_edit
 from .strength_units import STRENGTH_UNITS, StrengthUnit, raw_strengths, strength_text
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FeatureEdit(Edit):
-    """A change to some features of one SAE; subclasses say by how much their activations change."""
+    """A change to some features of one SAE; subclasses define by how much their activations change."""
 
     parts = ("features", "values", "unit", "maxima", "hook_name", "sae_fingerprint")
     preposition: ClassVar[str] = "to"
@@ -65,13 +65,7 @@ class FeatureEdit(Edit):
                 fix="pass {feature: value, ...}",
             )
         for i in self.features:
-            if not 0 <= i < self.sae.config.d_sae:
-                raise UnknownNameError(
-                    f"the SAE has no feature {i}",
-                    got=i,
-                    accepted=f"0 to {self.sae.config.d_sae - 1}",
-                    fix="check that the feature number comes from this SAE's index",
-                )
+            check_feature(i, self.sae.config.d_sae)
         if len(self.values) != len(self.features) or not all(map(math.isfinite, self.values)):
             raise ConfigError(
                 "every feature needs one finite value", got=dict(zip(self.features, self.values, strict=False))

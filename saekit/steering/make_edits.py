@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..errors import ConfigError, MismatchError, UnknownNameError
+from ..errors import ConfigError, MismatchError, check_feature
 from ..sae import SAE
 from .direction_edits import AddDirection, ProjectOut
 from .directions import Direction
@@ -176,7 +175,7 @@ def _edit(
             accepted="a mapping from feature number to value",
             fix=f"sk.{edit.kind}(sae, {{feature: value}})",
         )
-    features = tuple(_feature_number(i) for i in values)
+    features = tuple(check_feature(i, sae.config.d_sae) for i in values)
     return edit(
         sae=sae,
         features=features,
@@ -187,13 +186,6 @@ def _edit(
         schedule=schedule,
         maxima=_maxima(sae, features, index) if unit == "max" else None,
     )
-
-
-def _feature_number(i: object) -> int:
-    try:
-        return operator.index(i)  # type: ignore[arg-type]
-    except TypeError:
-        raise ConfigError("not a feature number", got=repr(i), accepted="a whole number") from None
 
 
 def _maxima(sae: SAE, features: Sequence[int], index: FeatureIndex | None) -> tuple[float, ...]:
@@ -211,8 +203,7 @@ def _maxima(sae: SAE, features: Sequence[int], index: FeatureIndex | None) -> tu
         )
     known = index.features["max"]
     for i in features:
-        if i not in known.index:
-            raise UnknownNameError(f"the index has no feature {i}", got=i, accepted=f"0 to {len(known) - 1}")
+        check_feature(i, len(known))
         if not known.loc[i] > 0:
             raise ConfigError(
                 f"feature {i} never fires in the index, so it has no maximum",

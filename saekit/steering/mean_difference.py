@@ -1,4 +1,4 @@
-"""The mean-difference direction of a concept: the plainest way to steer, and the mark an SAE's features are held to.
+"""The mean-difference direction of a concept: the simplest way to steer, and the baseline for an SAE's features.
 
 Built from the same tokens that features are scored on. Source: Turner et al. 2023, Activation addition; Marks & Tegmark
 2023, The geometry of truth (difference of means).
@@ -33,8 +33,8 @@ def mean_difference(
 
     The model runs over windows of the index, about `n_tokens` of them: up to half are windows that hold the concept, as
     they come in a shuffle by `seed`, and the rest are any others. Special tokens and attention sinks are left out, and
-    the Direction leaves them unedited. Which tokens count, and which of them are the concept's, is what `specificity`
-    goes by, so that feature and direction know the same examples.
+    the Direction leaves them unedited. Which tokens count, and which of them are the concept's, is decided as in
+    `specificity`, so that feature and direction use the same examples.
 
     Raises DataError when no token of the index is the concept's, or all are; MismatchError when the index is of another
     SAE or model.
@@ -54,7 +54,7 @@ def mean_difference(
         )
     hook_name = str(sae.config.hook_name)
     sae.check(model, hook_name)
-    concept.token_mask(index)  # says what is wrong when no token is the concept's
+    concept.token_mask(index)  # raises when no token is the concept's
     meant = torch.from_numpy(concept.flat_mask(index).copy())
     kept = torch.zeros_like(meant)
     kept[torch.as_tensor(index.kept)] = True

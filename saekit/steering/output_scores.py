@@ -1,7 +1,7 @@
 """Which features cause a concept: how much clamping each raises the concept's words as the next token.
 
 Firing for a concept is not causing it, so a feature to steer with is chosen by its output. One forward pass scores a
-batch of features: every row is the same text with another feature clamped. Knows nothing of what the features fire on.
+batch of features: every row is the same text with another feature clamped.
 """
 
 from __future__ import annotations

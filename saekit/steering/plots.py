@@ -1,4 +1,4 @@
-"""Figures of a steering study: what the strength does, and what the concept costs."""
+"""Plots of a steering study: concept rate and fluency by strength."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plot_dose_response(study: SteeringStudy) -> go.Figure:
     advice = "no fluent strength beats the unsteered rate" if best is None else f"recommended strength {best:g} {unit}"
     figure(f"Steering with feature {study.feature} for “{study.concept}”", advice, height=520, fig=fig)
     fig.update_layout(margin={"t": 112})
-    flat = (("none", "unsteered", GREY, "dot"), ("instruction", "asked in words", BLUE, "dash"))
+    flat = (("none", "unsteered", GREY, "dot"), ("instruction", "instruction", BLUE, "dash"))
     ends = [min(study.strengths), max(study.strengths)]
     pad = 0.04 * ((ends[1] - ends[0]) or 1)
     for row, name, form, of in ((1, "rate", ".0%", "of texts"), (2, "nll", ".2f", "nats per token")):
@@ -87,7 +87,7 @@ def plot_dose_response(study: SteeringStudy) -> go.Figure:
 def plot_steering_pareto(study: SteeringStudy) -> go.Figure:
     """How often the concept appears against what it costs in fluency, a point for each condition and strength.
 
-    Up and to the left is better. The dotted line is the dearest text that a recommended strength may cost.
+    Up and to the left is better. The dotted line is the highest nll that a recommended strength may have.
 
     >>> from saekit.steering.plots import plot_steering_pareto
     >>> concept = sk.Concept.keywords(["gate"])
@@ -100,10 +100,10 @@ def plot_steering_pareto(study: SteeringStudy) -> go.Figure:
     best = study.recommended
     advice = "no fluent strength beats the unsteered rate" if best is None else f"ringed: recommended, {best:g} {unit}"
     fig = figure(f"What “{study.concept}” costs: feature {study.feature}", advice, height=480)
-    fig.update_layout(margin={"t": 112})  # the legend stands below the advice
+    fig.update_layout(margin={"t": 112})  # the legend is below the advice
     for condition, label, colour, symbol in (
         ("none", "unsteered", GREY, "x"),
-        ("instruction", "asked in words", BLUE, "diamond"),
+        ("instruction", "instruction", BLUE, "diamond"),
     ):
         here = summary[summary["condition"] == condition]
         if len(here):
@@ -150,7 +150,7 @@ def plot_steering_pareto(study: SteeringStudy) -> go.Figure:
 
 
 def _swept(study: SteeringStudy) -> list[tuple[str, str, str]]:
-    """What stands at every strength: its condition, its name and its colour."""
+    """The conditions that vary with strength: condition, label and colour."""
     found = [("control", f"{len(study.controls)} control feature{'s' * (len(study.controls) != 1)}", GREY)]
     if study.direction is not None:
         found.append(("direction", study.direction, BLUE))

@@ -1,7 +1,6 @@
-"""What an edit costs beyond fluency: the prompt it no longer answers, the distribution it bends, the features it stirs.
+"""What an edit costs beyond fluency: relevance to the prompt, KL from the unsteered model, and drift of other features.
 
-All figures are read off a text that was written under an edit, by running the model over it again: with the edit, and
-without. Knows nothing of concepts or of how a study is laid out.
+All metrics come from running the model again over a text that was generated under an edit: with the edit, and without.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ from .edits import Edit
 
 @dataclass(frozen=True)
 class TextSample:
-    """A text the model wrote: what it was asked, what it read when it wrote, the new tokens, and the edits."""
+    """A generated text: its prompt, the tokens it was generated from, the new tokens, and the edits."""
 
-    asked: tuple[int, ...]
-    """The prompt's tokens, which the text is judged by."""
-    read: tuple[int, ...]
-    """The tokens the model had before it; other than `asked` where an instruction was put behind the prompt."""
+    prompt: tuple[int, ...]
+    """The prompt's tokens, which the text is scored against."""
+    context: tuple[int, ...]
+    """The tokens it was generated from; other than `prompt` where an instruction was put behind the prompt."""
     new: tuple[int, ...]
     edits: tuple[Edit, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The figures of one text; nan where there are no new tokens."""
+    """The metrics of one text; nan where there are no new tokens."""
 
     nll: float
-    """Mean of -log p(new token | all before it) under the unsteered model given `asked`, in nats."""
+    """Mean of -log p(new token | all before it) under the unsteered model given `prompt`, in nats."""
     kl: float
-    """Mean over new tokens of KL(as it was written || unsteered given `asked`), in nats."""
+    """Mean over new tokens of KL(as generated || unsteered given `prompt`), in nats."""
     profile: Float[Tensor, " d_sae"]
     """Each feature's mean activation over the new tokens, as the unsteered model reads them."""
 
@@ -50,18 +49,18 @@ class Readout:
     """A text token by token, as the unsteered model reads it."""
 
     nll: Float[Tensor, " n_new"]
-    """-log p(new token | all before it) under the unsteered model given `asked`, in nats."""
+    """-log p(new token | all before it) under the unsteered model given `prompt`, in nats."""
     before: Float[Tensor, "n_new d_vocab"]
-    """Log-probabilities at each new token's place under the unsteered model given `asked`."""
+    """Log-probabilities at each new token's place under the unsteered model given `prompt`."""
     after: Float[Tensor, "n_new d_vocab"]
-    """The same as the text was written: under its edits, given `read`."""
+    """The same as the text was generated: under its edits, given `context`."""
     feature_acts: Float[Tensor, "n_new d_sae"]
     """0 on tokens that the SAE's token filter leaves out (`resolve_token_filter`)."""
 
 
 @torch.inference_mode()
 def cost(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> list[Cost]:
-    """The costs of some texts, which run side by side: one pass without edits and one as each was written.
+    """The costs of some texts, which run side by side: one pass without edits and one as each was generated.
 
     >>> from saekit.steering.readout import TextSample, cost
     >>> [found] = cost(model, sae, [TextSample((0, 5), (0, 5), (6, 7))])
@@ -73,7 +72,7 @@ def cost(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> list[Co
 
 @torch.inference_mode()
 def read(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> Iterator[Readout]:
-    """How the model reads some texts, which run side by side: one pass without edits and one as each was written.
+    """How the model reads some texts, which run side by side: one pass without edits and one as each was generated.
 
     One reading at a time: each holds two rows of the vocabulary for every token.
 
@@ -83,12 +82,12 @@ def read(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> Iterato
     (torch.Size([2]), True)
     """
     seen: list[Tensor] = []
-    clean = _logits(model, [t.asked for t in texts], texts, [()] * len(texts), (str(sae.config.hook_name), seen))
-    differ = [i for i, t in enumerate(texts) if t.edits or t.read != t.asked]
+    clean = _logits(model, [t.prompt for t in texts], texts, [()] * len(texts), (str(sae.config.hook_name), seen))
+    differ = [i for i, t in enumerate(texts) if t.edits or t.context != t.prompt]
     rows = [texts[i] for i in differ]
-    found = _logits(model, [t.read for t in rows], rows, [t.edits for t in rows]) if rows else []
+    found = _logits(model, [t.context for t in rows], rows, [t.edits for t in rows]) if rows else []
     edited = dict(zip(differ, found, strict=True))
-    [x], n_prompt = seen, _longest([t.asked for t in texts])
+    [x], n_prompt = seen, _longest([t.prompt for t in texts])
     token_filter = resolve_token_filter(model, sae)
     for i, (text, logits) in enumerate(zip(texts, clean, strict=True)):
         before = logits.float().log_softmax(-1)
@@ -138,7 +137,7 @@ def _logits(
 ) -> list[Float[Tensor, "n_new d_vocab"]]:
     """The logits that each text's new tokens were, or would have been, drawn from; `watched` gets the activation.
 
-    Prompts are padded on the left, so that what is generated begins at one place, as when the texts were written.
+    Prompts are padded on the left, so that what is generated begins at one place, as when the texts were generated.
     """
     n_prompt, n_new = _longest(prompts), _longest([t.new for t in texts])
     device = model.device

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -75,8 +72,8 @@ class Schedule:
             return factor[last]
         following = (last + 1).clamp_max(len(at) - 1)
         width = (at[following] - at[last]).clamp_min(1)
-        share = ((step - at[last]).clamp_min(0) / width).clamp_max(1.0)
-        return factor[last] + share * (factor[following] - factor[last])
+        fraction = ((step - at[last]).clamp_min(0) / width).clamp_max(1.0)
+        return factor[last] + fraction * (factor[following] - factor[last])
 
     def __repr__(self) -> str:
         def words(factor: float) -> str:

@@ -1,6 +1,6 @@
 """A model that stays steered: its edits are part of it, in saekit and in TransformerLens code.
 
-`steered` gives a model like any other whose every pass is edited. As a context manager it puts its edits on the
+`steered` gives a model like any other whose every forward pass is edited. As a context manager it puts its edits on the
 TransformerLens bridge as well, and takes them off again. Its edits go into a small file; weights stay behind.
 """
 
@@ -31,8 +31,8 @@ FORMAT = 1
 
 
 def steered(model: LanguageModel, edits: Edits) -> SteeredModel:
-    """A SteeredModel: `model` with edits in every pass. Of a steered model, the new edits come after its own. Special
-    tokens and attention sinks are left unedited (`resolve_token_filter` where an edit's SAE stores no filter).
+    """A SteeredModel: `model` with edits in every forward pass. Of a steered model, the new edits come after its own.
+    Special tokens and attention sinks are left unedited (`resolve_token_filter` where an edit's SAE stores no filter).
 
     In saekit it goes wherever a model goes. Within a `with` block its bridge is steered too:
 
@@ -49,7 +49,7 @@ def steered(model: LanguageModel, edits: Edits) -> SteeredModel:
 
 
 class SteeredModel(LanguageModel):
-    """A language model whose every pass is edited. Made by `steered`.
+    """A language model whose every forward pass is edited. Made by `steered`.
 
     `generate` and `stream` know the prompt from what was generated. In any other pass a token counts as generated when
     the pass has a key-value cache from before, and as the prompt's otherwise.
@@ -71,9 +71,9 @@ class SteeredModel(LanguageModel):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The weights' and the edits': what was read under other edits is of another model."""
-        said = json.dumps([edit.to_dict() for edit in self.edits], sort_keys=True)
-        return hashlib.sha256(f"{self.weights_fingerprint} {said}".encode()).hexdigest()[:16]
+        """The weights' and the edits': activations under other edits are another model's."""
+        edits = json.dumps([edit.to_dict() for edit in self.edits], sort_keys=True)
+        return hashlib.sha256(f"{self.weights_fingerprint} {edits}".encode()).hexdigest()[:16]
 
     @property
     def base(self) -> LanguageModel:
@@ -171,7 +171,7 @@ class _BridgeHooks:
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
-        """The bridge with its hooks; on it once, however often it is asked for."""
+        """The bridge with its hooks; installed once, however often it is entered."""
         self._n_users += 1
         if self._n_users == 1:
             self._install()
@@ -184,7 +184,7 @@ class _BridgeHooks:
 
     @contextlib.contextmanager
     def off(self) -> Iterator[None]:
-        """Passes in here are left alone, also where the hooks are on the bridge."""
+        """Forward passes in here are not edited, even while the hooks are on the bridge."""
         before, self._paused = self._paused, True
         try:
             yield
@@ -195,7 +195,7 @@ class _BridgeHooks:
         if not self._by_hook:
             return
         bridge = self._model.bridge
-        points = bridge.hook_dict  # made anew each time it is asked for
+        points = bridge.hook_dict  # built at every access
         if TOKENS not in points:
             raise MismatchError(
                 f"{self._model.name} has no hook point that sees its tokens",

@@ -57,18 +57,20 @@ def convert_strength(value: float, before: str, after: str, scales: Mapping[str,
 
 
 def raw_strengths(
-    values: Sequence[float],
+    values: Sequence[float] | float,
     unit: StrengthUnit,
     like: Float[Tensor, "n d_in"],
     norm: Float[Tensor, " n"],
     maxima: Sequence[float] | None = None,
 ) -> Float[Tensor, "n strength"]:
-    """Strengths as raw activations for each token; `norm` is each token's own, `maxima` each feature's.
+    """Strengths, or one, as raw activations for each token; `norm` is each token's own, `maxima` each feature's.
 
     >>> from saekit.steering.strength_units import raw_strengths
     >>> raw_strengths([0.5], "norm", torch.zeros(2, 3), torch.tensor([100.0, 200.0])).tolist()
     [[50.0], [100.0]]
     """
+    if isinstance(values, float):
+        return norm.to(like).unsqueeze(1) * values if unit == "norm" else like.new_full((len(like), 1), values)
     raw = like.new_tensor(values).expand(len(like), -1)
     if unit == "max" and maxima is not None:
         return raw * like.new_tensor(maxima)

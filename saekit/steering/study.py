@@ -1,6 +1,6 @@
 """What a steering study found: a concept's rate and what it costs, by condition and strength, with intervals.
 
-Made by `dose_response`. Knows nothing of how the texts were written.
+Made by `dose_response`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from ..errors import UnknownNameError, unknown_name
+from ..statistics import mean_interval, wilson_interval
 from .edits import Positions
-from .fluency import MAX_NLL_INCREASE, bootstrap_mean, wilson_interval
+from .fluency import MAX_NLL_INCREASE
 from .strength_units import StrengthUnit, unit_name
 
 CONDITIONS = ("none", "instruction", "direction", "feature", "control")
 """In the order they are shown."""
 REPETITION_FLOOR = 0.05
-"""Repetition that is never held against a strength: twice an unsteered 0 would allow none."""
+"""Repetition that any strength may have: twice an unsteered 0 would allow none."""
 ENOUGH = 0.9
-"""Share of the best rate that a recommended strength must have: the dose-response literature's ED90."""
+"""Fraction of the best rate that a recommended strength must have: the dose-response literature's ED90."""
+N_RESAMPLES = 2000
+"""Of prompts, for the interval of a mean."""
 COSTS = ("kl", "relevance", "drift")
 
 
@@ -34,7 +38,7 @@ class SteeringStudy:
     feature: int
     """The feature that is clamped; the first, where several are."""
     weights: dict[int, float]
-    """Every clamped feature, and what its share of a strength is multiplied by."""
+    """Every clamped feature, and the weight that each strength is multiplied by."""
     controls: tuple[int, ...]
     """Control features, each clamped at the same strengths; of several features, the first of each set."""
     direction: str | None
@@ -48,18 +52,18 @@ class SteeringStudy:
     chat: bool
     generations: pd.DataFrame = field(repr=False)
     """One row per text: condition (none, instruction, direction, feature, control), feature, strength, prompt, seed,
-    text, tokens, concept_present, nll, repetition, n_tokens, finish_reason, and where they were asked for kl, relevance
+    text, tokens, concept_present, nll, repetition, n_tokens, finish_reason, and with costs=True kl, relevance
     and drift. nll: mean negative log-likelihood per new token, in nats, under the unsteered model given the prompt.
-    repetition: share of repeated 4-grams of tokens. kl: mean over new tokens of KL(as written || unsteered), in nats.
-    relevance: nll given another of the prompts minus nll given its own, in nats; 0 is a text that has nothing to do
-    with its prompt. drift: 1 - cosine between the mean activations of all features but the edited ones over the text
+    repetition: fraction of repeated 4-grams of tokens. kl: mean over new tokens of KL(as generated || unsteered), in
+    nats. relevance: nll given another of the prompts minus nll given its own, in nats; 0 is a text that has nothing to
+    do with its prompt. drift: 1 - cosine between the mean activations of all features but the edited ones over the text
     and over the unsteered one for the same prompt and seed, as the unsteered model reads them."""
 
     @property
     def summary(self) -> pd.DataFrame:
         """One row per condition and strength.
 
-        rate: share of texts with the concept, with the 95 % Wilson interval (texts taken as independent). nll, kl,
+        rate: fraction of texts with the concept, with the 95 % Wilson interval (texts taken as independent). nll, kl,
         relevance, drift: means with the 95 % percentile intervals of a bootstrap over prompts. nll_increase: against
         the unsteered texts.
         """
@@ -83,7 +87,9 @@ class SteeringStudy:
                 for name in means:
                     groups = [group[name].tolist() for _, group in texts.groupby("prompt", sort=False)]
                     row[name] = float(texts[name].mean())
-                    row[f"{name}_low"], row[f"{name}_high"] = bootstrap_mean(groups)
+                    row[f"{name}_low"], row[f"{name}_high"] = mean_interval(
+                        groups, N_RESAMPLES, np.random.default_rng(0)
+                    )
                 baseline = row["nll"] if condition == "none" else baseline
                 row["nll_increase"] = row["nll"] - baseline
                 row["repetition"] = float(texts["repetition"].mean())
@@ -96,9 +102,9 @@ class SteeringStudy:
         return self.recommend("feature")
 
     def recommend(self, condition: Literal["feature", "direction"] = "feature") -> float | None:
-        """The smallest strength with nine tenths of the best rate among those whose text holds together.
+        """The smallest strength with nine tenths of the best rate among those whose text is fluent.
 
-        Text holds together when mean nll is at most 1.5 nats above the unsteered texts' and repetition at most twice
+        Text is fluent when mean nll is at most 1.5 nats above the unsteered texts' and repetition at most twice
         theirs (0.05 is always allowed). Nine tenths, the ED90 of dose-response curves, because differences near the top
         are mostly chance and every strength costs fluency. None when no such strength beats the unsteered rate.
         """

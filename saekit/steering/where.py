@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..errors import DataError, MismatchError, UnknownNameError
-from ..models.token_text import compiled, ids_that_read
+from ..errors import DataError, MismatchError, check_feature
+from ..models.text_matching import compiled, ids_that_read
 from ..sae import SAE
 
 if TYPE_CHECKING:
@@ -47,11 +47,7 @@ class Where:
         >>> sk.Where.fires(sae, 7)
         where feature 7 is above 0
         """
-        if not 0 <= feature < sae.config.d_sae:
-            raise UnknownNameError(
-                f"the SAE has no feature {feature}", got=feature, accepted=f"0 to {sae.config.d_sae - 1}"
-            )
-        return cls(sae=sae, feature=int(feature), above=float(above))
+        return cls(sae=sae, feature=check_feature(feature, sae.config.d_sae), above=float(above))
 
     @classmethod
     def token(cls, model: LanguageModel, pattern: str, *, ignore_case: bool = True) -> Where:
@@ -84,7 +80,7 @@ class Where:
 
     @cached_property
     def _among_ids(self) -> Bool[Tensor, " id"]:
-        """Whether `ids` has each id; the last entry, False, stands for all larger ones."""
+        """Whether `ids` has each id; the last entry, False, is for all larger ones."""
         among = torch.zeros(max(self.ids, default=-1) + 2, dtype=torch.bool)
         among[list(self.ids)] = True
         return among

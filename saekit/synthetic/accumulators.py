@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..sae import SparseActs
-from .recovery_result import MEANS, Interval, Recovery, mean
+from ..statistics import Interval, mean_interval
+from .recovery_result import MEANS, Recovery, mean
 from .truth import GroundTruth
 
 SCATTER_POINTS = 1500
@@ -142,6 +143,10 @@ class Sums:
         firings = pd.concat(self.firings, ignore_index=True)
         rng = np.random.default_rng(seed)
         drawn = np.sort(rng.choice(len(firings), min(SCATTER_POINTS, len(firings)), replace=False))
+
+        def interval(of_each: pd.Series) -> Interval:
+            return mean_interval(of_each.to_numpy(np.float64)[:, None], n_bootstrap, rng)
+
         return Recovery(
             **{name: mean(features[column]) for name, column in MEANS.items()},
             mean_max_cosine_weighted=float(np.average(features["best_cosine"], weights=features["firing_rate"])),
@@ -161,7 +166,7 @@ class Sums:
             missed_alone=float(_ratio(alone_silent[is_parent].sum(), alone[is_parent].sum())),
             features=features,
             firings=firings.iloc[drawn].reset_index(drop=True),
-            intervals={n: _interval(features[MEANS[n]], n_bootstrap, rng) for n in ("mean_max_cosine", "f1")},
+            intervals={n: interval(features[MEANS[n]]) for n in ("mean_max_cosine", "f1")},
             match=match,
             n_tokens=self.n,
             d_sae=cosine.shape[1],
@@ -179,12 +184,3 @@ def pearson(
 def _ratio(a: npt.ArrayLike, b: npt.ArrayLike, otherwise: float = float("nan")) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.asarray(b) > 0, np.divide(a, b), otherwise)
-
-
-def _interval(values: pd.Series, n_bootstrap: int, rng: np.random.Generator) -> Interval:
-    known = values.dropna().to_numpy()
-    if not n_bootstrap or not len(known):
-        return float("nan"), float("nan")
-    draws = [known[rng.integers(0, len(known), len(known))].mean() for _ in range(n_bootstrap)]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(low), float(high)

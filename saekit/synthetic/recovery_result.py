@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ..statistics import Interval
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Interval = tuple[float, float]
 MEANS = {
     "mean_max_cosine": "best_cosine",
     "matched_cosine": "cosine",

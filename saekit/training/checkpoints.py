@@ -1,8 +1,8 @@
 """Checkpoints of a run: complete or not there, noticed when damaged, the last two kept.
 
-One folder per checkpoint: state.pt (all that going on bit for bit needs), an SAE folder per SAE as anyone may use it
+One folder per checkpoint: state.pt (all that resuming bit for bit needs), an SAE folder per SAE as anyone may use it
 (normalisation folded in), and manifest.json with the hash of state.pt. The folder is written under another name and
-renamed when all of it is on disk. Knows nothing of what is in the state.
+renamed when all of it is on disk.
 """
 
 from __future__ import annotations

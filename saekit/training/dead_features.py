@@ -1,11 +1,11 @@
 """Dead features: counting how long each has been silent, and two ways to bring them back.
 
-The auxiliary loss, for topk, batchtopk and jumprelu: Gao et al. 2024, arXiv:2406.04093, appendix A.2. Resampling, for
-rules with a penalty, on request: Bricken et al. 2023, "Towards Monosemanticity", appendix "Neuron resampling".
+The auxiliary loss, where the architecture has it: Gao et al. 2024, arXiv:2406.04093, appendix A.2. Resampling, for
+architectures with a penalty, on request: Bricken et al. 2023, "Towards Monosemanticity", appendix "Neuron resampling".
 
-Rejected: letting a dead feature's JumpReLU threshold sink by 1 % a step, so that what the auxiliary loss teaches it
-gets through. It revives nearly all (12 dead of 2,048 instead of 301), but on features with Zipf firing rates the
-revived ones crowd the true ones out: F1 0.67 instead of 0.75 (benchmarks/recovery.py, hierarchical set).
+Rejected: letting a dead feature's JumpReLU threshold sink by 1 % a step, so that the auxiliary loss reaches it. It
+revives nearly all (12 dead of 2,048 instead of 301), but on features with Zipf firing rates the revived ones crowd the
+true ones out: F1 0.67 instead of 0.75 (benchmarks/recovery.py, hierarchical set).
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ class FiringTracker:
         return (self.n_silent >= after).nonzero().squeeze(1)
 
     def restart(self) -> None:
-        """Counts firings from here on; silence goes on."""
+        """Counts firings from here on; silence is counted on."""
         self.n_fired.zero_()
         self.n_counted = 0
 
     def density(self) -> Float[Tensor, " d_sae"] | None:
-        """Share of tokens each feature fired on since `restart`; None before any."""
+        """Fraction of tokens each feature fired on since `restart`; None before any."""
         return self.n_fired.float() / self.n_counted if self.n_counted else None
 
 
 def auxiliary_loss(
     sae: SAE, x: Float[Tensor, "n d_in"], error: Float[Tensor, "n d_out"], dead: Int[Tensor, " n_dead"], k_aux: int
 ) -> Float[Tensor, ""]:
-    """The share of the error left after the k_aux most active dead features have rebuilt what they can of it.
+    """The fraction of the error left after the k_aux most active dead features have rebuilt what they can of it.
 
     `error` is x - x_hat, which b_dec has left already, so b_dec is not added again. Gradients reach the dead features'
     weights and nothing else. Dead features are few, so a dense product over them is cheaper than a sparse one.

@@ -1,7 +1,7 @@
 """Watching a run from outside: what a logger is, how `train` tells loggers what happens, TensorBoard and W&B.
 
-A logger only looks: it is told rows of metrics and, when it asks, how often each feature fired. One that raises is
-dropped with a warning, and the run goes on. TensorBoard and Weights & Biases are written through their own libraries,
+A logger only looks: it is given rows of metrics and, when it asks, how often each feature fired. One that raises is
+dropped with a warning, and the run continues. TensorBoard and Weights & Biases are written through their own libraries,
 which are imported when a logger is made and not before.
 """
 
@@ -37,7 +37,7 @@ Status = Literal["finished", "interrupted", "failed"]
 class TrainedSAEs(list[SAE]):
     """The SAEs of one run, in the order of their configurations: a list that can be compared.
 
-    Its figures are of the last training batch; `sk.compare(saes, evaluations)` takes those of held-out text.
+    Its metrics are of the last training batch; `sk.compare(saes, evaluations)` takes those of held-out text.
     """
 
     def to_frame(self) -> pd.DataFrame:
@@ -54,14 +54,14 @@ class TrainedSAEs(list[SAE]):
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo:
-    """What a logger is told before the first step."""
+    """What a logger is given before the first step."""
 
     saes: tuple[SAEConfig, ...]
     """The SAEs being trained."""
     config: TrainConfig
     """How they are trained."""
     rows: tuple[Row, ...] = ()
-    """Metrics logged before, when a run goes on: one row per SAE and logged step."""
+    """Metrics logged before, when a run is resumed: one row per SAE and logged step."""
     n_steps_done: int = 0
     """Steps done before."""
     folder: Path | None = None
@@ -85,11 +85,11 @@ class Logger(Protocol):
     """What `sk.train(..., loggers=[...])` calls. Any object with these three methods will do."""
 
     def start(self, run: RunInfo) -> None:
-        """The run is about to begin, or to go on."""
+        """The run is about to begin, or to resume."""
 
     def record(self, rows: Sequence[Row], densities: Densities) -> None:
         """Every `log_every` steps and at the last: one row of StepMetrics per SAE, with "sae" (its number) and
-        "tokens_per_second". `densities()` gives for each SAE the share of tokens each feature fired on, or None while
+        "tokens_per_second". `densities()` gives for each SAE the fraction of tokens each feature fired on; None while
         nothing was counted; call it only when it is used."""
 
     def finish(self, status: Status, message: str) -> None:
@@ -129,14 +129,14 @@ class LoggerGroup:
             except Exception as e:
                 self.loggers.remove(logger)
                 warnings.warn(
-                    f"the logger {type(logger).__name__} failed and is not used again in this run; training goes on: "
+                    f"the logger {type(logger).__name__} failed and is not used again in this run; training continues: "
                     f"{type(e).__name__}: {e}",
                     stacklevel=2,
                 )
 
     def _densities(self) -> list[Float[np.ndarray, " d_sae"] | None]:
-        shares = [trainer.density for trainer in self.trainers]
-        return [None if share is None else share.cpu().numpy() for share in shares]
+        densities = [trainer.density for trainer in self.trainers]
+        return [None if density is None else density.cpu().numpy() for density in densities]
 
 
 @contextmanager
@@ -168,7 +168,7 @@ class TensorBoardLogger:
 
     Every figure of StepMetrics becomes a scalar train/..., every twentieth of the run the log10 densities of the
     features that fire a histogram. Several SAEs are several runs, in sub-folders, so that TensorBoard lays their curves
-    over each other. A run that goes on goes on in the same curves; steps that are done again replace the old ones.
+    over each other. A resumed run continues the same curves; steps that are done again replace the old ones.
     Needs the package tensorboard: ConfigError without it.
 
     >>> logger = sk.TensorBoardLogger(tmp_path / "board")
@@ -224,8 +224,8 @@ class TensorBoardLogger:
 class WandbLogger:
     """Writes a run to Weights & Biases, all SAEs of one call to `train` as one run there.
 
-    `init` goes to wandb.init: entity, name, group, mode="offline", dir, or id and resume="allow" to go on in the same
-    curves. Figures are called train/loss, or 0-topk-k-32/loss where there are several SAEs. Needs the package wandb:
+    `init` goes to wandb.init: entity, name, group, mode="offline", dir, or id and resume="allow" to continue the same
+    curves. Metrics are called train/loss, or 0-topk-k-32/loss where there are several SAEs. Needs the package wandb:
     ConfigError without it. What wandb sends is between it and you; saekit sends nothing.
 
     >>> logger = sk.WandbLogger(project="saes", mode="disabled")
@@ -275,7 +275,7 @@ class WandbLogger:
             self.run.finish(exit_code=int(status == "failed"))
 
     def _write(self, rows: Sequence[Row], extra: dict[str, Any]) -> None:
-        if rows[0]["step"] < self.run.step:  # the run there goes on, and has this step already
+        if rows[0]["step"] < self.run.step:  # the run there is resumed, and has this step already
             return
         named = {f"{self._prefixes[r['sae']]}/{name}": value for r in rows for name, value in _scalars(r).items()}
         self.run.log({**named, **extra}, step=rows[0]["step"])

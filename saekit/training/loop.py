@@ -1,8 +1,8 @@
 """The training loop: activations in, a finished SAE out, with progress, metrics, checkpoints and a safe interrupt.
 
-Several SAEs can be trained at once, at several hook points: the model runs once and feeds them all. On a GPU the host
-only launches a step; it waits for the figures where a row is logged, at a checkpoint and at the end. Knows nothing of
-activation rules: a Trainer takes each step. What is trained where is the business of `plan`.
+Several SAEs can be trained at once, at several hook points: the model runs once for all of them. On a GPU the host
+only launches a step; it waits for the metrics where a row is logged, at a checkpoint and at the end. A Trainer takes
+each step; what is trained where is decided in targets.py.
 """
 
 from __future__ import annotations
@@ -94,17 +94,17 @@ def train(
 
     `corpus` is text, token windows or cached activations (also as `activations`; the model may then be None, and
     hook_name is the cache's unless it is given: one or several of those in it). `loggers` (sk.TrainingMonitor() is one)
-    are told of the start, every `log_every` steps and the end.
+    are given the start, every `log_every` steps and the end.
 
     A list of configurations, of hook points or of both gives a list of SAEs trained on the same batches by one run of
     the model: every configuration at the first hook point, then every one at the second, and so on. A configuration
     with a hook_name of its own is trained there only. A hook point that is a tuple of names makes a crosscoder, which
-    reads them side by side; a configuration with a hook_out makes a transcoder. A token counts where the rule of every
-    hook point of the run keeps it.
+    reads them side by side; a configuration with a hook_out makes a transcoder. A token counts where the token filter
+    of every hook point of the run keeps it.
 
     With `out` the folder receives metrics.jsonl, checkpoints/ while the run lasts, and the SAE (one folder each for a
-    list). The same call again goes on from the newest whole checkpoint, bit for bit on a CPU, and returns the SAE if
-    the run had ended; another configuration is a MismatchError. resume=False starts anew. An interrupt (the notebook's
+    list). The same call again resumes from the newest whole checkpoint, bit for bit on a CPU, and returns the SAE if
+    the run had ended; another configuration is a MismatchError. resume=False starts again. An interrupt (the notebook's
     stop button, Ctrl-C) ends the run after the current step and returns the SAE as it is, saved if there is an `out`.
 
     Raises DataError for activations that are not finite, on a CPU at their step, on a GPU at the next step that is
@@ -144,7 +144,7 @@ def train(
                 "a run of another number of SAEs lies here",
                 got=len(trainers),
                 accepted=len(state["trainers"]),
-                fix="pass the same configurations to go on, or another out= (resume=False starts anew)",
+                fix="pass the same configurations to resume, or another out= (resume=False starts again)",
             )
         batches.load_state_dict(
             state["batches"]
@@ -218,7 +218,7 @@ def _run(
     for i, sae in enumerate(saes):
         sae.history = folder.history(i)
     if interrupted and progress:
-        where = f"; saved in {folder.path}, and the same call goes on" if folder.path else ""
+        where = f"; saved in {folder.path}, and the same call resumes it" if folder.path else ""
         bar.write(f"interrupted at step {first.n_steps_done} of {n_steps}: this is the SAE so far{where}")
     return saes
 

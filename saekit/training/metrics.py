@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class StepMetrics:
-    """The figures of one training step, on its own batch and before the weights moved."""
+    """The metrics of one training step, on its own batch and before the weights moved."""
 
     step: int
     """Number of the step, from 1."""
@@ -19,17 +19,17 @@ class StepMetrics:
     mse: float
     """Mean ||x - x_hat||^2, in the model's units."""
     l0: float
-    """Mean number of active features per token, by the training rule."""
+    """Mean number of active features per token, as in training."""
     explained_variance: float
     """1 - sum ||x - x_hat||^2 / sum ||x - mean(x)||^2."""
     dead_features: int
     """Features silent for longer than TrainConfig.dead_after_tokens."""
     aux_loss: float
-    """Share of the error the dead features leave; 0 while none is dead."""
+    """Fraction of the error the dead features leave; 0 while none is dead."""
     penalty: float
-    """The rule's sparsity penalty per token, in normalised units, before its coefficient; 0 for topk and batchtopk."""
+    """The sparsity penalty per token, in normalised units, before its coefficient; 0 without one."""
     coefficient: float
-    """What the penalty was multiplied by; 0 for topk and batchtopk."""
+    """What the penalty was multiplied by; 0 without one."""
     lr: float
     """Learning rate of the step."""
     grad_norm: float
@@ -42,5 +42,5 @@ class StepMetrics:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures by name."""
+        """The metrics by name."""
         return asdict(self)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -12,10 +11,6 @@ from plotly.subplots import make_subplots
 
 from ..errors import DataError
 from ..plotting.style import BLUE, DASHES, GREY, ORANGE, figure
-
-if TYPE_CHECKING:
-    pass
-
 
 PANELS = {
     "loss": "loss",
@@ -81,7 +76,7 @@ def training_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> go.Fi
 
 
 def _last(runs: Mapping[str, pd.DataFrame]) -> str:
-    """The last figures of a single run, as a sentence."""
+    """The last metrics of a single run, as a sentence."""
     frame = next(iter(runs.values()))
     if len(runs) > 1 or not len(frame):
         return ""

@@ -1,7 +1,4 @@
-"""What is trained where: configurations and hook points in, the SAEs of a run and what each of them is targets.
-
-Knows names, widths and rules; nothing of how activations are read or how a step is made.
-"""
+"""What is trained where: configurations and hook points in, the SAEs of a run and what each reads and writes out."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ def listed(sae: SAEConfig | Sequence[SAEConfig]) -> list[SAEConfig]:
                 "not an SAE's configuration",
                 got=type(c).__name__,
                 accepted="an SAEConfig or a list of them",
-                fix="pass sae=sk.SAEConfig(...); sk.Trainer goes on with an SAE that is there",
+                fix="pass sae=sk.SAEConfig(...); sk.Trainer trains an SAE that is there further",
             )
     return configs
 
@@ -96,7 +93,7 @@ def all_hooks(saes: Sequence[SAEConfig]) -> HookPoint:
 
 
 def check_widths(sae: SAEConfig, batches: ActivationBatches) -> None:
-    """MismatchError unless the SAE is as wide as the activations it is to learn."""
+    """MismatchError unless the SAE is as wide as the activations it is to reconstruct."""
     widths = [batches.width(end) for end in ends(sae)]
     for end, name, width, mine in zip(ends(sae), ("d_in", "d_out"), widths, (sae.d_in, sae.width_out), strict=False):
         if width != mine:

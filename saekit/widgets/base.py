@@ -1,12 +1,11 @@
 """What all widgets share: their bundle, keywords that cannot be misspelt, a text form, and binary traits.
 
-Widgets hold state and nothing else; whatever needs a model or an index is a function they were given. This file knows
-nothing of models, indexes or pages. The front end is in widgets/src, one entry per widget.
+Widgets hold state and nothing else; whatever needs a model or an index is a callable they are given. The front end is
+in widgets/src, one entry per widget.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from typing import Any, ClassVar
 import anywidget
 import numpy as np
 
-from ..errors import ConfigError, UnknownKeywordError, UnknownNameError, unknown_name
+from ..errors import ConfigError, UnknownKeywordError, unknown_name
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 WIDGETS: dict[str, type[Widget]] = {}
@@ -75,22 +74,6 @@ class Widget(anywidget.AnyWidget):
         """Names of the traits that saekit defines, without those of ipywidgets."""
         traits = self.traits().items()
         return [n for n, trait in traits if issubclass(trait.this_class, Widget) and not n.startswith("_")]
-
-
-def check_feature(feature: Any, n_features: int) -> int:
-    """The feature number as an int; UnknownNameError when it is no whole number from 0 to n_features - 1."""
-    try:
-        number = -1 if isinstance(feature, (bool, np.bool_)) else operator.index(feature)
-    except TypeError:
-        number = -1
-    if not 0 <= number < n_features:
-        raise UnknownNameError(
-            f"the SAE has no feature {feature!r}",
-            got=feature,
-            accepted=f"a whole number from 0 to {n_features - 1}",
-            fix="check that the feature number comes from this SAE and its index",
-        )
-    return number
 
 
 def check_choice(name: str, value: str, accepted: Iterable[str]) -> str:

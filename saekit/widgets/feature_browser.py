@@ -2,7 +2,7 @@
 
 The columns go to the browser once, as bytes; what is shown follows from a few small traits by rules that stand twice,
 here (`select`) and in widgets/src/shared/table.ts, and are held together by widgets/tests/cases.json. The widget is
-given columns and a function from a feature number to its record; only `explore` knows an index.
+given columns and a function from a feature number to its record; only `explore` uses an index.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
-from ..errors import MismatchError
-from .base import Widget, check_at_least, check_choice, check_feature, pack, pack_strings, shown
+from ..errors import MismatchError, check_feature
+from .base import Widget, check_at_least, check_choice, pack, pack_strings, shown
 from .feature_card import Load, Names, embedded, load_card
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class FeatureBrowser(Widget):
     sort = t.Unicode("density", help="Column that orders the rows: one of COLUMNS.").tag(sync=True)
     descending = t.Bool(True, help="Largest or last first.").tag(sync=True)
     filter = t.Unicode("", help="Words that must all occur: a feature number or text of a row.").tag(sync=True)
-    min_density = t.Float(None, allow_none=True, help="Lowest density shown, a share of tokens.").tag(sync=True)
-    max_density = t.Float(None, allow_none=True, help="Highest density shown, a share of tokens.").tag(sync=True)
+    min_density = t.Float(None, allow_none=True, help="Lowest density shown, a fraction of tokens.").tag(sync=True)
+    max_density = t.Float(None, allow_none=True, help="Highest density shown, a fraction of tokens.").tag(sync=True)
     hide_dead = t.Bool(False, help="Leave out features that never fired.").tag(sync=True)
     page = t.Int(0, help="Visible page, from 0.").tag(sync=True)
     page_size = t.Int(10, help="Rows on a page.").tag(sync=True)

@@ -1,7 +1,7 @@
-"""FeatureCard: everything the index knows of one feature, with its neighbours one click away.
+"""FeatureCard: everything the index holds about one feature, with its neighbours one click away.
 
 The widget is given a function from a feature number to a FeatureRecord; `card_data` turns a record into the plain dict
-the front end draws. Only `card` knows an index.
+the front end draws. Only `card` uses an index.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
-from ..errors import MismatchError, SaekitError
-from .base import Widget, check_feature, shown
+from ..errors import MismatchError, SaekitError, check_feature
+from .base import Widget, shown
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex

@@ -1,4 +1,4 @@
-"""One self-contained HTML page with text, tables, figures and working widgets, for reading without a network.
+"""One self-contained HTML page with text, tables, plots and working widgets, for reading without a network.
 
 The page carries its own script (widgets/src/page.ts), which gives every widget its state and a model with no kernel
 behind it. A content security policy forbids every request and every script but those written here, which it names by

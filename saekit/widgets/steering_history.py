@@ -14,18 +14,27 @@ from .steering_request import Condition
 
 
 def frame_of(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A row per run, turn and condition: the message, the reply and its figures, and how it was made."""
+    """A row per run, turn and condition: the message, the reply and its metrics, and the settings."""
     rows = []
     for n, run in enumerate(runs):
-        how = {name: run[name] for name in ("temperature", "seed", "positions", "chat")}
+        settings = {name: run[name] for name in ("temperature", "seed", "positions", "chat")}
         for turn, exchange in enumerate(run["exchanges"]):
             for saved, reply in zip(run["conditions"], exchange["replies"], strict=True):
                 what = Condition.from_dict(saved).in_words(run["unit"])
-                said = {"message": exchange["user"], "text": "".join(reply["tokens"])}
-                figures = {"nll": reply["mean_nll"], "repetition": reply["repetition"], "present": reply["present"]}
+                texts = {"message": exchange["user"], "text": "".join(reply["tokens"])}
+                metrics = {"nll": reply["mean_nll"], "repetition": reply["repetition"], "present": reply["present"]}
                 size = {"n_tokens": len(reply["tokens"]), "end": reply["end"]}
                 rows.append(
-                    {"run": n, "turn": turn, "condition": saved["name"], "what": what, **said, **figures, **size, **how}
+                    {
+                        "run": n,
+                        "turn": turn,
+                        "condition": saved["name"],
+                        "what": what,
+                        **texts,
+                        **metrics,
+                        **size,
+                        **settings,
+                    }
                 )
     return pd.DataFrame(rows)
 

@@ -1,4 +1,4 @@
-"""SteeringPanel: one prompt answered under several conditions side by side, token by token, in turns.
+"""SteeringPanel: one prompt answered under several conditions side by side, token by token, over several turns.
 
 The widget is given functions that write, read back and describe a feature, never a model (steering_writer.py has
 those). A worker thread takes a step of all texts at a time; stopping takes effect before the next token.
@@ -8,45 +8,33 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast, get_args
+from typing import Any, cast
 
 import pandas as pd
-import traitlets as t
 
 from ..errors import ConfigError, SaekitError
-from ..steering.edits import Positions
-from ..steering.strength_units import STRENGTH_UNITS, convert_strength
-from .base import Widget, check_at_least, check_choice, check_feature
+from ..steering.strength_units import convert_strength
 from .steering_history import export, frame_of, lines_of
-from .steering_request import Annotation, Condition, SteeringRequest
+from .steering_request import (
+    ConceptPresent,
+    Condition,
+    DescribeFeature,
+    NewToken,
+    ReadTexts,
+    SteeringRequest,
+    WriteTexts,
+)
+from .steering_traits import SteeringTraits
 
-COLOURS = ("none", "unlikely", "feature")
 SETTINGS = ("chat", "positions", "max_new_tokens", "temperature", "seed", "unit")
 SECONDS = 0.1
-"""Between two looks that the browser gets at growing texts."""
+"""Between two updates of the browser while texts grow."""
 
 
-class WrittenToken(Protocol):
-    """One token of a text; `steering.StreamToken` is one."""
-
-    @property
-    def text(self) -> str: ...
-
-
-Steps = Iterator[Sequence["WrittenToken | None"]]
-Write = Callable[[SteeringRequest, Callable[[], bool]], Steps]
-"""(request, stop): for each step every condition's next token, None once its text has ended; `stop` is asked before."""
-Read = Callable[[SteeringRequest, Sequence[Sequence[Any]]], Sequence[Annotation]]
-"""(request, each condition's tokens as they were written): what is to be known about them."""
-Describe = Callable[[int], Mapping[str, Any]]
-"""A feature's `name`, its `max` in the index (0 when unknown) and its `recommended` share of the norm, or None."""
-Present = Callable[[str], bool]
-
-
-class SteeringPanel(Widget):
+class SteeringPanel(SteeringTraits):
     """Texts that a model writes under several conditions, beside each other; strengths, sampling and turns are live.
 
     Made by `steer`. Every control is a live trait; `run`, `reply`, `redo`, `sweep` and `stop` work from Python as the
@@ -55,41 +43,12 @@ class SteeringPanel(Widget):
 
     bundle = "steering_panel"
 
-    prompt = t.Unicode("", help="The first message, or the text to continue.").tag(sync=True)
-    chat = t.Bool(False, help="Put messages into the model's chat template.").tag(sync=True)
-    has_chat = t.Bool(True, help="Whether the model has a chat template.").tag(sync=True)
-    conditions = t.List(t.Dict(), help="Written side by side: name, features, instruction, edits.").tag(sync=True)
-    about = t.Dict(help="Name, max and recommended (share of the norm) by feature.").tag(sync=True)
-    n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
-    unit = t.Unicode("norm", help="Of strengths: raw, max (the feature's) or norm (of the residual).").tag(sync=True)
-    units = t.List(t.Unicode(), list(STRENGTH_UNITS), help="Units on offer; max needs an index.").tag(sync=True)
-    residual_norm = t.Float(0.0, help="The usual norm of what the SAE reads; 0 when unknown.").tag(sync=True)
-    sweep_strengths = t.List(t.Float(), [0.2, 0.3, 0.4, 0.5, 0.6], help="What `sweep` runs over.").tag(sync=True)
-    positions = t.Unicode("all", help="Tokens that are changed: all, prompt or generated.").tag(sync=True)
-    max_new_tokens = t.Int(48, help="Tokens to write at most, for each text.").tag(sync=True)
-    temperature = t.Float(0.0, help="Sampling temperature; 0 takes the likeliest token.").tag(sync=True)
-    seed = t.Int(0, help="Seed for sampling.").tag(sync=True)
-    concept = t.Unicode("", help="The concept that texts are checked for.").tag(sync=True)
-    running = t.Bool(False, help="Whether texts are being written.").tag(sync=True)
-    done = t.Int(0, help="Tokens written in this run.").tag(sync=True)
-    total = t.Int(0, help="Tokens this run writes at most.").tag(sync=True)
-    status = t.Unicode("", help="The state of the run in words.").tag(sync=True)
-    error = t.Unicode("", help="What went wrong, in words.").tag(sync=True)
-    ran = t.List(t.Dict(), help="The conditions of the conversation that is shown.").tag(sync=True)
-    ran_unit = t.Unicode("norm", help="The unit of their strengths.").tag(sync=True)
-    exchanges = t.List(t.Dict(), help="The conversation: each message and every condition's reply.").tag(sync=True)
-    details = t.List(t.List(), help="For each reply: feature activations and next-token probabilities.").tag(sync=True)
-    runs = t.List(t.Dict(), help="Conversations so far, oldest first; `exchanges` is the last one's.").tag(sync=True)
-    colour_by = t.Unicode("unlikely", help="What colours tokens: none, unlikely or feature.").tag(sync=True)
-    colour_feature = t.Int(0, help="The feature that colours them.").tag(sync=True)
-    live = t.Bool(True, help="Whether Python is there to answer; False on an offline page.").tag(sync=True)
-
     def __init__(
         self,
-        write: Write | None = None,
-        read: Read | None = None,
-        describe: Describe | None = None,
-        present: Present | None = None,
+        write: WriteTexts | None = None,
+        read: ReadTexts | None = None,
+        describe: DescribeFeature | None = None,
+        present: ConceptPresent | None = None,
         **kwargs: Any,
     ) -> None:
         self._write, self._read, self._describe, self._present = write, read, describe, present
@@ -98,38 +57,10 @@ class SteeringPanel(Widget):
         self._failure: Exception | None = None
         self._names: dict[int, str] = {}
         super().__init__(**kwargs)
-        self.observe(lambda _: self._tell_about(), names=["conditions", "colour_feature"])
+        self.observe(lambda _: self._describe_features(), names=["conditions", "colour_feature"])
         self.observe(lambda change: self._convert(change["old"], change["new"]), names="unit")
-        self._tell_about()
+        self._describe_features()
         self.on_msg(self._on_message)
-
-    @t.validate("conditions")
-    def _conditions_hold(self, proposal: Any) -> list[dict[str, Any]]:
-        return [Condition.from_dict(row, self.n_features).to_dict() for row in proposal["value"]]
-
-    @t.validate("colour_feature")
-    def _feature_exists(self, proposal: Any) -> int:
-        return check_feature(proposal["value"], self.n_features)
-
-    @t.validate("unit")
-    def _unit_exists(self, proposal: Any) -> str:
-        return check_choice("unit", proposal["value"], self.units)
-
-    @t.validate("positions")
-    def _positions_exist(self, proposal: Any) -> str:
-        return check_choice("position rule", proposal["value"], get_args(Positions))
-
-    @t.validate("colour_by")
-    def _colour_exists(self, proposal: Any) -> str:
-        return check_choice("colour", proposal["value"], COLOURS)
-
-    @t.validate("max_new_tokens")
-    def _some_tokens(self, proposal: Any) -> int:
-        return int(check_at_least("max_new_tokens", proposal["value"], 1))
-
-    @t.validate("temperature")
-    def _not_negative(self, proposal: Any) -> float:
-        return check_at_least("temperature", proposal["value"], 0.0)
 
     @property
     def feature(self) -> int:
@@ -160,13 +91,13 @@ class SteeringPanel(Widget):
     def run(self, *, wait: bool = False) -> SteeringPanel:
         """The panel itself, `prompt` being answered under all conditions in the background, or already with `wait`.
 
-        With `wait`, an error is raised here as well as shown, and an interrupt stops the run. ConfigError when a run is
-        going on, or there is nothing to write with or under.
+        With `wait`, an error is raised here as well as shown, and an interrupt stops the run. ConfigError when it is
+        running, or has no model or no conditions.
         """
         return self._start(self._conditions, self.unit, [], self.prompt, wait)
 
     def reply(self, message: str, *, wait: bool = False) -> SteeringPanel:
-        """The panel itself, every conversation going on with `message`, under the conditions it began with."""
+        """The panel itself, every conversation continued with `message`, under the conditions it began with."""
         self._check_conversation()
         return self._start(self._ran, self.ran_unit, self.exchanges, message, wait)
 
@@ -231,16 +162,16 @@ class SteeringPanel(Widget):
         self, conditions: Sequence[Condition], unit: str, before: Sequence[dict[str, Any]], message: str, wait: bool
     ) -> SteeringPanel:
         if self._write is None:
-            raise ConfigError("the panel has nothing to write with", fix="make it with sk.steer(model, sae)")
+            raise ConfigError("the panel has no model to write with", fix="make it with sk.steer(model, sae)")
         if self.running:
             raise ConfigError("the panel is writing already", fix="call panel.stop() first, or wait")
         if not conditions:
             raise ConfigError("the panel has no conditions", got=[], fix="add one: panel.conditions, or the button")
-        said = [tuple("".join(e["replies"][i]["tokens"]) for e in before) for i in range(len(conditions))]
+        earlier_replies = [tuple("".join(e["replies"][i]["tokens"]) for e in before) for i in range(len(conditions))]
         request = SteeringRequest(
             conditions=tuple(conditions),
             messages=(*(e["user"] for e in before), message),
-            replies=tuple(said),
+            replies=tuple(earlier_replies),
             chat=self.chat,
             unit=cast(Any, unit),
             positions=cast(Any, self.positions),
@@ -262,14 +193,14 @@ class SteeringPanel(Widget):
                 raise self._failure
         return self
 
-    def _work(self, write: Write, request: SteeringRequest, before: list[dict[str, Any]]) -> None:
+    def _work(self, write: WriteTexts, request: SteeringRequest, before: list[dict[str, Any]]) -> None:
         """One turn, in the worker thread."""
-        written: list[list[WrittenToken]] = [[] for _ in request.conditions]
+        written: list[list[NewToken]] = [[] for _ in request.conditions]
         ended = [False] * len(written)
         earlier = self.details[: len(before)]
         self.done, self.total, begun = 0, len(written) * request.max_new_tokens, False
         try:
-            steps = write(request, self._stop.is_set)  # whose errors leave what is shown as it was
+            steps = write(request, self._stop.is_set)  # an error here leaves what is shown as it is
             started, shown, begun = time.perf_counter(), 0.0, True
             with self.hold_sync():
                 self.ran, self.ran_unit = [c.to_dict() for c in request.conditions], request.unit
@@ -283,7 +214,7 @@ class SteeringPanel(Widget):
                 if (now := time.perf_counter()) - shown >= SECONDS:
                     shown = now
                     self._show(request, before, written)
-                    self._tell_rate(now - started)
+                    self._show_rate(now - started)
             ends = ["eos" if e else "stopped" if self._stop.is_set() else "length" for e in ended]
             self._show(request, before, written)
             self.status = "Reading the texts back…"
@@ -296,14 +227,14 @@ class SteeringPanel(Widget):
                 reply["present"] = self._present("".join(reply["tokens"])) if self._present is not None else None
             self._names = {i: name for note in notes for i, name in note.names.items()}
             with self.hold_sync():
-                self._tell_about()
+                self._describe_features()
                 self.exchanges = [*before, {"user": request.messages[-1], "replies": replies}]
                 self.details = [*earlier, [{**note.acts, "choices": note.choices} for note in notes]]
                 self._keep(request, n_before=len(before))
             seconds = time.perf_counter() - started
             how = "Stopped after" if self._stop.is_set() else "Done:"
             self.status = f"{how} {self.done} tokens in {seconds:.1f} s."
-        except Exception as e:  # whatever it was, the person at the panel must read it
+        except Exception as e:  # in a thread: whatever it is must be shown
             self._failure = e
             self.error = str(e) if isinstance(e, SaekitError) else f"{type(e).__name__}: {e}"
             self.status = ""
@@ -312,11 +243,11 @@ class SteeringPanel(Widget):
         finally:
             self.running = False
 
-    def _show(self, request: SteeringRequest, before: Sequence[Any], written: Sequence[Sequence[WrittenToken]]) -> None:
+    def _show(self, request: SteeringRequest, before: Sequence[Any], written: Sequence[Sequence[NewToken]]) -> None:
         self.exchanges = [*before, {"user": request.messages[-1], "replies": list(map(_reply, written))}]
         self.done = sum(map(len, written))
 
-    def _tell_rate(self, seconds: float) -> None:
+    def _show_rate(self, seconds: float) -> None:
         rate = self.done / seconds
         left = (self.total - self.done) / max(rate, 1e-9)
         self.status = f"{self.done} of at most {self.total} tokens, {rate:.0f} a second, {left:.0f} s left"
@@ -326,8 +257,8 @@ class SteeringPanel(Widget):
         how = {name: getattr(request, name) for name in SETTINGS}
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         run = {"prompt": request.messages[0], **how, "conditions": self.ran, "exchanges": self.exchanges}
-        goes_on = n_before > 0 and n_before == len(self.runs[-1]["exchanges"])
-        self.runs = [*(self.runs[:-1] if goes_on else self.runs), {**run, "started": started}]
+        continued = n_before > 0 and n_before == len(self.runs[-1]["exchanges"])
+        self.runs = [*(self.runs[:-1] if continued else self.runs), {**run, "started": started}]
 
     # ---- the form -----------------------------------------------------------------------------------------------
 
@@ -352,13 +283,13 @@ class SteeringPanel(Widget):
     def _check_conversation(self) -> None:
         if not self.chat or not self.exchanges:
             raise ConfigError(
-                "there is no conversation to go on with",
+                "there is no conversation to continue",
                 got=f"chat {self.chat}, {len(self.exchanges)} turns",
                 accepted="a run with chat on",
                 fix="panel.chat = True; panel.run(wait=True)",
             )
 
-    def _tell_about(self) -> None:
+    def _describe_features(self) -> None:
         if self._describe is not None:
             features = {i for c in self._conditions for i, _ in c.features} | {self.colour_feature}
             named = {str(i): {"name": name, "max": 0.0, "recommended": None} for i, name in self._names.items()}
@@ -386,19 +317,19 @@ class SteeringPanel(Widget):
         if kind == "stop":
             self.stop()
             return
-        verbs: dict[Any, Callable[[], Any]] = {
+        actions: dict[Any, Callable[[], Any]] = {
             "run": self.run,
             "redo": self.redo,
             "reply": lambda: self.reply(str(content["message"])),
             "sweep": lambda: self.sweep(feature=int(content["feature"]), condition=int(content["condition"])),
         }
-        if kind in verbs and not self.running:
+        if kind in actions and not self.running:
             try:
-                verbs[kind]()
+                actions[kind]()
             except SaekitError as e:
                 self.error = str(e)
 
 
-def _reply(tokens: Sequence[WrittenToken]) -> dict[str, Any]:
+def _reply(tokens: Sequence[NewToken]) -> dict[str, Any]:
     plain: dict[str, Any] = {"nll": [], "mean_nll": None, "repetition": None, "present": None, "end": ""}
     return {"tokens": [token.text for token in tokens], **plain}

@@ -1,18 +1,17 @@
-"""What a steering panel asks to be written: conditions, the conversation so far, and how to sample.
+"""What a steering panel requests: conditions, the conversation so far, and how to sample.
 
 Plain values, so that a panel can be driven, tested and kept without a model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
-from ..errors import ConfigError, unknown_name
+from ..errors import ConfigError, check_feature, unknown_name
 from ..steering.edits import Positions
 from ..steering.strength_units import StrengthUnit, strength_text
-from .base import check_feature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class Condition:
 
     def in_words(self, unit: str) -> str:
         parts = [", ".join(f"feature {i} at {strength_text(s, unit)}" for i, s in self.features), self.edits]
-        parts += [f"asked: {self.instruction}"] if self.instruction else []
+        parts += [f"instruction: {self.instruction}"] if self.instruction else []
         return "; ".join(filter(None, parts)) or "as it is"
 
 
@@ -84,10 +83,29 @@ class Annotation:
     nll: Sequence[float]
     """How unlikely the unsteered model finds each token, in nats."""
     repetition: float
-    """Share of repeated 4-grams of tokens."""
+    """Fraction of repeated 4-grams of tokens."""
     acts: Mapping[str, bytes]
     """Feature activations, packed as for TokenHighlight."""
     choices: Sequence[Sequence[tuple[str, float, float]]]
     """For each token, what could have stood there: token, probability unsteered, probability as written."""
     names: Mapping[int, str]
     """Short names of the features that fire most."""
+
+
+class NewToken(Protocol):
+    """One token of a text; `steering.StreamToken` is one."""
+
+    @property
+    def text(self) -> str: ...
+
+
+TokenSteps = Iterator[Sequence["NewToken | None"]]
+WriteTexts = Callable[[SteeringRequest, Callable[[], bool]], TokenSteps]
+"""(request, stop): for each step every condition's next token, None once its text has ended; `stop` is called before
+each."""
+ReadTexts = Callable[[SteeringRequest, Sequence[Sequence[Any]]], Sequence[Annotation]]
+"""(request, each condition's new tokens): an annotation for each condition."""
+DescribeFeature = Callable[[int], Mapping[str, Any]]
+"""A feature's `name`, its `max` in the index (0 when unknown) and its `recommended` fraction of the norm, or None."""
+ConceptPresent = Callable[[str], bool]
+"""Whether a text shows the concept."""

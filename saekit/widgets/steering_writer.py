@@ -1,15 +1,15 @@
-"""`steer`: a SteeringPanel on a real model. What the panel asks for, it gets from here: text, figures and names."""
+"""`steer`: a SteeringPanel on a real model, for which it generates texts, their metrics and feature names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_feature
 from ..steering.strength_units import STRENGTH_UNITS, convert_strength
-from .base import check_choice, check_feature
-from .steering_panel import SteeringPanel, Steps
-from .steering_request import Annotation, Condition, SteeringRequest
+from .base import check_choice
+from .steering_panel import SteeringPanel
+from .steering_request import Annotation, Condition, SteeringRequest, TokenSteps
 from .token_highlight import names_of, pack_rows
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..sae import SAE
     from ..steering import Edit, SteeringStudy
+    from ..steering.decoding import Row
     from ..steering.dose_response import PresentIn
-    from ..steering.generation import Row
 
-    Asked = Mapping[int, float] | str | Edit | Sequence[Edit] | None
+    Treatment = Mapping[int, float] | str | Edit | Sequence[Edit] | None
 
 N_CHOICES = 5
 """Likeliest next tokens, unsteered and as written."""
@@ -28,8 +28,8 @@ N_NAMED = 4
 """Strongest features of a token that get a name."""
 N_READ = 2048
 """Tokens that are read back at once: their logits lie in memory."""
-HALF = 0.5
-"""Of the residual norm: where a strength begins that nobody has measured."""
+DEFAULT_STRENGTH = 0.5
+"""Of the residual norm: the initial strength without a recommendation."""
 
 
 def steer(
@@ -38,7 +38,7 @@ def steer(
     feature: int | None = None,
     *,
     strength: float | None = None,
-    conditions: Mapping[str, Asked] | None = None,
+    conditions: Mapping[str, Treatment] | None = None,
     index: FeatureIndex | None = None,
     recommended: SteeringStudy | Mapping[int, float] | None = None,
     concept: PresentIn | None = None,
@@ -48,11 +48,11 @@ def steer(
     """A SteeringPanel: `model` answers under any number of conditions, side by side.
 
     Without `conditions` there are two: the model as it is, and `feature` clamped to `strength`. `conditions` gives each
-    one a name and says what is done: {feature: strength, ...} clamps features, a sentence is put behind each message,
-    an edit or several are applied as they are, None does nothing. Strengths are in `unit`, by default shares of the
-    residual norm. `recommended` marks strengths on the sliders: a study, or {feature: share of the norm}; `strength`
+    one a name and what is done: {feature: strength, ...} clamps features, a sentence is put behind each message,
+    an edit or several are applied as they are, None does nothing. Strengths are in `unit`, by default fractions of the
+    residual norm. `recommended` marks strengths on the sliders: a study, or {feature: fraction of the norm}; `strength`
     begins there. With `index`, features are named by the tokens they promote and strengths can be multiples of their
-    maximum. With `concept`, each text says whether it shows it.
+    maximum. With `concept`, each text is checked for it.
 
     Further keywords set traits of the panel: unit, chat, positions, max_new_tokens, temperature, seed,
     sweep_strengths. `chat` is on unless the model has no chat template. Raises UnknownNameError for a feature the SAE
@@ -83,16 +83,16 @@ def steer(
 
     if strength is None:
         scales = {"raw": 1.0, "max": maximum(first), "norm": norm}
-        strength = convert_strength(marks.get(first, HALF), "norm", unit, scales)
+        strength = convert_strength(marks.get(first, DEFAULT_STRENGTH), "norm", unit, scales)
     if conditions is not None and feature is not None:
         raise ConfigError(
             "a feature and conditions are both given",
             got=f"feature={feature}, conditions={list(conditions)}",
             fix=f"put the feature among the conditions: {{'steered': {{{feature}: {strength:g}}}}}",
         )
-    asked = {"unsteered": None, "steered": {first: strength}} if conditions is None else dict(conditions)
+    treatments = {"unsteered": None, "steered": {first: strength}} if conditions is None else dict(conditions)
     fixed: dict[str, tuple[Edit, ...]] = {}
-    rows = [_condition(model, name, what, fixed) for name, what in asked.items()]
+    rows = [_condition(model, name, what, fixed) for name, what in treatments.items()]
     for row in rows:
         if row.features:
             clamp(sae, dict(row.features), unit=cast(Any, unit), index=index)
@@ -115,14 +115,14 @@ def steer(
 
 
 class _Writer:
-    """Writes what a panel asks for and reads it back."""
+    """Generates what a panel requests and reads it back."""
 
     def __init__(
         self, model: LanguageModel, sae: SAE, index: FeatureIndex | None, fixed: Mapping[str, tuple[Edit, ...]]
     ) -> None:
         self._model, self._sae, self._index, self._fixed = model, sae, index, fixed
 
-    def write(self, request: SteeringRequest, stop: Callable[[], bool]) -> Steps:
+    def write(self, request: SteeringRequest, stop: Callable[[], bool]) -> TokenSteps:
         from ..steering.generation import advance
 
         rows = [self._row(request, i) for i in range(len(request.conditions))]
@@ -135,17 +135,18 @@ class _Writer:
 
         texts = []
         for i, tokens in enumerate(written):
-            row, asked = self._row(request, i), self._row(request, i, instructed=False)
-            texts.append(TextSample(asked.ids, row.ids, tuple(token.token for token in tokens), row.edits))
-        longest = max(len(text.read) + len(text.new) for text in texts)
+            row, bare = self._row(request, i), self._row(request, i, instructed=False)
+            texts.append(TextSample(bare.ids, row.ids, tuple(token.token for token in tokens), row.edits))
+        longest = max(len(text.context) + len(text.new) for text in texts)
         n = max(1, N_READ // longest)
         readings = (r for at in range(0, len(texts), n) for r in read(self._model, self._sae, texts[at : at + n]))
         return [self._annotation(text.new, reading) for text, reading in zip(texts, readings, strict=True)]
 
     def _row(self, request: SteeringRequest, i: int, *, instructed: bool = True) -> Row:
-        """What condition i reads; without its instruction, what its text is judged by."""
+        """What condition i reads; without its instruction, what its text is scored against."""
         from ..steering import clamp
-        from ..steering.generation import check_edits, make_rows
+        from ..steering.decoding import make_rows
+        from ..steering.generation import check_edits
 
         condition = request.conditions[i]
         edits: tuple[Edit, ...] = self._fixed[condition.edits] if condition.edits else ()
@@ -153,8 +154,8 @@ class _Writer:
             values = dict(condition.features)
             new = clamp(self._sae, values, unit=request.unit, positions=request.positions, index=self._index)
             edits = (*edits, new)
-        told = condition.instruction if instructed else ""
-        messages = [f"{message} {told}" if told else message for message in request.messages]
+        instruction = condition.instruction if instructed else ""
+        messages = [f"{message} {instruction}" if instruction else message for message in request.messages]
         prompt: Any = messages[-1]
         if request.chat and len(messages) > 1:
             prompt = [{"role": "user", "content": messages[0]}]
@@ -227,7 +228,7 @@ def _residual_norm(model: LanguageModel, sae: SAE, prompt: str) -> float:
 def _marks(
     recommended: SteeringStudy | Mapping[int, float] | None, scales: Callable[[int], Mapping[str, float]]
 ) -> dict[int, float]:
-    """Recommended strengths as shares of the residual norm."""
+    """Recommended strengths as fractions of the residual norm."""
     if recommended is None:
         return {}
     if isinstance(recommended, Mapping):

@@ -1,7 +1,7 @@
 """TokenHighlight: a text whose tokens are coloured by activation, with the strongest features of each.
 
 The widget carries every sparse activation of its text, so any feature can colour it in the browser without a kernel.
-It is given arrays; only `highlight` knows a model and an SAE.
+It is given arrays; only `highlight` uses a model and an SAE.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
-from ..errors import DataError
-from .base import Widget, check_feature, pack, shown
+from ..errors import DataError, check_feature
+from .base import Widget, pack, shown
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -109,14 +109,14 @@ class TokenHighlight(Widget):
         lines = [f"TokenHighlight: {len(self.tokens)} tokens, {what}, at most {top:.3g}"]
         for i, (token, why) in enumerate(zip(self.tokens[:N_LINES], self.excluded, strict=False)):
             if why:
-                told = f"not counted: {why}"
+                description = f"not counted: {why}"
             else:
                 features, acts = self.at(i)
                 bar = "█" * round(10 * float(values[i]) / top) if top > 0 else ""
                 best = f"feature {features[np.argmax(acts)]}" if len(features) else ""
-                told = f"{values[i]:8.3f}  {bar:<10}  {best}"
+                description = f"{values[i]:8.3f}  {bar:<10}  {best}"
             mark = ">" if i == self.selected else " "
-            lines.append(f"{mark}{i:4d}  {shown(token):<16}{told}".rstrip())
+            lines.append(f"{mark}{i:4d}  {shown(token):<16}{description}".rstrip())
         if len(self.tokens) > N_LINES:
             lines.append(f"      ... {len(self.tokens) - N_LINES} more tokens; .to_frame() has all")
         return "\n".join(lines)

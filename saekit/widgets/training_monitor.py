@@ -1,8 +1,7 @@
 """TrainingMonitor: a run of `sk.train` as it goes, and what it was once the kernel is gone.
 
 A logger (see training/loggers.py) that holds what it shows in its own traits: curves as binary columns of a bounded
-number of points, histograms of how often features fire, progress and status. Knows nothing of models or SAEs; the run
-tells it rows of numbers.
+number of points, histograms of how often features fire, progress and status. The run sends it rows of numbers.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class TrainingMonitor(Widget):
 
     Show it, then train: `monitor = sk.TrainingMonitor(); display(monitor); sk.train(..., loggers=[monitor])`. The next
     run takes the place of the last. Curves keep at most 400 points, the first and the last among them; the whole
-    history is in `sae.history`. The front end is told at most four times a second.
+    history is in `sae.history`. The front end is updated at most four times a second.
 
     >>> monitor = sk.TrainingMonitor()
     >>> monitor
@@ -62,15 +61,15 @@ class TrainingMonitor(Widget):
     n_steps = t.Int(0, help="Steps of the whole run.").tag(sync=True)
     n_tokens = t.Int(0, help="Tokens seen, a sum over batches.").tag(sync=True)
     total_tokens = t.Int(0, help="Tokens of the whole run.").tag(sync=True)
-    rate = t.Float(0.0, help="Tokens per second since training began or went on.").tag(sync=True)
-    seconds = t.Float(0.0, help="Wall time since training began or went on.").tag(sync=True)
+    rate = t.Float(0.0, help="Tokens per second since training began or resumed.").tag(sync=True)
+    seconds = t.Float(0.0, help="Wall time since training began or resumed.").tag(sync=True)
     columns = t.Dict(
         help="Curves as bytes: step (int32) and n_tokens (float64), then CURVES (float32), SAE after SAE."
     ).tag(sync=True)
     densities = t.List(t.Dict(), help="A histogram of log10 density for each SAE; see density_histogram.").tag(
         sync=True
     )
-    live = t.Bool(True, help="Whether Python is there to go on; False on an offline page.").tag(sync=True)
+    live = t.Bool(True, help="Whether Python is connected; False on an offline page.").tag(sync=True)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -78,7 +77,7 @@ class TrainingMonitor(Widget):
 
     def _forget(self) -> None:
         self._began = time.perf_counter()
-        self._told = self._told_density = -math.inf
+        self._sent = self._sent_density = -math.inf
         self._densities: Densities | None = None
         self._widths: list[int] = []
         self._points: list[Point] = []
@@ -92,7 +91,7 @@ class TrainingMonitor(Widget):
     # ---- the run ------------------------------------------------------------------------------------------------
 
     def start(self, run: RunInfo) -> None:
-        """A run begins or goes on: its earlier rows are drawn at once."""
+        """A run begins or resumes: its earlier rows are drawn at once."""
         self._forget()
         self._widths = [c.d_sae for c in run.saes]
         steps: dict[int, list[Row]] = {}
@@ -112,11 +111,11 @@ class TrainingMonitor(Widget):
         self._take(rows)
         self._densities = densities
         now = time.perf_counter()
-        if now - self._told >= SECONDS_BETWEEN_UPDATES:
-            self._told = now
+        if now - self._sent >= SECONDS_BETWEEN_UPDATES:
+            self._sent = now
             with self.hold_sync():
-                if now - self._told_density >= SECONDS_BETWEEN_DENSITIES:
-                    self._told_density = now
+                if now - self._sent_density >= SECONDS_BETWEEN_DENSITIES:
+                    self._sent_density = now
                     self._count()
                 self._show()
 
@@ -200,8 +199,8 @@ class TrainingMonitor(Widget):
         return "\n".join(lines)
 
 
-def density_histogram(shares: Float[np.ndarray, " d_sae"] | None) -> dict[str, Any]:
-    """Counts of features by log10 of the share of tokens they fire on; empty when nothing was counted.
+def density_histogram(density: Float[np.ndarray, " d_sae"] | None) -> dict[str, Any]:
+    """Counts of features by log10 of the fraction of tokens they fire on; empty when nothing was counted.
 
     `counts[i]` features fire on 10^(low + i / 4) to 10^(low + (i + 1) / 4) of the tokens; `never` fired on none.
 
@@ -210,13 +209,13 @@ def density_histogram(shares: Float[np.ndarray, " d_sae"] | None) -> dict[str, A
     >>> density_histogram(np.array([0.0, 0.011, 0.02, 0.5]))
     {'low': -2, 'counts': [1, 1, 0, 0, 0, 0, 1, 0], 'never': 1}
     """
-    if shares is None:
+    if density is None:
         return {}
-    fired = np.log10(shares[shares > 0].astype(np.float64))
+    fired = np.log10(density[density > 0].astype(np.float64))
     low = int(np.floor(fired.min())) if fired.size else -1
     low = min(low, -1)
     counts, _ = np.histogram(fired, bins=-low * BINS_PER_DECADE, range=(low, 0))
-    return {"low": low, "counts": counts.tolist(), "never": int((shares == 0).sum())}
+    return {"low": low, "counts": counts.tolist(), "never": int((density == 0).sum())}
 
 
 def _duration(seconds: float) -> str:

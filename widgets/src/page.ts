@@ -1,13 +1,8 @@
 // Runs inside an offline page: gives each widget its state and a model without a kernel, draws figures, switches theme.
 
 import "./page.css";
-import circuits from "./circuits";
-import featureBrowser from "./feature_browser";
-import featureCard from "./feature_card";
+import widgets from "widgets";
 import { decodeState, OfflineModel } from "./shared/offline_model";
-import steeringPanel from "./steering_panel";
-import tokenHighlight from "./token_highlight";
-import trainingMonitor from "./training_monitor";
 
 interface Figure {
   data: unknown[];
@@ -20,14 +15,7 @@ interface PlotlyApi {
 declare const Plotly: PlotlyApi;
 
 type Render = (props: { model: OfflineModel; el: HTMLElement; signal: AbortSignal }) => unknown;
-const WIDGETS = {
-  circuits,
-  feature_browser: featureBrowser,
-  feature_card: featureCard,
-  steering_panel: steeringPanel,
-  token_highlight: tokenHighlight,
-  training_monitor: trainingMonitor,
-} as unknown as Record<string, { render: Render }>;
+const WIDGETS = widgets as unknown as Record<string, { render: Render }>;
 
 const stateOf = (el: HTMLElement): unknown =>
   JSON.parse(document.getElementById(el.dataset.state ?? "")?.textContent ?? "null");

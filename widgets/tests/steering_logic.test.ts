@@ -23,6 +23,7 @@ import {
 } from "../src/steering/strengths";
 import { placeCard } from "../src/steering/token_card";
 import { listedCandidates } from "../src/steering/token_card_contents";
+import cases from "./cases.json";
 import { float32, int32 } from "./support";
 
 const plain: Condition = { name: "unsteered", features: [], instruction: "", edits: "" };
@@ -40,9 +41,8 @@ const reply = (changes: Partial<Reply> = {}): Reply => ({
 describe("strengths", () => {
   const scale = { max: 18, residual: 140 };
   test("convert between the units, where both are known", () => {
-    expect(convert(0.4, "norm", "raw", scale)).toBeCloseTo(56);
-    expect(convert(56, "raw", "max", scale)).toBeCloseTo(3.111, 3);
-    expect(convert(-2, "max", "norm", scale)).toBeCloseTo(-0.2571, 4);
+    for (const { value, from, to, converted } of cases.strengths)
+      expect(convert(value, from, to, scale)).toBeCloseTo(converted, 3);
     expect(convert(0.4, "norm", "norm", { max: 0, residual: 0 })).toBe(0.4);
     expect([
       convert(1, "norm", "raw", { max: 18, residual: 0 }),

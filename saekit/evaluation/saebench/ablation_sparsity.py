@@ -30,8 +30,8 @@ from ...corpus import Corpus, tokenize
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...sae import SAE
+from ...statistics import point_and_interval, resample_within
 from .pooled import one_hook_point, several, writes_where_it_reads
-from .probes import interval
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -285,6 +285,5 @@ def _mean(frame: pd.DataFrame, column: str, n_bootstrap: int, seed: int) -> tupl
     if not len(total):
         return np.nan, np.nan, np.nan
     rng = np.random.default_rng([seed, 4])
-    weights = np.ones((1 + n_bootstrap, len(total)))
-    weights[1:] = rng.multinomial(len(total), np.full(len(total), 1 / len(total)), size=n_bootstrap)
-    return interval(weights @ total / (weights @ n))
+    weights = resample_within(np.zeros(len(total), dtype=np.int64), n_bootstrap, rng)
+    return point_and_interval(weights @ total / (weights @ n))

@@ -35,9 +35,10 @@ from ...activations import common_token_filter
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...sae import SAE
+from ...statistics import point_and_interval, resample_within
 from .letters import TEMPLATE, read_words, vocabulary_words
 from .pooled import decoder, one_hook_point, several, writes_where_it_reads
-from .probes import Matrix, columns, draws, fit_probe, interval, mean_difference, split_rows
+from .probes import Matrix, columns, fit_probe, mean_difference, split_rows
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -210,7 +211,8 @@ def absorption_by_letter(
         )
     strata = np.array([enough.index(v) for v in letter[kept]])
     train, test = (kept[i] for i in split_rows(strata, fraction_held_out, seed))
-    weights = draws(np.array([enough.index(v) for v in letter[test]]), n_bootstrap, seed)
+    of_test = np.array([enough.index(v) for v in letter[test]])
+    weights = resample_within(of_test, n_bootstrap, np.random.default_rng([seed, 1]))
     column = {int(row): i for i, row in enumerate(test)}
     probes = {} if probes is None else probes
     table, found_words, rates, fractions = [], [], [], []
@@ -241,13 +243,13 @@ def absorption_by_letter(
         common = tuple(f for f, _ in Counter(w.feature for w in mine).most_common(3))
         row |= {"main_features": tuple(int(f) for f in main), "n_right": len(judged), "n_absorbed": len(mine)}
         for key, samples in (("rate", rates[-1]), ("fraction", fractions[-1])):
-            row[key], row[f"{key}_low"], row[f"{key}_high"] = interval(samples)
+            row[key], row[f"{key}_low"], row[f"{key}_high"] = point_and_interval(samples)
         table.append({**row, "absorbing_features": common, "reason": ""})
     frame = pd.DataFrame(table, columns=COLUMNS).set_index("letter")
     frame["absorbing_features"] = [v if isinstance(v, tuple) else () for v in frame["absorbing_features"]]
     frame = frame.astype({"n_right": "Int64", "n_absorbed": "Int64"})
     nothing = (np.nan, np.nan, np.nan)
-    means = tuple(interval(np.mean(v, axis=0)) if v else nothing for v in (rates, fractions))
+    means = tuple(point_and_interval(np.mean(v, axis=0)) if v else nothing for v in (rates, fractions))
     words_frame = pd.DataFrame(found_words, columns=["letter", "word", "feature", "share"])
     return frame, words_frame, (means[0], means[1])
 

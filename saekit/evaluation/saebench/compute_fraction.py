@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...errors import DataError, unknown_name
+from ...statistics import LEVEL, percentile_interval, resample_picks
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -123,13 +124,13 @@ def compute_fraction(
         raise unknown_name("method", method, FEWEST)
     table, unit = _table(reference, FEWEST[method])
     c, loss = table["compute"].to_numpy(), table["loss"].to_numpy()
-    low, high = float(loss.min()), float(loss.max())
-    outside = [v for v in (clean, spliced) if not low <= v <= high]
+    least, most = float(loss.min()), float(loss.max())
+    outside = [v for v in (clean, spliced) if not least <= v <= most]
     if outside and not (extrapolate and method == "fit"):
         raise DataError(
             "a loss lies outside what the reference measured",
             got=", ".join(f"{v:.3f}" for v in outside),
-            accepted=f"{low:.3f} to {high:.3f}",
+            accepted=f"{least:.3f} to {most:.3f}",
             fix="add reference models that reach it"
             + (", or pass extrapolate=True" if method == "fit" else ', or pass method="fit" and extrapolate=True'),
         )
@@ -148,12 +149,11 @@ def compute_fraction(
             )
         at, parameters = [_between(v, c, loss) for v in (spliced, clean)], {}
         samples = _left_out(c, loss, clean, spliced)
-    quantiles = (0.025, 0.975) if method == "fit" else (0, 1)
-    bounds = np.quantile(samples, quantiles) if len(samples) else (np.nan, np.nan)
+    low, high = percentile_interval(samples, LEVEL if method == "fit" else 1.0)
     return ComputeFraction(
         share=at[0] / at[1],
-        low=float(bounds[0]),
-        high=float(bounds[1]),
+        low=low,
+        high=high,
         compute_sae=at[0],
         compute_clean=at[1],
         ce_sae=float(spliced),
@@ -236,10 +236,9 @@ def _resampled(
     E, A, b = fitted
     curve = np.log(E + A * c**-b)
     residual = (np.log(loss) - curve) * np.sqrt(len(c) / max(len(c) - 3, 1))
-    rng = np.random.default_rng(seed)
     out = []
-    for _ in range(n):
-        drawn = np.exp(curve + rng.choice(residual, len(c)))
+    for picked in resample_picks(len(c), n, np.random.default_rng(seed)):
+        drawn = np.exp(curve + residual[picked])
         E_, A_, b_ = _fit(c, drawn, starts=(float(np.clip(E / drawn.min(), 0.02, 0.98)),))
         if min(clean, spliced) > E_:
             out.append(_inverse(spliced, E_, A_, b_) / _inverse(clean, E_, A_, b_))

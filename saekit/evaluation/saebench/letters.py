@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
-from ...models.token_text import compiled, ids_that_read
+from ...models.text_matching import compiled, ids_that_read
 from ...sae import TokenFilter
 
 TEMPLATE = "These words are spelled by letters:{word}"

@@ -28,8 +28,9 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from ...sae import SAE
+from ...statistics import point_and_interval, resample_within
 from .pooled import choose_documents, decoder, hook_point, pool, several, writes_where_it_reads
-from .probes import Matrix, Probe, check_counts, columns, draws, fit_probe, interval, mean_difference, split_rows
+from .probes import Matrix, Probe, check_counts, columns, fit_probe, mean_difference, split_rows
 from .sparse_probing import choose_classes
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def perturb(
     n_classes = int(y.max()) + 1
     probes = [fit_probe(x[train], y[train] == c) for c in range(n_classes)]
     ranked = [attributed(acts[train], y[train] == c, p, W_dec, max(ns)) for c, p in enumerate(probes)]
-    weights = draws(y[test], n_bootstrap, seed)
+    weights = resample_within(y[test], n_bootstrap, np.random.default_rng([seed, 1]))
 
     def accuracies(rows: Any) -> Float[np.ndarray, "classes draws"]:
         out = []
@@ -276,6 +277,6 @@ def _table(ns: Sequence[int], found: Perturbed, baseline: Perturbed) -> pd.DataF
     for i, n in enumerate(ns):
         row: dict[str, float] = {"n": n}
         for name, samples in zip(names, found.scores(), strict=True):
-            row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(samples[i])
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = point_and_interval(samples[i])
         rows.append({**row, "random_score": float(baseline.scores()[0][i, 0])})
     return pd.DataFrame(rows)

@@ -130,18 +130,6 @@ def split_rows(
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
 
 
-def draws(strata: Int[np.ndarray, " n"], n_bootstrap: int, seed: int) -> Float[np.ndarray, "draws n"]:
-    """How often each row counts: first once each, then `n_bootstrap` resamples drawn within each stratum."""
-    if n_bootstrap < 0:
-        raise ConfigError("n_bootstrap is negative", got=n_bootstrap, accepted="an integer of at least 0")
-    rng = np.random.default_rng([seed, 1])
-    weights = np.ones((1 + n_bootstrap, len(strata)))
-    for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
-        weights[1:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=n_bootstrap)
-    return weights
-
-
 def measures(
     score: Float[np.ndarray, " n"], y: Bool[np.ndarray, " n"], weights: Float[np.ndarray, "draws n"]
 ) -> Float[np.ndarray, "3 draws"]:
@@ -166,15 +154,6 @@ def measures(
         below = np.cumsum(down, axis=1) - down
         auroc = (up * (below + down / 2)).sum(1) / (n_in * n_out)
     return np.stack([accuracy, balanced, auroc])
-
-
-def interval(samples: Float[np.ndarray, " draws"], level: float = 0.95) -> tuple[float, float, float]:
-    """(value, low, high) of what was computed with `draws`: the first, and the percentiles of the rest."""
-    rest = samples[1:][np.isfinite(samples[1:])]
-    if not len(rest):
-        return float(samples[0]), np.nan, np.nan
-    low, high = np.quantile(rest, [(1 - level) / 2, (1 + level) / 2])
-    return float(samples[0]), float(low), float(high)
 
 
 def check_fraction(name: str, value: float) -> None:

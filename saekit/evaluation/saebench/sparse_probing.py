@@ -32,20 +32,9 @@ from jaxtyping import Float, Int
 
 from ...errors import ConfigError, DataError, unknown_name
 from ...sae import SAE
+from ...statistics import point_and_interval, resample_within
 from .pooled import choose_documents, hook_point, label_values, pool, several
-from .probes import (
-    METRICS,
-    Choice,
-    Matrix,
-    check_counts,
-    columns,
-    draws,
-    fit_probe,
-    interval,
-    measures,
-    split_rows,
-    strongest,
-)
+from .probes import METRICS, Choice, Matrix, check_counts, columns, fit_probe, measures, split_rows, strongest
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -247,7 +236,7 @@ def sparse_probing(
     pooled = pool(model, saes, documents, hook_name=where, length=length, seed=seed, progress=progress)
     y = np.array(keys, dtype=np.int64)[pooled.document]
     split = split_rows(y, fraction_held_out, seed)
-    weights = draws(y[split[1]], n_bootstrap, seed)
+    weights = resample_within(y[split[1]], n_bootstrap, np.random.default_rng([seed, 1]))
 
     def probed(values: Matrix, k: int | None) -> tuple[Any, list[tuple[int, ...]]]:
         return probe_classes(values, y, len(wanted), split, weights, k, choose)
@@ -322,5 +311,5 @@ def _tables(parts: Sequence[Part], classes: Sequence[Any], y_test: Any) -> tuple
 def _cells(found: Float[np.ndarray, "3 draws"]) -> dict[str, float]:
     cells: dict[str, float] = {}
     for name, samples in zip(METRICS, found, strict=True):
-        cells[name], cells[f"{name}_low"], cells[f"{name}_high"] = interval(samples)
+        cells[name], cells[f"{name}_low"], cells[f"{name}_high"] = point_and_interval(samples)
     return cells

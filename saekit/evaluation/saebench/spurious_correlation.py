@@ -28,9 +28,10 @@ from jaxtyping import Bool, Float, Int
 
 from ...errors import ConfigError, DataError, unknown_name
 from ...sae import SAE
+from ...statistics import point_and_interval, resample_within
 from .perturbation import NS, attributed, without
 from .pooled import choose_documents, decoder, hook_point, label_values, pool, several, writes_where_it_reads
-from .probes import Matrix, check_counts, draws, fit_probe, interval, split_rows
+from .probes import Matrix, check_counts, fit_probe, split_rows
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -143,7 +144,7 @@ def remove(
     misled, oracle = fit_probe(x[biased], wanted[biased]), fit_probe(x[balanced], wanted[balanced])
     of_spurious = fit_probe(x[balanced], spurious[balanced])
     ranked = attributed(acts[balanced], spurious[balanced], of_spurious, W_dec, max(ns), signed=False)
-    weights = draws(cell[held_out], n_bootstrap, seed)
+    weights = resample_within(cell[held_out], n_bootstrap, np.random.default_rng([seed, 1]))
 
     def accuracy(probe: Any, rows: Any) -> Float[np.ndarray, " draws"]:
         return np.asarray(weights @ ((probe.scores(rows) > 0) == wanted[held_out])) / len(held_out)
@@ -279,7 +280,7 @@ def _table(ns: Sequence[int], found: Removed, baseline: Removed) -> pd.DataFrame
     for i, n in enumerate(ns):
         row: dict[str, float] = {"n": n}
         for name, samples in (("accuracy", found.after[i]), ("score", found.scores()[i])):
-            row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(samples)
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = point_and_interval(samples)
         rows.append({**row, "random_score": float(baseline.scores()[i, 0])})
     return pd.DataFrame(rows)
 

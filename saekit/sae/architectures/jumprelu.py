@@ -125,8 +125,8 @@ class JumpReLU(Thresholded):
 
 def bandwidth(sae: SAE) -> float:
     """epsilon, in the units of normalised activations, whose root mean square is sqrt(d_in)."""
-    share = 0.001 if sae.config.bandwidth is None else sae.config.bandwidth
-    return share * math.sqrt(sae.config.d_in)
+    width = 0.001 if sae.config.bandwidth is None else sae.config.bandwidth
+    return width * math.sqrt(sae.config.d_in)
 
 
 def jump(pre: Float[Tensor, "*pairs"], theta: Float[Tensor, "*pairs"], epsilon: float) -> Float[Tensor, "*pairs"]:

@@ -4,7 +4,7 @@ A batch of n tokens with a few active features each is a list of (token, feature
 decoder, of the encoder and of the activations are all sums over rows picked by that list: torch's embedding bag does
 each in one call, by token for activations; by feature, for weights, the list is the sparse matrix of a product. No
 [n, d_sae] matrix is touched.
-Knows nothing of activation rules, losses or files. Sources: Gao et al. 2024 (arXiv:2406.04093), appendix D.2.
+Sources: Gao et al. 2024 (arXiv:2406.04093), appendix D.2.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def sum_by_feature(
 def spare(weight: Tensor) -> Tensor | None:
     """Memory of the weight's last gradient, where its owner has left it as `weight.spare`; taken, so given once.
 
-    A gradient of 40 MB costs as much to allocate anew, page by page, as to compute.
+    A gradient of 40 MB costs as much to allocate again, page by page, as to compute.
     """
     memory: Tensor | None = getattr(weight, "spare", None)
     if memory is not None:

@@ -1,7 +1,7 @@
 """The pairs of token and feature that matter to one training step, and what a loss does with their values.
 
-Few pairs are a list (sparse sums, kernels.py); many are the whole matrix (dense products). A rule writes its equations
-once, on `pre` and the per-feature weights `of_feature` picks for it, and both forms give the same numbers.
+Few pairs are a list (sparse sums, kernels.py); many are the whole matrix (dense products). An architecture writes its
+equations once, on `pre` and the per-feature weights `of_feature` picks for it, and both forms give the same numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .selection import SAMPLE_TOKENS, Chosen, above, positive
 if TYPE_CHECKING:
     from ..base import SAE
 
-SPARSE_BELOW = 0.04  # share of pairs that matter under which sums over them beat a dense product
+SPARSE_BELOW = 0.04  # fraction of pairs that matter under which sums over them beat a dense product
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,14 +123,14 @@ def pairs_above(sae: SAE, x: Float[Tensor, "n d_in"], threshold: Float[Tensor, "
     """The pairs whose pre-activation exceeds the feature's threshold, or all: the form that is faster.
 
     Which one it is, a few of the tokens say; on a GPU it is all, which needs no answer from there. In that form those
-    below count too, so a rule's equations must give 0 for them.
+    below count too, so an architecture's equations must give 0 for them.
     """
     if kernels.on_gpu(x):
         return DensePairs(sae.pre_acts(x))
     encoder = sae.encoder
     with torch.no_grad():
         few = encoder.centred(x[:: -(-len(x) // SAMPLE_TOKENS)])
-        share = (torch.addmm(encoder.b_enc, few, encoder.rows.T) > threshold).float().mean()
-    if float(share) > SPARSE_BELOW:
+        fraction = (torch.addmm(encoder.b_enc, few, encoder.rows.T) > threshold).float().mean()
+    if float(fraction) > SPARSE_BELOW:
         return DensePairs(sae.pre_acts(x))
     return SparsePairs.of(sae, x, *above(encoder, x, threshold))

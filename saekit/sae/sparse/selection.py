@@ -2,7 +2,7 @@
 
 Pre-activations are (x - b_dec) @ W_enc + b_enc. Where the CPU has 8-bit products, upper bounds say which pairs of
 token and feature can matter (int8_bounds.py), and those are computed in float32; elsewhere the product is made for a
-block of tokens at a time. What is chosen is the same either way. Knows nothing of rules or losses; no gradients.
+block of tokens at a time. What is chosen is the same either way. No gradients.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLOCK_ELEMENTS = 2**24  # of a block of pre-activations
 GPU_ELEMENTS = 2**30
 TOKENS = 4096  # whose candidates are held at once
 SAMPLE_TOKENS = 64  # from which the cut of a batch is guessed
-MOST_CANDIDATES = 0.02  # share of pairs above which the float32 product is faster
+MOST_CANDIDATES = 0.02  # fraction of pairs above which the float32 product is faster
 Chosen = tuple[Int[Tensor, " nnz"], Int[Tensor, " nnz"], Float[Tensor, " nnz"]]  # token, feature, value
 
 
@@ -148,10 +148,10 @@ def largest_of_batch(encoder: EncoderWeights, x: Float[Tensor, "n d_in"], count:
         return token, position - token * d_sae, value
     sample = torch.addmm(encoder.b_enc, z[:: -(-n // SAMPLE_TOKENS)], encoder.rows.T).reshape(-1)
     int8_bounds = Int8Bounds(encoder.rows, encoder.b_enc, z) if encoder.uses_int8_bounds(z, -(-count // n)) else None
-    share = count / (n * d_sae)
+    fraction = count / (n * d_sae)
     while True:
-        share *= 1.25
-        cut = _quantile(sample, share)
+        fraction *= 1.25
+        cut = _quantile(sample, fraction)
         pairs = _candidates(int8_bounds.bounds(z), cut) if int8_bounds is not None else None
         if pairs is not None:
             token, feature = pairs
@@ -164,7 +164,7 @@ def largest_of_batch(encoder: EncoderWeights, x: Float[Tensor, "n d_in"], count:
             token, feature, value = _joined(found)
         if cut == -torch.inf or int((value >= cut).sum()) >= count:
             break
-        share *= 2
+        fraction *= 2
     if len(value) > count:
         chosen = value.topk(count, sorted=False).indices.sort().values
         token, feature, value = token[chosen], feature[chosen], value[chosen]
@@ -218,9 +218,9 @@ def _candidates(bounds: Iterator[tuple[slice, Tensor]], cut: float) -> tuple[Ten
     return torch.cat(tokens), torch.cat(features)
 
 
-def _quantile(sample: Float[Tensor, " m"], share: float) -> float:
-    """The value that a share of the sample reaches; -inf for all of it."""
-    wanted = int(share * len(sample)) + 1
+def _quantile(sample: Float[Tensor, " m"], fraction: float) -> float:
+    """The value that a fraction of the sample reaches; -inf for all of it."""
+    wanted = int(fraction * len(sample)) + 1
     return -torch.inf if wanted >= len(sample) else float(sample.topk(wanted, sorted=False).values.min())
 
 

@@ -6,9 +6,8 @@ in `dtype` already (the copy that `adam_` keeps) are taken as they are. A batch 
 feature and value are [n, k], and a feature that does not count has value 0. Nothing here differentiates, and nothing
 makes the host wait: shapes never depend on data.
 
-Each function runs its kernel where `available` says so, and its twin elsewhere. `bytes` and `operations` in their
-docstrings are what cannot be avoided; benchmarks/kernels.py holds measured times against them. This package knows
-nothing of activation rules, losses or optimiser state beyond what it is given.
+Each function runs its kernel where `available` says so, and its reference elsewhere. `bytes` and `operations` in their
+docstrings are what cannot be avoided; benchmarks/kernels.py holds measured times against them.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def adam_(
     unit_rows: bool,
     copy: Tensor | None,
 ) -> None:
-    """`twins.adam_` by a kernel."""
+    """`reference.adam_` by a kernel."""
     row = param.shape[-1] if unit_rows else BLOCK
     block = power_of_two(row)
     launch(
@@ -147,7 +147,7 @@ def adam_(
 
 
 def project_(param: Tensor, grad: Tensor) -> Tensor:
-    """`twins.project_` by a kernel."""
+    """`reference.project_` by a kernel."""
     rows, d = param.shape
     squares = torch.empty(rows, dtype=torch.float32, device=param.device)
     block = power_of_two(d)

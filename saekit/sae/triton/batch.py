@@ -1,11 +1,11 @@
 """The largest pre-activations of a whole batch, from the candidates of encode.py, without the host ever waiting.
 
 1. The `count`-th largest candidate is a bound, found digit by digit: a histogram of the leading 8 bits says how the
-   bound begins, one of the next 8 among the numbers that begin so how it goes on. Integer additions commute, so the
+   bound begins, one of the next 8 among the numbers that begin so how it continues. Integer additions commute, so the
    histograms, though made with atomics, are the same in every run.
 2. Groups that may hide a third number above the bound are computed again, and everything above it is listed in order
-   of position: prefix sums over tokens say where each token's share begins.
-3. The list is hardly longer than `count`; the bound is found anew among its numbers, and what falls below it is left
+   of position: prefix sums over tokens say where each token's part begins.
+3. The list is hardly longer than `count`; the bound is found again among its numbers, and what falls below it is left
    out. The list has room for the worst case and its length is known to the device alone.
 
 Needs triton.
@@ -108,7 +108,7 @@ def _list(
     n_groups,
     GROUPS: tl.constexpr,
 ):
-    """Writes a token's numbers above the bound, and its share of those that equal it, into the list."""
+    """Writes a token's numbers above the bound, and its part of those that equal it, into the list."""
     token = tl.program_id(0).to(tl.int64)
     group, key_1, key_2 = load_keys(first_ptr, second_ptr, token, n_groups, GROUPS)
     place_1, place_2 = load_places(index_ptr, token, n_groups, GROUPS)
@@ -156,7 +156,7 @@ def _keep(
     last,
     BLOCK: tl.constexpr,
 ):
-    """Copies what is above the bound, and a block's share of what equals it; no position is outside the batch."""
+    """Copies what is above the bound, and a block's part of what equals it; no position is outside the batch."""
     block = tl.program_id(0).to(tl.int64)
     length = tl.load(length_ptr)
     if block * BLOCK >= length:
@@ -198,7 +198,7 @@ def shares(above: Tensor, equal: Tensor, n_ties: Tensor) -> tuple[Tensor, Tensor
 
 
 def top_of_batch(x: Tensor, W_rows: Tensor, b_enc: Tensor, count: int, plan: Plan) -> tuple[Tensor, Tensor]:
-    """`twins.top_of_batch` by kernels: x and W_rows in the type of the product, b_enc in float32."""
+    """`reference.top_of_batch` by kernels: x and W_rows in the type of the product, b_enc in float32."""
     n, d_in = x.shape
     d_sae = len(W_rows)
     top, index = candidates(x, W_rows, b_enc, plan)

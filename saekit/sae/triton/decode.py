@@ -103,7 +103,7 @@ def _remaining_products(
 def decode_error(
     start: Tensor | None, feature: Tensor, value: Tensor, W_dec: Tensor, b_dec: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`twins.decode_error` by kernels, or `twins.decode_error_of_pairs` where `start` says where pairs begin.
+    """`reference.decode_error` by kernels, or `reference.decode_error_of_pairs` where `start` says where pairs begin.
 
     W_dec is in the type to be read, all else in float32.
     """

@@ -2,7 +2,7 @@
 
 Each program multiplies a tile of tokens with a tile of features and leaves the two largest of every 16 features. That
 is 9 bytes for 16 pre-activations instead of 64. A second kernel, one program a token, finds the k-th largest candidate
-and with it the few groups that may hide more than two; these are computed again, exactly, and the choice is made anew
+and with it the few groups that may hide more than two; these are computed again, exactly, and the choice is made again
 for their tokens. Needs triton; plan.py says when this wins.
 
 The product's columns are permuted within 64 features, so that the 16 of a group lie in one thread's registers in the
@@ -265,7 +265,7 @@ def inner_block(d_in: int) -> int:
 
 
 def top_k(x: Tensor, W_rows: Tensor, b_enc: Tensor, k: int, plan: Plan) -> tuple[Tensor, Tensor]:
-    """`twins.top_k` by kernels: x and W_rows in the type of the product, b_enc in float32."""
+    """`reference.top_k` by kernels: x and W_rows in the type of the product, b_enc in float32."""
     n, d_in = x.shape
     d_sae = len(W_rows)
     top, index = candidates(x, W_rows, b_enc, plan)

@@ -1,8 +1,8 @@
 """What every kernel computes, in plain PyTorch: for devices without triton, for small sizes, and to compare with.
 
-Fixed shapes throughout: no function here makes the host wait for a device. Twins hold the pre-activations of a batch
+Fixed shapes throughout: no function here makes the host wait for a device. They hold the pre-activations of a batch
 in memory, `CHUNK_ELEMENTS` of them at a time where tokens are independent. Products of bfloat16 numbers are summed in
-float32. Knows nothing of activation rules.
+float32.
 """
 
 from __future__ import annotations

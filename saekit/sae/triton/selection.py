@@ -5,7 +5,7 @@ hide more of the chosen ones is "open" until its features were computed again; t
 group's candidates are at minus infinity. Floats are compared as integers of the same order, so that NaN is a number
 like others: a batch that is not finite yields nonsense, but every index stays within bounds.
 
-This module needs triton. It knows nothing of activation rules and of where pre-activations come from.
+This module needs triton.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def _add_partials(start_ptr, partial_start_ptr, out_ptr, partial_ptr, d, CHUNK: 
 
 
 def weight_grad(value: Tensor, rows: Tensor, token: Tensor, d_sae: int, sorted_: Segments, out: Tensor) -> Tensor:
-    """`twins.weight_grad` by kernels, into `out` [d_sae, d] in float32."""
+    """`reference.weight_grad` by kernels, into `out` [d_sae, d] in float32."""
     d = rows.shape[1]
     s = sorted_
     block_d = min(128, max(16, power_of_two(d)))

@@ -29,7 +29,7 @@ class TokenText(NamedTuple):
 def token_bytes(shown: Sequence[str]) -> list[bytes]:
     """The bytes of each token from what is shown for it, where <0xE2> stands for a byte that is no whole character.
 
-    >>> from saekit.models.token_text import token_bytes
+    >>> from saekit.models.text_matching import token_bytes
     >>> token_bytes([" a", "<0xE2><0x80>"])
     [b' a', b'\\xe2\\x80']
     """
@@ -39,7 +39,7 @@ def token_bytes(shown: Sequence[str]) -> list[bytes]:
 def join_tokens(pieces: Sequence[bytes]) -> TokenText:
     """The text of tokens given as bytes; a byte that is part of no character is kept as one undecodable character.
 
-    >>> from saekit.models.token_text import join_tokens
+    >>> from saekit.models.text_matching import join_tokens
     >>> text, spans = join_tokens([b"a", b"\\xe2\\x80", b"\\x99", b"", b"s"])
     >>> text, spans.tolist()
     ('a’s', [[0, 1], [1, 2], [1, 2], [2, 2], [2, 3]])
@@ -59,7 +59,7 @@ def join_tokens(pieces: Sequence[bytes]) -> TokenText:
 def compiled(pattern: str, ignore_case: bool = True) -> re.Pattern[str]:
     """The pattern for Python's `re`; ConfigError that shows where it is wrong.
 
-    >>> from saekit.models.token_text import compiled
+    >>> from saekit.models.text_matching import compiled
     >>> compiled("(golden")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     saekit.errors.ConfigError: not a regular expression: missing ), unterminated subpattern at position 0
@@ -91,7 +91,7 @@ def matches(pattern: re.Pattern[str], text: str) -> list[tuple[int, int]]:
 def tokens_of_matches(text: TokenText, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """For each (start, end) of `text`'s characters, the first token that shares one of them and the one after the last.
 
-    >>> from saekit.models.token_text import compiled, join_tokens, matches, tokens_of_matches
+    >>> from saekit.models.text_matching import compiled, join_tokens, matches, tokens_of_matches
     >>> text = join_tokens([b"the", b" Gol", b"den", b" Gate"])
     >>> list(tokens_of_matches(text, matches(compiled("golden"), text.text)))
     [(1, 3)]
@@ -107,7 +107,7 @@ def tokens_of_matches(text: TokenText, spans: Iterable[tuple[int, int]]) -> Iter
 def ids_that_read(pattern: re.Pattern[str], vocabulary: Iterable[str]) -> list[int]:
     """The ids of the tokens whose whole text matches, a leading space aside, given what to show for each.
 
-    >>> from saekit.models.token_text import compiled, ids_that_read
+    >>> from saekit.models.text_matching import compiled, ids_that_read
     >>> ids_that_read(compiled("a|b"), ["a", " B", "ab"])
     [0, 1]
     """

@@ -1,0 +1,129 @@
+"""Confidence intervals: their types, percentiles of resamples, and the Wilson interval of a proportion.
+
+Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3; Wilson 1927, as in scipy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+LEVEL = 0.95
+"""The level of every interval that does not say another."""
+
+Doubles = npt.NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """The ends of an interval, at the level that its owner states (`LEVEL` otherwise); nan where there is none."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval; nan where it is undefined, and then `reason` says why.
+
+    >>> from saekit.statistics import Estimate
+    >>> Estimate(0.5, 0.25, 0.75), f"{Estimate(12.34, 11, 13):.3g}"
+    (0.50 [0.25, 0.75], '12.3 [11, 13]')
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    level: float = LEVEL
+    reason: str = ""
+    """Why the value, the interval or some of its resamples are undefined; empty when nothing is."""
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __format__(self, spec: str) -> str:
+        def number(v: float) -> str:
+            return format(v, spec) if spec else short(v)
+
+        if math.isnan(self.value):
+            return f"undefined: {self.reason}"
+        bounds = "" if math.isnan(self.low) else f" [{number(self.low)}, {number(self.high)}]"
+        return f"{number(self.value)}{bounds}"
+
+    def __str__(self) -> str:
+        return format(self)
+
+    __repr__ = __str__
+
+    def row(self) -> dict[str, float]:
+        """value, low and high, for a table."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def short(value: float) -> str:
+    """Two decimals, three below 0.1 so that small rates can be told apart."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.2f}" if value >= 0.0995 or value == 0 else f"{value:.3f}"
+
+
+def percentile_bounds(
+    draws: npt.ArrayLike,
+    level: float = LEVEL,
+    *,
+    axis: int = -1,
+    max_undefined: float = 1.0,
+    method: Literal["linear", "nearest"] = "linear",
+) -> tuple[Doubles, Doubles]:
+    """The (low, high) percentile bounds of draws over an axis.
+
+    Draws that are nan are undefined and left out; where more than a fraction `max_undefined` of them is, or all, the
+    bounds are nan. method="nearest" takes ends among the draws, so that infinite ones are allowed.
+
+    >>> from saekit.statistics import percentile_bounds
+    >>> low, high = percentile_bounds([[0.0, 1.0, 2.0], [5.0, float("nan"), 5.0]], 0.5)
+    >>> low.tolist(), high.tolist()
+    ([0.5, 5.0], [1.5, 5.0])
+    """
+    values = np.asarray(draws, dtype=np.float64)
+    missing = np.isnan(values).sum(axis=axis)
+    few = (missing > max_undefined * values.shape[axis]) | (missing == values.shape[axis])
+    if not values.shape[axis]:
+        return np.full(few.shape, np.nan), np.full(few.shape, np.nan)
+    safe = np.where(np.expand_dims(few, axis), 0.0, values)
+    quantile = np.nanquantile if missing.any() else np.quantile
+    low, high = quantile(safe, [(1 - level) / 2, (1 + level) / 2], axis=axis, method=method)
+    return np.where(few, np.nan, low), np.where(few, np.nan, high)
+
+
+def percentile_interval(draws: npt.ArrayLike, level: float = LEVEL) -> Interval:
+    """The percentile interval of some draws [n]; those that are not finite are left out, and of none it is nan.
+
+    >>> from saekit.statistics import percentile_interval
+    >>> percentile_interval([0.0, 1.0, 2.0, float("inf")], 0.5)
+    Interval(low=0.5, high=1.5)
+    """
+    values = np.asarray(draws, dtype=np.float64)
+    low, high = percentile_bounds(values[np.isfinite(values)], level)
+    return Interval(float(low), float(high))
+
+
+def point_and_interval(samples: Doubles, level: float = LEVEL) -> tuple[float, float, float]:
+    """(value, low, high) of what was computed with weights whose first row counts each unit once."""
+    return float(samples[0]), *percentile_interval(samples[1:], level)
+
+
+def wilson_interval(n_hits: int, n: int, level: float = LEVEL) -> Interval:
+    """The Wilson score interval of a proportion of n_hits among n > 0.
+
+    >>> from saekit.statistics import wilson_interval
+    >>> wilson_interval(0, 10).low, round(wilson_interval(0, 10).high, 3)
+    (0.0, 0.278)
+    """
+    from scipy.stats import binomtest
+
+    found = binomtest(n_hits, n).proportion_ci(level, method="wilson")
+    return Interval(float(found.low), float(found.high))
