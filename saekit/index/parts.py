@@ -3,8 +3,7 @@
 A part is the activations of CHUNK_WINDOWS successive windows in one file, written atomically, and marked with a digest
 of the windows and one of its own contents. A thread writes it while the next is computed. A later run of the same build
 computes only the parts that are missing or damaged; because a part depends on nothing outside it, the result is the
-same as that of a build never interrupted. Knows nothing of statistics; what is made of the parts is the business of
-`build`.
+same as that of a build never interrupted. `index_files` makes the index of the parts.
 """
 
 from __future__ import annotations

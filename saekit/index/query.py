@@ -1,8 +1,8 @@
 """Asking an index: what is known of a feature, where it fires, what fires here.
 
-A FeatureIndex reads from its Store only what a question needs; opening one costs milliseconds. It knows the layout that
-`build` writes. The model and the SAE are remembered only by an index that was built in this session; searches that run
-the model say so when they have none. Searches themselves are in `search`, records in `feature_records`.
+A FeatureIndex reads from its Store only what a question needs; opening one costs milliseconds. The model and the SAE
+are remembered only by an index that was built in this session; searches that run the model say so when they have none.
+Searches themselves are in `search`, records in `feature_records`.
 """
 
 from __future__ import annotations

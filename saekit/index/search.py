@@ -167,9 +167,9 @@ def by_contrast(
 
 
 def by_text(index: FeatureIndex, text: str, n: int) -> pd.DataFrame:
-    """feature, score, lift, share, coverage, n_firings (inside matches), max (there).
+    """feature, score, lift, fraction, coverage, n_firings (inside matches), max (there).
 
-    `share` is the part of the feature's whole activation that falls inside matches, `coverage` the part of matches in
+    `fraction` is the part of the feature's activation that falls inside matches, `coverage` the part of matches in
     which it fires, `score` their harmonic mean, `lift` its activation per token inside over that per token anywhere.
     """
     if not text.strip():
@@ -187,10 +187,10 @@ def by_text(index: FeatureIndex, text: str, n: int) -> pd.DataFrame:
     )
     known = index.features.loc[table.index]
     whole = known["mean"].to_numpy(np.float64) * known["n_firings"].to_numpy()
-    share, coverage = table.pop("mass") / whole, table.pop("found") / max(n_matches, 1)
-    table.insert(0, "score", 2 * share * coverage / (share + coverage))
-    table.insert(1, "lift", share * index.n_tokens / max(len(inside), 1))
-    table.insert(2, "share", share)
+    fraction, coverage = table.pop("mass") / whole, table.pop("found") / max(n_matches, 1)
+    table.insert(0, "score", 2 * fraction * coverage / (fraction + coverage))
+    table.insert(1, "lift", fraction * index.n_tokens / max(len(inside), 1))
+    table.insert(2, "fraction", fraction)
     table.insert(3, "coverage", coverage)
     return _best(_with_index(index, table).drop(columns="index_max"), "score", n)
 

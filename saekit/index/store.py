@@ -11,7 +11,7 @@
 
 Sizes are checked when the folder is opened. Contents are checked against their SHA-256 when it is opened for files up
 to SMALL bytes, and the first time it is used for a larger one, so that opening costs milliseconds whatever the size.
-Knows files, not meanings: what the columns and tensors say is the business of `build` and `query`.
+What is in the columns and tensors is decided in `index_files`.
 """
 
 from __future__ import annotations
