@@ -41,7 +41,7 @@ from tqdm import tqdm
 import saekit as sk
 from saekit.activations import shards
 from saekit.corpus import Windows
-from saekit.index import build, directions, parts
+from saekit.index import build, directions, index_files, parts
 from saekit.index.sparse import Sparse
 from saekit.sae.architectures import with_option
 
@@ -194,16 +194,16 @@ class Phases:
         self.seconds: Counter[str] = Counter()
         self.aside: Counter[str] = Counter()
         for owner, name, phase in (
-            (parts.Encoder, "read", "reading and encoding"),
+            (parts.IndexEncoder, "read", "reading and encoding"),
             (build, "encode_all", "the pass"),
-            (build, "join_parts", "join and transpose"),
+            (index_files, "join_parts", "join and transpose"),
             (Sparse, "transpose", "join and transpose"),
-            (build, "endings", "statistics and contexts"),
-            (build, "summarise", "statistics and contexts"),
-            (build, "_contexts", "statistics and contexts"),
+            (index_files, "endings", "statistics and contexts"),
+            (index_files, "summarise", "statistics and contexts"),
+            (index_files, "_contexts", "statistics and contexts"),
             (directions, "neighbours", "neighbours"),
             (directions, "logit_effects", "logit effects"),
-            (build, "_write", "after the pass"),
+            (build, "write_index", "after the pass"),
             (parts, "_write_part", "writing parts"),
         ):
             self._wrap(owner, name, phase)
@@ -276,14 +276,14 @@ def beyond_the_forward(args: argparse.Namespace, model: sk.LanguageModel) -> Non
     sae = sk.SAE(config(model, args, sk.fit_token_filter(model, demo, HOOK, n_windows=16)))
 
     slices = [windows.select(slice(n * args.windows, (n + 1) * args.windows)) for n in range(args.rounds)]
-    encoder = parts.Encoder(model, sae, HOOK, sae.config.token_filter, BATCH)
+    encoder = parts.IndexEncoder(model, sae, HOOK, sae.config.token_filter, BATCH)
 
     def forward(part: sk.Windows) -> None:
         for tokens, mask, _ in part.batches(BATCH):
             model.activations(tokens, HOOK, mask)
 
     def index_pass(part: sk.Windows, folder: Path) -> None:
-        parts.encode_all(parts.Source(part, model, part.length), encoder, folder, tqdm(disable=True))
+        parts.encode_all(parts.IndexInput(part, model, part.length), encoder, folder, tqdm(disable=True))
 
     forward(slices[0])
     forward_s, pass_s = [], []
@@ -299,8 +299,8 @@ def beyond_the_forward(args: argparse.Namespace, model: sk.LanguageModel) -> Non
             print(f"{n:>5} {forward_s[-1]:>10.2f} {pass_s[-1]:>7.2f}", flush=True)
 
     after: list[float] = []
-    finish = build._write
-    build._write = lambda *a: after.append(seconds(lambda: finish(*a), clock))  # type: ignore[assignment]
+    finish = build.write_index
+    build.write_index = lambda *a: after.append(seconds(lambda: finish(*a), clock))  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder:
         sk.build_index(model, sae, windows, out=Path(folder) / "index", batch_size=BATCH, progress=False)
 

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one.
+"""Writing files so that a reader never sees half of one, and which run an output folder belongs to.
 
 A file is written beside its place, flushed to disk and renamed: a kill, a crash or a full disk leaves the old file or
 none. Knows nothing of what is in the files.
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import FileError, disk_errors
+from .errors import FileError, MismatchError, disk_errors
 
 
 @contextmanager
@@ -69,6 +69,40 @@ def read_json(path: str | Path) -> Any:
         raise FileError(
             f"{path} is not valid JSON: {e}", got=text[:80], fix="the file is damaged; write it again"
         ) from e
+
+
+PLAN = "plan.json"
+"""The file that says which run a folder belongs to."""
+
+
+def claim_folder(folder: str | Path, plan: Mapping[str, Any], what: str, *, in_use: bool = True) -> None:
+    """Makes `folder` the output of the run that `plan` describes; MismatchError when it belongs to another run.
+
+    `what` is what the folder holds, in the error's words. in_use=False lets go of what another run planned there.
+
+    >>> claim_folder(tmp_path / "out", {"seed": 0}, "a study")
+    >>> claim_folder(tmp_path / "out", {"seed": 1}, "a study")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    saekit.errors.MismatchError: ...out holds a study of another seed
+    ...
+    """
+    record = Path(folder) / PLAN
+    if in_use and record.is_file():
+        check_same_plan(folder, with_current_keys(read_json(record)), plan, what)
+    else:
+        write_json(record, plan)
+
+
+def check_same_plan(folder: str | Path, found: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> None:
+    """MismatchError that names what differs between the run a folder belongs to and the one asked for."""
+    differs = [key for key in wanted if found.get(key) != wanted[key]]
+    if differs:
+        raise MismatchError(
+            f"{folder} holds {what} of another {', '.join(d.replace('_', ' ') for d in differs)}",
+            got="; ".join(f"{d}: {wanted[d]}" for d in differs),
+            accepted="; ".join(f"{d}: {found.get(d)}" for d in differs),
+            fix="pass another folder as out=, or delete this one if it is no longer needed",
+        )
 
 
 OLDER_KEYS = {

@@ -76,7 +76,7 @@ class ArrayIndex:
         self.n_windows = len(rows)
 
     length = property(lambda self: self.windows.length)
-    context, _context, _token_ids = FeatureIndex.context, FeatureIndex._context, FeatureIndex._token_ids
+    context, _token_ids = FeatureIndex.context, FeatureIndex._token_ids
 
     def firings(self, feature: int) -> Firings:
         here = slice(*self.by_feature.start[feature : feature + 2].tolist())

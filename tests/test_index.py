@@ -314,7 +314,7 @@ def test_progress_has_a_rate_a_time_left_and_names_for_what_follows(model, sae, 
 
 def test_how_many_tokens_there_will_be_is_known_or_guessed(model, corpus):
     windows, stream = sk.tokenize(corpus, model, length=LENGTH), Corpus(lambda: enumerate(corpus), name="stream")
-    of_windows, of_corpus, of_stream = (parts.Source(data, model, LENGTH) for data in (windows, corpus, stream))
+    of_windows, of_corpus, of_stream = (parts.IndexInput(data, model, LENGTH) for data in (windows, corpus, stream))
     assert of_windows.n_tokens(0, 0) == windows.n_tokens
     assert of_corpus.n_tokens(0, 0) is None and of_corpus.n_tokens(500, 10) == 50 * len(corpus)
     assert of_stream.n_tokens(500, 10) is None

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from saekit.index import exact_topk as products
+from saekit.index import exact_topk
 from saekit.index.directions import logit_effects
 from saekit.index.exact_topk import largest_products
 from saekit.sae.sparse.int8_bounds import N_SIGMA, supported
 
-M, D = 64 * 50 + 37, 24  # enough directions to be screened, and a last group that is not full
+M, D = 64 * 50 + 37, 24  # enough directions not to be multiplied in full, and a last group that is not full
 INT8 = pytest.param(torch.int8, marks=pytest.mark.skipif(not supported(), reason="no products of 8-bit integers"))
-SCREENS = [INT8, torch.bfloat16, torch.float32]
+DTYPES = [INT8, torch.bfloat16, torch.float32]
 
 
 def directions(seed: int = 0) -> torch.Tensor:
@@ -27,13 +27,13 @@ def directions(seed: int = 0) -> torch.Tensor:
 @pytest.fixture
 def in_full(monkeypatch) -> list[int]:
     """How many rows were multiplied in full, call by call."""
-    real, rows = products._in_full, []
+    real, rows = exact_topk._in_full, []
 
     def counted(x, *args):
         rows.append(len(x))
         return real(x, *args)
 
-    monkeypatch.setattr(products, "_in_full", counted)
+    monkeypatch.setattr(exact_topk, "_in_full", counted)
     return rows
 
 
@@ -79,7 +79,7 @@ def check(rows: torch.Tensor, U: torch.Tensor, n: int, *, itself: bool = False, 
         assert all(len(set(row)) == n for row in column.tolist())
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("approximate_dtype", DTYPES)
 @pytest.mark.parametrize("itself", [False, True])
 @pytest.mark.parametrize(
     "kind",
@@ -93,13 +93,13 @@ def check(rows: torch.Tensor, U: torch.Tensor, n: int, *, itself: bool = False, 
         "whole numbers",
     ],
 )
-def test_nothing_is_missed_in_data_that_are_hard_to_round(kind, itself, screen):
+def test_nothing_is_missed_in_data_that_are_hard_to_round(kind, itself, approximate_dtype):
     rows, U = hard(kind)
-    check(U[:200] if itself else rows, U, 10, itself=itself, screen=screen)
+    check(U[:200] if itself else rows, U, 10, itself=itself, approximate_dtype=approximate_dtype)
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_nothing_is_missed_among_products_closer_than_the_screen_can_tell(screen, in_full):
+@pytest.mark.parametrize("approximate_dtype", DTYPES)
+def test_nothing_is_missed_among_products_closer_than_the_approximation_can_tell(approximate_dtype, in_full):
     """Forty directions of different groups, whose products with the rows differ by less than a rounding error."""
     U, x = 8 * drawn(8, M, D), torch.nn.functional.normalize(drawn(9, D), dim=0)
     U -= (U @ x)[:, None] * x
@@ -107,7 +107,7 @@ def test_nothing_is_missed_among_products_closer_than_the_screen_can_tell(screen
     U[large] += torch.linspace(8, 8.1, 40)[:, None] * x
     U[small] -= torch.linspace(8, 8.1, 40)[:, None] * x
     rows = (x + 1e-4 * drawn(11, 100, D)) * torch.logspace(-6, 6, 100)[:, None]
-    check(rows, U, 10, screen=screen)
+    check(rows, U, 10, approximate_dtype=approximate_dtype)
     assert sum(in_full) < 10
 
 
@@ -121,8 +121,8 @@ def test_products_in_8_bits_are_wrong_by_as_much_as_they_say(kind):
         rows[:, 0] = U[:, 0] = 126
     elif kind == "wide":
         rows, U = drawn(12, 200, 3000), drawn(13, M, 3000) + 1
-    table = products._Integers(U, rows, 200)
-    number, shift, scale, error = table.products(rows)
+    table = exact_topk._Int8Products(U, rows, 200)
+    number, shift, scale, error = table.of_rows(rows)
     step = (rows / table._c).abs().amax(1, keepdim=True) / 126
     exact = torch.zeros(200, number[0].numel(), dtype=torch.float64)
     exact[:, :M] = (rows.double() @ U.double().T)[:, table.order[:M]] / step.clamp_min(1e-30)
@@ -140,8 +140,8 @@ def test_products_of_rounded_numbers_are_wrong_by_no_more_than_they_say(kind, dt
     """Also where nothing is lost of the rows, so that all error is the directions'."""
     rows, U = hard(kind)
     rows = rows.bfloat16().float()
-    table = products._Floats(U, dtype, 200)
-    about = table.products(rows)
+    table = exact_topk._FloatProducts(U, dtype, 200)
+    about = table.of_rows(rows)
     exact = (rows.double() @ U.double().T)[:, table.order[:M]]
     room = about.error.repeat_interleave(64, 1)[:, :M] + exact.abs() * torch.finfo(dtype).eps
     assert ((about.number.flatten(1)[:, :M] - exact).abs() <= room).all()
@@ -151,24 +151,24 @@ def test_products_of_rounded_numbers_are_wrong_by_no_more_than_they_say(kind, dt
 def test_the_largest_are_found_whatever_the_shift_and_the_scale(sign):
     """From approximate products that are right, so that nothing wrong is hidden by their error."""
     rows, U = (drawn(14, 200, D) * 3).round_(), (drawn(15, M, D) * 3).round_()
-    table = products._Floats(U, torch.float32, 200)
+    table = exact_topk._FloatProducts(U, torch.float32, 200)
     scale = 2.0 ** torch.randint(-3, 1, (table.n_groups,), generator=torch.Generator().manual_seed(16))
     shift = (drawn(17, 200, 1) * 1e4).round_()
     number = ((rows @ U[table.order].T).view(200, -1, 64) / scale[:, None] - shift[:, :, None]).int()
     number.flatten(1)[:, M:] = -sign * (2**31 - 1)
-    about = products._Products(number, shift, scale, torch.full((200, table.n_groups), 1e-3))
-    found, certain = products._largest(rows, about, sign, table, 10)
+    about = exact_topk._Approximation(number, shift, scale, torch.full((200, table.n_groups), 1e-3))
+    found, certain = exact_topk._largest(rows, about, sign, table, 10)
     assert certain.float().mean() > 0.9
     expected = (sign * (rows @ U.T)).topk(10).values
     assert torch.equal(sign * found.value[certain], expected[certain])
 
 
-@pytest.mark.parametrize("screen", SCREENS)
+@pytest.mark.parametrize("approximate_dtype", DTYPES)
 @pytest.mark.parametrize("itself", [False, True])
-def test_the_largest_are_those_of_all_products(screen, itself, in_full):
+def test_the_largest_are_those_of_all_products(approximate_dtype, itself, in_full):
     U = directions()
     x = U[:300] if itself else torch.randn(300, D, generator=torch.Generator().manual_seed(1))
-    found = largest_products(x, U, 10, block=128, signs=(1, -1), itself=itself, screen=screen)
+    found = largest_products(x, U, 10, block=128, signs=(1, -1), itself=itself, approximate_dtype=approximate_dtype)
     product = x.double() @ U.double().T
     assert sum(in_full) < 30  # the zero rows and those whose largest products are many near-ties
     for sign, (column, value) in zip((1, -1), found, strict=True):
@@ -181,40 +181,40 @@ def test_the_largest_are_those_of_all_products(screen, itself, in_full):
         assert all(len(set(row)) == 10 for row in column.tolist())
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_near_ties_that_a_screen_cannot_tell_apart_are_told_apart(screen):
-    """Twenty directions that differ by less than a screen resolves are in the order of their float32 products."""
+@pytest.mark.parametrize("approximate_dtype", DTYPES)
+def test_near_ties_that_an_approximation_cannot_tell_apart_are_told_apart(approximate_dtype):
+    """Twenty directions that differ by less than an approximation tells are in the order of their float32 products."""
     U = torch.randn(M, D, generator=torch.Generator().manual_seed(2))
     U[500:520] = 20 * U[500] / U[500].norm() * (1 + 1e-4 * torch.randperm(20)[:, None])
     x = U[500:501] / U[500].norm()
-    (found,) = largest_products(x, U, 10, block=8, screen=screen)
+    (found,) = largest_products(x, U, 10, block=8, approximate_dtype=approximate_dtype)
     assert found.column[0].tolist() == (x @ U.T)[0].topk(10).indices.tolist()
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_products_that_are_small_beside_the_lengths_are_not_left_to_rounding(screen):
-    """Rows lie in a plane that the directions hardly enter, so that a screen knows next to nothing of the products."""
+@pytest.mark.parametrize("approximate_dtype", DTYPES)
+def test_products_that_are_small_beside_the_lengths_are_not_left_to_rounding(approximate_dtype):
+    """Rows lie in a plane that directions hardly enter, so an approximation knows next to nothing of the products."""
     U = torch.randn(M, D, generator=torch.Generator().manual_seed(3))
     U[:, :2] *= 1e-2
     x = torch.zeros(50, D)
     x[:, :2] = torch.randn(50, 2, generator=torch.Generator().manual_seed(4))
     turn = torch.linalg.qr(torch.randn(D, D, generator=torch.Generator().manual_seed(5))).Q
     U, x = U @ turn, x @ turn
-    found = largest_products(x, U, 10, block=50, signs=(1, -1), screen=screen)
+    found = largest_products(x, U, 10, block=50, signs=(1, -1), approximate_dtype=approximate_dtype)
     for sign, (column, value) in zip((1, -1), found, strict=True):
         expected = (sign * (x.double() @ U.double().T)).topk(10)
         torch.testing.assert_close(sign * value.double(), expected.values, rtol=1e-5, atol=1e-6)
         assert (column == expected.indices).float().mean() > 0.99
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_rows_that_cannot_be_told_are_multiplied_in_full(screen, in_full):
+@pytest.mark.parametrize("approximate_dtype", DTYPES)
+def test_rows_that_cannot_be_told_are_multiplied_in_full(approximate_dtype, in_full):
     U = directions()
     x = torch.randn(40, D, generator=torch.Generator().manual_seed(1))
     x[3] = 0
     x[8, 2] = torch.nan
     expected = (x @ U.T).topk(5).values
-    (found,) = largest_products(x, U, 5, block=40, screen=screen)
+    (found,) = largest_products(x, U, 5, block=40, approximate_dtype=approximate_dtype)
     assert in_full == [2]
     torch.testing.assert_close(found.value, expected, equal_nan=True)
     in_full.clear()
@@ -223,10 +223,10 @@ def test_rows_that_cannot_be_told_are_multiplied_in_full(screen, in_full):
     assert in_full == [40, 40]  # few directions, and many of them wanted
     in_full.clear()
     U[77, 0] = torch.nan
-    (found,) = largest_products(x, U, 5, block=40, screen=screen)
+    (found,) = largest_products(x, U, 5, block=40, approximate_dtype=approximate_dtype)
     assert in_full == [40]
     assert (found.column == 77).any(1)[:8].all()  # as topk has it
-    assert largest_products(x[:0], U, 5, block=40, screen=screen) == []
+    assert largest_products(x[:0], U, 5, block=40, approximate_dtype=approximate_dtype) == []
 
 
 def test_progress_is_reported_and_nothing_that_was_given_is_changed():

@@ -52,13 +52,13 @@ def contents(folder):
 
 def count_runs(monkeypatch):
     """How many parts are computed from here on: one entry each."""
-    real, runs = parts.Encoder.run, []
+    real, runs = parts.IndexEncoder.run, []
 
     def run(self, windows, bar=None):
         runs.append(len(windows))
         return real(self, windows, bar)
 
-    monkeypatch.setattr(parts.Encoder, "run", run)
+    monkeypatch.setattr(parts.IndexEncoder, "run", run)
     return runs
 
 
@@ -79,11 +79,11 @@ sys.path.insert(0, {root!r})
 import conftest, saekit as sk
 from saekit.index import parts
 parts.CHUNK_WINDOWS = {chunk}
-run = parts.Encoder.run
+run = parts.IndexEncoder.run
 def slow(self, windows, bar=None):
     time.sleep(0.3)
     return run(self, windows, bar)
-parts.Encoder.run = slow
+parts.IndexEncoder.run = slow
 model = conftest.tiny_model()
 corpus = sk.load_corpus(conftest.tiny_texts(), name="tiny")
 sk.build_index(model, conftest.tiny_sae(model), corpus, out={out!r}, length=32, progress=False)
@@ -108,7 +108,7 @@ def test_a_killed_build_goes_on_and_ends_the_same(model, sae, corpus, built, tmp
 
 def interrupt_after(monkeypatch, n):
     """Ends a build with KeyboardInterrupt once n parts are written."""
-    real, calls = parts.Encoder.run, []
+    real, calls = parts.IndexEncoder.run, []
 
     def run(self, windows, bar=None):
         if len(calls) == n:
@@ -116,8 +116,8 @@ def interrupt_after(monkeypatch, n):
         calls.append(1)
         return real(self, windows, bar)
 
-    monkeypatch.setattr(parts.Encoder, "run", run)
-    return lambda: monkeypatch.setattr(parts.Encoder, "run", real)
+    monkeypatch.setattr(parts.IndexEncoder, "run", run)
+    return lambda: monkeypatch.setattr(parts.IndexEncoder, "run", real)
 
 
 def test_a_damaged_part_is_computed_again(model, sae, corpus, built, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from saekit.specificity.resampling import Firings, resample
+from saekit.specificity.resampling import ScoredFirings, resample
 from saekit.specificity.sparse_statistics import statistics
 from saekit.statistics import count_blocks
 
@@ -35,8 +35,8 @@ def slow(score: np.ndarray, match: np.ndarray, weight: np.ndarray | None = None)
 
 
 @st.composite
-def scored_items(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores with many zeros and ties, labels and documents of some items."""
+def scored_examples(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores with many zeros and ties, labels and documents of some examples."""
     n = draw(st.integers(1, 40))
     score = draw(st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.5, 1.0, 1.5, 2.0, 1e-6, 3e30]), min_size=n, max_size=n))
     match = draw(st.lists(st.booleans(), min_size=n, max_size=n))
@@ -45,13 +45,13 @@ def scored_items(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.lists(scored_items(), min_size=1, max_size=4))
+@given(st.lists(scored_examples(), min_size=1, max_size=4))
 def test_statistics_of_many_features_agree_with_scikit_learn(
-    items: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    examples: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
 ) -> None:
-    """Features share the items' labels in use; here each is checked with its own totals, then all in one call."""
-    score, match, _ = items[0]
-    scores = [score, *(np.resize(other[0], len(score)) for other in items[1:])]
+    """Features share the examples' labels in use; here each is checked with its own totals, then all in one call."""
+    score, match, _ = examples[0]
+    scores = [score, *(np.resize(other[0], len(score)) for other in examples[1:])]
     fired = [np.flatnonzero(s) for s in scores]
     start = np.concatenate([[0], np.cumsum([len(f) for f in fired])])
     value = np.concatenate([s[f] for s, f in zip(scores, fired, strict=True)])
@@ -60,7 +60,7 @@ def test_statistics_of_many_features_agree_with_scikit_learn(
         if not (s > 0).any():
             assert all(math.isnan(getattr(got, name)[f]) for name in slow(s, match))
             continue
-        for name, expected in slow(s, match).items():
+        for name, expected in slow(s, match).examples():
             assert getattr(got, name)[f] == pytest.approx(expected, nan_ok=True, abs=1e-12), name
         if match.any() and got.f1[f] > 0:
             chosen = s >= np.float32(got.f1_threshold[f])
@@ -68,13 +68,13 @@ def test_statistics_of_many_features_agree_with_scikit_learn(
 
 
 @settings(max_examples=60, deadline=None)
-@given(scored_items(), st.integers(0, 1000))
+@given(scored_examples(), st.integers(0, 1000))
 def test_resamples_agree_with_weighted_scikit_learn(
-    items: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int
+    examples: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int
 ) -> None:
-    score, match, document = items
+    score, match, document = examples
     fired = np.flatnonzero(score)
-    firings = Firings(
+    firings = ScoredFirings(
         value=score[fired],
         match=match[fired],
         document=document[fired],
@@ -107,7 +107,7 @@ def test_a_thousand_resamples_take_about_a_second() -> None:
     document = np.sort(rng.integers(0, n_documents, n))
     match = (rng.random(n) < 0.05) & (document % 20 == 0)
     fired = np.flatnonzero(rng.random(n) < 0.02 + 0.5 * match)
-    firings = Firings(
+    firings = ScoredFirings(
         value=rng.random(len(fired), dtype=np.float32),
         match=match[fired],
         document=document[fired],

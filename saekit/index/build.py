@@ -1,44 +1,30 @@
 """Building an index: one pass over a corpus, then everything a feature's card shows, computed from what the pass kept.
 
-The pass (`parts`) keeps the sparse activations and nothing else, so that maxima need not be known while it runs. After
-it, the activations are turned to be by feature, summarised some blocks of features at a time (`summary`), joined by
-what the decoder alone says (`directions`), and written (`store`), each file while the next is made. What is held at
-once is the sparse activations twice, 16 bytes for each firing, and the blocks. Cost and memory:
-benchmarks/index_build.py.
+The pass (`parts`) keeps the sparse activations and nothing else, so that maxima need not be known while it runs;
+`index_files` makes and writes the rest. Cost and memory: benchmarks/index_build.py.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-import torch
-
 from ..activations import ActivationCache, resolve_token_filter
+from ..atomic_io import check_same_plan, claim_folder
 from ..corpus import Corpus, Windows
-from ..errors import ConfigError, DataError, FileError, MismatchError, disk_errors
+from ..errors import ConfigError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint
 from ..sae import TokenFilter
-from . import directions, store
-from .contexts import endings
-from .feature_block import N_HISTOGRAM_BINS, Tokens
-from .parts import Encoder, Source, claim, encode_all, join_parts, progress_bar, refuse_other
+from . import store
+from .index_files import hook_as_json, write_index
+from .parts import IndexEncoder, IndexInput, encode_all, progress_bar
 from .query import FeatureIndex
-from .records import N_ACTIVATION_BINS
 from .statistics import STATISTICS
-from .summary import Summary, summarise
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..sae import SAE
-
-N_EFFECTS = 10
-N_NEIGHBOURS = 10
 
 
 def build_index(
@@ -65,13 +51,13 @@ def build_index(
     neighbours; and all activations. A transcoder's features lie where it reads, and its logit effects are those of what
     it writes; a crosscoder's are those of what it writes at the last of its hook points.
 
-    A build that was stopped goes on where it was when it is called again; an `out` that holds the finished index of the
-    same build is opened, not built again. resume=False begins anew. `hook_name` is needed only for an SAE that does not
-    know its own.
+    A build that was stopped resumes when it is called again; an `out` that holds the finished index of the same build
+    is opened, not built again. resume=False begins again. `hook_name` is needed only for an SAE that does not know its
+    own.
 
     Raises MismatchError for an SAE of another model, hook or weight processing, and for a folder that holds the index
     of another build; DataError for an empty corpus or activations that are not finite; DiskFullError, after which the
-    same call goes on.
+    same call resumes.
 
     >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
     >>> index.features.loc[3, ["density", "max"]].round(1).to_dict()  # doctest: +SKIP
@@ -82,11 +68,11 @@ def build_index(
     if isinstance(corpus, ActivationCache):
         corpus = _checked_cache(corpus.at(hook_name), model, sae)
     windows = corpus.windows if isinstance(corpus, ActivationCache) else corpus
-    source = Source(corpus, model, windows.length if isinstance(windows, Windows) else length)
+    source = IndexInput(corpus, model, windows.length if isinstance(windows, Windows) else length)
     plan = {
         "sae": sae.fingerprint,
         "model": model.fingerprint,
-        "hook": _stored(hook_name),
+        "hook": hook_as_json(hook_name),
         "corpus": source.name,
         "window_length": source.length,
         "parameters": {"n_top": n_top, "n_per_bin": n_per_bin, "seed": seed},
@@ -94,7 +80,7 @@ def build_index(
     parts = out / "parts"
     if (out / store.MANIFEST).is_file():
         found = store.Store(out)
-        refuse_other(out, found.manifest["plan"], plan, "the index")
+        check_same_plan(out, found.manifest["plan"], plan, "the index")
         if resume:
             _check_statistics(found)
             return FeatureIndex(_same_corpus(found, source), model=model, sae=sae)
@@ -107,15 +93,15 @@ def build_index(
         )
     if not resume and parts.is_dir():
         shutil.rmtree(parts)
-    claim(parts, plan)
+    claim_folder(parts, plan, "an unfinished index", in_use=any(parts.glob("*.safetensors")))
     token_filter = _token_filter(model, sae, source, hook_name)
-    encoder = Encoder(model, sae, hook_name, token_filter, batch_size)
+    encoder = IndexEncoder(model, sae, hook_name, token_filter, batch_size)
     was_training = sae.training
     sae.eval()
     try:
         with progress_bar(source, progress) as bar:
             all_windows, files = encode_all(source, encoder, parts, bar)
-            _write(out, plan, encoder, all_windows, files, bar.set_postfix_str)
+            write_index(out, plan, encoder, all_windows, files, bar.set_postfix_str)
     finally:
         sae.train(was_training)
     with disk_errors(out):
@@ -161,17 +147,12 @@ def _checked_cache(cache: ActivationCache, model: LanguageModel, sae: SAE) -> Ac
     return cache
 
 
-def _token_filter(model: LanguageModel, sae: SAE, source: Source, hook_name: HookPoint) -> TokenFilter:
+def _token_filter(model: LanguageModel, sae: SAE, source: IndexInput, hook_name: HookPoint) -> TokenFilter:
     """The token filter for what the SAE reads and, of a cache, what was left out when it was made as well."""
     token_filter = resolve_token_filter(model, sae, hook_name).of_input(sae.config.d_in)
     if isinstance(source.data, ActivationCache):
         return TokenFilter.strictest([token_filter, source.data.token_filter])
     return token_filter
-
-
-def _stored(hook_name: HookPoint) -> str | list[str]:
-    """A hook point as JSON gives it back."""
-    return hook_name if isinstance(hook_name, str) else list(hook_name)
 
 
 def _check_statistics(found: store.Store) -> None:
@@ -185,7 +166,7 @@ def _check_statistics(found: store.Store) -> None:
         )
 
 
-def _same_corpus(found: store.Store, source: Source) -> store.Store:
+def _same_corpus(found: store.Store, source: IndexInput) -> store.Store:
     """`found` itself; MismatchError when it is the index of other text than the source's."""
     digest = Windows.concatenate(list(source.chunks())).digest
     if digest != found.manifest["windows"]:
@@ -196,120 +177,3 @@ def _same_corpus(found: store.Store, source: Source) -> store.Store:
             fix="pass another folder as out=, or delete this one if it is no longer needed",
         )
     return found
-
-
-def _write(
-    out: Path,
-    plan: dict[str, Any],
-    encoder: Encoder,
-    windows: Windows,
-    files: list[Path],
-    say: Callable[[str], object] = lambda phase: None,
-) -> None:
-    """Everything that is made of the parts, and the manifest at the end. `say` is told what is being done."""
-    model, sae = encoder.model, encoder.sae
-    say("joining parts")
-    position, rows = join_parts(files, windows.length)
-    if not len(position):
-        raise DataError(
-            "no token of the corpus counts under the token filter",
-            got=encoder.token_filter.describe(),
-            accepted="text with tokens that are neither special nor attention sinks",
-            fix="check the corpus",
-        )
-    d_sae, parameters = int(sae.config.d_sae), plan["parameters"]
-    (out / store.MANIFEST).unlink(missing_ok=True)
-    with ThreadPoolExecutor(1) as writer:
-        writing = [
-            writer.submit(windows.save, out),
-            writer.submit(store.save_tensors, out / "by_token.safetensors", {"position": position, **rows._asdict()}),
-        ]
-        columns = rows.transpose(d_sae)
-        del rows
-        writing.append(writer.submit(store.save_tensors, out / "by_feature.safetensors", columns._asdict()))
-        document = windows.documents.reshape(-1).numpy()[position]
-        ending = endings(windows.tokens.numpy()).reshape(-1)[position]
-        tokens = Tokens(position, document, ending, windows.length)
-        summary = summarise(
-            columns,
-            tokens,
-            **parameters,
-            n_threads=torch.get_num_threads(),
-            report=lambda n: say(f"statistics {n / d_sae:.0%}"),
-        )
-        contexts = _contexts(summary.contexts, windows)
-        writing.append(writer.submit(store.save_frame, out / "contexts.parquet", contexts))
-        n_firings = len(columns.column)
-        del columns, contexts
-        store.save_frame(out / "features.parquet", _features(summary, sae, model, encoder.hook_name, say))
-        shown = model.token_strings(range(model.d_vocab))
-        store.save_frame(out / "vocabulary.parquet", pd.DataFrame({"token": shown}))
-        say("finishing files")
-        for file in writing:
-            file.result()
-    store.write_manifest(
-        out,
-        {
-            "plan": plan,
-            "windows": windows.digest,
-            "sae": {"fingerprint": sae.fingerprint, "config": sae.config.to_dict()},
-            "model": {
-                "name": model.name,
-                "fingerprint": model.fingerprint,
-                "weight_processing": model.weight_processing,
-            },
-            "hook_name": _stored(encoder.hook_name),
-            "corpus": plan["corpus"],
-            "token_filter": encoder.token_filter.to_dict(),
-            "counts": {
-                "n_windows": len(windows),
-                "length": windows.length,
-                "n_tokens": len(position),
-                "d_sae": d_sae,
-                "n_documents": windows.n_documents,
-                "n_firings": n_firings,
-                "n_dead": int(summary.stats["dead"].sum()),
-            },
-            "statistics": list(summary.stats.columns),
-            "parameters": {**parameters, "n_histogram_bins": N_HISTOGRAM_BINS, "n_activation_bins": N_ACTIVATION_BINS},
-        },
-    )
-
-
-def _features(
-    summary: Summary, sae: SAE, model: LanguageModel, hook_name: HookPoint, say: Callable[[str], object]
-) -> pd.DataFrame:
-    table = summary.stats.copy()
-    table.index.name = "feature"
-    table["histogram"] = list(summary.histogram)
-
-    def told(phase: str) -> Callable[[int], object]:
-        return lambda n: say(f"{phase} {n / len(table):.0%}")
-
-    near = directions.neighbours(sae.W_dec, N_NEIGHBOURS, report=told("neighbours"))
-    table["neighbours"], table["cosines"] = list(near.column.numpy().astype(np.int32)), list(near.value.numpy())
-    written = directions.written_to_residual(sae, model, hook_name)
-    if written is not None:
-        unembedding = model.unembedding()
-        ranked = directions.logit_effects(written, unembedding, N_EFFECTS, report=told("logit effects"))
-        columns = [(r.column.numpy().astype(np.int32), r.value.numpy()) for r in ranked]
-    else:
-        columns = [(np.zeros((len(table), 0), np.int32), np.zeros((len(table), 0), np.float32))] * 2
-    for name, (ids, effects) in zip(("promoted", "suppressed"), columns, strict=True):
-        table[name], table[f"{name}_effect"] = list(ids), list(effects)
-    return table
-
-
-def _contexts(table: pd.DataFrame, windows: Windows) -> pd.DataFrame:
-    position = table["position"].to_numpy()
-    return pd.DataFrame(
-        {
-            "feature": table["feature"],
-            "bin": table["bin"],
-            "rank": table["rank"],
-            "window": (position // windows.length).astype(np.int32),
-            "pos": (position % windows.length).astype(np.int32),
-            "document": windows.documents.reshape(-1).numpy()[position],
-            "activation": table["activation"],
-        }
-    )

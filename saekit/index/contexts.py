@@ -1,7 +1,7 @@
 """Which firings of a feature are kept as its contexts: the strongest, and a random sample of each activation bin.
 
 Of a feature that fires often, only the firings that can be among its contexts are sorted: the strongest, and those with
-the lowest draws. Pure numpy: knows nothing of models, files or text.
+the lowest draws.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a feature's decoder direction says without any text: its logit effects and its neighbours.
 
-Both are the largest products with something large, found a block of features at a time (`products`). Knows nothing of
-files or of which features fire.
+Logit effects are products with the unembedding, neighbours with the other decoder rows; of each the largest are found a
+block of features at a time (`exact_topk`).
 """
 
 from __future__ import annotations

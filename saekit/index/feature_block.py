@@ -1,6 +1,6 @@
 """The firings of some successive features: what statistics and contexts are computed from.
 
-A firing is one (feature, token) pair with a non-zero activation. Pure numpy.
+A firing is one (feature, token) pair with a non-zero activation.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""The one pass over a corpus: windows in, sparse activations out, kept in parts so that a killed build goes on.
+"""The one pass over a corpus: windows in, sparse activations out, kept in parts so that a killed build resumes.
 
 A part is the activations of CHUNK_WINDOWS successive windows in one file, written atomically, and marked with a digest
 of the windows and one of its own contents. A thread writes it while the next is computed. A later run of the same build
 computes only the parts that are missing or damaged; because a part depends on nothing outside it, the result is the
-same as that of a build never interrupted. Knows nothing of statistics; what is made of the parts is the business of
-`build`.
+same as that of a build never interrupted. `index_files` makes the index of the parts.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from tqdm.auto import tqdm
 
 from ..activations import ActivationCache, kept_activations
 from ..activations.prefetch import prefetch
-from ..atomic_io import read_json, with_current_keys, write_json
 from ..corpus import Corpus, Windows, iter_windows
 from ..errors import DataError, FileError, MismatchError
 from .sparse import Sparse
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 
 CHUNK_WINDOWS = 256
 READ_TOKENS = 12_288  # of a cache, at a time
-PLAN = "plan.json"
 
 
 class Part(NamedTuple):
@@ -47,7 +44,7 @@ class Part(NamedTuple):
     acts: Sparse
 
 
-class Source(NamedTuple):
+class IndexInput(NamedTuple):
     """What is indexed: windows to run the model on, or windows whose activations are on disk."""
 
     data: Corpus | Windows | ActivationCache
@@ -77,7 +74,7 @@ class Source(NamedTuple):
             yield windows.select(slice(first, first + CHUNK_WINDOWS))
 
 
-class Encoder(NamedTuple):
+class IndexEncoder(NamedTuple):
     """What turns windows into sparse activations."""
 
     model: LanguageModel
@@ -131,7 +128,7 @@ class Encoder(NamedTuple):
         )
 
 
-def encode_all(source: Source, encoder: Encoder, folder: Path, bar: Any) -> tuple[Windows, list[Path]]:
+def encode_all(source: IndexInput, encoder: IndexEncoder, folder: Path, bar: Any) -> tuple[Windows, list[Path]]:
     """The corpus' windows and the files of its parts in order; computes those that are not in `folder` yet."""
     chunks, files, first, seen = [], [], 0, 0
     with ThreadPoolExecutor(1) as writer:
@@ -177,27 +174,7 @@ def join_parts(files: list[Path], length: int) -> Part:
     return Part(position, Sparse(start, column, value))
 
 
-def claim(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Makes `folder` the parts of the build that `plan` describes; MismatchError when it holds those of another."""
-    if (folder / PLAN).is_file() and any(folder.glob("*.safetensors")):
-        refuse_other(folder, with_current_keys(read_json(folder / PLAN)), plan, "an unfinished index")
-    else:
-        write_json(folder / PLAN, plan)
-
-
-def refuse_other(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> None:
-    """MismatchError that names what differs between the build a folder belongs to and the one asked for."""
-    differs = [key for key in wanted if found.get(key) != wanted[key]]
-    if differs:
-        raise MismatchError(
-            f"{folder} holds {what} of another {', '.join(d.replace('_', ' ') for d in differs)}",
-            got="; ".join(f"{d}: {wanted[d]}" for d in differs),
-            accepted="; ".join(f"{d}: {found.get(d)}" for d in differs),
-            fix="pass another folder as out=, or delete this one if it is no longer needed",
-        )
-
-
-def progress_bar(source: Source, progress: bool) -> Any:
+def progress_bar(source: IndexInput, progress: bool) -> Any:
     """A bar that counts tokens."""
     total = source.n_tokens(0, 0)
     return tqdm(total=total, desc="indexing", unit=" tokens", unit_scale=True, disable=not progress)
@@ -235,7 +212,7 @@ def _load(file: Path) -> dict[str, np.ndarray]:
             return {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as e:
         raise FileError(
-            f"{file} is damaged: {e}", got=file.name, fix="run the same call again: it is computed anew"
+            f"{file} is damaged: {e}", got=file.name, fix="run the same call again: it is computed again"
         ) from e
 
 

@@ -51,7 +51,7 @@ def activation_histogram(record: FeatureRecord) -> go.Figure:
 
 
 def density_histogram(index: FeatureIndex) -> go.Figure:
-    """How many features fire on which share of the tokens, on a log scale; dead ones are counted in the subtitle.
+    """How many features fire on which fraction of the tokens, on a log scale; dead ones are counted in the subtitle.
 
     >>> from saekit.index.plots import density_histogram
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)

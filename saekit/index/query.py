@@ -1,8 +1,8 @@
 """Asking an index: what is known of a feature, where it fires, what fires here.
 
-A FeatureIndex reads from its Store only what a question needs; opening one costs milliseconds. It knows the layout that
-`build` writes. The model and the SAE are remembered only by an index that was built in this session; searches that run
-the model say so when they have none. Searches themselves are in `search`.
+A FeatureIndex reads from its Store only what a question needs; opening one costs milliseconds. The model and the SAE
+are remembered only by an index that was built in this session; searches that run the model say so when they have none.
+Searches themselves are in `search`, records in `feature_records`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from jaxtyping import Int
 from scipy import sparse
 
 from ..corpus import Windows
-from ..errors import ConfigError, DataError, UnknownNameError, check_feature
+from ..errors import UnknownNameError, check_feature
 from ..hook_points import HookPoint, hook_text
 from ..models.text_matching import TokenText, join_tokens, token_bytes
 from . import search
-from .records import N_ACTIVATION_BINS, ActivationBin, Active, Context, FeatureRecord, Firings, Histogram
+from .feature_records import make_context, make_record
+from .matched_features import matched_features
+from .records import Active, Context, FeatureRecord, Firings
 from .sparse import Sparse
 from .store import Store
 
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from ..sae import SAE
 
 SHOWN_BEFORE, SHOWN_AFTER = 24, 12
-_POOL = 36
 
 
 def load_index(path: str | Path, *, verify: bool = True) -> FeatureIndex:
@@ -93,7 +94,7 @@ class FeatureIndex:
         dead feature's max, mean and std are 0.
         """
         table = self._table
-        frame = table[list(self._store.statistics)].copy()
+        frame = table[list(self.statistics)].copy()
         for name in ("promoted", "suppressed"):
             frame[name] = [[self._vocabulary[i] for i in ids] for ids in table[name]]
         frame["nearest"] = [int(ids[0]) if len(ids) else -1 for ids in table["neighbours"]]
@@ -178,6 +179,11 @@ class FeatureIndex:
         return join_tokens([self._bytes[i] if d >= 0 else b"" for i, d in zip(ids, documents, strict=True)])
 
     @property
+    def statistics(self) -> tuple[str, ...]:
+        """The names of the statistics of each feature, which are columns of `features`."""
+        return self._store.statistics
+
+    @property
     def vocabulary(self) -> list[str]:
         """What to show for each token id."""
         return self._vocabulary
@@ -194,26 +200,7 @@ class FeatureIndex:
         i = check_feature(feature, self.d_sae)
         row: dict[str, Any] = {str(k): v for k, v in self._table.iloc[i].items()}
         contexts = self._contexts[int(self._context_start[i]) : int(self._context_start[i + 1])]
-        firings = self.firings(i)
-        places = contexts["window"].to_numpy(np.int64) * self.length + contexts["pos"].to_numpy(np.int64)
-        shown = [self._context(place, firings, before, after) for place in places.tolist()]
-        groups: dict[int, list[Context]] = {n: [] for n in range(-1, N_ACTIVATION_BINS)}
-        for n, context in zip(contexts["bin"], shown, strict=True):
-            groups[int(n)].append(context)
-        counts = np.asarray(row["histogram"])
-        edges = float(row["max"]) * np.arange(len(counts) + 1) / len(counts)
-        return FeatureRecord(
-            feature=i,
-            stats={
-                name: row[name].item() if hasattr(row[name], "item") else row[name] for name in self._store.statistics
-            },
-            histogram=Histogram(edges=edges, counts=counts),
-            top=groups[-1],
-            bins=_activation_bins(edges, counts, groups),
-            promoted=self._effects(row, "promoted"),
-            suppressed=self._effects(row, "suppressed"),
-            neighbours=[(int(n), float(c)) for n, c in zip(row["neighbours"], row["cosines"], strict=True)],
-        )
+        return make_record(self, i, row, contexts, before, after)
 
     def context(self, feature: int, position: int, *, before: int = SHOWN_BEFORE, after: int = SHOWN_AFTER) -> Context:
         """The token at a flat position with those around it, and a feature's activation on each; 0 where it is silent.
@@ -228,7 +215,7 @@ class FeatureIndex:
             raise UnknownNameError(
                 f"no token at position {position}: it is padding", got=position, accepted="a real token"
             )
-        return self._context(int(position), self.firings(feature), before, after)
+        return make_context(self, int(position), self.firings(feature), before, after)
 
     def matched_features(self, feature: int, n: int = 10, seed: int = 0) -> list[int]:
         """n live features of nearly the same density and maximum, for controls; drawn from the nearest dozens.
@@ -236,20 +223,7 @@ class FeatureIndex:
         Distance is Euclidean in log density and log maximum, each divided by its standard deviation over live ones.
         DataError for a dead feature, ConfigError when there are fewer than n others.
         """
-        i = check_feature(feature, self.d_sae)
-        live = self._table.index[~self._table["dead"]].to_numpy()
-        if i not in live:
-            raise DataError(
-                f"feature {i} is dead on this corpus: no feature matches it", got=i, accepted="a live feature"
-            )
-        others = live[live != i]
-        if not 0 < n <= len(others):
-            raise ConfigError("not that many features to choose from", got=n, accepted=f"1 to {len(others)}")
-        logs = np.log(self._table.loc[live, ["density", "max"]].to_numpy(np.float64))
-        spread = logs.std(0)
-        distance = np.linalg.norm((logs - logs[live == i]) / np.where(spread > 0, spread, 1.0), axis=1)
-        pool = others[np.argsort(distance[live != i], kind="stable")[: max(_POOL, 2 * n)]]
-        return sorted(int(f) for f in np.random.default_rng([seed, i]).choice(pool, n, replace=False))
+        return matched_features(self._table, check_feature(feature, self.d_sae), n, seed)
 
     def search(
         self,
@@ -277,27 +251,8 @@ class FeatureIndex:
         >>> index.search(text="golden gate", n=3).columns[0]
         'feature'
         """
-        asked = {"prompt": prompt, "contrast": contrast, "text": text, "token": token}
-        given = [name for name, value in asked.items() if value is not None]
-        if len(given) != 1:
-            raise ConfigError(
-                "a search answers exactly one question",
-                got=", ".join(given) or "none",
-                accepted=", ".join(asked),
-                fix='for example index.search(text="Golden Gate")',
-            )
-        if n < 1:
-            raise ConfigError("n is not positive", got=n, accepted="an integer of at least 1")
-        if text is not None:
-            return search.by_text(self, text, n)
-        if token is not None:
-            known = (model or self.model) is not None and (sae or self.sae) is not None
-            return search.by_token(self, search.Runner.of(self, model, sae) if known else None, token, n)
-        runner = search.Runner.of(self, model, sae)
-        if prompt is not None:
-            return search.by_prompt(self, runner, prompt, n)
-        assert contrast is not None
-        return search.by_contrast(self, runner, contrast, n)
+        question = search.Question(prompt=prompt, contrast=contrast, text=text, token=token)
+        return search.answer(self, question, n, model, sae)
 
     def plot(self) -> go.Figure:
         """The densities of all features as a plotly histogram."""
@@ -350,41 +305,3 @@ class FeatureIndex:
             )
         ids: list[int] = self.windows.tokens.reshape(-1).numpy()[at].tolist()
         return ids
-
-    def _context(self, position: int, firings: Firings, before: int, after: int) -> Context:
-        window, pos = divmod(position, self.length)
-        first = window * self.length
-        start = max(0, pos - before)
-        stop = min(int(self.windows.lengths[window]), pos + after + 1)
-        acts = np.zeros(stop - start, np.float32)
-        low, high = np.searchsorted(firings.position, [first + start, first + stop])
-        acts[firings.position[low:high] - first - start] = firings.value[low:high]
-        document = int(self.windows.documents[window, pos])
-        return Context(
-            window=window,
-            pos=pos,
-            document=document,
-            activation=float(acts[pos - start]),
-            start=start,
-            tokens=self.token_strings(np.arange(first + start, first + stop)),
-            acts=acts.tolist(),
-            labels={str(k): v for k, v in self.documents.loc[document].items()} if document >= 0 else {},
-        )
-
-    def _effects(self, row: dict[str, Any], name: str) -> list[tuple[str, float]]:
-        return [(self._vocabulary[i], float(e)) for i, e in zip(row[name], row[f"{name}_effect"], strict=True)]
-
-
-def _activation_bins(edges: np.ndarray, counts: np.ndarray, groups: dict[int, list[Context]]) -> list[ActivationBin]:
-    step = len(counts) // N_ACTIVATION_BINS
-    total = max(int(counts.sum()), 1)
-    return [
-        ActivationBin(
-            low=float(edges[n * step]),
-            high=float(edges[(n + 1) * step]),
-            count=int(c),
-            fraction=int(c) / total,
-            contexts=groups[n],
-        )
-        for n, c in enumerate(counts.reshape(N_ACTIVATION_BINS, step).sum(1))
-    ]

@@ -1,6 +1,6 @@
 """What the index says about one feature, as plain values that print as a readable card.
 
-Pure data: knows nothing of files, models or autoencoders. The store and the queries fill these in.
+`feature_records` fills these in.
 """
 
 from __future__ import annotations

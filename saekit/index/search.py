@@ -90,6 +90,41 @@ class Runner(NamedTuple):
         return Fired(feature, pos, value, ids)
 
 
+class Question(NamedTuple):
+    """What a search is for; exactly one of these is given."""
+
+    prompt: str | None = None
+    contrast: tuple[Sequence[str], Sequence[str]] | None = None
+    text: str | None = None
+    token: str | None = None
+
+
+def answer(
+    index: FeatureIndex, question: Question, n: int, model: LanguageModel | None, sae: SAE | None
+) -> pd.DataFrame:
+    """The n features that answer the question best; see `FeatureIndex.search`."""
+    given = [name for name, value in question._asdict().items() if value is not None]
+    if len(given) != 1:
+        raise ConfigError(
+            "a search answers exactly one question",
+            got=", ".join(given) or "none",
+            accepted=", ".join(Question._fields),
+            fix='for example index.search(text="Golden Gate")',
+        )
+    if n < 1:
+        raise ConfigError("n is not positive", got=n, accepted="an integer of at least 1")
+    if question.text is not None:
+        return by_text(index, question.text, n)
+    if question.token is not None:
+        known = (model or index.model) is not None and (sae or index.sae) is not None
+        return by_token(index, Runner.of(index, model, sae) if known else None, question.token, n)
+    runner = Runner.of(index, model, sae)
+    if question.prompt is not None:
+        return by_prompt(index, runner, question.prompt, n)
+    assert question.contrast is not None
+    return by_contrast(index, runner, question.contrast, n)
+
+
 def by_prompt(index: FeatureIndex, runner: Runner, prompt: str, n: int) -> pd.DataFrame:
     """feature, max, mean (when active), n_tokens, token and pos of the maximum, fraction_of_max (of the index's)."""
     feature, pos, value, ids = runner.run(prompt)
@@ -132,9 +167,9 @@ def by_contrast(
 
 
 def by_text(index: FeatureIndex, text: str, n: int) -> pd.DataFrame:
-    """feature, score, lift, share, coverage, n_firings (inside matches), max (there).
+    """feature, score, lift, fraction, coverage, n_firings (inside matches), max (there).
 
-    `share` is the part of the feature's whole activation that falls inside matches, `coverage` the part of matches in
+    `fraction` is the part of the feature's activation that falls inside matches, `coverage` the part of matches in
     which it fires, `score` their harmonic mean, `lift` its activation per token inside over that per token anywhere.
     """
     if not text.strip():
@@ -152,10 +187,10 @@ def by_text(index: FeatureIndex, text: str, n: int) -> pd.DataFrame:
     )
     known = index.features.loc[table.index]
     whole = known["mean"].to_numpy(np.float64) * known["n_firings"].to_numpy()
-    share, coverage = table.pop("mass") / whole, table.pop("found") / max(n_matches, 1)
-    table.insert(0, "score", 2 * share * coverage / (share + coverage))
-    table.insert(1, "lift", share * index.n_tokens / max(len(inside), 1))
-    table.insert(2, "share", share)
+    fraction, coverage = table.pop("mass") / whole, table.pop("found") / max(n_matches, 1)
+    table.insert(0, "score", 2 * fraction * coverage / (fraction + coverage))
+    table.insert(1, "lift", fraction * index.n_tokens / max(len(inside), 1))
+    table.insert(2, "fraction", fraction)
     table.insert(3, "coverage", coverage)
     return _best(_with_index(index, table).drop(columns="index_max"), "score", n)
 

@@ -11,7 +11,7 @@
 
 Sizes are checked when the folder is opened. Contents are checked against their SHA-256 when it is opened for files up
 to SMALL bytes, and the first time it is used for a larger one, so that opening costs milliseconds whatever the size.
-Knows files, not meanings: what the columns and tensors say is the business of `build` and `query`.
+What is in the columns and tensors is decided in `index_files`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Store:
                 f"{folder} holds no finished index",
                 got=sorted(p.name for p in self.folder.iterdir())[:10],
                 accepted=f"a folder with {MANIFEST}",
-                fix="call sk.build_index with this folder: an unfinished build goes on",
+                fix="call sk.build_index with this folder: an unfinished build resumes",
             )
         self.manifest: dict[str, Any] = read_json(self.folder / MANIFEST)
         self._check_manifest()

@@ -1,8 +1,7 @@
 """What a person means by a concept: a pattern in the text, or a label of the document.
 
 A Concept says which indexed tokens, and which documents, belong to it. Text is matched in each window as it was
-decoded from its tokens, document by document: what a model never read together is never one match. Knows nothing of
-features or scores; of an index it reads the windows, the kept positions, the token strings and the document labels.
+decoded from its tokens, document by document: what a model never read together is never one match.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The contexts behind the numbers: some of each kind, and where the activation goes by document label.
-
-Picks and describes; computes no statistic with an interval.
-"""
+"""The contexts behind the numbers: some of each kind, and where the activation goes by document label."""
 
 from __future__ import annotations
 
@@ -57,7 +54,7 @@ def evidence_contexts(
 
 
 def by_label(examples: ClassifiedExamples, example: Ints, value: Activations) -> pd.DataFrame:
-    """For each value of each label: examples, firings, those on the concept, precision and share of the activation."""
+    """For each value of each label: examples, firings, matches, precision and fraction of the activation."""
     frames = []
     documents = examples.index.documents.loc[examples.document_numbers]
     match = examples.match[example]

@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..index.feature_block import N_HISTOGRAM_BINS, histogram_bin_of
 from ..index.records import N_ACTIVATION_BINS
 from .concepts import Concept
-from .resampling import Firings
+from .resampling import ScoredFirings
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -65,10 +65,10 @@ class ClassifiedExamples:
         _, example, value, row = self._reduce(start, row, value)
         return example, value, np.asarray(self.index.kept)[row].astype(np.int64)
 
-    def firings(self, example: Ints, value: Activations) -> Firings:
+    def firings(self, example: Ints, value: Activations) -> ScoredFirings:
         """Scored examples as the arrays that resampling needs."""
         n_documents = len(self.document_numbers)
-        return Firings(
+        return ScoredFirings(
             value=value,
             match=self.match[example],
             document=self.document[example],

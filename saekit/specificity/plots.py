@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot_specificity(result: SpecificityResult) -> go.Figure:
-    """Precision against recall, and the share of the concept in each activation bin, with matched features.
+    """Precision against recall, and the fraction on the concept in each activation bin, with matched features.
 
     >>> from saekit.specificity.plots import plot_specificity
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
@@ -26,11 +26,11 @@ def plot_specificity(result: SpecificityResult) -> go.Figure:
     fig = make_subplots(cols=2, column_widths=[0.52, 0.48], horizontal_spacing=0.11)
     figure(f"Feature {result.feature} for “{result.concept.name}”", result.summary, height=420, fig=fig)
     fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 92})
-    fig.update_xaxes(title_text=f"recall: share of the concept's {result.unit}s", range=[-0.02, 1.02], col=1)
+    fig.update_xaxes(title_text=f"recall: fraction of the concept's {result.unit}s", range=[-0.02, 1.02], col=1)
     fig.update_yaxes(title_text="precision", range=[-0.02, 1.05], tickformat=".0%", col=1)
     fig.update_xaxes(tickformat=".0%", col=1)
     fig.update_xaxes(title_text="activation", col=2)
-    fig.update_yaxes(title_text="share on the concept", range=[-0.02, 1.05], tickformat=".0%", col=2)
+    fig.update_yaxes(title_text="fraction on the concept", range=[-0.02, 1.05], tickformat=".0%", col=2)
     if not result.n_firings:
         note(fig, "the feature never fires", xref="paper", yref="paper")
         return fig

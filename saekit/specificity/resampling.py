@@ -2,7 +2,7 @@
 
 Tokens of a document resemble each other, so documents are drawn, not tokens: a resample gives each document a whole
 weight and every statistic is computed again, exactly, with those weights. The firings are first counted by distinct
-score and document; a block of resamples is then one product of a sparse matrix with the weights. Knows only arrays.
+score and document; a block of resamples is then one product of a sparse matrix with the weights.
 
 Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3; Field and Welsh, Bootstrapping clustered
 data, JRSS B 69 (2007).
@@ -26,8 +26,8 @@ BLOCK_CELLS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Firings:
-    """The firings of one feature and the items they are scored among. Documents are numbered from 0."""
+class ScoredFirings:
+    """The firings of one feature and the examples they are scored among. Documents are numbered from 0."""
 
     value: npt.NDArray[np.float32]
     match: npt.NDArray[np.bool_]
@@ -35,7 +35,7 @@ class Firings:
     bin: Ints
     """The part of the activation range that each firing lies in."""
     positives: Ints
-    """Positive items of each document [n_documents], silent ones included."""
+    """Positive examples of each document [n_documents], silent ones included."""
     negatives: Ints
 
 
@@ -48,15 +48,15 @@ class Resamples:
     f1: Floats
     base_rate: Floats
     curve_precision: Floats
-    """[n_thresholds, n_bootstrap], among items that score at least each threshold."""
+    """[n_thresholds, n_bootstrap], among examples that score at least each threshold."""
     curve_recall: Floats
     bin_precision: Floats
-    """[n_bins, n_bootstrap], share of positive items among the firings of each bin."""
+    """[n_bins, n_bootstrap], fraction of positive examples among the firings of each bin."""
     bin_recall: Floats
-    """[n_bins, n_bootstrap], share of the positive items that fire in each bin."""
+    """[n_bins, n_bootstrap], fraction of the positive examples that fire in each bin."""
 
 
-def resample(firings: Firings, thresholds: Floats, n_bins: int, *, n_bootstrap: int, seed: int) -> Resamples:
+def resample(firings: ScoredFirings, thresholds: Floats, n_bins: int, *, n_bootstrap: int, seed: int) -> Resamples:
     """Resampled statistics; `thresholds` descend, and firings.bin counts from 0 to n_bins - 1."""
     f = firings
     n_documents = len(f.positives)
@@ -111,7 +111,7 @@ def resample(firings: Firings, thresholds: Floats, n_bins: int, *, n_bootstrap: 
 
 
 def _counts(row: Ints, document: Ints, keep: npt.NDArray[np.bool_], shape: tuple[int, int]) -> sparse.csr_array:
-    """How many of the kept items lie in each row and document [n_rows, n_documents]."""
+    """How many of the kept examples lie in each row and document [n_rows, n_documents]."""
     ones = np.ones(int(keep.sum()))
     return sparse.coo_array((ones, (row[keep], document[keep])), shape=shape).tocsr()
 

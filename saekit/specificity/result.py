@@ -1,7 +1,4 @@
-"""What `specificity` returns: estimates with intervals, tables and the contexts behind them.
-
-Pure data that prints well. Knows nothing of how the numbers were made.
-"""
+"""What `specificity` returns: estimates with intervals, tables and the contexts behind them."""
 
 from __future__ import annotations
 
@@ -67,7 +64,7 @@ class SpecificityResult:
     """Firings that belong to the concept."""
     max_activation: float
     base_rate: Estimate
-    """Share of all tokens or documents that belong to the concept: the precision of a feature that knows nothing."""
+    """Fraction of all tokens or documents that belong to the concept: the precision of a feature that knows nothing."""
     auroc: Estimate
     average_precision: Estimate
     f1: Estimate
@@ -75,9 +72,9 @@ class SpecificityResult:
     f1_threshold: float
     """The activation at and above which that F1 is reached."""
     precision: Estimate
-    """Share of firings (activation above 0) that belong to the concept."""
+    """Fraction of firings (activation above 0) that belong to the concept."""
     recall: Estimate
-    """Share of the concept on which the feature fires."""
+    """Fraction of the concept on which the feature fires."""
     top_precision: Estimate
     """The same two for the highest tenth of the activation range alone."""
     top_recall: Estimate
@@ -151,7 +148,7 @@ class SpecificityResult:
         )
 
     def plot(self) -> Any:
-        """Precision against recall, and the share of the concept by activation bin, as a plotly figure."""
+        """Precision against recall, and the fraction on the concept by activation bin, as a plotly figure."""
         from .plots import plot_specificity
 
         return plot_specificity(self)

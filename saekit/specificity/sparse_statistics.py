@@ -36,9 +36,9 @@ class Statistics:
     f1_threshold: Floats
     """The activation at and above which that F1 is reached."""
     precision: Floats
-    """Share of firings that are on positive examples."""
+    """Fraction of firings that are on positive examples."""
     recall: Floats
-    """Share of positive examples with a firing."""
+    """Fraction of positive examples with a firing."""
 
 
 def statistics(

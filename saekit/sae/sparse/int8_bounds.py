@@ -18,7 +18,9 @@ Corrections and margins of a feature and of a token are whole multiples of s r a
 integer product; for that, the root of F^2 + T^2 is replaced by its tangent (F^2 + T^2) / 2m + m / 2, which is never
 less, and equal at the usual m.
 
-Needs a CPU with 8-bit dot products (VNNI): elsewhere the integer product is slow or saturates.
+The quantisation (`dithers`, `step_of`, `quantise`) is also that of index/exact_topk.py, which needs another bound of
+its product: one on both sides, for groups of directions. Needs a CPU with 8-bit dot products (VNNI): elsewhere the
+integer product is slow or saturates.
 """
 
 from __future__ import annotations
@@ -56,14 +58,13 @@ class Int8Bounds:
     ) -> None:
         self.d_sae, d_in = rows.shape
         self.width = -(-self.d_sae // GROUPS) * GROUPS
-        generator = torch.Generator().manual_seed(0)
-        self._p, q = torch.rand(2, d_in, generator=generator).sub_(0.5)
+        self._p, q = dithers(d_in)
         some_z = z[:: -(-len(z) // SAMPLE)]
         rms = some_z.square().mean(0).sqrt_()
         self._c = (rms.clamp_(min=1e-3 * float(rms.max()) + torch.finfo(rms.dtype).tiny)).sqrt_()
         self._q, self._norm_q, self._p_q = q, float(q.norm()), float(self._p @ q)
         some_z, some_rows = some_z / self._c, rows[:: -(-self.d_sae // SAMPLE)] * self._c
-        lengths = [float((m.norm(dim=1) / _step(m)).square().mean()) for m in (some_z, some_rows)]
+        lengths = [float((m.norm(dim=1) / step_of(m)).square().mean()) for m in (some_z, some_rows)]
         self._usual = max(1.0, sum(lengths) ** 0.5)
         longest = (LARGEST + 2) * d_in**0.5  # a row of quantised numbers, whatever the data
         most = MARGIN / 2 * (longest**2 / self._usual + self._usual) + longest * float(self._p.norm() + q.norm())
@@ -78,8 +79,8 @@ class Int8Bounds:
 
     def _quantise(self, rows: Tensor, at: slice) -> None:
         v = rows * self._c
-        r = _step(v)
-        g = v.div_(r[:, None]).add_(self._q).round_()
+        r = step_of(v)
+        g = quantise(v, r[:, None], self._q)
         correction = g.norm(dim=1).add_(self._norm_q).square_().mul_(MARGIN / 2 / self._usual).sub_(g @ self._p)
         if not torch.isfinite(r.sum()):  # features that are not finite: let whoever computes them find out
             bad = ~torch.isfinite(r)
@@ -118,9 +119,9 @@ class Int8Bounds:
         for first in range(0, len(z), TOKENS):
             some = z[first : first + TOKENS]
             u = some / self._c
-            s = _step(u)
+            s = step_of(u)
             length = u.norm(dim=1).div_(s)
-            a = u.div_(s[:, None]).add_(self._p).round_()
+            a = quantise(u, s[:, None], self._p)
             margin = length.square_().div_(2 * self._usual).add_(self._usual / 2).mul_(MARGIN)
             correction = margin.sub_(a @ self._q).add_(self._p_q + self._rounding)
             a = torch.cat([a.to(torch.int8), self._digits(correction, of_features=False)], dim=1)
@@ -131,5 +132,16 @@ class Int8Bounds:
                 yield slice(first + start, first + part.stop), torch.addcmul(b, bound, self._r, out=bound)
 
 
-def _step(matrix: Float[Tensor, "m d_in"]) -> Float[Tensor, " m"]:
+def dithers(d: int) -> Float[Tensor, "2 d"]:
+    """The dithers p and q of d dimensions, in [-1/2, 1/2); the same on every call."""
+    return torch.rand(2, d, generator=torch.Generator().manual_seed(0)).sub_(0.5)
+
+
+def step_of(matrix: Float[Tensor, "m d_in"]) -> Float[Tensor, " m"]:
+    """The step of each row: its largest number is LARGEST steps."""
     return matrix.abs().amax(1).div_(LARGEST).clamp_(min=torch.finfo(matrix.dtype).tiny)
+
+
+def quantise(matrix: Tensor, step: Tensor, dither: Tensor) -> Tensor:
+    """The matrix as whole numbers of steps after the dither is added, in its own memory and dtype."""
+    return matrix.div_(step).add_(dither).round_()

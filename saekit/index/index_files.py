@@ -1,0 +1,156 @@
+"""From the parts of a finished pass to the files of an index.
+
+The activations are turned to be by feature, summarised some blocks of features at a time (`summary`), joined by what
+the decoder alone says (`directions`), and written (`store`), each file while the next is made. What is held at once is
+the sparse activations twice, 16 bytes for each firing, and the blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..corpus import Windows
+from ..errors import DataError
+from ..hook_points import HookPoint
+from . import directions, store
+from .contexts import endings
+from .feature_block import N_HISTOGRAM_BINS, Tokens
+from .parts import IndexEncoder, join_parts
+from .records import N_ACTIVATION_BINS
+from .summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from ..models import LanguageModel
+    from ..sae import SAE
+
+N_EFFECTS = 10
+N_NEIGHBOURS = 10
+
+
+def write_index(
+    out: Path,
+    plan: dict[str, Any],
+    encoder: IndexEncoder,
+    windows: Windows,
+    files: list[Path],
+    say: Callable[[str], object] = lambda phase: None,
+) -> None:
+    """Everything that is made of the parts, and the manifest at the end. `say` is given what is being done."""
+    model, sae = encoder.model, encoder.sae
+    say("joining parts")
+    position, rows = join_parts(files, windows.length)
+    if not len(position):
+        raise DataError(
+            "no token of the corpus counts under the token filter",
+            got=encoder.token_filter.describe(),
+            accepted="text with tokens that are neither special nor attention sinks",
+            fix="check the corpus",
+        )
+    d_sae, parameters = int(sae.config.d_sae), plan["parameters"]
+    (out / store.MANIFEST).unlink(missing_ok=True)
+    with ThreadPoolExecutor(1) as writer:
+        writing = [
+            writer.submit(windows.save, out),
+            writer.submit(store.save_tensors, out / "by_token.safetensors", {"position": position, **rows._asdict()}),
+        ]
+        columns = rows.transpose(d_sae)
+        del rows
+        writing.append(writer.submit(store.save_tensors, out / "by_feature.safetensors", columns._asdict()))
+        document = windows.documents.reshape(-1).numpy()[position]
+        ending = endings(windows.tokens.numpy()).reshape(-1)[position]
+        tokens = Tokens(position, document, ending, windows.length)
+        summary = summarise(
+            columns,
+            tokens,
+            **parameters,
+            n_threads=torch.get_num_threads(),
+            report=lambda n: say(f"statistics {n / d_sae:.0%}"),
+        )
+        contexts = _contexts(summary.contexts, windows)
+        writing.append(writer.submit(store.save_frame, out / "contexts.parquet", contexts))
+        n_firings = len(columns.column)
+        del columns, contexts
+        store.save_frame(out / "features.parquet", _features(summary, sae, model, encoder.hook_name, say))
+        shown = model.token_strings(range(model.d_vocab))
+        store.save_frame(out / "vocabulary.parquet", pd.DataFrame({"token": shown}))
+        say("finishing files")
+        for file in writing:
+            file.result()
+    store.write_manifest(
+        out,
+        {
+            "plan": plan,
+            "windows": windows.digest,
+            "sae": {"fingerprint": sae.fingerprint, "config": sae.config.to_dict()},
+            "model": {
+                "name": model.name,
+                "fingerprint": model.fingerprint,
+                "weight_processing": model.weight_processing,
+            },
+            "hook_name": hook_as_json(encoder.hook_name),
+            "corpus": plan["corpus"],
+            "token_filter": encoder.token_filter.to_dict(),
+            "counts": {
+                "n_windows": len(windows),
+                "length": windows.length,
+                "n_tokens": len(position),
+                "d_sae": d_sae,
+                "n_documents": windows.n_documents,
+                "n_firings": n_firings,
+                "n_dead": int(summary.stats["dead"].sum()),
+            },
+            "statistics": list(summary.stats.columns),
+            "parameters": {**parameters, "n_histogram_bins": N_HISTOGRAM_BINS, "n_activation_bins": N_ACTIVATION_BINS},
+        },
+    )
+
+
+def _features(
+    summary: Summary, sae: SAE, model: LanguageModel, hook_name: HookPoint, say: Callable[[str], object]
+) -> pd.DataFrame:
+    table = summary.stats.copy()
+    table.index.name = "feature"
+    table["histogram"] = list(summary.histogram)
+
+    def reporter(phase: str) -> Callable[[int], object]:
+        return lambda n: say(f"{phase} {n / len(table):.0%}")
+
+    near = directions.neighbours(sae.W_dec, N_NEIGHBOURS, report=reporter("neighbours"))
+    table["neighbours"], table["cosines"] = list(near.column.numpy().astype(np.int32)), list(near.value.numpy())
+    written = directions.written_to_residual(sae, model, hook_name)
+    if written is not None:
+        unembedding = model.unembedding()
+        ranked = directions.logit_effects(written, unembedding, N_EFFECTS, report=reporter("logit effects"))
+        columns = [(r.column.numpy().astype(np.int32), r.value.numpy()) for r in ranked]
+    else:
+        columns = [(np.zeros((len(table), 0), np.int32), np.zeros((len(table), 0), np.float32))] * 2
+    for name, (ids, effects) in zip(("promoted", "suppressed"), columns, strict=True):
+        table[name], table[f"{name}_effect"] = list(ids), list(effects)
+    return table
+
+
+def _contexts(table: pd.DataFrame, windows: Windows) -> pd.DataFrame:
+    position = table["position"].to_numpy()
+    return pd.DataFrame(
+        {
+            "feature": table["feature"],
+            "bin": table["bin"],
+            "rank": table["rank"],
+            "window": (position // windows.length).astype(np.int32),
+            "pos": (position % windows.length).astype(np.int32),
+            "document": windows.documents.reshape(-1).numpy()[position],
+            "activation": table["activation"],
+        }
+    )
+
+
+def hook_as_json(hook_name: HookPoint) -> str | list[str]:
+    """A hook point as JSON gives it back."""
+    return hook_name if isinstance(hook_name, str) else list(hook_name)
