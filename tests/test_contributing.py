@@ -1,7 +1,8 @@
 """Every recipe in CONTRIBUTING.md works as it is written: its files are added to a copy of saekit and its check is run.
 
-A fenced block says in its info string what is done with it: `new=PATH` writes a file, `add=PATH after="LINE"` puts lines
-behind a line that is there, `change=PATH line="LINE"` puts them in its place, `check` is run in the copy. A recipe is what stands under one "## Add" heading.
+A fenced block says in its info string what is done with it: `new=PATH` writes a file, `add=PATH after="LINE"` puts
+lines behind a line that is there, `change=PATH line="LINE"` puts them in its place, `check` is run in the copy. A
+recipe is what stands under one "## Add" heading.
 """
 
 import os

@@ -20,8 +20,8 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, MismatchError, UnknownNameError
+from saekit.models.likelihood import negative_log_likelihood
 from saekit.steering.edit_hooks import apply_edits
-from saekit.steering.fluency import negative_log_likelihood
 from saekit.steering.readout import TextSample, cost, drift
 
 PROMPTS = ["the cat", "a", "golden gate bridge in the fog"]

@@ -13,8 +13,9 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
+from saekit.models.likelihood import negative_log_likelihood
 from saekit.statistics import wilson_interval
-from saekit.steering.fluency import negative_log_likelihood, repetition
+from saekit.steering.fluency import repetition
 
 PROMPTS = ["the cat", "a", "golden gate bridge in the fog", "rain fell"]
 LETTER = sk.Concept.regex("[aeiou]", name="vowel")

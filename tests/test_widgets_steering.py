@@ -15,7 +15,7 @@ import torch
 
 import saekit as sk
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
-from saekit.steering.fluency import negative_log_likelihood
+from saekit.models.likelihood import negative_log_likelihood
 from saekit.steering.strength_units import convert_strength
 from saekit.widgets import SteeringPanel, SteeringRequest, steer
 

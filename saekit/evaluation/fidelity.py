@@ -22,6 +22,7 @@ from ..corpus import Corpus, Windows, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import Hook
+from ..models.likelihood import token_nll
 from ..sae import SAE, TokenFilter
 from .accumulators import Sums
 from .result import Evaluation
@@ -209,7 +210,9 @@ def _add_batch(
     log_p = clean.float().log_softmax(-1)
     del clean
     lengths = mask.sum(1).tolist()
-    ce = torch.stack([_cross_entropy(p[: n - 1], ids[1:n]) for p, ids, n in zip(log_p, tokens, lengths, strict=True)])
+    ce = torch.stack(
+        [token_nll(p[: n - 1], ids[1:n]).double().sum() for p, ids, n in zip(log_p, tokens, lengths, strict=True)]
+    )
     for place, members in places.items():
         x, target = (torch.cat([seen[name] for name in hook_names(at)], dim=-1) for at in place[:2])
         real = mask.bool().to(x.device)
@@ -255,13 +258,8 @@ def _scores(log_p: Tensor, logits: Tensor, tokens: Tensor, mask: Tensor) -> Tens
     for row, length in enumerate(mask.sum(1).tolist()):
         p, q = log_p[row, : length - 1], logits[row, : length - 1].float().log_softmax(-1)
         kl = (p.exp() * (p - q)).sum(-1).double().sum()
-        rows.append(torch.stack([_cross_entropy(q, tokens[row, 1:length]), kl]))
+        rows.append(torch.stack([token_nll(q, tokens[row, 1:length]).double().sum(), kl]))
     return torch.stack(rows)
-
-
-def _cross_entropy(log_p: Tensor, target: Tensor) -> Tensor:
-    """Summed over the target tokens, in float64."""
-    return -log_p.gather(1, target[:, None].to(log_p.device)).double().sum()
 
 
 def _replace(keep: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:

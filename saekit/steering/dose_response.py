@@ -18,12 +18,13 @@ from tqdm.auto import tqdm
 
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
+from ..models.likelihood import negative_log_likelihood
 from ..sae import SAE
 from .control_features import control_features
 from .decoding import Row, check_room, make_rows
 from .directions import Direction
 from .edits import Edit, Positions
-from .fluency import negative_log_likelihood, repetition
+from .fluency import repetition
 from .generation import Generation, check_edits, complete
 from .make_edits import add_direction, clamp
 from .readout import Cost, TextSample, cost, drift

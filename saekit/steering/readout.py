@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..activations import resolve_token_filter
 from ..models import LanguageModel
+from ..models.likelihood import token_nll
 from ..sae import SAE
 from .edit_hooks import Span
 from .edits import Edit
@@ -98,7 +99,7 @@ def read(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> Iterato
         kept = token_filter.keep(target[None].cpu(), here[None].cpu())[0]
         if kept.any():
             acts[kept] = sae.encode(here[kept.to(here.device)].to(sae.W_dec)).float().cpu()
-        yield Readout(-before.gather(1, target[:, None])[:, 0], before, after, acts)
+        yield Readout(token_nll(before, target), before, after, acts)
 
 
 def _cost(reading: Readout) -> Cost:
