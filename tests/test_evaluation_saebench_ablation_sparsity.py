@@ -105,11 +105,11 @@ def loss(c):
 def test_a_known_law_gives_the_exact_share():
     reference = pd.DataFrame({"compute": COMPUTE, "loss": loss(COMPUTE)})
     share = sk.compute_fraction((float(loss(1e21)), float(loss(1e20))), reference)
-    assert share.share == pytest.approx(0.1, rel=1e-4) and share.compute_clean == pytest.approx(1e21, rel=1e-3)
+    assert share.fraction == pytest.approx(0.1, rel=1e-4) and share.compute_clean == pytest.approx(1e21, rel=1e-3)
     assert share.parameters["E"] == pytest.approx(E, rel=1e-3) and share.parameters["b"] == pytest.approx(B, rel=1e-3)
     assert share.low == pytest.approx(0.1, rel=1e-2) == pytest.approx(share.high, rel=1e-2)
     same = sk.compute_fraction((2.6, 2.6), reference)
-    assert same.share == pytest.approx(1)
+    assert same.fraction == pytest.approx(1)
     np.testing.assert_allclose(share.curve(COMPUTE), loss(COMPUTE), rtol=1e-4)
 
 
@@ -129,7 +129,11 @@ def test_interpolation_joins_the_rows_in_log_compute():
     reference = {"loss": [4.0, 3.0, 2.5, 2.2], "compute": [1e18, 1e19, 1e20, 1e21]}
     share = sk.compute_fraction((2.5, 3.5), reference, method="interpolate")
     assert share.compute_clean == pytest.approx(1e20) and share.compute_sae == pytest.approx(10**18.5)
-    assert share.share == pytest.approx(10**-1.5) and share.parameters == {} and share.low <= share.share <= share.high
+    assert (
+        share.fraction == pytest.approx(10**-1.5)
+        and share.parameters == {}
+        and share.low <= share.fraction <= share.high
+    )
     assert share.curve(np.array([10**18.5])) == pytest.approx(3.5)
 
 
@@ -140,7 +144,7 @@ def test_compute_comes_from_parameters_and_tokens_or_one_of_them():
     both = sk.compute_fraction((clean, spliced), {"parameters": n, "tokens": d, "loss": losses})
     assert both.unit == "FLOP" and both.compute_clean == pytest.approx(6 * n[2] * d[2], rel=1e-3)
     alone = sk.compute_fraction((clean, spliced), {"tokens": d, "loss": losses}, method="interpolate")
-    assert alone.unit == "tokens" and alone.share == pytest.approx(1 / 3)
+    assert alone.unit == "tokens" and alone.fraction == pytest.approx(1 / 3)
 
 
 def test_it_takes_an_evaluation_and_reads_well(model, corpus, sae):
@@ -149,8 +153,8 @@ def test_it_takes_an_evaluation_and_reads_well(model, corpus, sae):
     reference = {"compute": [1.0, 10.0, 100.0], "loss": [high + 0.1, (low + high) / 2, low - 0.1]}
     share = sk.compute_fraction(evaluation, reference, method="interpolate")
     assert (share.ce_clean, share.ce_sae) == (evaluation.ce_clean, evaluation.ce_sae)
-    assert f"{share.share:.1%}" in str(share) and "interpolated" in str(share)
-    assert share.to_frame().share.tolist() == [share.share]
+    assert f"{share.fraction:.1%}" in str(share) and "interpolated" in str(share)
+    assert share.to_frame().fraction.tolist() == [share.fraction]
     fitted = str(sk.compute_fraction((2.6, 2.8), {"compute": COMPUTE, "loss": loss(COMPUTE)}))
     assert "With the SAE the model is as good as one of" in fitted and "L = 1.8" in fitted
 

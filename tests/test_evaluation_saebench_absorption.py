@@ -10,7 +10,8 @@ from scipy import sparse
 import saekit as sk
 from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, DataError
-from saekit.evaluation.saebench.absorption import absorbed, absorption_by_letter, encode, main_features
+from saekit.evaluation.saebench.absorbed_words import absorbed, main_features
+from saekit.evaluation.saebench.absorption import absorption_by_letter, encode
 from saekit.evaluation.saebench.letters import first_letter, read_words, vocabulary_words
 
 N = 60
@@ -52,7 +53,7 @@ def test_the_rate_is_the_share_of_absorbed_words(n_absorbed):
         assert 0.4 * n_absorbed / N < a.rate < 1.7 * n_absorbed / N
         assert all(words[f - 3] == word for f, word in zip(found.feature, found.word, strict=True))
         assert len(a.absorbing_features) == min(3, a.n_absorbed) and a.rate_low < a.rate < a.rate_high
-        assert found.share.between(0.7, 1.3).all()
+        assert found.projection_fraction.between(0.7, 1.3).all()
 
 
 def test_with_every_word_held_out_the_rate_is_exact():

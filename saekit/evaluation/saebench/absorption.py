@@ -16,7 +16,7 @@ scored, where SAEBench refuses the whole model when fewer than twenty letters pa
 `centred=True` projects x - b_dec, which is what the features and the error add up to, and does not change when all
 activations are shifted.
 
-Knows nothing of models or text beyond the words' names: `absorbed` is a function of arrays.
+What becomes of each word is decided in `absorbed_words`.
 """
 
 from __future__ import annotations
@@ -24,42 +24,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from ...activations import common_token_filter
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...sae import SAE
 from ...statistics import point_and_interval, resample_within
+from .absorbed_words import absorbed, main_features
 from .letters import TEMPLATE, read_words, vocabulary_words
 from .pooled import decoder, one_hook_point, several, writes_where_it_reads
-from .probes import Matrix, columns, fit_probe, mean_difference, split_rows
+from .probes import Matrix, fit_probe, split_rows
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-MIN_F1, F1_JUMP, MAX_MAIN = 0.6, 0.03, 10
-MIN_COSINE, MIN_PROJECTION = 0.025, 0.4
-FRACTION_COSINE, MAX_ABSORBING = 0.1, 3
+MIN_F1 = 0.6
+"""Of a letter's probe, below which the letter is not scored."""
 MIN_WORDS = 10
 """Words of a letter below which it is not scored."""
-
-
-class Word(NamedTuple):
-    """What became of one held-out word that the letter's probe gets right."""
-
-    row: int
-    absorbed: bool
-    fraction: float
-    feature: int
-    """The feature with the largest projection on the probe direction; -1 when none fires."""
-    share: float
-    """Its share of the word's own projection."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,7 +64,7 @@ class Absorption:
     fraction: tuple[float, float, float]
     """Mean absorption fraction, likewise."""
     words: pd.DataFrame
-    """Each absorbed word: letter, word, absorbing feature, and its share of the projection."""
+    """Each absorbed word: letter, word, absorbing feature, and its fraction of the projection."""
     template: str
     notes: tuple[str, ...] = ()
 
@@ -116,66 +104,6 @@ class Absorption:
         return "\n".join([lines[0], f"  {self.sae}", *lines[1:], table, *self.notes])
 
     __str__ = __repr__
-
-
-def absorbed(
-    x: Float[np.ndarray, "n d_in"],
-    acts: Matrix,
-    W_dec: Float[np.ndarray, "d_sae d_in"],
-    direction: Float[np.ndarray, " d_in"],
-    main: Int[np.ndarray, " main"],
-    rows: Int[np.ndarray, " some"],
-) -> list[Word]:
-    """Each of `rows` judged by the definition above; `direction` is the probe's weight, of any length."""
-    unit = direction / np.linalg.norm(direction)
-    along = W_dec @ unit
-    cosine = along / np.maximum(np.linalg.norm(W_dec, axis=1), 1e-12)
-    is_main = np.zeros(len(W_dec), dtype=bool)
-    is_main[main] = True
-    out = []
-    for row in rows:
-        here = acts[[row]].tocoo() if hasattr(acts, "tocoo") else acts[row]
-        feature, value = (here.col, here.data) if hasattr(here, "col") else (np.flatnonzero(here), here[here != 0])
-        projection, total = value * along[feature], float(x[row] @ unit)
-        if not len(feature):
-            out.append(Word(int(row), False, 0.0, -1, 0.0))
-            continue
-        top = int(np.argmax(projection))
-        share = float(projection[top] / total) if total > 0 else 0.0
-        full = (
-            not is_main[feature].any() and cosine[feature[top]] >= MIN_COSINE and total > 0 and share >= MIN_PROJECTION
-        )
-        by_main = float(projection[is_main[feature]].sum())
-        other = (~is_main[feature]) & (cosine[feature] >= FRACTION_COSINE) & (projection > 0)
-        by_other = float(np.sort(projection[other])[::-1][:MAX_ABSORBING].sum())
-        out.append(Word(int(row), full, _fraction(by_main, by_other, total), int(feature[top]), share))
-    return out
-
-
-def _fraction(by_main: float, by_other: float, total: float) -> float:
-    if total <= 0 or by_main >= total or by_other / total < MIN_PROJECTION:
-        return 0.0
-    if by_main <= 0:
-        return 1.0
-    taken = min(by_other, total - by_main)
-    return taken / (taken + by_main)
-
-
-def main_features(acts: Matrix, y: Any, *, max_main: int = MAX_MAIN) -> Int[np.ndarray, " main"]:
-    """The features of a class by k-sparse probing on training rows: more as long as the F1 jumps by more than 0.03."""
-    from sklearn.metrics import f1_score
-
-    difference = mean_difference(acts, y)
-    ranked = np.argsort(-difference, kind="stable")[:max_main]
-    ranked = ranked[difference[ranked] > 0]
-    best = -np.inf
-    for k in range(1, len(ranked) + 1):
-        values = columns(acts, ranked[:k])
-        f1 = float(f1_score(y, fit_probe(values, y).scores(values) > 0, zero_division=0))
-        if f1 <= best + F1_JUMP:
-            return np.asarray(ranked[: k - 1])
-        best = f1
-    return np.asarray(ranked)
 
 
 def absorption_by_letter(
@@ -235,7 +163,7 @@ def absorption_by_letter(
             x if centre is None else x - centre, acts, W_dec, probes[name].weight, main, test[right & y[test]]
         )
         mine = [w for w in judged if w.absorbed]
-        found_words += [(name, words[w.row], w.feature, w.share) for w in mine]
+        found_words += [(name, words[w.row], w.feature, w.projection_fraction) for w in mine]
         at = weights[:, [column[w.row] for w in judged]]
         with np.errstate(invalid="ignore", divide="ignore"):
             rates.append(at @ np.array([w.absorbed for w in judged], dtype=float) / at.sum(1))
@@ -250,7 +178,7 @@ def absorption_by_letter(
     frame = frame.astype({"n_right": "Int64", "n_absorbed": "Int64"})
     nothing = (np.nan, np.nan, np.nan)
     means = tuple(point_and_interval(np.mean(v, axis=0)) if v else nothing for v in (rates, fractions))
-    words_frame = pd.DataFrame(found_words, columns=["letter", "word", "feature", "share"])
+    words_frame = pd.DataFrame(found_words, columns=["letter", "word", "feature", "projection_fraction"])
     return frame, words_frame, (means[0], means[1])
 
 

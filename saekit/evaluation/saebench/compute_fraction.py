@@ -42,7 +42,7 @@ FEWEST = {"fit": 4, "interpolate": 2}
 class ComputeFraction:
     """How much of its compute a model is worth when it lives on an SAE. Prints as a sentence."""
 
-    share: float
+    fraction: float
     low: float
     """95 % interval: residual bootstrap of the fit; for interpolation the extremes of leaving one inner row out."""
     high: float
@@ -63,7 +63,7 @@ class ComputeFraction:
 
     def to_frame(self) -> pd.DataFrame:
         """One row."""
-        names = ("share", "low", "high", "compute_sae", "compute_clean", "ce_sae", "ce_clean")
+        names = ("fraction", "low", "high", "compute_sae", "compute_clean", "ce_sae", "ce_clean")
         return pd.DataFrame([{name: getattr(self, name) for name in names}])
 
     def curve(self, compute: Doubles) -> Doubles:
@@ -85,7 +85,7 @@ class ComputeFraction:
         how = "interpolated" if not self.parameters else "L = {E:.3f} + {A:.3g} C^-{b:.3f}".format(**self.parameters)
         return "\n".join(
             [
-                f"With the SAE the model is as good as one of {self.share:.1%}{bounds} of its compute",
+                f"With the SAE the model is as good as one of {self.fraction:.1%}{bounds} of its compute",
                 f"  loss {self.ce_sae:.3f} is reached at {self.compute_sae:.3g} {self.unit}, {self.ce_clean:.3f} at "
                 f"{self.compute_clean:.3g}",
                 f"  {len(self.reference)} reference rows, {how}" + (", extrapolated" if self.extrapolated else ""),
@@ -115,8 +115,8 @@ def compute_fraction(
     unless `extrapolate` is True; a loss below the fitted E is an error in any case.
 
     >>> reference = {"compute": [1e18, 1e19, 1e20, 1e21], "loss": [4.3, 3.6, 3.2, 2.97]}
-    >>> share = sk.compute_fraction((3.0, 3.3), reference)
-    >>> 0.03 < share.share < 0.1
+    >>> found = sk.compute_fraction((3.0, 3.3), reference)
+    >>> 0.03 < found.fraction < 0.1
     True
     """
     clean, spliced = evaluation if isinstance(evaluation, tuple) else (evaluation.ce_clean, evaluation.ce_sae)
@@ -151,7 +151,7 @@ def compute_fraction(
         samples = _left_out(c, loss, clean, spliced)
     low, high = percentile_interval(samples, LEVEL if method == "fit" else 1.0)
     return ComputeFraction(
-        share=at[0] / at[1],
+        fraction=at[0] / at[1],
         low=low,
         high=high,
         compute_sae=at[0],

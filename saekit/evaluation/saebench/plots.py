@@ -228,7 +228,7 @@ def plot_compute_fraction(share: ComputeFraction) -> go.Figure:
     """
     s = share
     bounds = "" if np.isnan(s.low) else f" [{s.low:.1%}, {s.high:.1%}]"
-    fig = figure("Loss as a share of compute", f"with the SAE {s.share:.1%}{bounds} of the compute is left")
+    fig = figure("Loss as a share of compute", f"with the SAE {s.fraction:.1%}{bounds} of the compute is left")
     measured = s.reference["compute"].to_numpy()
     ends = [min(measured.min(), s.compute_sae), max(measured.max(), s.compute_clean)]
     grid = np.geomspace(ends[0], ends[1], 80)
