@@ -60,7 +60,7 @@ def test_statistics_of_many_features_agree_with_scikit_learn(
         if not (s > 0).any():
             assert all(math.isnan(getattr(got, name)[f]) for name in slow(s, match))
             continue
-        for name, expected in slow(s, match).examples():
+        for name, expected in slow(s, match).items():
             assert getattr(got, name)[f] == pytest.approx(expected, nan_ok=True, abs=1e-12), name
         if match.any() and got.f1[f] > 0:
             chosen = s >= np.float32(got.f1_threshold[f])
