@@ -18,6 +18,7 @@ from . import training as training
 from . import widgets as widgets
 from .activations import ActivationBatches as ActivationBatches
 from .activations import ActivationCache as ActivationCache
+from .activations import ActivationSource as ActivationSource
 from .activations import activation_batches as activation_batches
 from .activations import cache_activations as cache_activations
 from .activations import fit_token_filter as fit_token_filter

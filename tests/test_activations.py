@@ -14,7 +14,7 @@ from torch import Tensor
 import saekit as sk
 from conftest import HOOK, tiny_model
 from saekit.activations import kept_activations
-from saekit.activations.token_filter import WINDOWS_PER_RUN
+from saekit.activations.forward import WINDOWS_PER_RUN
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.models import LanguageModel
 

@@ -62,7 +62,7 @@ def test_holds_what_the_model_gives_in_the_texts_order(
     model: LanguageModel, windows: sk.Windows, tmp_path: Path
 ) -> None:
     stored = cache(model, windows, tmp_path)
-    assert len(stored._shards) > 3 and stored.windows.digest == windows.digest
+    assert stored.files.n_shards > 3 and stored.windows.digest == windows.digest
     assert stored.token_filter == sk.fit_token_filter(model, windows, HOOK)
     position, x = kept_activations(model, windows, torch.arange(len(windows)), HOOK, stored.token_filter)
     assert torch.equal(stored.position, position) and bool((position.diff() > 0).all())
@@ -181,7 +181,7 @@ def test_a_damaged_shard_is_refused_by_name_and_can_be_made_again(
     assert sum(n_runs) == 50  # that shard's windows alone
 
 
-def test_another_model_hook_text_dtype_or_rule_is_refused(
+def test_another_model_hook_text_dtype_or_token_filter_is_refused(
     model: LanguageModel, windows: sk.Windows, tmp_path: Path
 ) -> None:
     stored = cache(model, windows, tmp_path)
@@ -195,7 +195,7 @@ def test_another_model_hook_text_dtype_or_rule_is_refused(
         cache(model, windows.select(slice(1, None)), tmp_path)
     with pytest.raises(MismatchError, match="differ in dtype"):
         cache(model, windows, tmp_path, dtype="float16")
-    with pytest.raises(MismatchError, match="chosen by another rule"):
+    with pytest.raises(MismatchError, match="chosen by another token filter"):
         cache(model, windows, tmp_path, token_filter=sk.TokenFilter(max_norm=1.0))
     with pytest.raises(MismatchError, match="are of another model"):
         stored.check(tiny_model(seed=1))

@@ -10,7 +10,7 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_model, tiny_texts
 from saekit.activations import kept_activations
-from saekit.activations.token_filter import Run
+from saekit.activations.forward import WindowsForward
 from saekit.errors import DataError, MismatchError
 from saekit.models import LanguageModel
 
@@ -66,7 +66,7 @@ def test_activations_go_where_they_are_wanted(model, windows):
     rows, token_filter = torch.arange(8), strict_rule(model, windows)
     want = kept_activations(model, windows, rows, (A, B, C), token_filter)
     room = torch.full((200, 128), 7.0)
-    position, x = Run(model, windows, rows, (A, B, C), token_filter).kept(into=room[10:])
+    position, x = WindowsForward(model, windows, rows, (A, B, C), token_filter).kept(into=room[10:])
     assert torch.equal(x, want[1]) and torch.equal(position, want[0])
     assert x.data_ptr() == room[10:].data_ptr() and bool((room[:10] == 7).all() and (room[10 + len(x) :] == 7).all())
 
@@ -187,7 +187,7 @@ def test_a_cache_of_several_hook_points_gives_the_part_of_any_of_them(model, win
         back.check(model, B)
     with pytest.raises(MismatchError, match="differ in hook name"):
         sk.cache_activations(model, windows, (A, C, B), tmp_path / "abc", progress=False)
-    with pytest.raises(MismatchError, match="chosen by another rule"):
+    with pytest.raises(MismatchError, match="chosen by another token filter"):
         sk.cache_activations(model, windows, (A, B, C), tmp_path / "abc", token_filter=sk.TokenFilter(), progress=False)
 
 

@@ -30,8 +30,9 @@ from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
 from ..sae import TokenFilter
 from .columns import Columns
+from .forward import WINDOWS_PER_RUN, WindowsForward, nothing_kept
 from .prefetch import checked_device, prefetch, to_device
-from .token_filter import WINDOWS_PER_RUN, Run, fit_token_filter, nothing_kept
+from .token_filter import fit_token_filter
 
 _RUNS_PER_SORT = 8
 
@@ -132,7 +133,7 @@ def activation_batches(
 class _Begun(NamedTuple):
     """What comes next for the pool: a run of the model, or the end of an epoch."""
 
-    run: Run | None
+    run: WindowsForward | None
     windows: Windows
     then: tuple[int, int, int]
     """Epoch, chunk and run to read after this."""
@@ -223,7 +224,7 @@ class _ModelBatches(ActivationBatches):
                     continue
                 for n, rows in enumerate(self._order(windows, epoch, chunk)):
                     if (epoch, chunk, n) >= start:
-                        run = Run(self._model, windows, rows, self.hook_name, self.token_filter)
+                        run = WindowsForward(self._model, windows, rows, self.hook_name, self.token_filter)
                         yield _Begun(run, windows, (epoch, chunk, n + 1))
             yield _Begun(None, windows, (epoch + 1, 0, 0))
 

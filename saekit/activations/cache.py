@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,45 +24,72 @@ from ..sae import TokenFilter
 from .batches import ActivationBatches, mixed_seed
 from .columns import Columns
 from .prefetch import checked_device, prefetch, to_device
-from .shards import read_shard
+from .shards import ShardFiles
+from .source import Provenance, check_provenance
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ActivationCache(Columns):
     """Activations of a text at a hook point, on disk, with the text's windows. Made by `cache_activations`.
 
-    Those of several hook points stand side by side; `at` gives the part of some of them.
+    Those of several hook points stand side by side; `at` gives the part of some of them, `split` that of some
+    documents. Such parts share the files: nothing is copied on disk.
 
     The shards stay on disk, memory-mapped; rows that are asked for come as float32 copies, yours to change.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
-        self.path = path
-        hook = manifest["hook_name"]
-        self.hook_name = hook if isinstance(hook, str) else tuple(hook)
-        self.widths = tuple(manifest.get("widths", [manifest["d_in"]]))
-        self.model_name: str = manifest["model_name"]
-        self.model_fingerprint: str = manifest["model_fingerprint"]
-        self.weight_processing: str = manifest["weight_processing"]
-        self.token_filter = TokenFilter.from_dict(manifest["token_filter"])
-        self.dtype: str = manifest["dtype"]
-        self.digest: str = hashlib.sha256("".join(s["sha256"] for s in manifest["shards"]).encode()).hexdigest()[:16]
-        """16 hexadecimal digits of all that is stored."""
-        self.windows = Windows.load(path)
-        self._files = [path / s["file"] for s in manifest["shards"]]
-        self._shards = [read_shard(file) for file in self._files]
-        self._starts = [0]
-        for x, _ in self._shards:
-            self._starts.append(self._starts[-1] + len(x))
+    files: ShardFiles
+    windows: Windows
+    hook_name: HookPoint
+    widths: tuple[int, ...]
+    token_filter: TokenFilter
+    digest: str
+    """16 hexadecimal digits of all that it gives."""
+    rows: Int64[Tensor, " n_tokens"] | None = None
+    """Which of the files' tokens it has; None: all."""
+    row_positions: Int64[Tensor, " n_tokens"] | None = None
+    """The positions of `rows` in the windows of this part."""
+    file_columns: slice | Int64[Tensor, " d_in"] | None = None
+    """Which of the files' columns it has; None: all."""
+
+    @classmethod
+    def opened(cls, path: Path, manifest: dict[str, Any]) -> ActivationCache:
+        """All that is in a folder."""
+        files, hook = ShardFiles(path, manifest), manifest["hook_name"]
+        return cls(
+            files=files,
+            windows=Windows.load(path),
+            hook_name=hook if isinstance(hook, str) else tuple(hook),
+            widths=tuple(manifest.get("widths", [manifest["d_in"]])),
+            token_filter=TokenFilter.from_dict(manifest["token_filter"]),
+            digest=hashlib.sha256("".join(s["sha256"] for s in manifest["shards"]).encode()).hexdigest()[:16],
+        )
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.files.path
+
+    @property
+    def provenance(self) -> Provenance:
+        """The model and weight processing that were read."""
+        f = self.files
+        return Provenance(
+            model_name=f.model_name,
+            model_fingerprint=f.model_fingerprint,
+            weight_processing=f.weight_processing,
+            context_size=self.windows.length,
+        )
 
     @property
     def n_tokens(self) -> int:
         """Kept tokens."""
-        return self._starts[-1]
+        return self.files.n_tokens if self.rows is None else len(self.rows)
 
-    @cached_property
+    @property
     def position(self) -> Int64[Tensor, " n_tokens"]:
         """For each kept token window * length + place in the window; ascending."""
-        return torch.cat([position for _, position in self._shards])
+        return self.files.position if self.row_positions is None else self.row_positions
 
     def x(self, rows: slice | Sequence[int] | Int64[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
         """The activations of these kept tokens, in the order asked for.
@@ -71,30 +98,16 @@ class ActivationCache(Columns):
         >>> cache.x([2, 0]).shape
         torch.Size([2, 32])
         """
-        if isinstance(rows, slice):
-            start, stop, step = rows.indices(self.n_tokens)
-            if step != 1:
-                return self.x(torch.arange(start, stop, step))
-            parts = [
-                x[max(start - first, 0) : stop - first]
-                for (x, _), first in zip(self._shards, self._starts[:-1], strict=True)
-                if first < stop and first + len(x) > start
-            ]
-            return torch.cat(parts).float() if parts else torch.empty(0, self.d_in)
-        rows = torch.as_tensor(rows, dtype=torch.long)
-        if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= self.n_tokens):
-            raise DataError(
-                "a row outside the cache",
-                got=f"{int(rows.min())} to {int(rows.max())}",
-                accepted=f"0 to {self.n_tokens - 1}",
-            )
-        out = torch.empty(len(rows), self.d_in)
-        order = rows.argsort()
-        ends = torch.searchsorted(rows[order], torch.tensor(self._starts)).tolist()
-        for (x, _), first, a, b in zip(self._shards, self._starts[:-1], ends[:-1], ends[1:], strict=True):
-            if a < b:
-                out[order[a:b]] = x[rows[order[a:b]] - first].float()
-        return out
+        if not isinstance(rows, slice):
+            rows = torch.as_tensor(rows, dtype=torch.long)
+            if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= self.n_tokens):
+                raise DataError(
+                    "a row outside the cache",
+                    got=f"{int(rows.min())} to {int(rows.max())}",
+                    accepted=f"0 to {self.n_tokens - 1}",
+                )
+        found = self.files.x(rows if self.rows is None else self.rows[rows])
+        return found if self.file_columns is None else found[:, self.file_columns].contiguous()
 
     def release(self) -> None:
         """Lets go of the memory in which what was read of the files is kept; they are read again when they are needed.
@@ -108,7 +121,7 @@ class ActivationCache(Columns):
         >>> bool((cache.x([0, 1]) == before).all())
         True
         """
-        self._shards[:] = [read_shard(file) for file in self._files]
+        self.files.release()
 
     def chunks(self, n_tokens: int = 8192) -> Iterator[tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]]:
         """(position, x) of all kept tokens in the text's order, `n_tokens` at a time.
@@ -146,7 +159,21 @@ class ActivationCache(Columns):
         True
         """
         training, held_out = self.windows.split_rows(fraction_held_out, seed)
-        return _CachePart(self, training), _CachePart(self, held_out)
+        return self._part(training), self._part(held_out)
+
+    def _part(self, windows: Int64[Tensor, " windows"]) -> ActivationCache:
+        """The activations of some of the windows; rows and windows are numbered from 0 again."""
+        number = torch.full((len(self.windows),), -1)
+        number[windows] = torch.arange(len(windows))
+        window, place = self.position // self.windows.length, self.position % self.windows.length
+        kept = (number[window] >= 0).nonzero()[:, 0]
+        return replace(
+            self,
+            windows=self.windows.select(windows),
+            row_positions=number[window[kept]] * self.windows.length + place[kept],
+            rows=kept if self.rows is None else self.rows[kept],
+            digest=hashlib.sha256(self.digest.encode() + windows.numpy().tobytes()).hexdigest()[:16],
+        )
 
     def at(self, hook_name: HookPoint) -> ActivationCache:
         """The activations of one hook point, or of several, out of those that are here; nothing is copied on disk.
@@ -159,86 +186,46 @@ class ActivationCache(Columns):
         >>> cache.d_in, cache.at("embed.hook_out").d_in
         (64, 32)
         """
-        return self if hook_name == self.hook_name else _CacheColumns(self, hook_name)
+        if hook_name == self.hook_name:
+            return self
+        columns = self.columns(hook_name)
+        if self.file_columns is not None:
+            columns = torch.arange(self.files.d_in)[self.file_columns][columns]
+        return replace(
+            self,
+            hook_name=hook_name,
+            widths=tuple(self.width(name) for name in hook_names(hook_name)),
+            token_filter=self.token_filter_at(hook_name),
+            file_columns=columns,
+            digest=hashlib.sha256(f"{self.digest} {hook_text(hook_name)}".encode()).hexdigest()[:16],
+        )
 
     def check(self, model: LanguageModel, hook_name: HookPoint | None = None) -> None:
         """Raises MismatchError when the activations are of another model, weight processing or hook point."""
-        mine = (self.model_fingerprint, self.weight_processing, hook_name and self.hook_name)
-        theirs = (model.fingerprint, model.weight_processing, hook_name)
-        for what, seen, wanted in zip(("model", "weight processing", "hook point"), theirs, mine, strict=True):
-            if seen != wanted:
-                raise MismatchError(
-                    f"the activations in {self.path} are of another {what}",
-                    got=f"{model.name} ({seen})" if what == "model" else hook_text(seen or ""),
-                    accepted=f"{self.model_name} ({wanted})" if what == "model" else hook_text(wanted or ""),
-                    fix="use the model they were read from, or write another cache",
-                )
+        check_provenance(self.provenance, model, f"the activations in {self.path}")
+        if hook_name is not None and hook_name != self.hook_name:
+            raise MismatchError(
+                f"the activations in {self.path} are of another hook point",
+                got=hook_text(hook_name),
+                accepted=hook_text(self.hook_name),
+                fix="pass that hook point, or write another cache",
+            )
 
     def __len__(self) -> int:
         return self.n_tokens
 
     def __repr__(self) -> str:
-        size = sum(x.nbytes for x, _ in self._shards) / 1e6
+        f = self.files
+        head = f"ActivationCache {self.path}"
+        if self.rows is not None:
+            head += f", {self.n_tokens:,} of its {f.n_tokens:,} tokens: {self.windows.n_documents:,} documents"
+        if self.file_columns is not None:
+            head += f", {self.d_in} of {f.d_in} columns: {hook_text(self.hook_name)}"
         return (
-            f"ActivationCache {self.path}\n"
-            f"  {self.n_tokens:,} tokens x {self.d_in} at {hook_text(self.hook_name)} of "
-            f"{self.model_name} ({self.dtype}, {size:,.0f} MB, {len(self._shards)} shards)\n"
+            f"{head}\n"
+            f"  {f.n_tokens:,} tokens x {f.d_in} at {hook_text(f.hook_name)} of "
+            f"{f.model_name} ({f.dtype}, {f.nbytes / 1e6:,.0f} MB, {f.n_shards} shards)\n"
             f"  {self.token_filter.describe()}"
-        )
-
-
-class _CachePart(ActivationCache):
-    """The activations of some of a cache's windows; rows and windows are numbered anew."""
-
-    def __init__(self, whole: ActivationCache, windows: Int64[Tensor, " windows"]) -> None:
-        self.__dict__.update({k: v for k, v in whole.__dict__.items() if k != "position"})
-        self._whole = whole
-        number = torch.full((len(whole.windows),), -1)
-        number[windows] = torch.arange(len(windows))
-        window, place = whole.position // whole.windows.length, whole.position % whole.windows.length
-        self._rows = (number[window] >= 0).nonzero()[:, 0]
-        self.__dict__["position"] = number[window[self._rows]] * whole.windows.length + place[self._rows]
-        self.windows = whole.windows.select(windows)
-        self.digest = hashlib.sha256(whole.digest.encode() + windows.numpy().tobytes()).hexdigest()[:16]
-
-    @property
-    def n_tokens(self) -> int:
-        return len(self._rows)
-
-    def x(self, rows: slice | Sequence[int] | Int64[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
-        rows = rows if isinstance(rows, slice) else torch.as_tensor(rows, dtype=torch.long)
-        return self._whole.x(self._rows[rows])
-
-    def __repr__(self) -> str:
-        return (
-            f"ActivationCache, {self.n_tokens:,} of the {self._whole.n_tokens:,} tokens of {self.path}\n"
-            f"  {self.windows.n_documents:,} documents, {hook_text(self.hook_name)} of {self.model_name}"
-            f"\n  {self.token_filter.describe()}"
-        )
-
-
-class _CacheColumns(ActivationCache):
-    """The activations of some of a cache's hook points."""
-
-    def __init__(self, whole: ActivationCache, hook_name: HookPoint) -> None:
-        self.__dict__.update(whole.__dict__)
-        self._whole, self._columns = whole, whole.columns(hook_name)
-        self.token_filter = whole.token_filter_at(hook_name)
-        self.hook_name = hook_name
-        self.widths = tuple(whole.width(name) for name in hook_names(hook_name))
-        self.digest = hashlib.sha256(f"{whole.digest} {hook_text(hook_name)}".encode()).hexdigest()[:16]
-
-    @property
-    def n_tokens(self) -> int:
-        return self._whole.n_tokens
-
-    def x(self, rows: slice | Sequence[int] | Int64[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
-        return self._whole.x(rows)[:, self._columns].contiguous()
-
-    def __repr__(self) -> str:
-        return (
-            f"ActivationCache, {self.d_in} of {self._whole.d_in} columns: {hook_text(self.hook_name)}\n"
-            f"  of {self._whole!r}"
         )
 
 

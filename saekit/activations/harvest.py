@@ -21,8 +21,9 @@ from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
 from ..sae import TokenFilter
 from .cache import ActivationCache
+from .forward import WINDOWS_PER_RUN, kept_activations, nothing_kept
 from .shards import DTYPES, begin, check_shard, read_manifest, shard_name, write_shard
-from .token_filter import WINDOWS_PER_RUN, fit_token_filter, kept_activations, nothing_kept
+from .token_filter import fit_token_filter
 
 
 def cache_activations(
@@ -72,13 +73,13 @@ def cache_activations(
     manifest = begin(path, windows, identity, lambda: token_filter or fit_token_filter(model, windows, hook_name))
     if token_filter is not None and token_filter != TokenFilter.from_dict(manifest["token_filter"]):
         raise MismatchError(
-            f"{path} holds activations chosen by another rule",
+            f"{path} holds activations chosen by another token filter",
             got=token_filter.describe(),
             accepted=TokenFilter.from_dict(manifest["token_filter"]).describe(),
             fix="pass that token filter or None, or another folder",
         )
     _fill(model, windows, path, manifest, progress)
-    return ActivationCache(path, manifest)
+    return ActivationCache.opened(path, manifest)
 
 
 def _fill(model: LanguageModel, windows: Windows, path: Path, manifest: dict[str, Any], progress: bool) -> None:
@@ -132,7 +133,7 @@ def open_activations(path: str | Path, *, verify: bool = True) -> ActivationCach
         )
     for shard in manifest["shards"]:
         check_shard(path, shard, verify)
-    cache = ActivationCache(path, manifest)
+    cache = ActivationCache.opened(path, manifest)
     if verify and cache.windows.digest != manifest["text"]:
         raise FileError(f"the windows in {path} were altered", fix="delete the folder and write it again")
     return cache

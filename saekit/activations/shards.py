@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from torch import Tensor
 from ..atomic_io import atomic_write, read_json, sha256, with_current_keys, write_json
 from ..corpus import Windows
 from ..errors import DataError, FileError, MismatchError, disk_errors
+from ..hook_points import HookPoint
 from ..sae import TokenFilter
 
 FORMAT = 1
@@ -133,3 +136,64 @@ def check_shard(path: Path, shard: dict[str, Any], verify: bool) -> None:
         raise FileError(f"{file} was cut short or added to", got=f"{size} bytes", accepted=shard["bytes"], fix=_MEND)
     if verify and (digest := sha256(file)) != shard["sha256"]:
         raise FileError(f"{file} was altered", got=f"SHA-256 {digest}", accepted=shard["sha256"], fix=_MEND)
+
+
+class ShardFiles:
+    """The shards of a cache, memory-mapped, as one table of tokens; parts of a cache share it."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        hook = manifest["hook_name"]
+        self.hook_name: HookPoint = hook if isinstance(hook, str) else tuple(hook)
+        self.d_in: int = manifest["d_in"]
+        self.model_name: str = manifest["model_name"]
+        self.model_fingerprint: str = manifest["model_fingerprint"]
+        self.weight_processing: str = manifest["weight_processing"]
+        self.dtype: str = manifest["dtype"]
+        self._files = [path / s["file"] for s in manifest["shards"]]
+        self._shards = [read_shard(file) for file in self._files]
+        self._starts = [0, *accumulate(len(x) for x, _ in self._shards)]
+
+    @property
+    def n_tokens(self) -> int:
+        """Kept tokens."""
+        return self._starts[-1]
+
+    @property
+    def n_shards(self) -> int:
+        """Number of files."""
+        return len(self._shards)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all activations on disk."""
+        return sum(x.nbytes for x, _ in self._shards)
+
+    @cached_property
+    def position(self) -> Int64[Tensor, " n_tokens"]:
+        """For each token window * length + place in the window; ascending."""
+        return torch.cat([position for _, position in self._shards])
+
+    def x(self, rows: slice | Int64[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
+        """The activations of these tokens, in the order asked for, as float32."""
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(self.n_tokens)
+            if step != 1:
+                return self.x(torch.arange(start, stop, step))
+            parts = [
+                x[max(start - first, 0) : stop - first]
+                for (x, _), first in zip(self._shards, self._starts[:-1], strict=True)
+                if first < stop and first + len(x) > start
+            ]
+            return torch.cat(parts).float() if parts else torch.empty(0, self.d_in)
+        out = torch.empty(len(rows), self.d_in)
+        order = rows.argsort()
+        ends = torch.searchsorted(rows[order], torch.tensor(self._starts)).tolist()
+        for (x, _), first, a, b in zip(self._shards, self._starts[:-1], ends[:-1], ends[1:], strict=True):
+            if a < b:
+                out[order[a:b]] = x[rows[order[a:b]] - first].float()
+        return out
+
+    def release(self) -> None:
+        """Lets go of the memory in which what was read of the files is kept."""
+        self._shards[:] = [read_shard(file) for file in self._files]

@@ -14,22 +14,16 @@ function leaves out the same tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
 
 from ..corpus import Windows, load_corpus, tokenize
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
 from ..sae import SAE, TokenFilter
-from .prefetch import to_device
-
-WINDOWS_PER_RUN = 32
-"""Windows in one run of the model: on two CPU cores the most tokens/s at 128 tokens a window."""
+from .forward import WINDOWS_PER_RUN, WindowsForward, nothing_kept
 
 SAMPLE_DOCUMENTS, SAMPLE_LENGTH = 16, 64
 """The text on which a default token filter is fitted: the first tokens of this many documents."""
@@ -120,7 +114,7 @@ def fit_token_filter(
     norms = [
         torch.stack([part.norm(dim=-1) for part in torch.split(x, widths, dim=-1)])
         for rows in torch.split(sample, WINDOWS_PER_RUN)
-        for _, x in [Run(model, windows, rows, hook_name, special).kept()]
+        for _, x in [WindowsForward(model, windows, rows, hook_name, special).kept()]
     ]
     norm = torch.cat(norms, dim=1).cpu()
     if not norm.shape[1]:
@@ -153,101 +147,3 @@ def _sample(model: LanguageModel) -> Windows:
     rows = torch.arange(SAMPLE_DOCUMENTS, dtype=torch.int32)
     documents, lengths = rows[:, None].expand(-1, length), torch.full_like(rows, length)
     return Windows(plain[drawn], documents, lengths, pd.DataFrame(index=rows.numpy()))
-
-
-def kept_activations(
-    model: LanguageModel,
-    windows: Windows,
-    rows: Int64[Tensor, " batch"],
-    hook_name: HookPoint,
-    token_filter: TokenFilter,
-) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]:
-    """(position, x) of the tokens of some windows that `token_filter` keeps, after one run of the model.
-
-    `position` is row * windows.length + place in the window, in the order of `rows`; `x` is float32 on the CPU. Raises
-    DataError with the window, document and position when an activation is NaN or infinite.
-
-    >>> windows = sk.tokenize(corpus, model, length=16)
-    >>> position, x = sk.activations.kept_activations(model, windows, torch.tensor([2]), HOOK, sk.TokenFilter())
-    >>> position[0].item(), x.shape
-    (32, torch.Size([16, 32]))
-    """
-    position, x = Run(model, windows, rows, hook_name, token_filter).kept()
-    return position, x.cpu()
-
-
-class Run:
-    """One run of the model over some windows, begun. On a GPU the host waits for it in `kept` and nowhere else.
-
-    What the GPU finds out about the tokens, whether they are finite and within the token filter's norm, comes back in
-    one copy; all counting is done on the host.
-    """
-
-    def __init__(
-        self,
-        model: LanguageModel,
-        windows: Windows,
-        rows: Int64[Tensor, " batch"],
-        hook_name: HookPoint,
-        token_filter: TokenFilter,
-    ) -> None:
-        self._model, self._windows, self._rows, self._hook_name = model, windows, rows, hook_name
-        tokens, mask = windows.batch(rows)
-        self._real = mask.bool()
-        self._plain = self._real & ~torch.isin(tokens, torch.tensor(token_filter.special_ids, dtype=tokens.dtype))
-        tokens, mask = to_device(tokens, model.device), to_device(mask, model.device)
-        self._x = model.activations(tokens, hook_name, attention_mask=mask).float()
-        within = replace(token_filter, special_ids=()).keep(tokens, self._x)
-        found = torch.stack([self._x.isfinite().all(-1), within])
-        self._found = found.to("cpu", non_blocking=found.is_cuda)
-        self._arrived = torch.cuda.current_stream(found.device).record_event() if found.is_cuda else None
-
-    def kept(
-        self, into: Float[Tensor, "room d_in"] | None = None
-    ) -> tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]:
-        """(position, x) as `kept_activations` gives them, but x on the model's device, or in the first rows of `into`.
-
-        DataError when an activation is NaN or infinite.
-        """
-        if self._arrived is not None:
-            self._arrived.synchronize()
-        finite, within = self._found[0] | ~self._real, self._found[1]
-        if not finite.all():
-            raise _not_finite(self._model, self._windows, self._rows, self._hook_name, self._x, finite)
-        keep = within & self._plain
-        position = self._rows[:, None] * self._windows.length + torch.arange(keep.shape[1])
-        chosen = to_device(keep.flatten().nonzero()[:, 0], self._x.device)
-        flat = self._x.flatten(0, 1)
-        if into is None:
-            return position[keep], flat[chosen]
-        room = into[: len(chosen)]
-        if into.device == flat.device:
-            return position[keep], torch.index_select(flat, 0, chosen, out=room)
-        return position[keep], room.copy_(to_device(flat[chosen], into.device))
-
-
-def _not_finite(
-    model: LanguageModel, windows: Windows, rows: Tensor, hook_name: HookPoint, x: Tensor, finite: Tensor
-) -> DataError:
-    """The error for activations x that are not finite: at which hook point, and in what text."""
-    row, place = (~finite).nonzero()[0].tolist()
-    column, names = int((~x[row, place].isfinite()).nonzero()[0]), hook_names(hook_name)
-    ends = torch.tensor([model.hook_width(name) for name in names]).cumsum(0)
-    window = int(rows[row])
-    numbers = windows.documents[window]
-    document = int(next((n for n in numbers[place:] if n >= 0), numbers.max()))  # a BOS counts with what follows
-    return DataError(
-        f"the activations at {names[int((ends <= column).sum())]} are not finite in window {window}, document "
-        f"{document}, position {place}",
-        got=x[row, place].max().item(),
-        accepted="finite numbers",
-        fix="look at that text and at the model's weights; a wider dtype helps when they overflow",
-    )
-
-
-def nothing_kept(windows: Windows, token_filter: TokenFilter) -> DataError:
-    return DataError(
-        "no token is left to train on: every one is excluded",
-        got=f"{windows!r}, {token_filter.describe()}",
-        fix="check that the text is not only special tokens, or pass another rule",
-    )

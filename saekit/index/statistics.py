@@ -48,13 +48,13 @@ def register_statistic(name: str, dtype: npt.DTypeLike = np.float32) -> Callable
     cell can be run again: a function of the same module and name replaces the one before. ConfigError for a name that
     is taken or no Python name.
 
-    >>> @sk.index.register_statistic("p90")
-    ... def p90(block):
-    ...     return block.each(lambda activations: np.percentile(activations, 90))
+    >>> @sk.index.register_statistic("median")
+    ... def median(block):
+    ...     return block.each(lambda activations: np.median(activations))
     >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
-    >>> bool((index.features["p90"] <= index.features["max"]).all())
+    >>> bool((index.features["median"] <= index.features["max"]).all())
     True
-    >>> _ = sk.index.statistics.STATISTICS.pop("p90")
+    >>> _ = sk.index.statistics.STATISTICS.pop("median")
     """
     if not isinstance(name, str) or not name.isidentifier() or name in OTHER_COLUMNS:
         raise ConfigError(

@@ -1,35 +1,29 @@
 """What a study trains on and what it measures on: activations that share no document, or fresh draws from a function.
 
-Text is run through the model once and kept on disk, because every token budget is a run of its own. A function
-`(batch_size, seed) -> iterator of batches`, such as `truth.batches` of synthetic data, is dressed as an ActivationCache
-without a disk, so that `sk.train` takes it as it takes any other. Knows nothing of grids or fits.
+The model runs over a text once and its activations are kept on disk, because every token budget is a run of its own. A
+function `(batch_size, seed) -> iterator of batches`, such as `truth.batches` of synthetic data, is a StreamActivations.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..activations import ActivationBatches, ActivationCache, cache_activations
+from ..activations import ActivationCache, ActivationSource, StreamActivations, cache_activations
 from ..activations.batches import mixed_seed
+from ..activations.stream import BatchFunction
 from ..corpus import Corpus, Windows, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
-from ..sae import TokenFilter
 
-BatchFunction = Callable[[int, int], Iterator[Tensor]]
-"""(batch_size, seed) -> endless batches [batch_size, d_in], the same for the same seed."""
 CHUNK = 4096
 """Tokens measured at a time."""
 SPARE = 1.05
@@ -37,10 +31,12 @@ SPARE = 1.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class StudyData:
     """Where the batches of every run come from, and the tokens that none of them sees."""
 
-    training: ActivationCache
+    training: ActivationSource
+    d_in: int
+    """Width of its activations."""
     held_out: Callable[[], Iterator[Float[Tensor, "n d_in"]]]
     """The held-out activations in chunks, the same each time."""
     n_unique: int | None
@@ -49,7 +45,7 @@ class Source:
     """What was measured, in words."""
 
 
-def open_source(
+def open_study_data(
     model: LanguageModel | None,
     corpus: Corpus | Windows | ActivationCache | BatchFunction,
     stack: ExitStack,
@@ -61,7 +57,7 @@ def open_source(
     seed: int,
     out: Path | None,
     progress: bool,
-) -> Source:
+) -> StudyData:
     """The source for runs of up to `n_tokens`; what it holds on disk outside `out` goes when the stack is closed."""
     if n_held_out < 2:
         raise ConfigError("n_held_out is too small", got=n_held_out, accepted="at least 2 tokens; thousands are usual")
@@ -89,7 +85,7 @@ def open_source(
     return _of_function(corpus, n_held_out, seed)
 
 
-def _of_cache(cache: ActivationCache, n_held_out: int, seed: int) -> Source:
+def _of_cache(cache: ActivationCache, n_held_out: int, seed: int) -> StudyData:
     if n_held_out > cache.n_tokens // 2:
         raise DataError(
             "n_held_out leaves too little to train on",
@@ -106,15 +102,16 @@ def _of_cache(cache: ActivationCache, n_held_out: int, seed: int) -> Source:
             fix="pass a larger n_held_out, another seed or more documents",
         )
     n_documents = held_out.windows.n_documents
-    return Source(
+    return StudyData(
         training=training,
+        d_in=training.d_in,
         held_out=lambda: (x for _, x in held_out.chunks(CHUNK)),
         n_unique=training.n_tokens,
         described=f"{held_out.n_tokens:,} held-out tokens of {n_documents:,} documents never trained on",
     )
 
 
-def _of_function(batches: BatchFunction, n_held_out: int, seed: int) -> Source:
+def _of_function(batches: BatchFunction, n_held_out: int, seed: int) -> StudyData:
     apart = mixed_seed(seed, 1) % 2**31
     first, other = next(batches(2, seed)), next(batches(2, apart))
     if first.shape == other.shape and torch.equal(first, other):
@@ -132,64 +129,10 @@ def _of_function(batches: BatchFunction, n_held_out: int, seed: int) -> Source:
             yield next(drawn)[:left]
             left -= size
 
-    return Source(
-        training=_Stream(batches, first),
+    return StudyData(
+        training=(stream := StreamActivations(batches, seed)),
+        d_in=stream.d_in,
         held_out=held_out,
         n_unique=None,
         described=f"{n_held_out:,} fresh tokens never trained on",
     )
-
-
-class _Stream(ActivationCache):
-    """Batches of a function in the place of activations on disk. Each token is seen once."""
-
-    def __init__(self, batches: BatchFunction, first: Float[Tensor, "n d_in"]) -> None:
-        self._function = batches
-        self.hook_name, self.widths, self.token_filter = "stream", (first.shape[1],), TokenFilter()
-        self.model_name, self.model_fingerprint, self.weight_processing = "stream", "stream", "none"
-        self.digest = hashlib.sha256(first.numpy().tobytes()).hexdigest()[:16]
-        nothing = torch.empty((0, 1), dtype=torch.int32)  # a window is a token
-        self.windows = Windows(nothing, nothing, torch.empty(0, dtype=torch.int32), pd.DataFrame())
-
-    def batches(
-        self, batch_size: int, seed: int = 0, n_epochs: int | None = None, device: str | torch.device = "cpu"
-    ) -> ActivationBatches:
-        return _StreamBatches(self, self._function(batch_size, seed), batch_size, seed, torch.device(device))
-
-
-class _StreamBatches(ActivationBatches):
-    def __init__(
-        self, stream: _Stream, batches: Iterator[Tensor], batch_size: int, seed: int, device: torch.device
-    ) -> None:
-        self.hook_name, self.widths, self.token_filter, self.batch_size = (
-            "stream",
-            stream.widths,
-            TokenFilter(),
-            batch_size,
-        )
-        self.device, self._batches, self._n_drawn = device, batches, 0
-        self._identity = {"kind": "stream", "stream": stream.digest, "batch_size": batch_size, "seed": seed}
-
-    @property
-    def n_tokens_per_epoch(self) -> None:
-        return None
-
-    def __next__(self) -> Float[Tensor, "batch d_in"]:
-        x = next(self._batches, None)
-        if x is None:
-            raise DataError(
-                "the batches came to an end",
-                got=f"{self._n_drawn} batches of {self.batch_size}",
-                accepted="batches without end",
-                fix="pass fewer tokens, or a function that draws fresh ones",
-            )
-        self._n_drawn += 1
-        return x.to(self.device)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"identity": self._identity, "n_drawn": self._n_drawn}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._check_state(state, self._identity)
-        while self._n_drawn < state["n_drawn"]:
-            next(self)

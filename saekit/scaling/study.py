@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..activations import ActivationCache
+from ..activations.stream import BatchFunction
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint
@@ -33,7 +34,7 @@ from .compute import BestChoice, ComputeFit, fit_surface
 from .fits import ScalingFit, fit
 from .flop import training_flop
 from .forms import LN, LNK
-from .sources import BatchFunction, Source, open_source
+from .sources import StudyData, open_study_data
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -198,7 +199,7 @@ def scaling_study(
             fix=f"leave {bad[0]} out",
         )
     with ExitStack() as stack:
-        source = open_source(
+        source = open_study_data(
             model,
             corpus,
             stack,
@@ -210,7 +211,7 @@ def scaling_study(
             out=out,
             progress=progress,
         )
-        d_in = source.training.d_in
+        d_in = source.d_in
         saes = [_sae(d_in, n, k, activation, config.seed, options) for n in widths for k in sparsities]
         spread = _spread(source, d_in)
         rows = []
@@ -247,7 +248,7 @@ class _Spread(NamedTuple):
     """sum ||x - mean||^2"""
 
 
-def _spread(source: Source, d_in: int) -> _Spread:
+def _spread(source: StudyData, d_in: int) -> _Spread:
     n, total, squares, centre = 0, torch.zeros(d_in, dtype=torch.float64), 0.0, None
     for x in _double(source.held_out()):
         centre = x.mean(0) if centre is None else centre  # about it the variance does not drown in the mean
@@ -256,7 +257,7 @@ def _spread(source: Source, d_in: int) -> _Spread:
 
 
 @torch.no_grad()
-def _row(sae: SAE, source: Source, spread: _Spread, run: TrainConfig) -> dict[str, float]:
+def _row(sae: SAE, source: StudyData, spread: _Spread, run: TrainConfig) -> dict[str, float]:
     c, error, active = sae.config, 0.0, 0
     sae.to(run.torch_device)
     for x in source.held_out():

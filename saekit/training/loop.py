@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
-from ..activations import ActivationBatches, ActivationCache, activation_batches
+from ..activations import ActivationBatches, ActivationSource
+from ..activations.source import as_source, check_provenance
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint
@@ -32,7 +33,7 @@ from .trainer import Trainer
 @overload
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationCache,
+    corpus: Corpus | Windows | ActivationSource,
     *,
     sae: SAEConfig,
     config: TrainConfig,
@@ -40,7 +41,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = True,
     progress: bool = True,
-    activations: ActivationCache | None = None,
+    activations: ActivationSource | None = None,
     loggers: Sequence[Logger] = (),
 ) -> SAE: ...
 
@@ -48,7 +49,7 @@ def train(
 @overload
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationCache,
+    corpus: Corpus | Windows | ActivationSource,
     *,
     sae: SAEConfig,
     config: TrainConfig,
@@ -56,7 +57,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = True,
     progress: bool = True,
-    activations: ActivationCache | None = None,
+    activations: ActivationSource | None = None,
     loggers: Sequence[Logger] = (),
 ) -> TrainedSAEs: ...
 
@@ -64,7 +65,7 @@ def train(
 @overload
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationCache,
+    corpus: Corpus | Windows | ActivationSource,
     *,
     sae: Sequence[SAEConfig],
     config: TrainConfig,
@@ -72,14 +73,14 @@ def train(
     out: str | Path | None = None,
     resume: bool = True,
     progress: bool = True,
-    activations: ActivationCache | None = None,
+    activations: ActivationSource | None = None,
     loggers: Sequence[Logger] = (),
 ) -> TrainedSAEs: ...
 
 
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationCache,
+    corpus: Corpus | Windows | ActivationSource,
     *,
     sae: SAEConfig | Sequence[SAEConfig],
     config: TrainConfig,
@@ -87,14 +88,14 @@ def train(
     out: str | Path | None = None,
     resume: bool = True,
     progress: bool = True,
-    activations: ActivationCache | None = None,
+    activations: ActivationSource | None = None,
     loggers: Sequence[Logger] = (),
 ) -> SAE | TrainedSAEs:
     """A trained SAE, in the model's units, with where it came from in its config and its metrics in `.history`.
 
-    `corpus` is text, token windows or cached activations (also as `activations`; the model may then be None, and
-    hook_name is the cache's unless it is given: one or several of those in it). `loggers` (sk.TrainingMonitor() is one)
-    are given the start, every `log_every` steps and the end.
+    `corpus` is text, token windows, or activations: a cache or any ActivationSource (also as `activations`; the model
+    may then be None, and hook_name is the source's unless it is given: one or several of those in it). `loggers`
+    (sk.TrainingMonitor() is one) are given the start, every `log_every` steps and the end.
 
     A list of configurations, of hook points or of both gives a list of SAEs trained on the same batches by one run of
     the model: every configuration at the first hook point, then every one at the second, and so on. A configuration
@@ -120,15 +121,21 @@ def train(
     >>> [sae.config.hook_name for sae in two]
     ['blocks.0.hook_resid_post', 'blocks.1.hook_resid_post']
     """
-    source = corpus if activations is None else activations
-    _check_kinds(model, source, config)
+    _check_kinds(model, config)
+    source = as_source(
+        model,
+        corpus if activations is None else activations,
+        length=config.context_size,
+        buffer_tokens=config.buffer_tokens,
+    )
     loggers = checked(loggers)
     free = any(c.hook_name is None for c in listed(sae))
-    if hook_name is None and free and isinstance(source, ActivationCache):
+    if hook_name is None and free:
         hook_name = source.hook_name
     asked = placed(sae, hook_name)
     batches = _batches(model, source, asked, config)
-    configs = [_with_provenance(c, model, source, corpus, batches, config) for c in asked]
+    dataset = corpus.name if isinstance(corpus, Corpus) else source.provenance.dataset
+    configs = [_with_provenance(c, source, dataset, batches) for c in asked]
     single = isinstance(sae, SAEConfig) and not isinstance(hook_name, list)
     folder = RunFolder(out, configs, single)
     if resume and (done := folder.finished(config)) is not None:
@@ -223,11 +230,10 @@ def _run(
     return saes
 
 
-def _check_kinds(model: object, source: object, config: object) -> None:
+def _check_kinds(model: object, config: object) -> None:
     """ConfigError for arguments of another kind, which would be misread or fail far from here."""
     for what, value, kinds, fix in (
         ("a model", model, (LanguageModel, type(None)), "sk.load_model(name)"),
-        ("a corpus", source, (Corpus, Windows, ActivationCache), "sk.load_corpus(text)"),
         ("a TrainConfig", config, (TrainConfig,), "sk.TrainConfig(n_tokens=...)"),
     ):
         if not isinstance(value, kinds):
@@ -240,54 +246,32 @@ def _check_kinds(model: object, source: object, config: object) -> None:
 
 
 def _batches(
-    model: LanguageModel | None,
-    source: Corpus | Windows | ActivationCache,
-    saes: Sequence[SAEConfig],
-    config: TrainConfig,
+    model: LanguageModel | None, source: ActivationSource, saes: Sequence[SAEConfig], config: TrainConfig
 ) -> ActivationBatches:
-    if not isinstance(source, ActivationCache) and (model is None or any(c.hook_name is None for c in saes)):
+    if any(c.hook_name is None for c in saes):
         raise ConfigError(
             "training on text needs a model and a hook_name",
-            got=f"model={model}, hook_name={saes[0].hook_name}",
-            accepted="both, or an ActivationCache instead of text",
+            got="hook_name=None",
+            accepted="both, or an ActivationSource instead of text",
             fix='pass hook_name="blocks.15.hook_resid_post"',
         )
-    hook_name = all_hooks(saes)
-    if isinstance(source, ActivationCache):
-        source = source.at(hook_name)
-        if model is not None:
-            source.check(model)
-        return source.batches(config.batch_size, seed=config.seed, device=config.torch_device)
-    assert model is not None
-    return activation_batches(
-        model,
-        source,
-        hook_name,
-        batch_size=config.batch_size,
-        length=config.context_size,
-        seed=config.seed,
-        buffer_tokens=max(config.buffer_tokens, config.batch_size),
-        device=config.torch_device,
-    )
+    if model is not None:
+        check_provenance(source.provenance, model, "the activations to train on")
+    return source.at(all_hooks(saes)).batches(config.batch_size, seed=config.seed, device=config.torch_device)
 
 
 def _with_provenance(
-    sae: SAEConfig,
-    model: LanguageModel | None,
-    source: Corpus | Windows | ActivationCache,
-    corpus: Corpus | Windows | ActivationCache,
-    batches: ActivationBatches,
-    config: TrainConfig,
+    sae: SAEConfig, source: ActivationSource, dataset: str | None, batches: ActivationBatches
 ) -> SAEConfig:
     check_widths(sae, batches)
-    origin: Any = source if isinstance(source, ActivationCache) else model
+    p = source.provenance
     return sae.replace(
         token_filter=token_filter_of(sae, batches),
-        weight_processing=origin.weight_processing,
-        model_name=origin.model_name if isinstance(origin, ActivationCache) else origin.name,
-        model_fingerprint=origin.model_fingerprint if isinstance(origin, ActivationCache) else origin.fingerprint,
-        context_size=origin.windows.length if isinstance(origin, ActivationCache) else config.context_size,
-        dataset=sae.dataset or (corpus.name if isinstance(corpus, Corpus) else None),
+        weight_processing=p.weight_processing,
+        model_name=p.model_name,
+        model_fingerprint=p.model_fingerprint,
+        context_size=p.context_size,
+        dataset=sae.dataset or dataset,
     )
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from tqdm.auto import tqdm
 
 from ...activations import common_token_filter
-from ...activations.token_filter import WINDOWS_PER_RUN, kept_activations
+from ...activations.forward import WINDOWS_PER_RUN, kept_activations
 from ...corpus import Corpus, Document, tokenize
 from ...errors import ConfigError, DataError, MismatchError, unknown_name
 from ...hook_points import HookPoint
