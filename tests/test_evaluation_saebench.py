@@ -14,7 +14,7 @@ from conftest import HOOK, tiny_sae
 from saekit.activations import common_token_filter
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.evaluation.saebench.pooled import choose_documents, pool, random_sae
-from saekit.evaluation.saebench.probes import fit_probe, measures, split_rows, strongest
+from saekit.evaluation.saebench.probes import fit_probe, probe_metrics, split_rows, strongest
 from saekit.evaluation.saebench.sparse_probing import probe_classes
 from saekit.statistics import resample_within
 
@@ -40,7 +40,7 @@ def test_measures_are_those_of_scikit_learn_with_weights_and_ties():
     rng = np.random.default_rng(0)
     score, y = rng.integers(-3, 4, 60).astype(float), rng.random(60) < 0.3
     weights = np.concatenate([np.ones((1, 60)), rng.integers(0, 4, (5, 60))]).astype(float)
-    for row, found in zip(weights, measures(score, y, weights).T, strict=True):
+    for row, found in zip(weights, probe_metrics(score, y, weights).T, strict=True):
         known = {"sample_weight": row}
         assert found[0] == pytest.approx(metrics.accuracy_score(y, score > 0, **known))
         assert found[1] == pytest.approx(metrics.balanced_accuracy_score(y, score > 0, **known))

@@ -17,9 +17,11 @@ from ..statistics import Interval, percentile_interval, resample_counts
 from .result import Evaluation
 
 
-class Sums:
-    """What is added up. Sums of x are taken about the first batch's mean, so that the variance does not drown in the
-    mean."""
+class FidelitySums:
+    """What an Evaluation is computed from, by unit of the bootstrap.
+
+    Sums of x are taken about the first batch's mean, so that the variance does not drown in the mean.
+    """
 
     def __init__(self, n_units: int, d_in: int, d_sae: int) -> None:
         self.n, self.firings, self.error, self.square, self.norm = (np.zeros(n_units) for _ in range(5))

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, as a table with intervals and baselines.
+"""The metrics of an evaluation, as a table with intervals and baselines.
 
 The metrics are those of DESIGN: l0, explained variance, cross-entropy loss recovered, KL divergence, density. Sources:
 Bricken et al. 2023 and Gao et al. 2024 for the metrics; loss recovered as in Rajamanoharan et al. 2024. Knows nothing

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .examples import Activations, ClassifiedExamples, Ints, activation_bin_of
+from .examples import Activations, ClassifiedExamples, activation_bin_of
 from .result import EvidenceContext, Group
+from .sparse_statistics import Ints
 
 N_CONTEXTS = 10
 """Contexts of each kind."""

@@ -18,11 +18,11 @@ from ..index.feature_block import N_HISTOGRAM_BINS, histogram_bin_of
 from ..index.records import N_ACTIVATION_BINS
 from .concepts import Concept
 from .resampling import ScoredFirings
+from .sparse_statistics import Ints
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
 
-Ints = npt.NDArray[np.int64]
 Activations = npt.NDArray[np.float32]
 Unit = Literal["token", "document"]
 """What one example is."""

@@ -17,9 +17,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ..statistics import count_blocks
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from .sparse_statistics import Floats, Ints
 
 BLOCK_CELLS = 4_000_000
 """Numbers in the largest array of a block of resamples."""

@@ -22,10 +22,10 @@ from ..index.records import N_ACTIVATION_BINS
 from ..statistics import Estimate, percentile_bounds
 from .concepts import Concept
 from .evidence import by_label, evidence_contexts
-from .examples import Activations, ClassifiedExamples, Ints, Unit, activation_bin_of, classified_examples
+from .examples import Activations, ClassifiedExamples, Unit, activation_bin_of, classified_examples
 from .resampling import Resamples, resample
 from .result import MEASURES, SpecificityResult
-from .sparse_statistics import Floats, Statistics, statistics
+from .sparse_statistics import Floats, Ints, Statistics, statistics
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex

@@ -1,7 +1,7 @@
 """Superposition data with known features: what an autoencoder ought to find, and exactly where each feature fires.
 
 `independent`, `correlated` and `hierarchical` make a GroundTruth; `truth.batches` feeds a Trainer and `sk.recovery`
-scores what it learnt.
+scores what it found.
 """
 
 from .make import correlated as correlated

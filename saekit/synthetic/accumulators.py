@@ -1,4 +1,4 @@
-"""Sums over tokens of what pairs of features do, and the figures that follow from them.
+"""Sums over tokens of what pairs of features do, and the metrics that follow from them.
 
 Everything is float64 and per true feature; a block of tokens is a list of firings, never a table. Sums of x are taken
 about the truth's own mean, so that the variance does not drown in it.
@@ -21,7 +21,7 @@ from .truth import GroundTruth
 SCATTER_POINTS = 1500
 
 
-class Sums:
+class RecoverySums:
     """Everything a Recovery is computed from, in float64: sums per true feature, over tokens."""
 
     def __init__(self, truth: GroundTruth, norms: Tensor, pair: Tensor) -> None:
@@ -106,7 +106,7 @@ class Sums:
         self.by["with_child_silent"].index_add_(0, true.feature[at], (~hit[at]).double())
 
     def recovery(self, cosine: Tensor, *, match: str, n_bootstrap: int, seed: int) -> Recovery:
-        """The figures."""
+        """The metrics of recovery, from what was added up."""
         s, truth = {name: v.numpy() for name, v in self.by.items()}, self.truth
         paired = (self.pair >= 0).numpy()
         best = cosine.max(dim=1)

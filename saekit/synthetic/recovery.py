@@ -1,4 +1,4 @@
-"""Held-out data from a truth, pairs of true and SAE features, and the verb that scores them.
+"""Held-out data from a truth, pairs of true and SAE features, and the function that scores them.
 
 One pass over the data by blocks (two when pairs are chosen by correlation): nothing grows with the number of tokens.
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, MismatchError, unknown_name
 from ..sae import SAE, SparseActs
-from .accumulators import Sums, pearson
+from .accumulators import RecoverySums, pearson
 from .recovery_result import Recovery
 from .truth import GroundTruth, stream
 
@@ -63,7 +63,7 @@ def recovery(
         blocks = HeldOut(sae, truth, n_tokens, seed)
         by = cosine if match == "cosine" else _correlations(blocks)
         pair = _pairs(by)
-        sums = Sums(truth, norms, pair)
+        sums = RecoverySums(truth, norms, pair)
         for x, true, found, x_hat in blocks:
             sums.add(x, true, found, x_hat)
     return sums.recovery(cosine, match=match, n_bootstrap=n_bootstrap, seed=seed)

@@ -1,4 +1,4 @@
-"""What `sk.recovery` gives: every figure with its definition, as text, tables and a picture. Computes only means.
+"""What `sk.recovery` returns: every metric with its definition, as text, tables and a picture. Computes only means.
 
 Sources: Sharkey et al. 2022, "Taking features out of superposition with sparse autoencoders" (mean maximum cosine);
 SynthSAEBench (Chanin et al. 2026) for firing metrics, uniqueness and the ratio of norms, which there are taken over
@@ -116,7 +116,7 @@ class Recovery:
         return frame
 
     def to_frame(self) -> pd.DataFrame:
-        """One row with every figure; `features` has them by true feature and `parts` by part of the structure."""
+        """One row with every metric; `features` has them by true feature and `parts` by part of the structure."""
         skip = {"features", "firings", "intervals", "match"}
         row = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skip}
         return pd.DataFrame([row])

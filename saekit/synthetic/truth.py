@@ -161,7 +161,7 @@ class GroundTruth:
         return pd.DataFrame(columns).rename_axis("feature")
 
     def sample(self, n: int, generator: torch.Generator) -> SyntheticBatch:
-        """n tokens, drawn anew.
+        """n tokens, drawn again at each call.
 
         >>> truth = sk.synthetic.independent(d_model=16, n_features=64, n_active=3)
         >>> batch = truth.sample(1000, torch.Generator().manual_seed(0))
@@ -180,7 +180,7 @@ class GroundTruth:
         return SyntheticBatch(x, acts)
 
     def batches(self, batch_size: int, seed: int = 0) -> Iterator[Float[Tensor, "batch d_in"]]:
-        """x of fresh tokens without end, the same for the same seed: what a Trainer is fed.
+        """x of fresh tokens without end, the same for the same seed: what a Trainer is given.
 
         >>> truth = sk.synthetic.independent(d_model=16, n_features=64, n_active=3)
         >>> next(truth.batches(32)).shape

@@ -2,7 +2,7 @@
 
 Sparse probing, targeted probe perturbation, spurious correlation removal, feature absorption, the sparsity of ablation
 effects, and loss as a share of pre-training compute. In each file the mathematics is a function of arrays, and a thin
-verb runs the model for it, once however many SAEs are given.
+function runs the model for it, once however many SAEs are given.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class AblationSparsity:
 
     sae: str
     sparsity: tuple[float, float, float]
-    """Mean of (L1 / L2)^2 / (V T) over ablations, with a 95 % interval (bootstrap over tokens)."""
+    """Mean of (L1 / L2)^2 / (V T) over ablations, with a 95 % interval (bootstrap over documents)."""
     random: tuple[float, float, float]
     """The same for random directions of the same length at the same tokens."""
     table: pd.DataFrame
@@ -278,7 +278,7 @@ def _ablations(
 
 
 def _mean(frame: pd.DataFrame, column: str, n_bootstrap: int, seed: int) -> tuple[float, float, float]:
-    """Mean over ablations, and its interval with tokens drawn anew."""
+    """Mean over ablations, and its interval with documents drawn again."""
     known = frame.dropna(subset=[column])
     groups = known.groupby("document", sort=False)[column]
     total, n = groups.sum().to_numpy(), groups.count().to_numpy()

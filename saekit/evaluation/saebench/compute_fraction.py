@@ -9,7 +9,7 @@ Source: Gao et al. 2024 (arXiv:2406.04093), section 4.1, who put a 16M-latent SA
 the form of the curve is that of Hoffmann et al. 2022 with one term. The fit is least squares on log loss (scipy).
 
 Nothing is made up here: the table is the caller's, measured on the same text as the evaluation. For the default model,
-SmolLM2-135M-Instruct, no training curve is published, so saekit has no figure of this kind for it.
+SmolLM2-135M-Instruct, no training curve is published, so saekit reports no such fraction for it.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ def _inverse(loss: float, E: float, A: float, b: float) -> float:
 def _resampled(
     c: Doubles, loss: Doubles, fitted: tuple[float, float, float], clean: float, spliced: float, n: int, seed: int
 ) -> Doubles:
-    """Shares of fits to the curve with its residuals drawn anew, inflated for the three fitted parameters."""
+    """Shares of fits to the curve with its residuals drawn again, inflated for the three fitted parameters."""
     E, A, b = fitted
     curve = np.log(E + A * c**-b)
     residual = (np.log(loss) - curve) * np.sqrt(len(c) / max(len(c) - 3, 1))

@@ -130,14 +130,14 @@ def split_rows(
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
 
 
-def measures(
+def probe_metrics(
     score: Float[np.ndarray, " n"], y: Bool[np.ndarray, " n"], weights: Float[np.ndarray, "draws n"]
 ) -> Float[np.ndarray, "3 draws"]:
     """Accuracy, balanced accuracy and AUROC of scores, for each row of weights.
 
     >>> import numpy as np
-    >>> from saekit.evaluation.saebench.probes import measures
-    >>> measures(np.array([-1.0, 1.0, 2.0, 3.0]), np.array([False, False, True, True]), np.ones((1, 4)))[:, 0]
+    >>> from saekit.evaluation.saebench.probes import probe_metrics
+    >>> probe_metrics(np.array([-1.0, 1.0, 2.0, 3.0]), np.array([False, False, True, True]), np.ones((1, 4)))[:, 0]
     array([0.75, 0.75, 1.  ])
     """
     correct = ((score > 0) == y).astype(np.float64)

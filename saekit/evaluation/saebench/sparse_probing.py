@@ -1,6 +1,6 @@
 """Sparse probing: can a concept be read off k features, and better than off k of anything else?
 
-Documents are mean-pooled (`pooled`), and every class is told from the rest by a logistic regression on the k features
+Documents are mean-pooled (`pooled`), and every class is told apart by a logistic regression on the k features
 that tell it best on the training documents; k neurons are chosen and used in the same way in Gurnee et al. 2023
 (arXiv:2305.01610). Beside it stand what shows whether the SAE did anything: k raw dimensions of x
 and k features of an SAE with random weights, chosen in the same way, a probe on all of x, and the majority class.
@@ -34,7 +34,7 @@ from ...errors import ConfigError, DataError, unknown_name
 from ...sae import SAE
 from ...statistics import point_and_interval, resample_within
 from .pooled import choose_documents, hook_point, label_values, pool, several
-from .probes import METRICS, Choice, Matrix, check_counts, columns, fit_probe, measures, split_rows, strongest
+from .probes import METRICS, Choice, Matrix, check_counts, columns, fit_probe, probe_metrics, split_rows, strongest
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -135,7 +135,7 @@ def probe_classes(
         truth = y[train] == c
         chosen = np.arange(values.shape[1]) if k is None else strongest(inside, truth, k, choose)
         probe = fit_probe(columns(inside, chosen), truth)
-        found.append(measures(probe.scores(columns(outside, chosen)), y[test] == c, weights))
+        found.append(probe_metrics(probe.scores(columns(outside, chosen)), y[test] == c, weights))
         used.append(() if k is None else tuple(int(i) for i in chosen))
     return np.stack(found), used
 
@@ -146,7 +146,7 @@ def _majority(
     """The same for always giving the commoner answer of the training rows."""
     train, test = split
     guess = [1.0 if (y[train] == c).mean() > 0.5 else -1.0 for c in range(n_classes)]
-    return np.stack([measures(np.full(len(test), g), y[test] == c, weights) for c, g in enumerate(guess)])
+    return np.stack([probe_metrics(np.full(len(test), g), y[test] == c, weights) for c, g in enumerate(guess)])
 
 
 @overload
