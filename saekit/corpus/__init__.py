@@ -1,7 +1,8 @@
 """Text in, token windows out."""
 
-from .documents import Corpus, Document
-from .sources import load_corpus
-from .windows import Windows, iter_windows, tokenize
-
-__all__ = ["Corpus", "Document", "Windows", "iter_windows", "load_corpus", "tokenize"]
+from .documents import Corpus as Corpus
+from .documents import Document as Document
+from .sources import load_corpus as load_corpus
+from .tokenization import iter_windows as iter_windows
+from .tokenization import tokenize as tokenize
+from .windows import Windows as Windows

@@ -54,7 +54,7 @@ def register_statistic(name: str, dtype: npt.DTypeLike = np.float32) -> Callable
     >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
     >>> bool((index.features["median"] <= index.features["max"]).all())
     True
-    >>> _ = sk.index.statistics.STATISTICS.pop("median")
+    >>> _ = sk.index.statistics.STATISTICS.pop("median", None)
     """
     if not isinstance(name, str) or not name.isidentifier() or name in OTHER_COLUMNS:
         raise ConfigError(
