@@ -141,3 +141,14 @@ def test_files_stay_readable():
 def test_the_formatter_is_obeyed():
     skipped = [str(p) for p in written_files() for _ in re.findall(r"#\s*fmt:\s*(skip|off)", p.read_text())]
     assert len(skipped) <= 20, skipped
+
+
+def test_the_page_of_the_architecture_names_every_package_in_the_order_of_imports():
+    page = (ROOT / "docs" / "architecture.md").read_text("utf8")
+    packages = [p.parent.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("__init__.py") if p.parent != PACKAGE]
+    assert [name for name in packages if f"`{name}/`" not in page] == []
+    modules = [p.name for p in PACKAGE.glob("*.py") if p.name != "__main__.py"]
+    assert [name for name in modules if f"`{name}`" not in page] == []
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = [room for row in rows for room in ROOMS if f"`{room}.py`" in row or f"`{room}/`" in row]
+    assert named == sorted(named, key=ROOMS.index)
