@@ -87,7 +87,7 @@ def test_the_split_divides_every_class_and_the_draws_keep_its_size():
     assert (weights[0] == 1).all() and all((weights[:, y == c].sum(1) == (y == c).sum()).all() for c in range(3))
     with pytest.raises(DataError, match="too few documents to be split"):
         split_rows(np.array([0, 0, 1]), 0.4, 0)
-    with pytest.raises(ConfigError, match="fraction_held_out is not a share"):
+    with pytest.raises(ConfigError, match="fraction_held_out is not a fraction"):
         split_rows(y, 1.0, 0)
 
 
@@ -210,7 +210,7 @@ def test_mistakes_are_named(model, corpus, sae):
         run(label="topik")
     with pytest.raises(UnknownNameError, match="unknown value of label 'topic': 'bridges'; did you mean 'bridge'"):
         run(classes=["bridges", "other"])
-    with pytest.raises(DataError, match="too few classes to tell apart"):
+    with pytest.raises(DataError, match="too few classes to classify"):
         run(min_each=20)
     with pytest.raises(ConfigError, match="ks are not counts"):
         run(ks=(0,))
