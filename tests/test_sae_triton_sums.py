@@ -98,8 +98,8 @@ def test_weight_gradients_are_dense_products(n, k, d_sae, d, n_everywhere):
     sorted_ = triton_kernels.segments(feature, d_sae)
     assert triton_kernels.weight_grad(feature, value, rows, token, d_sae, again, sorted_=sorted_) is again
     assert torch.equal(found, again)  # the same bits
-    twin = reference.weight_grad(value.reshape(-1), rows, token, d_sae, sorted_, torch.empty_like(found))
-    torch.testing.assert_close(twin.double() / scale, want / scale, rtol=1e-5, atol=1e-6)
+    got = reference.weight_grad(value.reshape(-1), rows, token, d_sae, sorted_, torch.empty_like(found))
+    torch.testing.assert_close(got.double() / scale, want / scale, rtol=1e-5, atol=1e-6)
     rounded = rows.bfloat16()
     want = torch.zeros(n, d_sae, device=DEVICE).scatter_add(1, feature, value).double().T @ rounded.double()
     found = triton_kernels.weight_grad(feature, value, rounded, token, d_sae, sorted_=sorted_)
@@ -129,7 +129,7 @@ def scalar(number, dtype=torch.float32):
     return torch.tensor(number, dtype=dtype, device=DEVICE)
 
 
-@pytest.mark.parametrize("move", [triton_kernels.adam_, reference.adam_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("move", [triton_kernels.adam_, reference.adam_], ids=["kernel", "reference"])
 @pytest.mark.parametrize(("shape", "unit_rows"), [((5, 33), True), ((3, 64), False), ((70,), False), ((1100,), False)])
 def test_adam_is_torchs_with_clipping_and_unit_rows(move, shape, unit_rows):
     """The reference is the trainer's own sequence: projection apart, clip, torch.optim.Adam, division by norms."""
@@ -194,7 +194,7 @@ def test_adams_corrections_are_exact_early_and_late(step):
         torch.testing.assert_close(param.double(), want, rtol=2e-6, atol=0)
 
 
-@pytest.mark.parametrize("move", [triton_kernels.adam_, reference.adam_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("move", [triton_kernels.adam_, reference.adam_], ids=["kernel", "reference"])
 def test_a_skipped_step_leaves_everything_even_for_nan(move):
     state = [random(3, 10, seed=s) for s in range(3)]
     kept, copy = [t.clone() for t in state], torch.ones(3, 10, device=DEVICE).bfloat16()
@@ -218,7 +218,7 @@ def test_a_skipped_step_leaves_everything_even_for_nan(move):
         assert (copy == 1).all()
 
 
-@pytest.mark.parametrize("project_", [triton_kernels.project_, reference.project_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("project_", [triton_kernels.project_, reference.project_], ids=["kernel", "reference"])
 def test_projection_leaves_what_is_at_right_angles(project_):
     param = torch.nn.functional.normalize(random(6, 33))
     grad = random(6, 33, seed=1)

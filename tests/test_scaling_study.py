@@ -1,4 +1,4 @@
-"""A grid is trained once, goes on where it was, and is measured on what no SAE has seen."""
+"""A grid is trained once, resumes where it was, and is measured on what no SAE has seen."""
 
 from __future__ import annotations
 

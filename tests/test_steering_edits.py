@@ -76,8 +76,8 @@ def activation_and_tokens(seed: int = 1) -> tuple[Tensor, Tensor]:
 
 def active_feature(sae: Any, x: Tensor) -> int:
     """A feature that fires on some tokens and not on others."""
-    share = (sae.encode(x) > 0).float().mean((0, 1))
-    return int((share - 0.4).abs().argmin())
+    fraction = (sae.encode(x) > 0).float().mean((0, 1))
+    return int((fraction - 0.4).abs().argmin())
 
 
 def edits_of_every_kind(sae: Any, features: list[int]) -> list[sk.Edit]:

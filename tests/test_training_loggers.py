@@ -1,4 +1,4 @@
-"""What loggers are told by sk.train, and what TensorBoard's and W&B's own readers find afterwards."""
+"""What sk.train reports to loggers, and what TensorBoard's and W&B's own readers find afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from saekit.training.loggers import HISTOGRAMS, RunInfo
 
 
 class Notes:
-    """A logger that remembers what it is told."""
+    """A logger that remembers what is reported to it."""
 
     def __init__(self) -> None:
         self.run: RunInfo | None = None

@@ -142,7 +142,7 @@ def test_a_killed_run_goes_on_bit_for_bit(activation, model, corpus, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sk.Trainer, "advance", counted)
         resumed = run(model, corpus, out, activation=activation, steps=60)
-    assert 20 <= steps_left[0] < 60  # it did go on, and from a checkpoint
+    assert 20 <= steps_left[0] < 60  # it did resume, and from a checkpoint
     whole = run(model, corpus, activation=activation, steps=60)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
@@ -280,15 +280,15 @@ def test_a_full_disk_keeps_the_checkpoint_before(wrapped, model, corpus, tmp_pat
     assert run(model, corpus, tmp_path, steps=40).fingerprint == run(model, corpus, steps=40).fingerprint
 
 
-# ---- figures ------------------------------------------------------------------------------------------------------
+# ---- metrics ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def readings(monkeypatch):
-    """The steps at which the figures were read."""
+    """The steps at which the metrics were read."""
     steps, plain = [], sk.Trainer.metrics
     monkeypatch.setattr(sk.Trainer, "metrics", lambda self: steps.append(self.n_steps_done) or plain(self))
-    monkeypatch.setattr(sk.Trainer, "step", lambda *_: pytest.fail("step reads the figures every time"))
+    monkeypatch.setattr(sk.Trainer, "step", lambda *_: pytest.fail("step reads the metrics every time"))
     return steps
 
 

@@ -1,4 +1,4 @@
-"""FeatureBrowser's and FeatureCard's Python side: the rules shared with TypeScript, cards, text, errors."""
+"""FeatureBrowser's and FeatureCard's Python side: the functions shared with TypeScript, cards, text, errors."""
 
 from __future__ import annotations
 

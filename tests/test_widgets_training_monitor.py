@@ -1,4 +1,4 @@
-"""TrainingMonitor's Python side: what it keeps of a run, when it tells the front end, what it says as text."""
+"""TrainingMonitor's Python side: what it keeps of a run, when it updates the front end, what it prints as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from saekit.widgets.training_monitor import CURVES, MAX_POINTS, density_histogra
 
 
 class Clock:
-    """time.perf_counter that moves when it is told to."""
+    """time.perf_counter that moves only when the test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
