@@ -68,7 +68,7 @@ def test_tokens_with_many_features_and_with_none(most, dtype, monkeypatch):
     torch.testing.assert_close(d_value, products, rtol=1e-5, atol=5e-5)
 
 
-def test_twins_decode_in_pieces(monkeypatch):
+def test_references_decode_in_pieces(monkeypatch):
     feature, value = pairs(3, 3, 10)
     W, b, target = random(10, 6), random(6), random(3, 6, seed=5)
     want = target - b - dense(feature, value, 10) @ W
@@ -245,7 +245,7 @@ def test_what_is_changed_in_place_must_be_contiguous_and_of_one_shape():
         triton_kernels.adam_(rows, rows, rows, rows, copy=rows.T, **state)
 
 
-def test_kernels_and_not_their_twins_were_tested(monkeypatch):
+def test_kernels_and_not_their_references_were_tested(monkeypatch):
     for module, name in ((decode, "decode_error"), (weight_grads, "weight_grad"), (adam, "adam_"), (adam, "project_")):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: name)
     feature, value = pairs(2, 2, 6)

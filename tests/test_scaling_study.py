@@ -105,7 +105,7 @@ def test_architectures_with_a_penalty_are_steered_and_their_measured_l0_is_fitte
     assert len({t.name for t in law.plot().data if t.mode == "lines+text"}) == 2
 
 
-def test_loggers_are_told_of_every_budget(truth):
+def test_loggers_are_given_every_budget(truth):
     class Log:
         def __init__(self):
             self.runs, self.status = [], []

@@ -122,7 +122,7 @@ def test_features_are_encoded_as_the_whole_dictionary_encodes_them(activation: s
 
 
 @pytest.mark.parametrize("activation", ["relu", "batchtopk", "jumprelu"])
-def test_only_the_needed_columns_are_encoded_when_the_rule_allows(activation: str, monkeypatch: Any) -> None:
+def test_only_the_needed_columns_are_encoded_when_the_architecture_allows(activation: str, monkeypatch: Any) -> None:
     sae = make_sae(activation)
     x, tokens = activation_and_tokens()
     before = apply_edits(x, [sk.clamp(sae, {3: 1.0})], tokens)

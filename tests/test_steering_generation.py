@@ -194,7 +194,7 @@ def test_bytes_of_an_incomplete_character_are_held_back(text: str) -> None:
             assert got[n] == ""
 
 
-def test_a_character_begun_in_the_prompt_is_told_when_complete_and_one_never_completed_is_left_out() -> None:
+def test_a_character_begun_in_the_prompt_is_given_when_complete_and_one_never_completed_is_left_out() -> None:
     start, rest = "🌉".encode()[:2], "🌉".encode()[2:]
     pieces = TextPieces(ByteModel().decode, list(b"to the " + start))  # type: ignore[arg-type]
     assert [pieces.push(b) for b in rest] == ["", "🌉"]

@@ -1,4 +1,4 @@
-"""Steering studies: every metric against its definition, and the token filter that recommends a strength."""
+"""Steering studies: every metric against its definition, and the definition of the recommended strength."""
 
 from __future__ import annotations
 
@@ -196,7 +196,9 @@ def study_with(**columns: Any) -> sk.SteeringStudy:
         ([0, 1, 1, 1], [1, 3, 3, 3], [0.1] * 4, None),  # none is fluent
     ],
 )
-def test_the_recommended_strength_follows_its_rule(rate: Any, nll: Any, repetition: Any, wanted: float | None) -> None:
+def test_the_recommended_strength_follows_its_definition(
+    rate: Any, nll: Any, repetition: Any, wanted: float | None
+) -> None:
     study = study_with(rate=rate, nll=nll, repetition=repetition)
     assert study.recommended == wanted
     assert (f"recommended: {wanted:g} x" if wanted else "no fluent strength beats") in repr(study)

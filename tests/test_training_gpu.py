@@ -82,7 +82,7 @@ def test_fake_tensors_catch_who_waits():
             x.nonzero()
 
 
-def test_a_batch_that_is_not_finite_leaves_the_weights_alone_and_is_reported_when_figures_are_read(monkeypatch):
+def test_a_batch_that_is_not_finite_leaves_the_weights_alone_and_is_reported_when_metrics_are_read(monkeypatch):
     take_the_gpus_route(monkeypatch)
     trainer = trainer_of("batchtopk")
     good = batches(4)

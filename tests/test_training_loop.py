@@ -32,7 +32,7 @@ def run(model, corpus, out=None, **fields):
 
 
 @pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
-def test_train_gives_a_saved_sae_that_knows_where_it_came_from(activation, model, corpus, tmp_path):
+def test_train_gives_a_saved_sae_that_records_where_it_came_from(activation, model, corpus, tmp_path):
     sae = run(model, corpus, tmp_path / "run", activation=activation, steps=60)
     c = sae.config
     assert (c.hook_name, c.model_name, c.model_fingerprint) == (HOOK, model.name, model.fingerprint)
@@ -292,7 +292,7 @@ def readings(monkeypatch):
     return steps
 
 
-def test_figures_are_read_where_a_row_or_a_checkpoint_needs_them_and_nowhere_else(model, corpus, tmp_path, readings):
+def test_metrics_are_read_where_a_row_or_a_checkpoint_needs_them_and_nowhere_else(model, corpus, tmp_path, readings):
     run(model, corpus, steps=40, checkpoint_every=7)
     assert set(readings) == {10, 20, 30, 40} and len(readings) == 5  # the last for the row and for the SAE
     readings.clear()
