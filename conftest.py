@@ -160,7 +160,7 @@ def tiny_sae(model: LanguageModel, d_sae: int = 64, k: int = 4, activation: str 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Sums in one order everywhere, so that figures and losses are the same on every machine of one kind."""
+    """Sums in one order everywhere, so that metrics and losses are the same on every machine of one kind."""
     torch.set_num_threads(1)
 
 

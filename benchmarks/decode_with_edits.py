@@ -3,9 +3,9 @@
 Each kind of edit is timed against none: two decodings of the same prompts take turns token by token, the first place
 in a turn changing hands, so that other work on the machine weighs on both alike. A turn gives one ratio. Both decode
 greedily to the same length, past the end of a text where the model would stop; the prompt's own pass is left out.
-Conditions are such that nearly every token is edited, and the one on tokens holds for most of the vocabulary:
-fewer tokens cost less. The topk SAE is random and as large as the other, which is the default model's; its features
-compete, so that every one of them is encoded. "no edits" against none shows how far off such a measurement is.
+The `where` of each edit is such that nearly every token is edited, and the one on tokens holds for most of the
+vocabulary: fewer tokens cost less. The topk SAE is random and as large as the other, which is the default model's; its
+features compete, so that every one of them is encoded. "no edits" against none shows how far off such a measurement is.
 
     python benchmarks/decode_with_edits.py [--tokens 32] [--repeats 3] [--threads N] [--rows 1 8]
 

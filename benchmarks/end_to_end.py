@@ -3,9 +3,9 @@
 One `sk.train` on the packaged text for each architecture, at the middle layer of the default model. Clocks run around
 every run of the model, every step of the SAE and the whole. A token's cost is the model's time over the tokens it gave,
 the time of all steps but the first (which also takes b_dec from the data) over the tokens they took, and the rest,
-tokenising included, over the tokens trained on. So neither the pool's filling nor its remainder shifts the shares, and
-tokens/s is what a long run reaches. On a GPU each clock waits for the device, which undoes the overlap; there a second
-run without clocks inside gives the tokens/s, from its first logged row to its last.
+tokenising included, over the tokens trained on. So neither the pool's filling nor its remainder shifts the fractions,
+and tokens/s is what a long run reaches. On a GPU each clock waits for the device, which undoes the overlap; there a
+second run without clocks inside gives the tokens/s, from its first logged row to its last.
 
     python benchmarks/end_to_end.py [--d-sae 4096] [--k 32] [--tokens 8192] [--threads N] [--device auto]
                                     [--repeats 1] [--processor-time] [--plain]
@@ -155,7 +155,7 @@ def main() -> None:
         f"d_sae {args.d_sae}, k {args.k}, batch {args.batch}, {HOOK}, {device}, {args.threads} threads, "
         f"{'processor' if args.processor_time else 'wall'} time, torch {torch.__version__}"
     )
-    print(f"{'architecture':12} {'tokens/s':>9}  share of time: {'model':>7} {'SAE':>7} {'rest':>7}")
+    print(f"{'architecture':12} {'tokens/s':>9}  fraction of time: {'model':>7} {'SAE':>7} {'rest':>7}")
     rows = []
     for architecture, costs in found.items():
         best = {part: min(cost[part] for cost in costs) for part in costs[0]}

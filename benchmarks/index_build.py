@@ -134,8 +134,8 @@ def stored(args: argparse.Namespace, model: sk.LanguageModel) -> None:
 def make_windows(n_tokens: int, model: sk.LanguageModel) -> Windows:
     """Windows with this many tokens besides BOS, of a Zipf distribution; three windows to a document."""
     n, ids = -(-n_tokens // (LENGTH - 1)), np.setdiff1d(np.arange(model.d_vocab), sorted(model.special_ids))
-    share = np.cumsum(1 / np.arange(1, len(ids) + 1))
-    drawn = np.searchsorted(share / share[-1], np.random.default_rng(0).random((n, LENGTH)))
+    cumulative = np.cumsum(1 / np.arange(1, len(ids) + 1))
+    drawn = np.searchsorted(cumulative / cumulative[-1], np.random.default_rng(0).random((n, LENGTH)))
     tokens = torch.from_numpy(ids[drawn].astype(np.int32))
     documents = torch.arange(n, dtype=torch.int32).div(3, rounding_mode="floor")[:, None].repeat(1, LENGTH)
     tokens[:, 0], documents[:, 0] = model.bos_id, -1

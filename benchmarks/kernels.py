@@ -1,4 +1,4 @@
-"""What each GPU kernel of a training step costs, against its plain PyTorch twin and against its floor.
+"""What each GPU kernel of a training step costs, against its plain PyTorch reference and against its floor.
 
     python benchmarks/kernels.py [--tokens 16384] [--repeats 20] [--dtype bfloat16] [--tiles 128x256x64x8x3 ...]
 
@@ -63,7 +63,7 @@ def rates(dtype: torch.dtype, repeats: int) -> Rates:
 def cases(
     d_in: int, d_sae: int, k: int, n: int, dtype: torch.dtype, tiles: list[triton_kernels.Plan]
 ) -> list[dict[str, Any]]:
-    """What is timed: a name, the kernel, its twin or None, its operations and its bytes."""
+    """What is timed: a name, the kernel, its reference or None, its operations and its bytes."""
     g = torch.Generator(device="cuda").manual_seed(0)
     random = lambda *shape: torch.randn(*shape, generator=g, device="cuda")  # noqa: E731
     x, b_enc, b_dec = random(n, d_in), torch.zeros(d_sae, device="cuda"), random(d_in)
@@ -82,8 +82,8 @@ def cases(
     adam |= {"unit_rows": True, "copy": copy}
     found = []
 
-    def case(name: str, kernel: Any, twin: Any, operations: float, moved: float) -> None:
-        found.append({"name": name, "kernel": kernel, "twin": twin, "operations": operations, "bytes": moved})
+    def case(name: str, kernel: Any, reference: Any, operations: float, moved: float) -> None:
+        found.append({"name": name, "kernel": kernel, "reference": reference, "operations": operations, "bytes": moved})
 
     case("product alone (library)", lambda: low @ copy.T, None, product, inputs + w * n * d_sae)
     for plan in tiles:
@@ -165,10 +165,10 @@ def main() -> None:
     rows = []
     for d_in, d_sae, k in SIZES:
         print(f"\nd_in {d_in}, {d_sae} features, k {k}")
-        print(f"{'kernel':32} {'ms':>8} {'twin ms':>8} {'floor ms':>9} {'of floor':>9} {'GFLOP':>9} {'MB':>8}")
+        print(f"{'kernel':32} {'ms':>8} {'ref. ms':>8} {'floor ms':>9} {'of floor':>9} {'GFLOP':>9} {'MB':>8}")
         for case in cases(d_in, d_sae, k, args.tokens, dtype, args.tiles):
             took = seconds(case["kernel"], args.repeats)
-            twin = seconds(case["twin"], args.repeats) if case["twin"] else None
+            reference = seconds(case["reference"], args.repeats) if case["reference"] else None
             floor = max(case["operations"] / top.product, case["bytes"] / top.bandwidth)
             rows.append(
                 {
@@ -177,13 +177,13 @@ def main() -> None:
                     "k": k,
                     "kernel": case["name"],
                     "ms": round(1e3 * took, 3),
-                    "twin_ms": None if twin is None else round(1e3 * twin, 3),
+                    "twin_ms": None if reference is None else round(1e3 * reference, 3),
                     "floor_ms": round(1e3 * floor, 3),
                     "operations": case["operations"],
                     "bytes": case["bytes"],
                 }
             )
-            beside = "" if twin is None else f"{1e3 * twin:.3f}"
+            beside = "" if reference is None else f"{1e3 * reference:.3f}"
             print(
                 f"{case['name']:32} {1e3 * took:8.3f} {beside:>8} {1e3 * floor:9.3f} {took / floor:8.1f}x"
                 f" {case['operations'] / 1e9:9.1f} {case['bytes'] / 1e6:8.0f}",

@@ -3,9 +3,9 @@
     python benchmarks/recovery.py [--set independent hierarchical] [--architectures topk gated] [--steps N] [--quick]
 
 Prints a table for each set and one JSON line. Two rows are for comparison: "true directions" is the dictionary that
-knows the answer (what a one-layer encoder with one threshold makes of it), "untrained" a random one. Every kind of SAE
-in the registry of architectures is asked for the true number of active features, by k or by target_l0; "off" is how far
-its held-out l0 is from that. Scores are on data that none was trained on, by `sk.recovery`, whose docstrings define
+is given the answer (what a one-layer encoder with one threshold makes of it), "untrained" a random one. Every kind of
+SAE in the registry of architectures is asked for the true number of active features, by k or by target_l0; "off" is how
+far its held-out l0 is from that. Scores are on data that none was trained on, by `sk.recovery`, whose docstrings define
 them.
 """
 

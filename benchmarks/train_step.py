@@ -4,8 +4,8 @@
         [--architectures topk batchtopk] [--device auto] [--peers] [--peer-env FOLDER]
 
 The product is `x @ W_enc` in float32, as a user would write it: same process, same threads, same SAE's weights, its
-output allocated anew. The step is `Trainer.step(x)` whole: checks, forward, auxiliary loss (no feature is dead in so
-few steps), backward, clipping, Adam, decoder norms, bookkeeping and its figures. Both are timed in turn after two steps
+output allocated again. The step is `Trainer.step(x)` whole: checks, forward, auxiliary loss (no feature is dead in so
+few steps), backward, clipping, Adam, decoder norms, bookkeeping and its metrics. Both are timed in turn after two steps
 to warm up; the fastest of each is kept, so that other work on the machine disturbs the ratio as little as it can, and
 the median, which is what a run would see.
 
@@ -178,7 +178,7 @@ def events(act: Any) -> float:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on; a commit with a + had changes on top that were not committed."""
+    """What the times were measured on; a commit with a + had changes on top that were not committed."""
     commit, changes = (
         subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True).stdout.strip()
         for command in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--", "saekit", "benchmarks/*.py"))

@@ -1,7 +1,7 @@
 """Writing files so that a reader never sees half of one, and which run an output folder belongs to.
 
 A file is written beside its place, flushed to disk and renamed: a kill, a crash or a full disk leaves the old file or
-none. Knows nothing of what is in the files.
+none.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="What the user says.")],
     sae: Annotated[str | None, typer.Option(help="An SAE's folder or name.")] = None,
     feature: Annotated[int | None, typer.Option(help="The feature to clamp.")] = None,
-    strength: Annotated[float, typer.Option(help="Share of the residual norm.")] = 0.5,
+    strength: Annotated[float, typer.Option(help="Fraction of the residual norm.")] = 0.5,
     model: Model = DEFAULT_MODEL,
     max_new_tokens: int = 64,
     temperature: float = 0.0,

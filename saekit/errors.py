@@ -1,7 +1,7 @@
 """Every exception saekit raises on purpose.
 
-Each says four things: what was wrong, the value seen, what is accepted and what to do next. Nothing here knows about
-models, autoencoders or files; `disk_errors` only translates what the operating system says.
+Each says four things: what was wrong, the value seen, what is accepted and how to fix it. `disk_errors` translates
+errors of the operating system.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class DataError(SaekitError, ValueError):
 
 
 class LengthUnknownError(DataError, TypeError):
-    """The length of a stream. A TypeError too, which is how Python's list() knows to go on without it."""
+    """The length of a stream. A TypeError too, which is which Python's list() expects of an iterable without a
+    length."""
 
 
 class FileError(SaekitError, OSError):

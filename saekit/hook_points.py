@@ -1,7 +1,7 @@
 """Hook points: one place in a model, or several read side by side.
 
 A hook point is a name, or a tuple of names whose activations stand beside each other along the last dimension, in that
-order. Knows nothing of models: names are only taken apart and put together here.
+order. Names are only taken apart and put together here, without a model.
 """
 
 from __future__ import annotations

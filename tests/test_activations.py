@@ -23,7 +23,7 @@ NO_FILTER = sk.TokenFilter()
 
 
 def windows_by_document(n_documents: int = 100, n_windows: int = 4, length: int = 32) -> sk.Windows:
-    """Windows whose every token is its document's number plus 10, so that an embedding tells the document."""
+    """Windows whose every token is its document's number plus 10, so that an embedding gives the document."""
     documents = torch.arange(n_documents, dtype=torch.int32).repeat_interleave(n_windows)[:, None].repeat(1, length)
     tokens = documents + 10
     tokens[:, 0], documents[:, 0] = 0, -1
@@ -37,7 +37,7 @@ def documents_of(model: LanguageModel, x: Tensor) -> Tensor:
 
 
 def same_document_rate(model: LanguageModel, batches: Iterable[Tensor]) -> float:
-    """Share of the pairs within a batch that come from one document, mean over batches."""
+    """Fraction of the pairs within a batch that come from one document, mean over batches."""
     rates = []
     for x in batches:
         counts = documents_of(model, x).bincount().double()
@@ -62,7 +62,7 @@ def every_kept_token(model: LanguageModel, windows: sk.Windows, hook_name: str, 
 # -----------------------------------------------------------------------------------------------------
 
 
-def test_rule_is_four_medians_of_tokens_that_are_not_special(model: LanguageModel, corpus: sk.Corpus) -> None:
+def test_token_filter_is_four_medians_of_tokens_that_are_not_special(model: LanguageModel, corpus: sk.Corpus) -> None:
     windows = sk.tokenize(corpus, model, length=16)
     special = sk.TokenFilter(special_ids=tuple(model.special_ids))
     norms = every_kept_token(model, windows, HOOK, special).norm(dim=-1)

@@ -37,17 +37,17 @@ def runs(monkeypatch):
     return seen
 
 
-def strict_rule(model, windows):
+def strict_filter(model, windows):
     """A token filter that leaves tokens out at A, others at B, and none at C."""
     limits = []
-    for hook, share in ((A, 0.9), (B, 0.8)):
+    for hook, fraction in ((A, 0.9), (B, 0.8)):
         _, x = kept_activations(model, windows, torch.arange(len(windows)), hook, sk.TokenFilter())
-        limits.append(float(x.norm(dim=1).quantile(share)))
+        limits.append(float(x.norm(dim=1).quantile(fraction)))
     return sk.TokenFilter(special_ids=(model.bos_id,), blocks=((32, limits[0]), (32, limits[1]), (64, None)))
 
 
-def test_a_token_is_kept_where_the_rule_of_every_hook_point_keeps_it(model, windows):
-    rows, token_filter = torch.arange(len(windows)), strict_rule(model, windows)
+def test_a_token_is_kept_where_the_token_filter_of_every_hook_point_keeps_it(model, windows):
+    rows, token_filter = torch.arange(len(windows)), strict_filter(model, windows)
     alone = {}
     for hook, one in zip((A, B, C), token_filter.split([32, 32, 64]), strict=True):
         position, x = kept_activations(model, windows, rows, hook, one)
@@ -63,7 +63,7 @@ def test_a_token_is_kept_where_the_rule_of_every_hook_point_keeps_it(model, wind
 
 
 def test_activations_go_where_they_are_wanted(model, windows):
-    rows, token_filter = torch.arange(8), strict_rule(model, windows)
+    rows, token_filter = torch.arange(8), strict_filter(model, windows)
     want = kept_activations(model, windows, rows, (A, B, C), token_filter)
     room = torch.full((200, 128), 7.0)
     position, x = WindowsForward(model, windows, rows, (A, B, C), token_filter).kept(into=room[10:])
@@ -71,7 +71,7 @@ def test_activations_go_where_they_are_wanted(model, windows):
     assert x.data_ptr() == room[10:].data_ptr() and bool((room[:10] == 7).all() and (room[10 + len(x) :] == 7).all())
 
 
-def test_every_hook_point_has_the_rule_it_would_have_alone(model, windows):
+def test_every_hook_point_has_the_token_filter_it_would_have_alone(model, windows):
     together = sk.fit_token_filter(model, windows, (A, B, C))
     assert together.split([32, 32, 64]) == [sk.fit_token_filter(model, windows, hook) for hook in (A, B, C)]
     assert [width for width, _ in together.blocks] == [32, 32, 64] and together.max_norm is None
@@ -81,7 +81,7 @@ def test_every_hook_point_has_the_rule_it_would_have_alone(model, windows):
 
 def test_batches_of_several_hook_points_run_the_model_once(model, windows, runs):
     model.hook_width((A, B, C))
-    token_filter = strict_rule(model, windows)
+    token_filter = strict_filter(model, windows)
     runs.clear()
     one_each = token_filter.split([32, 32, 64])
     turned = sk.TokenFilter.joined([one_each[0], one_each[2], one_each[1]], [32, 64, 32])
@@ -106,7 +106,7 @@ def test_batches_of_several_hook_points_run_the_model_once(model, windows, runs)
         batches.columns("blocks.1.hook_in")
 
 
-def test_a_rule_without_blocks_holds_at_every_hook_point(model, windows):
+def test_a_token_filter_without_blocks_holds_at_every_hook_point(model, windows):
     token_filter = sk.TokenFilter(special_ids=(0,), max_norm=1e9)
     batches = sk.activation_batches(model, windows, (A, B), batch_size=32, token_filter=token_filter)
     assert batches.token_filters == {A: token_filter, B: token_filter} and batches.token_filter.blocks == (
@@ -120,7 +120,7 @@ def test_a_rule_without_blocks_holds_at_every_hook_point(model, windows):
         sk.activation_batches(model, windows, A, batch_size=32, token_filter=other)
 
 
-def test_a_rule_judges_the_first_hook_points_alone_too():
+def test_a_token_filter_checks_the_first_hook_points_alone_too():
     token_filter = sk.TokenFilter(blocks=((2, 1.0), (3, 2.0)))
     tokens, x = torch.tensor([5, 6, 7]), torch.tensor([[0.5, 0, 9, 9, 9], [0.5, 0, 1, 1, 1], [2, 0, 0, 0, 0.0]])
     assert token_filter.keep(tokens, x).tolist() == [False, True, False]
@@ -160,7 +160,7 @@ def test_one_hook_point_is_stored_as_before(model, windows, tmp_path):
 
 def test_a_cache_of_several_hook_points_gives_the_part_of_any_of_them(model, windows, tmp_path, runs):
     model.hook_width((A, B, C))
-    token_filter = strict_rule(model, windows)
+    token_filter = strict_filter(model, windows)
     runs.clear()
     cache = sk.cache_activations(model, windows, (A, B, C), tmp_path / "abc", token_filter=token_filter, progress=False)
     assert set(runs) == {(A, B, C)}

@@ -18,7 +18,7 @@ from saekit.activations.prefetch import prefetch
 from saekit.errors import ConfigError, DataError
 from saekit.models import LanguageModel
 
-NO_RULE = sk.TokenFilter()
+NO_FILTER = sk.TokenFilter()
 
 
 def threads_left() -> list[str]:
@@ -175,7 +175,7 @@ def test_bad_activations_are_reported_at_the_same_batch(monkeypatch: pytest.Monk
 
     def n_before() -> int:
         found = sk.activation_batches(
-            model, windows, "embed.hook_out", batch_size=64, buffer_tokens=128, token_filter=NO_RULE
+            model, windows, "embed.hook_out", batch_size=64, buffer_tokens=128, token_filter=NO_FILTER
         )
         n = 0
         with pytest.raises(DataError, match="are not finite in window"):

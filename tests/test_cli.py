@@ -143,8 +143,8 @@ def test_several_hook_points_are_trained_in_one_run_and_evaluated_side_by_side(s
     assert again.exit_code == 0 and "TrainedSAEs: 3 SAEs" in again.output
     other = train(shell, tmp_path / "run", *hooks, "--k", 5)
     assert other.exit_code == 1 and "a run with another k lies here" in other.output
-    anew = train(shell, tmp_path / "run", *hooks, "--k", 5, "--no-resume")
-    assert anew.exit_code == 0 and sk.load_sae(folders[0]).config.k == 5
+    again = train(shell, tmp_path / "run", *hooks, "--k", 5, "--no-resume")
+    assert again.exit_code == 0 and sk.load_sae(folders[0]).config.k == 5
     text = ("--model", shell / "model", "--corpus", shell / "text.jsonl", "--n-tokens", 300)
     evaluated = run("evaluate", *folders, *text)
     assert evaluated.exit_code == 0 and "Comparison of 3 SAEs" in evaluated.output

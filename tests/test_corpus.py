@@ -239,7 +239,7 @@ def test_split_shares_nothing_loses_nothing_and_stays(stream: bool) -> None:
     # a document stays on its side when the corpus is filtered or shuffled first
     filtered = [d.text for d in corpus.where(even=True).shuffle(1).split(0.1, seed=3)[1]]
     assert set(filtered) == {t for t in b if int(t) % 2 == 0}
-    # a second split draws anew
+    # a second split draws again
     assert 100 < len(list(train.split(0.1, seed=3)[1])) < 250
     with pytest.raises(ConfigError, match="leaves one side empty"):
         corpus.split(1.0)

@@ -1,4 +1,4 @@
-"""sk.compare: what a figure was measured on, what tells SAEs apart, and who beats whom."""
+"""sk.compare: what a metric was measured on, what differs between SAEs, and who beats whom."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_a_run_gives_its_own_comparison(trained):
         assert row["mse"] == pytest.approx(last["mse"] / 32) and row["dead_fraction"] == last["dead_features"] / 64
 
 
-def test_training_figures_say_so_and_held_out_figures_say_so(trained, evaluated):
+def test_training_metrics_and_held_out_metrics_are_labelled(trained, evaluated):
     training, held_out = trained.to_frame(), sk.compare(trained, evaluated).to_frame()
     assert set(training["measured_on"]) == {TRAINING} and set(held_out["measured_on"]) == {HELD_OUT}
     assert "measured on the last training batch (64 tokens), not on held-out text" in repr(trained)
     assert "measured on held-out text" in repr(sk.compare(trained, evaluated))
-    assert held_out["loss"].isna().all(), "a training loss must not stand beside held-out figures"
+    assert held_out["loss"].isna().all(), "a training loss must not stand beside held-out metrics"
     for row, e in zip(held_out.itertuples(), evaluated, strict=True):
         assert (row.l0, row.explained_variance, row.mse, row.kl) == (e.l0, e.explained_variance, e.mse, e.kl)
         assert row.dead_fraction == len(e.dead) / 64
@@ -91,7 +91,7 @@ def test_saved_saes_compare_as_they_did(trained, tmp_path):
     pd.testing.assert_frame_equal(loaded.to_frame(), trained.to_frame())
 
 
-def test_an_sae_that_was_not_measured_has_no_figures():
+def test_an_sae_that_was_not_measured_has_no_metrics():
     frame = sk.compare([sk.SAE(config())]).to_frame()
     assert frame["measured_on"].item() == "nothing" and frame[["l0", "explained_variance", "mse"]].isna().all().all()
     assert not frame["pareto"].item()
@@ -171,7 +171,7 @@ def test_pareto_optimal_agrees_with_looking_at_every_pair():
 # ---- the picture --------------------------------------------------------------------------------------------------
 
 
-def test_each_rule_has_a_colour_a_symbol_and_a_line_through_its_best(trained):
+def test_each_architecture_has_a_colour_a_symbol_and_a_line_through_its_best(trained):
     fig = trained.plot()
     marks = {t.name: t for t in drawn(fig, "markers")}
     assert list(marks) == ["topk", "batchtopk", "relu"]

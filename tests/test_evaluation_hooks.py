@@ -133,7 +133,7 @@ def test_a_list_gives_what_each_gives_alone_and_shares_runs(model, windows, monk
     assert len(of_one) == 1 and of_one[0].intervals == alone[0].intervals and of_one[0].kl == alone[0].kl
 
 
-def test_a_rule_of_two_hook_points_judges_both_ends_of_a_transcoder(model, windows):
+def test_a_token_filter_of_two_hook_points_applies_to_both_ends_of_a_transcoder(model, windows):
     special = tuple(sorted(model.special_ids))
     x = {
         h: sk.activations.kept_activations(

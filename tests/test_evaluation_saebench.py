@@ -87,7 +87,7 @@ def test_the_split_divides_every_class_and_the_draws_keep_its_size():
     assert (weights[0] == 1).all() and all((weights[:, y == c].sum(1) == (y == c).sum()).all() for c in range(3))
     with pytest.raises(DataError, match="too few documents to be split"):
         split_rows(np.array([0, 0, 1]), 0.4, 0)
-    with pytest.raises(ConfigError, match="fraction_held_out is not a share"):
+    with pytest.raises(ConfigError, match="fraction_held_out is not a fraction"):
         split_rows(y, 1.0, 0)
 
 
@@ -152,7 +152,7 @@ def test_a_document_without_a_kept_token_has_no_row(model, sae):
     assert pooled.document.tolist() == [0, 2] and len(pooled.x) == 2
 
 
-def test_tokens_count_when_the_rule_of_every_sae_keeps_them(model):
+def test_tokens_count_when_the_token_filter_of_every_sae_keeps_them(model):
     token_filters = [sk.TokenFilter(special_ids=(0,), max_norm=9.0), sk.TokenFilter(special_ids=(1,), max_norm=5.0)]
     saes = []
     for token_filter in token_filters:
@@ -170,7 +170,7 @@ def test_documents_are_drawn_by_class_with_a_seed(corpus):
     assert len(choose_documents(corpus, lambda d: d["topic"] if d["topic"] == "bridge" else None, None, 0)[0]) == 10
 
 
-def test_the_verb_runs_the_model_once_for_all_saes(model, corpus, monkeypatch):
+def test_the_function_runs_the_model_once_for_all_saes(model, corpus, monkeypatch):
     saes = [tiny_sae(model), tiny_sae(model, d_sae=48, seed=5)]
     n_runs = []
     real = type(model).activations
@@ -210,7 +210,7 @@ def test_mistakes_are_named(model, corpus, sae):
         run(label="topik")
     with pytest.raises(UnknownNameError, match="unknown value of label 'topic': 'bridges'; did you mean 'bridge'"):
         run(classes=["bridges", "other"])
-    with pytest.raises(DataError, match="too few classes to tell apart"):
+    with pytest.raises(DataError, match="too few classes to classify"):
         run(min_each=20)
     with pytest.raises(ConfigError, match="ks are not counts"):
         run(ks=(0,))

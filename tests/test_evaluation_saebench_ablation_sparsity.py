@@ -1,4 +1,4 @@
-"""The sparsity of ablation effects, and losses as shares of compute, against what is known exactly."""
+"""The sparsity of ablation effects, and losses as fractions of compute, against what is known exactly."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_ablations_read_well_and_mistakes_are_named(model, corpus, sae):
         sk.ablation_sparsity(model, dead, corpus, **known)
 
 
-# ---- loss as a share of compute -----------------------------------------------------------------------------------
+# ---- loss as a fraction of compute --------------------------------------------------------------------------------
 
 E, A, B = 1.8, 400.0, 0.15
 COMPUTE = np.geomspace(1e17, 1e22, 8)
@@ -104,13 +104,13 @@ def loss(c):
 
 def test_a_known_law_gives_the_exact_share():
     reference = pd.DataFrame({"compute": COMPUTE, "loss": loss(COMPUTE)})
-    share = sk.compute_fraction((float(loss(1e21)), float(loss(1e20))), reference)
-    assert share.fraction == pytest.approx(0.1, rel=1e-4) and share.compute_clean == pytest.approx(1e21, rel=1e-3)
-    assert share.parameters["E"] == pytest.approx(E, rel=1e-3) and share.parameters["b"] == pytest.approx(B, rel=1e-3)
-    assert share.low == pytest.approx(0.1, rel=1e-2) == pytest.approx(share.high, rel=1e-2)
+    result = sk.compute_fraction((float(loss(1e21)), float(loss(1e20))), reference)
+    assert result.fraction == pytest.approx(0.1, rel=1e-4) and result.compute_clean == pytest.approx(1e21, rel=1e-3)
+    assert result.parameters["E"] == pytest.approx(E, rel=1e-3) and result.parameters["b"] == pytest.approx(B, rel=1e-3)
+    assert result.low == pytest.approx(0.1, rel=1e-2) == pytest.approx(result.high, rel=1e-2)
     same = sk.compute_fraction((2.6, 2.6), reference)
     assert same.fraction == pytest.approx(1)
-    np.testing.assert_allclose(share.curve(COMPUTE), loss(COMPUTE), rtol=1e-4)
+    np.testing.assert_allclose(result.curve(COMPUTE), loss(COMPUTE), rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -119,22 +119,22 @@ def test_noise_widens_the_interval_and_the_truth_lies_in_it():
     inside, widths = 0, []
     for _ in range(20):
         noisy = loss(COMPUTE) * np.exp(0.004 * rng.standard_normal(len(COMPUTE)))
-        share = sk.compute_fraction((float(loss(1e21)), float(loss(1e20))), {"compute": COMPUTE, "loss": noisy})
-        inside += share.low <= 0.1 <= share.high
-        widths.append(share.high - share.low)
+        result = sk.compute_fraction((float(loss(1e21)), float(loss(1e20))), {"compute": COMPUTE, "loss": noisy})
+        inside += result.low <= 0.1 <= result.high
+        widths.append(result.high - result.low)
     assert inside >= 14 and np.median(widths) > 0.005
 
 
 def test_interpolation_joins_the_rows_in_log_compute():
     reference = {"loss": [4.0, 3.0, 2.5, 2.2], "compute": [1e18, 1e19, 1e20, 1e21]}
-    share = sk.compute_fraction((2.5, 3.5), reference, method="interpolate")
-    assert share.compute_clean == pytest.approx(1e20) and share.compute_sae == pytest.approx(10**18.5)
+    result = sk.compute_fraction((2.5, 3.5), reference, method="interpolate")
+    assert result.compute_clean == pytest.approx(1e20) and result.compute_sae == pytest.approx(10**18.5)
     assert (
-        share.fraction == pytest.approx(10**-1.5)
-        and share.parameters == {}
-        and share.low <= share.fraction <= share.high
+        result.fraction == pytest.approx(10**-1.5)
+        and result.parameters == {}
+        and result.low <= result.fraction <= result.high
     )
-    assert share.curve(np.array([10**18.5])) == pytest.approx(3.5)
+    assert result.curve(np.array([10**18.5])) == pytest.approx(3.5)
 
 
 def test_compute_comes_from_parameters_and_tokens_or_one_of_them():
@@ -151,10 +151,10 @@ def test_it_takes_an_evaluation_and_reads_well(model, corpus, sae):
     evaluation = sk.evaluate(model, sae, corpus.take(4), length=32, n_bootstrap=0, progress=False)
     low, high = sorted((evaluation.ce_clean, evaluation.ce_sae))
     reference = {"compute": [1.0, 10.0, 100.0], "loss": [high + 0.1, (low + high) / 2, low - 0.1]}
-    share = sk.compute_fraction(evaluation, reference, method="interpolate")
-    assert (share.ce_clean, share.ce_sae) == (evaluation.ce_clean, evaluation.ce_sae)
-    assert f"{share.fraction:.1%}" in str(share) and "interpolated" in str(share)
-    assert share.to_frame().fraction.tolist() == [share.fraction]
+    result = sk.compute_fraction(evaluation, reference, method="interpolate")
+    assert (result.ce_clean, result.ce_sae) == (evaluation.ce_clean, evaluation.ce_sae)
+    assert f"{result.fraction:.1%}" in str(result) and "interpolated" in str(result)
+    assert result.to_frame().fraction.tolist() == [result.fraction]
     fitted = str(sk.compute_fraction((2.6, 2.8), {"compute": COMPUTE, "loss": loss(COMPUTE)}))
     assert "With the SAE the model is as good as one of" in fitted and "L = 1.8" in fitted
 

@@ -127,7 +127,7 @@ def test_centring_makes_a_shift_of_all_activations_harmless():
     assert far.rate["a"] == 0 < plain.rate["a"] == back.rate["a"]
 
 
-# ---- words and the verb -------------------------------------------------------------------------------------------
+# ---- words and the function ---------------------------------------------------------------------------------------
 
 
 def test_words_are_read_at_their_last_token(model):
@@ -166,7 +166,7 @@ def test_encode_gives_the_sae_s_own_numbers(model):
     np.testing.assert_allclose(encode(sae, x).toarray(), expected, atol=1e-6)
 
 
-def test_the_verb_scores_several_saes_on_the_same_probes(model, monkeypatch):
+def test_the_function_scores_several_saes_on_the_same_probes(model, monkeypatch):
     words = [f" {a}{b}{c}" for a in "cdm" for b in "aeiou" for c in "tnrsp"]
     saes = [tiny_sae(model, k=8), tiny_sae(model, k=8, seed=4)]
     known = {"words": words, "min_f1": 0.0, "n_bootstrap": 20, "progress": False}

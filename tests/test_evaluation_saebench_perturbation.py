@@ -155,7 +155,7 @@ def test_every_combination_of_the_labels_is_needed():
         remove(x, x.clip(0), np.eye(6), wanted, wanted, ns=(1,))
 
 
-# ---- the verbs ---------------------------------------------------------------------------------------------------
+# ---- the functions -----------------------------------------------------------------------------------------------
 
 
 def test_perturbation_reads_well(model, corpus, sae):
@@ -199,7 +199,7 @@ def test_spurious_removal_takes_columns_values_and_pairs(model, corpus, sae):
 
 def test_a_transcoder_is_refused(model, corpus):
     config = sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=4, hook_name=HOOK, hook_out="blocks.1.hook_mlp_out")
-    for verb in (sk.targeted_probe_perturbation, sk.ablation_sparsity):
-        known = {"label": "topic"} if verb is sk.targeted_probe_perturbation else {}
+    for function in (sk.targeted_probe_perturbation, sk.ablation_sparsity):
+        known = {"label": "topic"} if function is sk.targeted_probe_perturbation else {}
         with pytest.raises(ConfigError, match="this one writes elsewhere"):
-            verb(model, sk.SAE(config), corpus, **known)
+            function(model, sk.SAE(config), corpus, **known)

@@ -1,4 +1,4 @@
-"""The figures of probing draw the numbers of their results, in the house's look."""
+"""The figures of probing draw the numbers of their results, in saekit's look."""
 
 from __future__ import annotations
 

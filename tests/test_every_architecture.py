@@ -201,7 +201,7 @@ def test_a_killed_run_of_every_architecture_resumes_bit_for_bit(cache, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sk.Trainer, "advance", lambda self, x: begun.append(self.n_steps_done) or plain(self, x))
         resumed = resumable(cache.path, out)
-    assert 30 <= begun[0] < 60  # it did go on, and from a checkpoint
+    assert 30 <= begun[0] < 60  # it did resume, and from a checkpoint
     whole = resumable(cache.path)
     for name, one, other in zip(KINDS, whole, resumed, strict=True):
         for own, weight in one.state_dict().items():

@@ -197,7 +197,7 @@ def test_windows_and_caches_give_the_same_index(index, model, sae, corpus, tmp_p
         assert other.documents["topic"].tolist() == index.documents["topic"].tolist()
 
 
-def test_a_cache_with_another_rule_is_refused(model, sae, corpus, tmp_path):
+def test_a_cache_with_another_token_filter_is_refused(model, sae, corpus, tmp_path):
     cache = sk.cache_activations(
         model, corpus, HOOK, tmp_path / "cache", token_filter=sk.TokenFilter(), length=LENGTH, progress=False
     )
@@ -213,7 +213,7 @@ def test_packed_windows_keep_documents_apart(model, sae, corpus, tmp_path):
         assert index.features["n_documents"][i] == len(set(document[index.firings(i).position].tolist()))
 
 
-def test_an_sae_without_a_rule_gets_the_default_one(model, corpus, tmp_path):
+def test_an_sae_without_a_token_filter_gets_the_default_one(model, corpus, tmp_path):
     sae = sk.SAE(tiny_config(model, token_filter=None))
     index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=LENGTH, progress=False)
     tokens = index.windows.tokens.flatten().numpy()[index.kept]

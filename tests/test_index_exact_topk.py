@@ -65,7 +65,8 @@ def hard(kind: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def check(rows: torch.Tensor, U: torch.Tensor, n: int, *, itself: bool = False, **kwargs) -> None:
-    """The n largest and the n smallest are those of the products in float64, but for what float32 cannot tell."""
+    """The n largest and the n smallest are those of the products in float64, but for what float32 cannot
+    distinguish."""
     found = largest_products(rows, U, n, block=128, signs=(1, -1), itself=itself, **kwargs)
     product, length = rows.double() @ U.double().T, rows.double().norm(dim=1, keepdim=True) * U.double().norm(dim=1)
     for sign, (column, value) in zip((1, -1), found, strict=True):
@@ -182,8 +183,9 @@ def test_the_largest_are_those_of_all_products(approximate_dtype, itself, in_ful
 
 
 @pytest.mark.parametrize("approximate_dtype", DTYPES)
-def test_near_ties_that_an_approximation_cannot_tell_apart_are_told_apart(approximate_dtype):
-    """Twenty directions that differ by less than an approximation tells are in the order of their float32 products."""
+def test_near_ties_that_an_approximation_cannot_resolve_are_resolved(approximate_dtype):
+    """Twenty directions that differ by less than an approximation resolves are in the order of their float32
+    products."""
     U = torch.randn(M, D, generator=torch.Generator().manual_seed(2))
     U[500:520] = 20 * U[500] / U[500].norm() * (1 + 1e-4 * torch.randperm(20)[:, None])
     x = U[500:501] / U[500].norm()
@@ -193,7 +195,8 @@ def test_near_ties_that_an_approximation_cannot_tell_apart_are_told_apart(approx
 
 @pytest.mark.parametrize("approximate_dtype", DTYPES)
 def test_products_that_are_small_beside_the_lengths_are_not_left_to_rounding(approximate_dtype):
-    """Rows lie in a plane that directions hardly enter, so an approximation knows next to nothing of the products."""
+    """Rows lie in a plane that directions hardly enter, so an approximation resolves next to nothing of the
+    products."""
     U = torch.randn(M, D, generator=torch.Generator().manual_seed(3))
     U[:, :2] *= 1e-2
     x = torch.zeros(50, D)
@@ -208,7 +211,7 @@ def test_products_that_are_small_beside_the_lengths_are_not_left_to_rounding(app
 
 
 @pytest.mark.parametrize("approximate_dtype", DTYPES)
-def test_rows_that_cannot_be_told_are_multiplied_in_full(approximate_dtype, in_full):
+def test_rows_that_cannot_be_resolved_are_multiplied_in_full(approximate_dtype, in_full):
     U = directions()
     x = torch.randn(40, D, generator=torch.Generator().manual_seed(1))
     x[3] = 0

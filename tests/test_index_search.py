@@ -72,10 +72,10 @@ def test_text(index, corpus, model):
     assert set(table.index) == fires
     for i, row in table.iterrows():
         mass, here = sum(dense[i].values()), [v for p, v in dense[i].items() if p in inside]
-        share, coverage = sum(here) / mass, np.mean([bool(m & set(dense[i])) for m in matches])
-        assert row["fraction"] == pytest.approx(share, rel=1e-4) and row["coverage"] == pytest.approx(coverage)
+        fraction, coverage = sum(here) / mass, np.mean([bool(m & set(dense[i])) for m in matches])
+        assert row["fraction"] == pytest.approx(fraction, rel=1e-4) and row["coverage"] == pytest.approx(coverage)
         assert row["lift"] == pytest.approx((sum(here) / len(inside)) / (mass / index.n_tokens), rel=1e-4)
-        assert row["score"] == pytest.approx(2 * share * coverage / (share + coverage), rel=1e-4)
+        assert row["score"] == pytest.approx(2 * fraction * coverage / (fraction + coverage), rel=1e-4)
         assert row["n_firings"] == len(here) and row["max"] == pytest.approx(max(here), rel=1e-5)
     assert table["score"].is_monotonic_decreasing
 

@@ -26,8 +26,8 @@ def random_acts(seed: int = 0) -> tuple[np.ndarray, Tokens]:
     position = np.sort(rng.choice(N_WINDOWS * LENGTH, 400, replace=False)).astype(np.int64)
     document = (position // LENGTH // 3).astype(np.int32)
     document[rng.random(400) < 0.05] = -1
-    share = rng.uniform(0.01, 0.4, N_FEATURES)
-    dense = np.where(rng.random((400, N_FEATURES)) < share, rng.gamma(2.0, 1.0, (400, N_FEATURES)), 0).astype(
+    fraction = rng.uniform(0.01, 0.4, N_FEATURES)
+    dense = np.where(rng.random((400, N_FEATURES)) < fraction, rng.gamma(2.0, 1.0, (400, N_FEATURES)), 0).astype(
         np.float32
     )
     dense[:, 4] = 0

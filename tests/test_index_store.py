@@ -241,7 +241,7 @@ def test_a_folder_with_other_files_is_not_written_to(model, sae, corpus, tmp_pat
 
 @pytest.mark.parametrize("which", [5, "last part", "by token", "by feature"])
 def test_a_full_disk_loses_nothing(model, sae, corpus, built, tmp_path, monkeypatch, which):
-    """Once one part cannot be written, no later one is, and the same call goes on where it was."""
+    """Once one part cannot be written, no later one is, and the same call resumes where it was."""
     out, real, calls = tmp_path / "index", store.save_file, []
     n_parts = -(-len(sk.load_index(built).windows) // CHUNK)
     n = {"last part": n_parts - 1, "by token": n_parts, "by feature": n_parts + 1}.get(which, which)

@@ -196,8 +196,8 @@ def test_an_sae_that_was_saved_by_hand_is_not_written_over(llama, corpus, tmp_pa
     sae.save(tmp_path)
     assert "other SAEs lie here" in error_of(train, llama, corpus, TOPK, out=tmp_path)
     assert sk.load_sae(tmp_path).fingerprint == sae.fingerprint
-    anew = train(llama, corpus, TOPK, out=tmp_path, resume=False)
-    assert sk.load_sae(tmp_path).fingerprint == anew.fingerprint != sae.fingerprint
+    again = train(llama, corpus, TOPK, out=tmp_path, resume=False)
+    assert sk.load_sae(tmp_path).fingerprint == again.fingerprint != sae.fingerprint
 
 
 def test_a_run_in_half_precision_that_has_ended_is_returned(llama, corpus, tmp_path):
@@ -211,7 +211,7 @@ def test_a_run_in_half_precision_that_has_ended_is_returned(llama, corpus, tmp_p
 # ---- afterwards ---------------------------------------------------------------------------------------------------
 
 
-def test_an_sae_of_another_model_is_refused_by_every_verb(llama, model, corpus, ended, tmp_path):
+def test_an_sae_of_another_model_is_refused_by_every_function(llama, model, corpus, ended, tmp_path):
     sae = sk.load_sae(ended / "1-gated-64")
     other = tiny_llama(1)
     for wrong, says in ((model, "this SAE was trained on another model"), (other, "has other weights than the model")):

@@ -1,4 +1,4 @@
-"""The SAEs that come with saekit: their files are what their cards say, and so are their figures, measured again."""
+"""The SAEs that come with saekit: their files are what their cards say, and so are their metrics, measured again."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_folding_decoder_norms_keeps_the_reconstruction(activation):
     torch.testing.assert_close(norms[norms > 0], torch.ones(63))
 
 
-def test_fingerprint_knows_weights_rule_and_k():
+def test_fingerprint_depends_on_weights_architecture_and_k():
     sae = random_sae()
     same, k6 = random_sae(), random_sae(k=6)
     assert sae.fingerprint == same.fingerprint != k6.fingerprint

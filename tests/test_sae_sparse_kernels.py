@@ -20,7 +20,7 @@ def dense_reference(sae, x, mask):
 
 
 def training_mask(sae, x):
-    """Which pre-activations the rule keeps in training, by sorting everything."""
+    """Which pre-activations the architecture keeps in training, by sorting everything."""
     pre = (x - sae.b_dec * sae.config.apply_b_dec_to_input) @ sae.W_enc + sae.b_enc
     if sae.config.activation == "relu":
         return pre > 0

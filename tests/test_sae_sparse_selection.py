@@ -92,12 +92,12 @@ def test_the_largest_of_a_batch_are_those_of_a_full_sort(kind, count, bounded):
     assert bool(((token * 2300 + feature).diff() > 0).all())
 
 
-@pytest.mark.parametrize("share", [0.0005, 0.01, 0.6])
+@pytest.mark.parametrize("fraction", [0.0005, 0.01, 0.6])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_above_its_threshold_is_found(kind, share, bounded):
+def test_what_is_above_its_threshold_is_found(kind, fraction, bounded):
     x, encoder = data(kind)
     pre = reference(x, encoder)
-    threshold = torch.quantile(pre, 1 - share, dim=0) + 1e-4 * pre.abs().amax(0)
+    threshold = torch.quantile(pre, 1 - fraction, dim=0) + 1e-4 * pre.abs().amax(0)
     token, feature, value = above(encoder, x, threshold)
     near = (pre - threshold).abs() < 1e-5 * pre.abs().amax()
     got = torch.zeros_like(pre, dtype=torch.bool).index_put_((token, feature), torch.tensor(True))

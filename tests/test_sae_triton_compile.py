@@ -155,7 +155,7 @@ def step(plans):
     )
 
 
-@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "twins"])
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "references"])
 def test_the_host_reads_no_number_from_the_device(kernels, monkeypatch):
     """Fake tensors raise for .item(), nonzero, boolean indexing: whatever depends on data."""
     with FakeTensorMode(), pytest.raises(Exception, match="nonzero"):
@@ -193,7 +193,7 @@ def test_tiles_fit_the_device(monkeypatch):
     assert plan.tiles(torch.bfloat16, torch.device("cuda")) == plan.TILES[-1]
 
 
-def test_twins_cut_a_large_batch_into_pieces(monkeypatch):
+def test_references_cut_a_large_batch_into_pieces(monkeypatch):
     x, W, b = torch.randn(9, 5), torch.randn(30, 5), torch.randn(30)
     want = reference.top_k(x, W, b, 4)
     monkeypatch.setattr(reference, "CHUNK_ELEMENTS", 60)

@@ -68,7 +68,7 @@ def test_tokens_with_many_features_and_with_none(most, dtype, monkeypatch):
     torch.testing.assert_close(d_value, products, rtol=1e-5, atol=5e-5)
 
 
-def test_twins_decode_in_pieces(monkeypatch):
+def test_references_decode_in_pieces(monkeypatch):
     feature, value = pairs(3, 3, 10)
     W, b, target = random(10, 6), random(6), random(3, 6, seed=5)
     want = target - b - dense(feature, value, 10) @ W
@@ -98,8 +98,8 @@ def test_weight_gradients_are_dense_products(n, k, d_sae, d, n_everywhere):
     sorted_ = triton_kernels.segments(feature, d_sae)
     assert triton_kernels.weight_grad(feature, value, rows, token, d_sae, again, sorted_=sorted_) is again
     assert torch.equal(found, again)  # the same bits
-    twin = reference.weight_grad(value.reshape(-1), rows, token, d_sae, sorted_, torch.empty_like(found))
-    torch.testing.assert_close(twin.double() / scale, want / scale, rtol=1e-5, atol=1e-6)
+    got = reference.weight_grad(value.reshape(-1), rows, token, d_sae, sorted_, torch.empty_like(found))
+    torch.testing.assert_close(got.double() / scale, want / scale, rtol=1e-5, atol=1e-6)
     rounded = rows.bfloat16()
     want = torch.zeros(n, d_sae, device=DEVICE).scatter_add(1, feature, value).double().T @ rounded.double()
     found = triton_kernels.weight_grad(feature, value, rounded, token, d_sae, sorted_=sorted_)
@@ -129,7 +129,7 @@ def scalar(number, dtype=torch.float32):
     return torch.tensor(number, dtype=dtype, device=DEVICE)
 
 
-@pytest.mark.parametrize("move", [triton_kernels.adam_, reference.adam_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("move", [triton_kernels.adam_, reference.adam_], ids=["kernel", "reference"])
 @pytest.mark.parametrize(("shape", "unit_rows"), [((5, 33), True), ((3, 64), False), ((70,), False), ((1100,), False)])
 def test_adam_is_torchs_with_clipping_and_unit_rows(move, shape, unit_rows):
     """The reference is the trainer's own sequence: projection apart, clip, torch.optim.Adam, division by norms."""
@@ -194,7 +194,7 @@ def test_adams_corrections_are_exact_early_and_late(step):
         torch.testing.assert_close(param.double(), want, rtol=2e-6, atol=0)
 
 
-@pytest.mark.parametrize("move", [triton_kernels.adam_, reference.adam_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("move", [triton_kernels.adam_, reference.adam_], ids=["kernel", "reference"])
 def test_a_skipped_step_leaves_everything_even_for_nan(move):
     state = [random(3, 10, seed=s) for s in range(3)]
     kept, copy = [t.clone() for t in state], torch.ones(3, 10, device=DEVICE).bfloat16()
@@ -218,7 +218,7 @@ def test_a_skipped_step_leaves_everything_even_for_nan(move):
         assert (copy == 1).all()
 
 
-@pytest.mark.parametrize("project_", [triton_kernels.project_, reference.project_], ids=["kernel", "twin"])
+@pytest.mark.parametrize("project_", [triton_kernels.project_, reference.project_], ids=["kernel", "reference"])
 def test_projection_leaves_what_is_at_right_angles(project_):
     param = torch.nn.functional.normalize(random(6, 33))
     grad = random(6, 33, seed=1)
@@ -245,7 +245,7 @@ def test_what_is_changed_in_place_must_be_contiguous_and_of_one_shape():
         triton_kernels.adam_(rows, rows, rows, rows, copy=rows.T, **state)
 
 
-def test_kernels_and_not_their_twins_were_tested(monkeypatch):
+def test_kernels_and_not_their_references_were_tested(monkeypatch):
     for module, name in ((decode, "decode_error"), (weight_grads, "weight_grad"), (adam, "adam_"), (adam, "project_")):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: name)
     feature, value = pairs(2, 2, 6)

@@ -16,7 +16,7 @@ from saekit.scaling.forms import LN, LNK, SURFACE, first_guesses, log_terms, sol
 
 D_IN = 64
 GAO = {"alpha": -0.50, "beta_k": 0.26, "beta_n": -0.35, "gamma": -0.042, "zeta": -1.32, "eta": -0.085}
-"""As published for GPT-4 (Gao et al. 2024, 3.1.4), but steeper in width: a small grid can then tell the terms apart."""
+"""As published for GPT-4 (Gao et al. 2024, 3.1.4), but steeper in width: a small grid then identifies the terms."""
 ROAD = {"alpha": 1.2, "beta_n": -0.5, "delta": 2.5, "beta_t": -0.4, "zeta": np.log(0.1)}
 
 

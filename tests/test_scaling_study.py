@@ -1,4 +1,4 @@
-"""A grid is trained once, goes on where it was, and is measured on what no SAE has seen."""
+"""A grid is trained once, resumes where it was, and is measured on what no SAE has seen."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_architectures_with_a_penalty_are_steered_and_their_measured_l0_is_fitte
     assert len({t.name for t in law.plot().data if t.mode == "lines+text"}) == 2
 
 
-def test_loggers_are_told_of_every_budget(truth):
+def test_loggers_are_given_every_budget(truth):
     class Log:
         def __init__(self):
             self.runs, self.status = [], []

@@ -70,7 +70,7 @@ def test_a_perfect_feature(index: ArrayIndex) -> None:
 
 
 @pytest.mark.parametrize("feature", [2, 3, 4])
-def test_token_figures_agree_with_scikit_learn(index: ArrayIndex, feature: int) -> None:
+def test_token_metrics_agree_with_scikit_learn(index: ArrayIndex, feature: int) -> None:
     result = specificity(index, feature, BRIDGE, n_bootstrap=50)
     score, match = index.acts[:, feature], BRIDGE.token_mask(index)
     for name, expected in slow(score, match).items():
@@ -89,7 +89,7 @@ def test_token_figures_agree_with_scikit_learn(index: ArrayIndex, feature: int) 
     assert result.top_recall.value == pytest.approx((match & top).sum() / match.sum())
 
 
-def test_document_figures_use_the_strongest_token(index: ArrayIndex) -> None:
+def test_document_metrics_use_the_strongest_token(index: ArrayIndex) -> None:
     result = specificity(index, 2, BRIDGE, unit="document", n_bootstrap=50)
     documents = index.windows.documents.reshape(-1).numpy()[index.kept]
     score = pd.Series(index.acts[:, 2]).groupby(documents).max().to_numpy()

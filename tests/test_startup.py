@@ -141,7 +141,7 @@ def test_a_package_behind_a_function_is_imported_from_as_any_other():
     fresh("from saekit.specificity import rank_features; import saekit as sk; assert rank_features is sk.rank_features")
 
 
-def test_a_misspelt_name_is_told_the_nearest():
+def test_a_misspelt_name_is_answered_with_the_nearest():
     with pytest.raises(AttributeError, match="unknown name in saekit 'clampp'; did you mean 'clamp'?"):
         sk.clampp  # noqa: B018
     assert not hasattr(sk, "_repr_html_")
@@ -152,7 +152,7 @@ def test_public_names_can_be_pickled(name):
     assert pickle.loads(pickle.dumps(getattr(sk, name))) is getattr(sk, name)
 
 
-def test_tab_completion_in_a_notebook_knows_every_name():
+def test_tab_completion_in_a_notebook_offers_every_name():
     from IPython.core.completer import IPCompleter, provisionalcompleter
 
     with provisionalcompleter():

@@ -152,8 +152,8 @@ def test_the_comparison_is_at_the_recommended_strengths() -> None:
         ("control", 0.2, 0.0, 1.2),
         ("control", 0.4, 0.0, 4.0),
     ):
-        told = {"condition": condition, "feature": None, "strength": strength, "seed": 0, "nll": nll, "text": ""}
-        rows += [told | {"prompt": str(p), "concept_present": p < 10 * rate, "repetition": 0.0} for p in range(10)]
+        row = {"condition": condition, "feature": None, "strength": strength, "seed": 0, "nll": nll, "text": ""}
+        rows += [row | {"prompt": str(p), "concept_present": p < 10 * rate, "repetition": 0.0} for p in range(10)]
     study = sk.SteeringStudy(
         model_name="m",
         hook_name=HOOK,

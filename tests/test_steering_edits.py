@@ -76,8 +76,8 @@ def activation_and_tokens(seed: int = 1) -> tuple[Tensor, Tensor]:
 
 def active_feature(sae: Any, x: Tensor) -> int:
     """A feature that fires on some tokens and not on others."""
-    share = (sae.encode(x) > 0).float().mean((0, 1))
-    return int((share - 0.4).abs().argmin())
+    fraction = (sae.encode(x) > 0).float().mean((0, 1))
+    return int((fraction - 0.4).abs().argmin())
 
 
 def edits_of_every_kind(sae: Any, features: list[int]) -> list[sk.Edit]:
@@ -122,7 +122,7 @@ def test_features_are_encoded_as_the_whole_dictionary_encodes_them(activation: s
 
 
 @pytest.mark.parametrize("activation", ["relu", "batchtopk", "jumprelu"])
-def test_only_the_needed_columns_are_encoded_when_the_rule_allows(activation: str, monkeypatch: Any) -> None:
+def test_only_the_needed_columns_are_encoded_when_the_architecture_allows(activation: str, monkeypatch: Any) -> None:
     sae = make_sae(activation)
     x, tokens = activation_and_tokens()
     before = apply_edits(x, [sk.clamp(sae, {3: 1.0})], tokens)

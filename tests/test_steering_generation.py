@@ -149,10 +149,10 @@ def test_stream_tells_what_generate_returns_token_by_token(llama: Any, temperatu
         "seed": 4,
     }
     whole = sk.generate(llama, "the cat", **settings)
-    told = list(sk.stream(llama, "the cat", **settings))
-    assert [t.token for t in told] == list(whole.tokens)
-    assert "".join(t.text for t in told) == whole.text
-    assert [t.position for t in told] == list(range(8, 8 + len(told)))
+    got = list(sk.stream(llama, "the cat", **settings))
+    assert [t.token for t in got] == list(whole.tokens)
+    assert "".join(t.text for t in got) == whole.text
+    assert [t.position for t in got] == list(range(8, 8 + len(got)))
 
 
 def test_stream_stops_between_tokens_and_leaves_no_hook(llama: Any) -> None:
@@ -165,8 +165,8 @@ def test_stream_stops_between_tokens_and_leaves_no_hook(llama: Any) -> None:
         n_asked += 1
         return n_asked > 3
 
-    told = list(sk.stream(llama, "the cat", edits=[sk.clamp(sae, {3: 5.0})], max_new_tokens=20, stop=stop))
-    assert len(told) == 3 and n_asked == 4
+    got = list(sk.stream(llama, "the cat", edits=[sk.clamp(sae, {3: 5.0})], max_new_tokens=20, stop=stop))
+    assert len(got) == 3 and n_asked == 4
     half = sk.stream(llama, "the cat", edits=[sk.clamp(sae, {3: 5.0})], max_new_tokens=20)
     next(half)
     assert torch.equal(llama.forward([[0, 10, 11]])[0], before)
@@ -186,15 +186,15 @@ class ByteModel:
 )
 def test_bytes_of_an_incomplete_character_are_held_back(text: str) -> None:
     pieces = TextPieces(ByteModel().decode, list("a prompt 🌉".encode()))  # type: ignore[arg-type]
-    told = [pieces.push(b) for b in text.encode()]
-    assert "".join(told) == text
-    assert all("\ufffd" not in t for t in told) or "\ufffd" in text
+    got = [pieces.push(b) for b in text.encode()]
+    assert "".join(got) == text
+    assert all("\ufffd" not in t for t in got) or "\ufffd" in text
     for n, byte in enumerate(text.encode()):
         if byte >= 0xC0:  # the first byte of several shows nothing
-            assert told[n] == ""
+            assert got[n] == ""
 
 
-def test_a_character_begun_in_the_prompt_is_told_when_complete_and_one_never_completed_is_left_out() -> None:
+def test_a_character_begun_in_the_prompt_is_given_when_complete_and_one_never_completed_is_left_out() -> None:
     start, rest = "🌉".encode()[:2], "🌉".encode()[2:]
     pieces = TextPieces(ByteModel().decode, list(b"to the " + start))  # type: ignore[arg-type]
     assert [pieces.push(b) for b in rest] == ["", "🌉"]

@@ -1,4 +1,4 @@
-"""Steering studies: every figure against its definition, and the token filter that recommends a strength."""
+"""Steering studies: every metric against its definition, and the definition of the recommended strength."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def study_of(model: Any, sae: Any, **changes: Any) -> sk.SteeringStudy:
     return sk.dose_response(model, sae, 3, given["prompts"], given["concept"], given["strengths"], **settings)
 
 
-# ---- the figures ----------------------------------------------------------------------------------------------------
+# ---- the metrics ----------------------------------------------------------------------------------------------------
 
 
 def test_repetition_counts_4_grams_seen_before() -> None:
@@ -146,7 +146,7 @@ def test_a_study_reads_well(llama: Any, llama_sae: Any, capsys: Any) -> None:
     assert "28/28" in capsys.readouterr().err
 
 
-def figures(**columns: Any) -> sk.SteeringStudy:
+def study_with(**columns: Any) -> sk.SteeringStudy:
     """A study of ten texts per strength with chosen rate, nll and repetition; the first column is unsteered."""
     rows = []
     for n, (rate, nll, repeated) in enumerate(zip(columns["rate"], columns["nll"], columns["repetition"], strict=True)):
@@ -196,8 +196,10 @@ def figures(**columns: Any) -> sk.SteeringStudy:
         ([0, 1, 1, 1], [1, 3, 3, 3], [0.1] * 4, None),  # none is fluent
     ],
 )
-def test_the_recommended_strength_follows_its_rule(rate: Any, nll: Any, repetition: Any, wanted: float | None) -> None:
-    study = figures(rate=rate, nll=nll, repetition=repetition)
+def test_the_recommended_strength_follows_its_definition(
+    rate: Any, nll: Any, repetition: Any, wanted: float | None
+) -> None:
+    study = study_with(rate=rate, nll=nll, repetition=repetition)
     assert study.recommended == wanted
     assert (f"recommended: {wanted:g} x" if wanted else "no fluent strength beats") in repr(study)
 

@@ -93,8 +93,8 @@ def test_a_scheduled_edit_makes_its_share_of_the_change() -> None:
     full = apply_edits(x, [sk.clamp(sae, {3: 4.0})], tokens) - x
     schedule = sk.Schedule.linear({0: 1, 2: 0})
     part = apply_edits(x, [sk.clamp(sae, {3: 4.0}, schedule=schedule)], tokens, step=step) - x
-    share = torch.tensor([1, 1, 1, 0.5, 0, 0])[None, :, None]
-    torch.testing.assert_close(part, share * full, atol=1e-5, rtol=0)
+    fraction = torch.tensor([1, 1, 1, 0.5, 0, 0])[None, :, None]
+    torch.testing.assert_close(part, fraction * full, atol=1e-5, rtol=0)
     assert torch.equal(apply_edits(x, [sk.clamp(sae, {3: 4.0}, schedule=schedule)], tokens), x + full), "a prompt alone"
 
 

@@ -90,13 +90,13 @@ def test_a_child_fires_only_with_its_parent() -> None:
         child = (truth.parent >= 0).nonzero().squeeze(1)
         parent = truth.parent[child]
         assert not (fires[:, child] & ~fires[:, parent]).any()
-        share = truth.firing_rate[child] / truth.firing_rate[parent]
+        fraction = truth.firing_rate[child] / truth.firing_rate[parent]
         hits, n = fires[:, child].sum(0), fires[:, parent].sum(0)
-        assert ((hits - n * share) / (n * share * (1 - share)).sqrt()).abs().max() < 4.5
+        assert ((hits - n * fraction) / (n * fraction * (1 - fraction)).sqrt()).abs().max() < 4.5
         siblings = torch.stack([fires[:, truth.parent == p].sum(1) for p in parent.unique()])
         assert int(siblings.max()) == (1 if truth.exclusive else 2)
         for p in parent.unique():
-            family = share[parent == p]
+            family = fraction[parent == p]
             assert float(family.sum()) == pytest.approx(0.5 if truth.exclusive else min(1.1, 0.95 * len(family)))
 
 

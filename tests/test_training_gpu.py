@@ -1,7 +1,7 @@
 """The GPU's route through a training step, on CPU tensors: the same numbers, and nothing that makes a host wait.
 
-`on_gpu` is told to say yes, so everything that depends on the device goes the GPU's way, with the kernels' twins in
-plain PyTorch; tests/test_sae_fused.py holds the kernels themselves to these twins.
+`on_gpu` is made to return True, so everything that depends on the device goes the GPU's way, with the kernels'
+references in plain PyTorch; tests/test_sae_fused.py holds the kernels themselves to these references.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def test_fake_tensors_catch_who_waits():
             x.nonzero()
 
 
-def test_a_batch_that_is_not_finite_leaves_the_weights_alone_and_is_reported_when_figures_are_read(monkeypatch):
+def test_a_batch_that_is_not_finite_leaves_the_weights_alone_and_is_reported_when_metrics_are_read(monkeypatch):
     take_the_gpus_route(monkeypatch)
     trainer = trainer_of("batchtopk")
     good = batches(4)

@@ -73,8 +73,8 @@ def test_every_configuration_at_every_hook_point_from_one_run_of_the_model(model
         (B, "topk"),
         (B, "batchtopk"),
     ]
-    rules = [sk.fit_token_filter(model, windows, hook) for hook in (A, A, B, B)]
-    assert [s.config.token_filter for s in saes] == rules  # as each would have alone, and as plain
+    filters = [sk.fit_token_filter(model, windows, hook) for hook in (A, A, B, B)]
+    assert [s.config.token_filter for s in saes] == filters  # as each would have alone, and as plain
     assert saes[0].fingerprint == alone.fingerprint and saes[0].config == alone.config
     assert saes[2].fingerprint == run(model, windows, TOPK, B).fingerprint
     assert saes[3].fingerprint == run(model, windows, BATCHTOPK, B).fingerprint
@@ -107,25 +107,25 @@ def test_a_configuration_with_a_hook_point_of_its_own_is_trained_there_only(mode
     assert len(run(model, corpus, TOPK, [A], steps=3)) == 1  # a list gives a list
 
 
-def test_a_token_counts_where_every_rule_of_the_run_keeps_it(model, corpus, monkeypatch):
+def test_a_token_counts_where_every_token_filter_of_the_run_keeps_it(model, corpus, monkeypatch):
     limits = [float(held_out(model, corpus, hook).norm(dim=1).quantile(0.7)) for hook in (A, B)]
     strict = sk.TokenFilter(special_ids=(0, 1, 2), blocks=tuple((32, limit) for limit in limits))
     monkeypatch.setattr("saekit.activations.batches.fit_token_filter", lambda *_: strict)
-    fed = {A: [], B: []}
+    trained_on = {A: [], B: []}
     plain = sk.Trainer.advance
     monkeypatch.setattr(
-        sk.Trainer, "advance", lambda self, x: fed[self.sae.config.hook_name].append(x) or plain(self, x)
+        sk.Trainer, "advance", lambda self, x: trained_on[self.sae.config.hook_name].append(x) or plain(self, x)
     )
     saes = run(model, corpus, TOPK, [A, B], steps=10)
     assert [s.config.token_filter.max_norm for s in saes] == limits
     for hook, limit in zip((A, B), limits, strict=True):
-        assert float(torch.cat(fed[hook]).norm(dim=1).max()) <= limit
+        assert float(torch.cat(trained_on[hook]).norm(dim=1).max()) <= limit
     alone = sk.activation_batches(model, corpus, A, batch_size=400, length=16, token_filter=saes[0].config.token_filter)
     together = sk.activation_batches(model, corpus, (A, B), batch_size=400, length=16, token_filter=strict)
     for batches in (alone, together):
         while batches.n_tokens_per_epoch is None:
             next(batches)
-    assert together.n_tokens_per_epoch < alone.n_tokens_per_epoch  # B's rule leaves out tokens that A's keeps
+    assert together.n_tokens_per_epoch < alone.n_tokens_per_epoch  # B's filter leaves out tokens that A's keeps
 
 
 def test_training_from_a_cache_of_more_hook_points(model, corpus, tmp_path):
@@ -244,7 +244,7 @@ mixed(conftest.tiny_model(), sk.load_corpus(conftest.tiny_texts(), name="tiny"),
 
 
 def mixed(model, corpus, out=None):
-    """Two rules at two hook points, a transcoder with a skip and a crosscoder, in one run."""
+    """Two token filters at two hook points, a transcoder with a skip and a crosscoder, in one run."""
     sae = [TOPK, BATCHTOPK, TRANSCODER.replace(skip=True, activation="relu", k=None), CROSSCODER]
     return run(model, corpus, sae, [A, B], out=out, steps=60)
 
@@ -259,7 +259,7 @@ def test_a_killed_run_of_many_goes_on_bit_for_bit(model, corpus, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sk.Trainer, "advance", lambda self, *x: begun.append(self.n_steps_done) or plain(self, *x))
         resumed = mixed(model, corpus, out)
-    assert 20 <= begun[0] < 60  # it did go on, and from a checkpoint
+    assert 20 <= begun[0] < 60  # it did resume, and from a checkpoint
     whole = mixed(model, corpus)
     assert len(whole) == len(resumed) == 6
     for one, other in zip(whole, resumed, strict=True):

@@ -1,4 +1,4 @@
-"""What loggers are told by sk.train, and what TensorBoard's and W&B's own readers find afterwards."""
+"""What sk.train reports to loggers, and what TensorBoard's and W&B's own readers find afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from saekit.training.loggers import HISTOGRAMS, RunInfo
 
 
 class Notes:
-    """A logger that remembers what it is told."""
+    """A logger that remembers what is reported to it."""
 
     def __init__(self) -> None:
         self.run: RunInfo | None = None
@@ -78,7 +78,7 @@ def test_loggers_change_nothing(model, corpus):
     assert type(with_one) is sk.TrainedSAEs and isinstance(with_one, list)
 
 
-def test_an_interrupt_a_resumption_and_a_finished_run_are_told_as_such(model, corpus, tmp_path, interrupt_at):
+def test_an_interrupt_a_resumption_and_a_finished_run_are_reported_as_such(model, corpus, tmp_path, interrupt_at):
     first, second, third = Notes(), Notes(), Notes()
     disarm = interrupt_at(17)
     run(model, corpus, [first], out=tmp_path, log_every=5)
@@ -93,7 +93,7 @@ def test_an_interrupt_a_resumption_and_a_finished_run_are_told_as_such(model, co
     assert list(third.run.rows) == first.rows + second.rows and type(again) is sk.TrainedSAEs
 
 
-def test_an_interrupt_before_the_first_step_is_told_as_one(model, corpus, monkeypatch):
+def test_an_interrupt_before_the_first_step_is_reported_as_one(model, corpus, monkeypatch):
     notes = Notes()
 
     def interrupted(self):
@@ -120,7 +120,7 @@ def test_a_logger_may_do_what_it_likes_with_its_rows(model, corpus):
     assert float(saes[0].density.min()) >= 0
 
 
-def test_a_failure_is_told_with_its_reason(model, corpus, monkeypatch):
+def test_a_failure_is_reported_with_its_reason(model, corpus, monkeypatch):
     plain, notes = sk.Trainer.advance, Notes()
 
     def poisoned(self, x, *rest):
@@ -191,7 +191,7 @@ def test_tensorboard_reads_every_figure_back(model, corpus, tmp_path):
         assert b"finished" in events.Tensors("status/text_summary")[-1].tensor_proto.string_val[0]
 
 
-def test_tensorboard_curves_go_on_after_an_interrupt_and_begin_anew_with_a_new_run(
+def test_tensorboard_curves_resume_after_an_interrupt_and_start_again_with_a_new_run(
     model, corpus, tmp_path, interrupt_at
 ):
     logs, out = tmp_path / "logs", tmp_path / "run"
@@ -277,7 +277,7 @@ def test_wandb_keeps_every_figure(model, corpus, wandb_home):
     assert summary["status"] == "finished" and "message" not in summary
 
 
-def test_wandb_is_not_told_again_of_steps_that_a_resumed_run_has(model, corpus, monkeypatch):
+def test_wandb_is_not_given_again_the_steps_that_a_resumed_run_has(model, corpus, monkeypatch):
     from types import SimpleNamespace
 
     logged = []

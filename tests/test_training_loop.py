@@ -32,7 +32,7 @@ def run(model, corpus, out=None, **fields):
 
 
 @pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
-def test_train_gives_a_saved_sae_that_knows_where_it_came_from(activation, model, corpus, tmp_path):
+def test_train_gives_a_saved_sae_that_records_where_it_came_from(activation, model, corpus, tmp_path):
     sae = run(model, corpus, tmp_path / "run", activation=activation, steps=60)
     c = sae.config
     assert (c.hook_name, c.model_name, c.model_fingerprint) == (HOOK, model.name, model.fingerprint)
@@ -142,7 +142,7 @@ def test_a_killed_run_goes_on_bit_for_bit(activation, model, corpus, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sk.Trainer, "advance", counted)
         resumed = run(model, corpus, out, activation=activation, steps=60)
-    assert 20 <= steps_left[0] < 60  # it did go on, and from a checkpoint
+    assert 20 <= steps_left[0] < 60  # it did resume, and from a checkpoint
     whole = run(model, corpus, activation=activation, steps=60)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
@@ -280,19 +280,19 @@ def test_a_full_disk_keeps_the_checkpoint_before(wrapped, model, corpus, tmp_pat
     assert run(model, corpus, tmp_path, steps=40).fingerprint == run(model, corpus, steps=40).fingerprint
 
 
-# ---- figures ------------------------------------------------------------------------------------------------------
+# ---- metrics ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def readings(monkeypatch):
-    """The steps at which the figures were read."""
+    """The steps at which the metrics were read."""
     steps, plain = [], sk.Trainer.metrics
     monkeypatch.setattr(sk.Trainer, "metrics", lambda self: steps.append(self.n_steps_done) or plain(self))
-    monkeypatch.setattr(sk.Trainer, "step", lambda *_: pytest.fail("step reads the figures every time"))
+    monkeypatch.setattr(sk.Trainer, "step", lambda *_: pytest.fail("step reads the metrics every time"))
     return steps
 
 
-def test_figures_are_read_where_a_row_or_a_checkpoint_needs_them_and_nowhere_else(model, corpus, tmp_path, readings):
+def test_metrics_are_read_where_a_row_or_a_checkpoint_needs_them_and_nowhere_else(model, corpus, tmp_path, readings):
     run(model, corpus, steps=40, checkpoint_every=7)
     assert set(readings) == {10, 20, 30, 40} and len(readings) == 5  # the last for the row and for the SAE
     readings.clear()

@@ -1,4 +1,4 @@
-"""FeatureBrowser's and FeatureCard's Python side: the rules shared with TypeScript, cards, text, errors."""
+"""FeatureBrowser's and FeatureCard's Python side: the functions shared with TypeScript, cards, text, errors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def index(tmp_path_factory: pytest.TempPathFactory, model: Any, corpus: Any) -> 
 
 
 @pytest.mark.parametrize("case", SHARED["cases"], ids=lambda c: json.dumps(c["query"], ensure_ascii=False))
-def test_rows_follow_the_rules_shared_with_the_browser(case: dict[str, Any]) -> None:
+def test_rows_follow_the_functions_shared_with_the_browser(case: dict[str, Any]) -> None:
     browser = FeatureBrowser(table(), page_size=100, **case["query"])
     assert browser.matches.tolist() == case["rows"]
     assert browser.rows.index.tolist() == case["rows"]

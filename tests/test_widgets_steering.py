@@ -307,7 +307,7 @@ class _Said:
         return self._letter in text
 
 
-def test_steer_knows_recommended_strengths_and_units(model: Any, sae: Any) -> None:
+def test_steer_offers_recommended_strengths_and_units(model: Any, sae: Any) -> None:
     panel = steer(model, sae, 3, recommended={3: 0.25}, prompt="the cat", chat=False)
     assert panel.strength == 0.25 and panel.about["3"]["recommended"] == 0.25
     assert panel.units == ["raw", "norm"], "multiples of the maximum need an index"

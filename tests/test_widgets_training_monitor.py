@@ -1,4 +1,4 @@
-"""TrainingMonitor's Python side: what it keeps of a run, when it tells the front end, what it says as text."""
+"""TrainingMonitor's Python side: what it keeps of a run, when it updates the front end, what it prints as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from saekit.widgets.training_monitor import CURVES, MAX_POINTS, density_histogra
 
 
 class Clock:
-    """time.perf_counter that moves when it is told to."""
+    """time.perf_counter that moves only when the test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -99,7 +99,7 @@ def test_long_histories_are_thinned_and_keep_both_ends(clock: Clock) -> None:
     assert sum(len(v) for v in monitor.columns.values()) < 4 * MAX_POINTS * (3 + 2 * len(CURVES))
 
 
-def test_the_front_end_is_told_at_most_four_times_a_second_and_of_all_in_the_end(clock: Clock) -> None:
+def test_the_front_end_is_updated_at_most_four_times_a_second_and_of_all_in_the_end(clock: Clock) -> None:
     monitor = sk.TrainingMonitor()
     monitor.start(info())
     sent = messages(monitor)
@@ -193,7 +193,7 @@ def test_text_in_every_state(clock: Clock) -> None:
     assert max(map(len, str(monitor).splitlines())) < 120
 
 
-def test_an_offline_page_knows_that_nobody_answers(clock: Clock) -> None:
+def test_an_offline_page_marks_that_nobody_answers(clock: Clock) -> None:
     monitor = sk.TrainingMonitor()
     monitor.start(info())
     monitor.record(rows(10), no_densities)

@@ -22,7 +22,7 @@ class Peer:
     """A library as its own users install it."""
 
     library: str
-    """Its name, as worker.py knows it."""
+    """Its name, as worker.py takes it."""
     pins: tuple[str, ...]
     """What to install beside torch."""
     without: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Peak memory of a stretch of code: resident on a CPU, allocated on a GPU.
 
-Linux keeps the largest resident size of a process (VmHWM) and starts it anew when 5 is written to
+Linux keeps the largest resident size of a process (VmHWM) and starts it again when 5 is written to
 /proc/self/clear_refs. Where that is not allowed the peak of the whole life of the process stands in: use a fresh one.
 """
 

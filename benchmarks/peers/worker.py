@@ -149,7 +149,8 @@ def sparsify(case: dict[str, Any], batches: Iterator[Tensor]) -> None:
 
 
 class Orders:
-    """Batches for a training loop. Asked for the next, it says how long the last took and waits to be told to go on."""
+    """Batches for a training loop. Asked for the next, it says how long the last took and waits for permission to
+    continue."""
 
     def __init__(self, case: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
         self.device, self.say = case["device"], say
@@ -182,7 +183,7 @@ class Orders:
         return self.batches[self.n_given % len(self.batches)]
 
     def wait(self) -> int:
-        """How many steps to go on for."""
+        """How many steps to continue for."""
         for line in sys.stdin:
             order = json.loads(line)
             if order["do"] == "step":

@@ -26,7 +26,7 @@ COMMAND = "python -m recipes default-saes"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is trained, as the command line says it."""
+    """What is trained, as given on the command line."""
 
     layer: int
     widths: tuple[int, ...]

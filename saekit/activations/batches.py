@@ -3,13 +3,13 @@
 The windows of an epoch are put in a random order, run through the model, and their tokens dropped into a pool; a batch
 is drawn from the pool at random and the model fills the gap. A token so waits in the pool for a random time, and its
 neighbours are spread as a full shuffle of about twice the pool would spread them. The pool runs on from one epoch into
-the next and is emptied at the end of the last. Knows nothing of autoencoders or of how a batch is used.
+the next and is emptied at the end of the last.
 
 The pool lies on the device the batches are for; what is drawn is decided on the host, which never waits for a batch. A
 model on a GPU is begun on its next windows before the last ones are dropped into the pool, so that the host waits for
-a run that was begun a run ago. On a CPU nothing is begun ahead: a thread that runs the model while the SAE trains can
-save at most the SAE's share of the time, some 5 % for 4,096 features, and on two cores it gained less than the figures
-scatter.
+a run that was begun a run ago. On a CPU nothing is prefetched: a thread that runs the model while the SAE trains can
+save at most the SAE's fraction of the time, some 5 % for 4,096 features, and on two cores it gained less than the
+measurements scatter.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
 
     Every token that the token filter keeps is seen once an epoch, each epoch in a new order. Batches are full; the
     tokens that do not fill a last batch at the end of all epochs, fewer than `batch_size`, are the only ones left out.
-    The order depends on the seed alone, and a run goes on bit for bit from `state_dict`.
+    The order depends on the seed alone, and a run resumes bit for bit from `state_dict`.
     """
 
     batch_size: int
@@ -60,11 +60,11 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """All that `load_state_dict` needs to go on from here."""
+        """All that `load_state_dict` needs to resume from here."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a saved state; MismatchError when it comes from other batches."""
+        """Resumes from a saved state; MismatchError when it comes from other batches."""
 
     def _check_state(self, state: dict[str, Any], identity: dict[str, Any]) -> None:
         saved = state.get("identity", {})
@@ -75,7 +75,7 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
                     f"the saved state is of other batches: {key} differs",
                     got=saved.get(key),
                     accepted=mine,
-                    fix="make the batches with the same arguments as before, or start anew",
+                    fix="make the batches with the same arguments as before, or start again",
                 )
 
 
@@ -101,9 +101,9 @@ def activation_batches(
 
     Several hook points, a tuple of names, are read in one run of the model. `token_filter` None finds one with
     `fit_token_filter`. `buffer_tokens` tokens are mixed at a time, on the `device` where the batches are to be used
-    (float32: 4 * d_in bytes each), and the first batch comes once they are filled. `n_epochs` None goes on for ever. To
-    train more than once on the same text use `cache_activations`, which runs the model once. A corpus that is a stream
-    is tokenised as it is read and shuffled within stretches of four buffers.
+    (float32: 4 * d_in bytes each), and the first batch comes once they are filled. `n_epochs` None repeats without end.
+    To train more than once on the same text use `cache_activations`, which runs the model once. A corpus that is a
+    stream is tokenised as it is read and shuffled within stretches of four buffers.
 
     Raises UnknownNameError for the hook; DataError for activations that are not finite and for text with fewer kept
     tokens than one batch.

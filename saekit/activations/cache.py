@@ -1,7 +1,6 @@
 """Activations on disk, read: all of them or the parts of some documents or hook points, in order or shuffled.
 
-Shards stay memory-mapped; what is asked for comes as float32. How they are written is the business of `harvest`. Knows
-nothing of autoencoders.
+Shards stay memory-mapped; what is asked for comes as float32. How they are written is in `harvest`.
 """
 
 from __future__ import annotations
@@ -137,7 +136,7 @@ class ActivationCache(Columns):
     def batches(
         self, batch_size: int, seed: int = 0, n_epochs: int | None = None, device: str | torch.device = "cpu"
     ) -> ActivationBatches:
-        """Shuffled batches over the whole cache, a full shuffle each epoch; `n_epochs` None goes on for ever.
+        """Shuffled batches over the whole cache, a full shuffle each epoch; `n_epochs` None repeats without end.
 
         They come on `device`. From the second on a thread reads each while the one before it is in use.
 
@@ -262,7 +261,7 @@ class _CachedBatches(ActivationBatches):
         return x
 
     def _read(self, n_drawn: int) -> Iterator[Tensor]:
-        """The batches after the first `n_drawn` tokens, read one ahead."""
+        """The batches after the first `n_drawn` tokens, with one prefetched."""
 
         def read() -> Iterator[Tensor]:
             n, at = self._cache.n_tokens, n_drawn

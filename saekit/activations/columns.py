@@ -1,7 +1,4 @@
-"""Activations of several hook points side by side: which columns are whose, and by whose token filter tokens count.
-
-Knows names, widths and token filters; nothing of models, batches or disks.
-"""
+"""Activations of several hook points side by side: which columns are whose, and by whose token filter tokens count."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 
 A folder with the windows themselves, shards of activations in corpus order (safetensors, memory-mapped) and a manifest
 that says which model, hook point, text and token filter they are of and what each shard's SHA-256 is. A shard is
-written whole or not at all and entered in the manifest afterwards, so a run that was killed goes on where it was. Knows
-nothing of autoencoders.
+written whole or not at all and entered in the manifest afterwards, so a run that was killed resumes where it was.
 """
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ def open_activations(path: str | Path, *, verify: bool = True) -> ActivationCach
         raise FileError(
             f"the activations in {path} are not finished",
             got=f"{len(manifest['shards'])} of {manifest['n_shards']} shards",
-            fix="call cache_activations with the same arguments to go on",
+            fix="call cache_activations with the same arguments to resume",
         )
     for shard in manifest["shards"]:
         check_shard(path, shard, verify)

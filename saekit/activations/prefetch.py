@@ -1,6 +1,6 @@
 """Work that is under way before its result is asked for: copies to a GPU, and the next item of an iterator.
 
-Nothing outlives its use: a thread ends with the one item it was started for. Knows nothing of models or activations.
+Nothing outlives its use: a thread ends with the one item it was started for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The files of an activation cache: the manifest and the shards it lists.
-
-Knows the folder's layout and nothing of models, token filters or what is done with the activations.
-"""
+"""The files of an activation cache: the manifest and the shards it lists."""
 
 from __future__ import annotations
 

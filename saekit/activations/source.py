@@ -56,7 +56,7 @@ class ActivationSource(Protocol):
     def batches(
         self, batch_size: int, seed: int = 0, n_epochs: int | None = None, device: str | torch.device = "cpu"
     ) -> ActivationBatches:
-        """Shuffled batches, the same for the same seed; `n_epochs` None goes on without end."""
+        """Shuffled batches, the same for the same seed; `n_epochs` None repeats without end."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,9 +57,9 @@ def resolve_token_filter(model: LanguageModel, sae: SAE, hook_name: HookPoint | 
 def default_token_filter(model: LanguageModel, hook_name: HookPoint) -> TokenFilter:
     """The token filter where none is stored: special tokens, and norms above four medians of a fixed sample of text.
 
-    The sample is the beginning of a few documents of the demo corpus or, for a model whose tokenizer knows no such text
-    or that has none, random tokens. Found once for each model and hook point and then remembered. A steered model has
-    that of the model without its edits.
+    The sample is the beginning of a few documents of the demo corpus or, for a model whose tokenizer cannot read such
+    text or that has none, random tokens. Found once for each model and hook point and then remembered. A steered model
+    has that of the model without its edits.
 
     >>> sk.activations.default_token_filter(model, HOOK) == sk.activations.default_token_filter(
     ...     sk.steered(model, sk.ablate(sae, 3)), HOOK)

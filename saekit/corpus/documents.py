@@ -1,6 +1,6 @@
 """Documents with labels, and the collections of them that saekit reads.
 
-Knows nothing of files, tokens or models: `sources.py` gives a corpus its documents, `windows.py` takes them from it.
+`sources.py` reads the documents of a corpus and `windows.py` cuts them into windows of tokens.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _Items = Iterator[tuple[int, Document]]
 
 
 class Corpus:
-    """Documents to read as often as you like, in memory or as a stream that is opened anew each time.
+    """Documents to read as often as you like, in memory or as a stream that is opened again each time.
 
     Made by `load_corpus`. A corpus in memory knows its length and checks filters at once; a stream checks them as it is
     read. Iterating gives `Document`s and raises DataError when there is none.
@@ -145,7 +145,7 @@ class Corpus:
         """(training, held-out) documents: two corpora that share no document and together are the whole.
 
         A document's side follows from its number in the source and the seed alone, so it stays on its side when the
-        corpus is filtered, shuffled or read again. A second split of a part draws anew.
+        corpus is filtered, shuffled or read again. A second split of a part draws again.
 
         >>> train, held_out = sk.load_corpus(["one", "two", "three", "four"]).split(0.5)
         >>> len(train) + len(held_out)

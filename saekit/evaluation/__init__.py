@@ -1,6 +1,6 @@
 """How good an SAE is: what it keeps of the activations, what the model loses with it, and SAEs side by side.
 
-`saebench` has the measures of what features can be used for.
+`saebench` has the metrics of what features can be used for.
 """
 
 from .comparison import Comparison as Comparison

@@ -1,7 +1,7 @@
 """Everything an Evaluation is computed from, as sums per unit of the bootstrap.
 
 Sums are kept per document, in float64, so that intervals are percentile bootstraps over documents (Efron and Tibshirani
-1993, ch. 13). Knows nothing of models and SAEs.
+1993, ch. 13).
 """
 
 from __future__ import annotations

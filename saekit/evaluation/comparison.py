@@ -1,4 +1,4 @@
-"""SAEs side by side: what tells them apart, and how sparse and how faithful each is.
+"""SAEs side by side: what differs between them, and how sparse and how faithful each is.
 
 A metric says what it was measured on. Without evaluations it comes from the last batch an SAE was trained on, as
 in training and before the last step: good enough to watch a run, not to report. With evaluations it comes from the
@@ -161,7 +161,7 @@ def architecture_name(config: SAEConfig) -> str:
 
 
 def labels(configs: Sequence[SAEConfig]) -> list[str]:
-    """A short name for each configuration: its architecture, and whatever else tells it from the others.
+    """A short name for each configuration: its architecture, and whatever else sets it apart from the others.
 
     >>> from saekit.evaluation.comparison import labels
     >>> labels([sk.SAEConfig(d_in=8, d_sae=32, activation="topk", k=k) for k in (2, 4)])

@@ -1,8 +1,7 @@
 """The metrics of an evaluation, as a table with intervals and baselines.
 
 The metrics are those of DESIGN: l0, explained variance, cross-entropy loss recovered, KL divergence, density. Sources:
-Bricken et al. 2023 and Gao et al. 2024 for the metrics; loss recovered as in Rajamanoharan et al. 2024. Knows nothing
-of how they are measured.
+Bricken et al. 2023 and Gao et al. 2024 for the metrics; loss recovered as in Rajamanoharan et al. 2024.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Evaluation:
     explained_variance_zero: float
     """Explained variance of predicting zeros; below 0, since the mean of x is not zero."""
     density: Float[np.ndarray, " d_sae"]
-    """Share of tokens on which each feature is non-zero."""
+    """Fraction of tokens on which each feature is non-zero."""
     intervals: dict[str, Interval]
     """95 % bootstrap intervals of l0, explained_variance, ce_loss_recovered and kl."""
     interval_unit: str

@@ -1,4 +1,4 @@
-"""What a feature's decoder direction says without any text: its logit effects and its neighbours.
+"""What a feature's decoder direction shows without any text: its logit effects and its neighbours.
 
 Logit effects are products with the unembedding, neighbours with the other decoder rows; of each the largest are found a
 block of features at a time (`exact_topk`).
@@ -37,7 +37,7 @@ def written_to_residual(sae: SAE, model: LanguageModel, hook_name: HookPoint) ->
     """What each feature adds to the residual stream; None where the SAE writes elsewhere.
 
     A transcoder writes at its hook_out, a crosscoder at the last of its hook points (its other blocks go through layers
-    that no product with the unembedding knows of).
+    that no product with the unembedding shows).
 
     >>> sk.index.directions.written_to_residual(sae, model, HOOK).shape == sae.W_dec.shape
     True

@@ -89,7 +89,7 @@ class _FloatProducts(_ApproximateProducts):
         d, length = directions.shape[1], directions.norm(dim=1)
         super().__init__(directions, length, dtype, d, block)
         self._longest = length[self.order].view(-1, _GROUP).amax(1)
-        self._lost = 0.0  # the largest share of a direction's length that rounding took
+        self._lost = 0.0  # the largest fraction of a direction's length that rounding took
         for at, rows in self._chunks():
             self._rounded[at] = rows
             lost = (rows - self._rounded[at].float()).norm(dim=2) / rows.norm(dim=2).clamp_min(1e-30)

@@ -17,7 +17,7 @@ N_HISTOGRAM_BINS = 50  # a multiple of N_ACTIVATION_BINS, so that an activation 
 
 
 class Tokens(NamedTuple):
-    """Where the evaluated tokens lie, and what is needed to tell their contexts apart."""
+    """Where the evaluated tokens lie, and what is needed to distinguish their contexts."""
 
     position: np.ndarray  # Int64 [n_tokens]; flat: window * length + pos; ascending
     document: np.ndarray  # Int32 [n_tokens]; -1 for none

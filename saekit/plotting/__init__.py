@@ -1,3 +1,3 @@
-"""The look of every figure, and drawing that knows no result: each result's own figures stand in its package."""
+"""The look of every figure, and drawing that no single result owns: a result's figures are in its own package."""
 
 from .images import image_grid as image_grid

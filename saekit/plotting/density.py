@@ -22,7 +22,7 @@ def add_density(fig: go.Figure, density: np.ndarray, row: int | None = None, col
     """Adds the histogram of the densities above zero to a figure or to one of its panels."""
     alive = np.log10(density[density > 0])
     axes = {"row": row, "col": col} if row is not None else {}
-    fig.update_xaxes(title_text="density (share of tokens, log scale)", **axes)
+    fig.update_xaxes(title_text="density (fraction of tokens, log scale)", **axes)
     fig.update_yaxes(title_text="features", rangemode="tozero", **axes)
     if not len(alive):
         note(fig, "every feature is dead")

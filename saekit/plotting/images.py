@@ -1,6 +1,6 @@
 """Figure of many small pictures side by side: inputs, reconstructions, or what each feature of an SAE writes.
 
-For data that are pictures themselves, such as handwritten digits; knows nothing of SAEs.
+For data that are pictures themselves, such as handwritten digits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One look for every figure: transparent, one grey for text that reads on white and on black, two colours.
 
 Orange is a feature's activation, blue what it is compared with by words or sign, grey the controls. The two colours are
-told apart by people with any kind of colour blindness (Okabe and Ito 2008) and stand out from white and from #111.
-Knows no result object.
+distinguished by people with any kind of colour blindness (Okabe and Ito 2008) and stand out from white and from #111.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ ORANGE = "#E06C00"
 BLUE = "#2F82D0"
 GREY = "#8A8A8A"
 DASHES = ("solid", "dash", "dot", "dashdot")
-"""Line styles, for what colour alone cannot tell apart."""
+"""Line styles, for what colour alone cannot distinguish."""
 PALETTE = (ORANGE, BLUE, GREY, "#C2479B", "#0B8F6A", "#7B61D6")
 """One for each kind of thing, contrast at least 3.3 to white and 4.0 to #111; SYMBOLS say the same without colour."""
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
@@ -109,11 +108,11 @@ def note(fig: go.Figure, text: str, **where: Any) -> None:
     fig.add_annotation(text=escape(text), showarrow=False, **place)
 
 
-def percent(share: float) -> str:
-    """A share as a percentage with as many digits as it needs.
+def percent(fraction: float) -> str:
+    """A fraction as a percentage with as many digits as it needs.
 
     >>> from saekit.plotting.style import percent
     >>> percent(0.5), percent(0.01), percent(0.00025)
     ('50%', '1%', '0.025%')
     """
-    return f"{100 * share:.2g}%" if share < 0.995 else "100%"
+    return f"{100 * fraction:.2g}%" if fraction < 0.995 else "100%"

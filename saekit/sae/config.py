@@ -139,7 +139,7 @@ class SAEConfig:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """`dtype` as torch knows it."""
+        """`dtype` as a torch.dtype."""
         return DTYPES[self.dtype]
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ width * n_tokens, and the surface L(n, tokens) has along each budget one minimum
 The minima are also read off the runs, without the surface (minima.py). Where the two disagree the surface is not to be
 trusted: it takes what too few features lose and what too few tokens lose to add up, and short runs do not always do so
 (measured: 18 runs of 4 to 16 thousand tokens on the default model, k 16: with 1.4e10 FLOP the runs do best at width
-139, the law says 77). Knows nothing of how runs were made.
+139, the law predicts 77).
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class ComputeFit(ScalingFit):
         return BestChoice(compute=float(compute), **estimates, n_steps=steps, extrapolated=bool(outside.any()))
 
     def iso_compute(self, n_curves: int = 5) -> pd.DataFrame:
-        """Losses at equal compute: compute, width, n_tokens, loss, and what the law says, fitted.
+        """Losses at equal compute: compute, width, n_tokens, loss, and what the law predicts, fitted.
 
         The computes are among those measured, as many widths at each as there are runs to interpolate between: in the
         logarithms, between the runs of one width, never beyond them.
@@ -196,7 +196,7 @@ class ComputeFit(ScalingFit):
                 "no width is best: loss does not fall with width, or not with tokens",
                 got=f"powers {value['beta_n']:.3g} of width, {value['beta_t']:.3g} of tokens",
                 accepted="negative powers",
-                fix="look at .runs: too little text gone through too often, or a grid too small to tell",
+                fix="look at .runs: too little text gone through too often, or a grid too small to show the minimum",
             )
         a, beta_n, d, beta_t, zeta = (theta[..., i, None] for i in range(5))
         p, q = -beta_n, -beta_t

@@ -5,7 +5,7 @@
     L(n, tokens)  exp(alpha + beta_n log n) + exp(delta + beta_t log tokens) + exp(zeta)
 
 n is the width, the logarithms are natural and the last term is the irreducible loss. Least squares on log loss by
-Levenberg and Marquardt (scipy) from several starts. Knows arrays, not studies.
+Levenberg and Marquardt (scipy) from several starts.
 
 Sources: Gao et al. 2024 (arXiv:2406.04093), sections 3.1.3 and 3.1.4, for L(n) and L(n, k); Hoffmann et al. 2022
 (arXiv:2203.15556), approach 3, for the surface over size and tokens. On the surface's best path loss falls as
@@ -26,7 +26,7 @@ from ..errors import DataError
 Doubles = npt.NDArray[np.float64]
 Columns = Mapping[str, Doubles]
 FLOORS = (0.02, 0.35, 0.65, 0.92)
-"""Shares of the smallest loss at which the irreducible term begins."""
+"""Fractions of the smallest loss at which the irreducible term begins."""
 ANCHOR = 1e-6
 """Pull of the logarithm of the irreducible term to that of the smallest loss: where there is no such term its logarithm
 ends near -20, not at minus infinity. Other parameters move by about this much."""
@@ -44,7 +44,7 @@ class Form:
     terms: Callable[[Columns], list[Doubles]]
     """Design matrices [n_runs, parameters of the term]; the last is of the irreducible term."""
     fewest: Mapping[str, int]
-    """Distinct values of each input it takes to tell the parameters apart."""
+    """Distinct values of each input it takes to identify the parameters."""
 
     @property
     def fewest_runs(self) -> int:
@@ -140,15 +140,15 @@ def solve(form: Form, columns: Columns, log_loss: Doubles, starts: Sequence[Doub
 
 
 def first_guesses(form: Form, columns: Columns, log_loss: Doubles) -> Iterator[Doubles]:
-    """Starts: an irreducible term at some share of the smallest loss, the rest shared out among the other terms."""
+    """Starts: an irreducible term at some fraction of the smallest loss, the rest divided among the other terms."""
     *terms, floor = form.terms(columns)
     loss = np.exp(log_loss)
     _, of_row = np.unique(floor, axis=0, return_inverse=True)  # runs that have the same irreducible loss
     of_row = of_row.reshape(-1)
     smallest = np.array([loss[of_row == i].min() for i in range(of_row.max() + 1)])[of_row]
     splits = [[1.0]] if len(terms) == 1 else [[0.5, 0.5], [0.85, 0.15], [0.15, 0.85]]
-    for share in FLOORS:
-        zeta = np.linalg.lstsq(floor, np.log(share * smallest), rcond=None)[0]
+    for fraction in FLOORS:
+        zeta = np.linalg.lstsq(floor, np.log(fraction * smallest), rcond=None)[0]
         rest = np.maximum(loss - np.exp(floor @ zeta), 0.02 * loss)
         for split in splits:
             guesses = [np.linalg.lstsq(X, np.log(s * rest), rcond=None)[0] for X, s in zip(terms, split, strict=True)]

@@ -2,7 +2,7 @@
 
 This is what Templeton et al. 2024 (Scaling Monosemanticity, "Scaling laws") look at, and approach 2 of Hoffmann et al.
 2022: losses over width at one compute, and a power law through the minima of several such curves. Losses between two
-runs of one width are interpolated in the logarithms (pchip), never beyond them. Knows nothing of the surface.
+runs of one width are interpolated in the logarithms (pchip), never beyond them.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Concept:
     """
 
     name: str
-    """What tables and figures call it."""
+    """Its name in tables and plots."""
     kind: Literal["regex", "keywords", "labels"]
     pattern: str = ""
     """The regular expression; empty for labels."""

@@ -26,7 +26,7 @@ MEASURES = {
     "top_precision": "precision, top bin",
     "top_recall": "recall, top bin",
 }
-"""The measures of a feature, in the order of tables, and how they read."""
+"""The metrics of a feature, in the order of tables, and their labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class EvidenceContext:
 
 @dataclass(frozen=True, kw_only=True)
 class SpecificityResult:
-    """How well one feature's activation tells a concept from everything else. Prints as a report."""
+    """How well one feature's activation separates a concept from everything else. Prints as a report."""
 
     feature: int
     concept: Concept
@@ -64,7 +64,8 @@ class SpecificityResult:
     """Firings that belong to the concept."""
     max_activation: float
     base_rate: Estimate
-    """Fraction of all tokens or documents that belong to the concept: the precision of a feature that knows nothing."""
+    """Fraction of all tokens or documents that belong to the concept: the precision of a feature that fires at
+    random."""
     auroc: Estimate
     average_precision: Estimate
     f1: Estimate
@@ -88,7 +89,7 @@ class SpecificityResult:
     evidence: tuple[EvidenceContext, ...]
     """Some contexts of each kind: the strongest firings on and off the concept, misses, and a sample of each bin."""
     controls: pd.DataFrame
-    """The same measures of features of like density and maximum, one row each."""
+    """The same metrics of features of like density and maximum, one row each."""
     control_curves: pd.DataFrame
     """Their curves one below the other: feature, threshold, n_firings, precision, recall."""
     notes: tuple[str, ...] = ()

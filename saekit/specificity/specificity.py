@@ -52,11 +52,11 @@ def specificity(
     level: float = 0.95,
     seed: int = 0,
 ) -> SpecificityResult:
-    """How well the activation of one feature tells a concept from everything else in the index.
+    """How well the activation of one feature separates a concept from everything else in the index.
 
     Scores every kept token (unit "token") or every document by its strongest token (unit "document"). Intervals are
     percentile bootstraps over documents; n_bootstrap=0 leaves them out. `n_controls` matched features, of like density
-    and maximum, get the same measures. Undefined numbers are nan and say why. Raises UnknownNameError for the feature,
+    and maximum, get the same metrics. Undefined numbers are nan and say why. Raises UnknownNameError for the feature,
     a label or a value, DataError for a concept that the corpus does not hold.
 
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
@@ -142,7 +142,7 @@ def rank_features(
     n: int = 20,
     min_firings: int = 5,
 ) -> pd.DataFrame:
-    """The n features that tell a concept best, from one scan over all: a row each, best first, without intervals.
+    """The n features that separate a concept best, from one scan over all: a row each, best first, without intervals.
 
     The numbers are those of `specificity`. Features that fire on fewer than `min_firings` tokens (or documents) are
     left out. `by` is "average_precision", "auroc", "f1" or "precision". Ties go to the feature with more matches.
@@ -252,7 +252,7 @@ def _top(examples: ClassifiedExamples, example: Ints, value: Activations) -> tup
 
 
 class Controls(NamedTuple):
-    """Matched features: their measures, curves, and pooled fraction of firings on the concept by activation bin."""
+    """Matched features: their metrics, curves, and pooled fraction of firings on the concept by activation bin."""
 
     table: pd.DataFrame
     curves: pd.DataFrame

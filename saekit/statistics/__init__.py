@@ -1,7 +1,7 @@
 """Intervals and resampling: the only place that draws resamples and takes their percentiles.
 
 `intervals` has the types and how an interval is made of draws or of counts, `resampling` how often each unit (document,
-window, prompt, feature) counts in each resample. Knows only arrays.
+window, prompt, feature) counts in each resample.
 """
 
 from .intervals import LEVEL as LEVEL

@@ -64,7 +64,7 @@ class Estimate:
 
 
 def short(value: float) -> str:
-    """Two decimals, three below 0.1 so that small rates can be told apart."""
+    """Two decimals, three below 0.1 so that small rates can be distinguished."""
     if math.isnan(value):
         return "-"
     return f"{value:.2f}" if value >= 0.0995 or value == 0 else f"{value:.3f}"

@@ -1,9 +1,9 @@
 """Edits: what is changed about a model's activation at a hook point, on which tokens, and how strongly.
 
-An edit works on whatever tokens a forward pass shows it, one token or a whole prompt, and knows nothing of key-value
-caches, sampling or text. Each kind of edit is a class that registers itself by name: see feature_edits.py for those of
-an SAE's features and direction_edits.py for those along a direction. A kind of your own is a subclass of `Edit` with
-`@register_edit`; generation, steered models and their files then take it like any other.
+An edit works on whatever tokens a forward pass shows it, one token or a whole prompt, and does not depend on
+key-value caches, sampling or text. Each kind of edit is a class that registers itself by name: see feature_edits.py for
+those of an SAE's features and direction_edits.py for those along a direction. A kind of your own is a subclass of
+`Edit` with `@register_edit`; generation, steered models and their files then take it like any other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How fluent a text is: the metrics of text that a steering study reports. Knows nothing of features or edits."""
+"""How fluent a text is: the metrics of text that a steering study reports."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from ..errors import MismatchError
 
 PLAN, TEXTS = "study.json", "texts.jsonl"
 KEY = ("condition", "feature", "strength", "prompt", "seed")
-"""What tells one text of a study from another."""
+"""The key of one text of a study."""
 
 
 class StudyLog:

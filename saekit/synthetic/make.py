@@ -3,7 +3,7 @@
 Choices, the same for all three. Feature 0 fires most. Rates follow (rank + 1)^-zipf_exponent, scaled so that n_active
 features fire per token; none is above MAX_RATE, and what is cut from the head of the law goes to its tail. Directions
 are plain random unit vectors by default, so that nothing flatters the method under test; `spread` makes them interfere
-less. Knows nothing of how firings are drawn (truth.py), of training or of scores.
+less. truth.py draws the firings.
 
 Sources: Sharkey et al. 2022, "Taking features out of superposition with sparse autoencoders" (random known features,
 correlated in groups); Chanin et al. 2024, arXiv:2409.14507 (trees lead to absorption); SynthSAEBench (Chanin et al.
@@ -23,7 +23,7 @@ from .truth import GroundTruth, stream
 
 Number = int | float
 MAX_RATE = 0.5
-"""No feature fires on more than this share of tokens."""
+"""No feature fires on more than this fraction of tokens."""
 DIRECTIONS = ("random", "spread", "orthogonal")
 SPREAD_STEPS = 100
 
@@ -145,19 +145,19 @@ def hierarchical(
             accepted="above 0, at most 1 where children are exclusive, else 0.9 * n_children",
         )
     parent, sibling = _trees(n_features, n_children, depth)
-    share = torch.ones(n_features, dtype=torch.float64)  # of the parent's firings
+    fraction = torch.ones(n_features, dtype=torch.float64)  # of the parent's firings
     family = torch.bincount(parent[parent >= 0], minlength=n_features)[parent.clamp(min=0)]
     for size in torch.unique(family[parent >= 0]).tolist():
         cap = 1.0 if exclusive else 0.95
         child = (family == size) & (parent >= 0)
         table = _rates(_zipf(size, zipf_exponent), torch.ones(size), min(child_fraction, cap * size), cap)
-        share[child] = table[sibling[child]]
+        fraction[child] = table[sibling[child]]
     below = torch.ones(n_features, dtype=torch.float64)  # expected firings in a subtree whose top fires
     for i in range(n_features - 1, -1, -1):
         if parent[i] >= 0:
-            below[parent[i]] += share[i] * below[i]
+            below[parent[i]] += fraction[i] * below[i]
     roots = int((parent < 0).sum())
-    rate = share.clone()
+    rate = fraction.clone()
     rate[:roots] = _rates(_zipf(roots, zipf_exponent), below[:roots], n_active)
     for i in range(roots, n_features):
         rate[i] *= rate[parent[i]]

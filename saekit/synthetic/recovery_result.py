@@ -28,7 +28,7 @@ MEANS = {
     "f1": "f1",
     "magnitude_ratio": "magnitude_ratio",
 }
-"""Figures that are means of a column of `features` over true features, where the column is defined."""
+"""Metrics that are means of a column of `features` over true features, where the column is defined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +44,16 @@ class Recovery:
     matched_correlation: float
     """Mean over pairs of Pearson's correlation of the two activations over all tokens, zeros included."""
     precision: float
-    """Mean over true features that fired: share of the paired feature's firings on which the true one fired; 0 for a
+    """Mean over true features that fired: fraction of the paired feature's firings on which the true one fired; 0 for a
     paired feature that is silent."""
     recall: float
-    """Mean over true features that fired: share of the true feature's firings on which the paired one fired."""
+    """Mean over true features that fired: fraction of the true feature's firings on which the paired one fired."""
     f1: float
     """Mean over true features that fired of the harmonic mean of precision and recall."""
     micro_precision: float
-    """Firings that both of a pair share, as a share of the firings of all paired SAE features."""
+    """Firings that both of a pair share, as a fraction of the firings of all paired SAE features."""
     micro_recall: float
-    """The same as a share of all true firings."""
+    """The same as a fraction of all true firings."""
     micro_f1: float
     """Harmonic mean of the two."""
     uniqueness: float
@@ -82,11 +82,12 @@ class Recovery:
     explained_variance: float
     """1 - sum ||x - x_hat||^2 / sum ||x - mean(x)||^2."""
     absorption: float
-    """Of the (token, parent) pairs on which a true feature and one of its children fire: share on which the SAE
+    """Of the (token, parent) pairs on which a true feature and one of its children fire: fraction on which the SAE
     feature paired with the parent is silent. NaN without children. Chanin et al. 2024 ask whether a feature for "begins
     with S" is silent on words that have a feature of their own; here both truths are known."""
     missed_alone: float
-    """The same share where a feature that has children fires without them: what absorption is to be compared with."""
+    """The same fraction where a feature that has children fires without them: what absorption is to be compared
+    with."""
     features: pd.DataFrame
     """One row per true feature: firing_rate, n_fired, best_cosine, best_feature, sae_feature (the pair; -1: none),
     cosine, correlation, precision, recall, f1, magnitude_ratio, parent, depth, absorption, missed_alone."""

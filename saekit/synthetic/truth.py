@@ -2,8 +2,7 @@
 
     x = sum over firing features i of magnitude_i * directions_i + bias + noise
 
-There are more directions than dimensions, few of which fire at once. Knows nothing of training or of scores, nor how
-directions and rates were chosen (make.py).
+There are more directions than dimensions, few of which fire at once. make.py chooses directions and rates.
 
 Firings are drawn as lists, never as an [n, n_features] table: a cell fires if a Poisson process of intensity
 -log(1 - p) hits it, which is an exact Bernoulli(p), at the cost of the firings alone. Groups share a switch, children
@@ -102,8 +101,8 @@ class GroundTruth:
         for fan, what in ((self._children, "children"), (self._members, "members of a group")):
             total = torch.zeros(len(fan.starts) - 1, dtype=torch.float64)
             gate = torch.arange(len(total)).repeat_interleave(fan.starts.diff())
-            total.index_add_(0, gate, fan.share)
-            worst = total if self.exclusive and what == "children" else fan.share
+            total.index_add_(0, gate, fan.fraction)
+            worst = total if self.exclusive and what == "children" else fan.fraction
             if worst.numel() and float(worst.max()) > 1 + 1e-6:
                 raise ConfigError(
                     f"{what} fire more often than what they depend on",
@@ -191,7 +190,7 @@ class GroundTruth:
             yield self.sample(batch_size, generator).x
 
     def sae(self, *, threshold: float | None = None, seed: int = 0) -> SAE:
-        """The SAE that knows the directions: decoder rows and encoder columns are the truth.
+        """The SAE made of the true directions: decoder rows and encoder columns are the truth.
 
         A mark to compare trained SAEs with: perfect where directions are orthogonal, and where they are not, what the
         interference of the other features leaves of it. Biases take out its mean; a feature fires above one threshold
@@ -254,7 +253,7 @@ class _Fan:
 
     starts: Int[Tensor, " n_gates_plus_1"]
     member: Int[Tensor, " m"]
-    share: Float[Tensor, " m"]
+    fraction: Float[Tensor, " m"]
 
     @staticmethod
     def of(gate: Tensor, rate: Tensor, gate_rate: Tensor) -> _Fan:
@@ -270,7 +269,7 @@ class _Fan:
         token = torch.div(key, n_gates, rounding_mode="floor")
         gate = key - token * n_gates
         if exclusive:  # one draw per gate: which of its members, or none
-            edges = torch.cat([self.share.new_zeros(1), self.share.cumsum(0)])
+            edges = torch.cat([self.fraction.new_zeros(1), self.fraction.cumsum(0)])
             at = edges[self.starts[gate]] + torch.rand(len(gate), generator=generator, dtype=torch.float64)
             at = torch.searchsorted(edges, at, right=True) - 1
             fires = at < self.starts[gate + 1]
@@ -278,7 +277,7 @@ class _Fan:
         count = self.starts.diff()[gate]
         entry = torch.arange(len(gate)).repeat_interleave(count)
         at = torch.arange(len(entry)) - (count.cumsum(0) - count - self.starts[gate])[entry]
-        fires = torch.rand(len(at), generator=generator) < self.share[at]
+        fires = torch.rand(len(at), generator=generator) < self.fraction[at]
         return token[entry[fires]] * n_features + self.member[at[fires]]
 
 

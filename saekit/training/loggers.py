@@ -1,4 +1,4 @@
-"""Watching a run from outside: what a logger is, how `train` tells loggers what happens, TensorBoard and W&B.
+"""Watching a run from outside: what a logger is, how `train` reports to loggers, TensorBoard and W&B.
 
 A logger only looks: it is given rows of metrics and, when it asks, how often each feature fired. One that raises is
 dropped with a warning, and the run continues. TensorBoard and Weights & Biases are written through their own libraries,
@@ -118,14 +118,14 @@ class LoggerGroup:
         self.status: Status = "failed"
 
     def log(self, rows: Sequence[Row]) -> None:
-        """Tells every logger of rows of metrics."""
+        """Gives rows of metrics to every logger."""
         self.each(lambda logger: logger.record([dict(row) for row in rows], self._densities))
 
-    def each(self, tell: Callable[[Logger], None]) -> None:
+    def each(self, call: Callable[[Logger], None]) -> None:
         """Calls every logger; one that raises is dropped with a warning."""
         for logger in list(self.loggers):
             try:
-                tell(logger)
+                call(logger)
             except Exception as e:
                 self.loggers.remove(logger)
                 warnings.warn(
@@ -141,7 +141,7 @@ class LoggerGroup:
 
 @contextmanager
 def watched(loggers: Iterable[Logger], run: RunInfo, trainers: Sequence[Trainer] = ()) -> Iterator[LoggerGroup]:
-    """Tells the loggers that the run begins and, whatever happens, how it ended."""
+    """Reports to the loggers that the run begins and, whatever happens, how it ended."""
     group = LoggerGroup(loggers, trainers)
     group.each(lambda logger: logger.start(run))
     message = ""
@@ -166,7 +166,7 @@ HISTOGRAMS = 20
 class TensorBoardLogger:
     """Writes a run to a folder that TensorBoard shows: `tensorboard --logdir folder`.
 
-    Every figure of StepMetrics becomes a scalar train/..., every twentieth of the run the log10 densities of the
+    Every metric of StepMetrics becomes a scalar train/..., every twentieth of the run the log10 densities of the
     features that fire a histogram. Several SAEs are several runs, in sub-folders, so that TensorBoard lays their curves
     over each other. A resumed run continues the same curves; steps that are done again replace the old ones.
     Needs the package tensorboard: ConfigError without it.

@@ -1,8 +1,8 @@
 """FeatureBrowser: a table over the whole index with sorting, filters and pages, opening feature cards.
 
-The columns go to the browser once, as bytes; what is shown follows from a few small traits by rules that stand twice,
-here (`select`) and in widgets/src/shared/table.ts, and are held together by widgets/tests/cases.json. The widget is
-given columns and a function from a feature number to its record; only `explore` uses an index.
+The columns go to the browser once, as bytes; what is shown follows from a few small traits by functions that exist
+twice, here (`select`) and in widgets/src/shared/table.ts, and are held together by widgets/tests/cases.json. The widget
+is given columns and a function from a feature number to its record; only `explore` uses an index.
 """
 
 from __future__ import annotations

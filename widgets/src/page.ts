@@ -42,7 +42,7 @@ function frameColours(layout: Record<string, unknown>): Record<string, unknown> 
   return change;
 }
 
-/** A colour as rgb(), because the plotting library knows no color-mix. */
+/** A colour as rgb(), because the plotting library does not support color-mix. */
 function resolved(colour: string): string {
   const probe = document.createElement("span");
   probe.style.color = colour;

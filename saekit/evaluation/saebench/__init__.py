@@ -1,8 +1,8 @@
 """Evaluation beyond fidelity: what an SAE's features can be used for, each measure beside its baselines.
 
 Sparse probing, targeted probe perturbation, spurious correlation removal, feature absorption, the sparsity of ablation
-effects, and loss as a share of pre-training compute. In each file the mathematics is a function of arrays, and a thin
-function runs the model for it, once however many SAEs are given.
+effects, and loss as a fraction of pre-training compute. In each file the mathematics is a function of arrays, and a
+thin function runs the model for it, once however many SAEs are given.
 """
 
 from __future__ import annotations

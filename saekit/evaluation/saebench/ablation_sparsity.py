@@ -3,9 +3,9 @@
 At a sampled token one active feature is set to zero, x - a W_dec, and the logits of that token and the T - 1 after it
 are compared with the unablated ones. From the V differences of each token their median is subtracted, since a constant
 leaves the probabilities alone, and the T vectors are joined. (L1 / L2)^2 of the result is the number of logits affected
-if all were affected alike; divided by V T it is a share: 1 / (V T) for a single logit, 2 / pi for normal noise, 1 for
-equal sizes. The lower, the sparser the effect. Every ablation is repeated with a random direction of the same length in
-the place of a W_dec.
+if all were affected alike; divided by V T it is a fraction: 1 / (V T) for a single logit, 2 / pi for normal noise, 1
+for equal sizes. The lower, the sparser the effect. Every ablation is repeated with a random direction of the same
+length in the place of a W_dec.
 
 Source: Gao et al. 2024 (arXiv:2406.04093), section 4.5, with T = 16, where latents of GPT-2's reach 0.10 to 0.14 and
 residual channels about 0.6. There every latent of a token is ablated; here some of those active, and some tokens, are

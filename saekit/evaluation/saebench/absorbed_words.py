@@ -2,7 +2,7 @@
 
 Of the words that the letter's probe gets right, one is absorbed when every main feature is silent and the feature with
 the largest projection on the probe direction, a_i * (W_dec_i . p), is aligned with it and carries enough of the word's
-own projection x . p. Knows only arrays. Sources and numbers: see `absorption`.
+own projection x . p. Sources and numbers: see `absorption`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ found by k-sparse probing: the k features that fire more on its words, in order,
 the training words by more than 0.03. Of the held-out words that begin with the letter and that the probe gets right, a
 word is absorbed when every main feature is silent, the feature with the largest projection on the probe direction,
 a_i * (W_dec_i . p), is aligned with it (cosine at least 0.025) and carries at least 0.4 of the word's own projection
-x . p. The absorption fraction counts partial absorption too: the share of what main and absorbing features (cosine at
-least 0.1, the three strongest) carry that the absorbing ones carry.
+x . p. The absorption fraction counts partial absorption too: the fraction of what main and absorbing features (cosine
+at least 0.1, the three strongest) carry that the absorbing ones carry.
 
 Sources: Chanin et al. 2024 (arXiv:2409.14507) for the effect; Karvonen et al. 2025 (SAEBench, arXiv:2503.09532) for
 this form without ablation, and for all five numbers above and the bar of 0.6 on the probe's F1. Differences: main
@@ -60,7 +60,8 @@ class Absorption:
     n_absorbed, rate and fraction with _low and _high (95 %), absorbing_features, and `reason` where the letter is not
     scored."""
     rate: tuple[float, float, float]
-    """Share of words absorbed, the mean over scored letters, with its 95 % interval; NaN when no letter is scored."""
+    """Fraction of words absorbed, the mean over scored letters, with its 95 % interval; NaN when no letter is
+    scored."""
     fraction: tuple[float, float, float]
     """Mean absorption fraction, likewise."""
     words: pd.DataFrame

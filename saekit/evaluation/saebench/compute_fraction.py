@@ -1,8 +1,8 @@
-"""Downstream loss as a share of pre-training compute: how small a model would do as badly as this one with its SAE?
+"""Downstream loss as a fraction of pre-training compute: how small a model would do as badly as this one with its SAE?
 
 The loss with the SAE in place says little by itself. A reference table of models of the same family (or of checkpoints
 of one run) gives loss by compute; on its curve L = E + A C^-b, fitted to the table, the compute at which a plain model
-reaches ce_sae over that at which it reaches ce_clean is the share. Because the reference is read at both losses the
+reaches ce_sae over that at which it reaches ce_clean is the fraction. Because the reference is read at both losses the
 family's own offset on the text cancels.
 
 Source: Gao et al. 2024 (arXiv:2406.04093), section 4.1, who put a 16M-latent SAE in GPT-4 at a tenth of its compute;
@@ -104,7 +104,7 @@ def compute_fraction(
     n_bootstrap: int = 200,
     seed: int = 0,
 ) -> ComputeFraction:
-    """The share of pre-training compute that is left when the model lives on the SAE.
+    """The fraction of pre-training compute that is left when the model lives on the SAE.
 
     `evaluation` is what `sk.evaluate` returned, or (ce_clean, ce_sae) in nats per token. `reference` has a row for each
     plain model or checkpoint: `loss` on the same text, and `compute` in FLOP, or `parameters` and `tokens` (compute is
@@ -196,7 +196,7 @@ def _table(reference: Any, fewest: int) -> tuple[pd.DataFrame, str]:
 def _fit(c: Doubles, loss: Doubles, starts: Sequence[float] = (0.02, 0.5, 0.9)) -> tuple[float, float, float]:
     """E, A and b of E + A C^-b, least squares on log loss; E lies between 0 and the smallest loss, b above 0.
 
-    `starts` are the shares of the smallest loss at which E begins; the best end is taken.
+    `starts` are the fractions of the smallest loss at which E begins; the best end is taken.
     """
     from scipy.optimize import least_squares
     from scipy.special import expit, logit
@@ -208,9 +208,9 @@ def _fit(c: Doubles, loss: Doubles, starts: Sequence[float] = (0.02, 0.5, 0.9)) 
         return np.asarray(np.log(floor * expit(p[0]) + np.exp(p[1] - np.exp(p[2]) * log_c)) - log_loss)
 
     best = None
-    for share in starts:
-        slope, level = np.polyfit(log_c, np.log(loss - share * floor), 1)
-        start = [logit(share), level, np.log(max(-slope, 1e-3))]
+    for fraction in starts:
+        slope, level = np.polyfit(log_c, np.log(loss - fraction * floor), 1)
+        start = [logit(fraction), level, np.log(max(-slope, 1e-3))]
         found = least_squares(residual, start, method="lm", max_nfev=400)
         best = found if best is None or found.cost < best.cost else best
     assert best is not None

@@ -1,9 +1,8 @@
 """Words in a short prompt, the letter each begins with, and the activation at the word.
 
 The probe of feature absorption needs many words of every letter. A word is put into a template and read at its last
-token; what the template says after the word cannot reach it, so the model is not run on that. By default the words are
+token; the template after the word cannot reach it, so the model is not run on that. By default the words are
 tokens of the vocabulary that begin with a space and hold only letters, one token each as in the published measure.
-Knows nothing of autoencoders but the token filter for tokens that count.
 """
 
 from __future__ import annotations

@@ -13,8 +13,6 @@ with a feature for each class is about 1/2 at best; `relative` divides by (clean
 random SAE of the same sizes stands beside it. An audit (Chanin 2026, arXiv:2605.18229) found TPP noisy between training
 seeds and only loosely tied to known features at its usual settings: compare SAEs by it with care, and with the
 intervals.
-
-Knows nothing of how activations are made: `perturb` is a function of arrays.
 """
 
 from __future__ import annotations
@@ -164,8 +162,8 @@ def perturb(
         out = []
         for c, probe in enumerate(probes):
             truth = y[test] == c
-            share = np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum())  # draws keep the size of every class
-            out.append(weights @ (share * ((probe.scores(rows) > 0) == truth)))
+            weight = np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum())  # draws keep the size of every class
+            out.append(weights @ (weight * ((probe.scores(rows) > 0) == truth)))
         return np.stack(out)
 
     held_out = acts[test]

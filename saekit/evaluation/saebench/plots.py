@@ -141,7 +141,7 @@ def plot_spurious_removal(result: SpuriousRemoval) -> go.Figure:
 
 
 def plot_absorption(result: Absorption) -> go.Figure:
-    """The share of words absorbed by first letter, and the F1 of the letters' probes; grey letters are not scored.
+    """The fraction of words absorbed by first letter, and the F1 of the letters' probes; grey letters are not scored.
 
     >>> from saekit.evaluation.saebench.plots import plot_absorption
     >>> words = [a + b for a in "cd" for b in "aeiou" for _ in range(4)]
@@ -213,12 +213,12 @@ def plot_ablation_sparsity(result: AblationSparsity) -> go.Figure:
             hovertemplate=f"{name}: %{{y}} ablations at %{{x:.3f}}<extra></extra>",
         )
     fig.update_layout(
-        barmode="overlay", xaxis_title="(L1 / L2)² / (V T): share of logits affected", yaxis_title="ablations"
+        barmode="overlay", xaxis_title="(L1 / L2)² / (V T): fraction of logits affected", yaxis_title="ablations"
     )
     return fig
 
 
-def plot_compute_fraction(share: ComputeFraction) -> go.Figure:
+def plot_compute_fraction(result: ComputeFraction) -> go.Figure:
     """The reference's loss by compute, with where the model stands as it is and on the SAE.
 
     >>> from saekit.evaluation.saebench.plots import plot_compute_fraction
@@ -226,9 +226,9 @@ def plot_compute_fraction(share: ComputeFraction) -> go.Figure:
     >>> plot_compute_fraction(sk.compute_fraction((3.0, 3.3), reference)).layout.xaxis.type
     'log'
     """
-    s = share
+    s = result
     bounds = "" if np.isnan(s.low) else f" [{s.low:.1%}, {s.high:.1%}]"
-    fig = figure("Loss as a share of compute", f"with the SAE {s.fraction:.1%}{bounds} of the compute is left")
+    fig = figure("Loss as a fraction of compute", f"with the SAE {s.fraction:.1%}{bounds} of the compute is left")
     measured = s.reference["compute"].to_numpy()
     ends = [min(measured.min(), s.compute_sae), max(measured.max(), s.compute_clean)]
     grid = np.geomspace(ends[0], ends[1], 80)

@@ -4,7 +4,7 @@ The model is run once however many SAEs are given. A document is its first windo
 SAE's token filter keeps count. Features are summed as they are encoded and kept sparse, so nothing of size [tokens,
 d_sae] is ever held. Since ablating features takes sum_i a_i W_dec_i from x and leaves the SAE's error alone, and means
 are linear, the mean of an ablated document follows from the two means exactly: no probe in this package needs the
-tokens again. Knows nothing of probes.
+tokens again.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 One logistic regression (scikit-learn, L2, C = 1, columns standardised on the training rows, classes weighted alike) is
 used everywhere in this package; its weights are given back in the units of the rows, so that they can be compared with
 decoder rows. Intervals are percentile bootstraps over held-out rows, drawn within each class so that none is undefined;
-the probe stays as fitted. Knows only arrays: nothing of models, text or autoencoders.
+the probe stays as fitted.
 
-Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3; AUROC with weights and ties as the share
-of pairs in order, Hanley and McNeil (1982).
+Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3; AUROC with weights and ties as the
+fraction of pairs in order, Hanley and McNeil (1982).
 """
 
 from __future__ import annotations
@@ -157,9 +157,9 @@ def probe_metrics(
 
 
 def check_fraction(name: str, value: float) -> None:
-    """ConfigError unless a share leaves something on both sides."""
+    """ConfigError unless a fraction leaves something on both sides."""
     if not 0 < value < 1:
-        raise ConfigError(f"{name} is not a share", got=value, accepted="above 0, below 1")
+        raise ConfigError(f"{name} is not a fraction", got=value, accepted="above 0, below 1")
 
 
 def check_counts(name: str, values: Sequence[int]) -> tuple[int, ...]:

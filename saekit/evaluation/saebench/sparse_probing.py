@@ -1,9 +1,9 @@
 """Sparse probing: can a concept be read off k features, and better than off k of anything else?
 
-Documents are mean-pooled (`pooled`), and every class is told apart by a logistic regression on the k features
-that tell it best on the training documents; k neurons are chosen and used in the same way in Gurnee et al. 2023
-(arXiv:2305.01610). Beside it stand what shows whether the SAE did anything: k raw dimensions of x
-and k features of an SAE with random weights, chosen in the same way, a probe on all of x, and the majority class.
+Documents are mean-pooled (`pooled`), and every class is separated from the rest by a logistic regression on the k
+features that separate it best on the training documents; k neurons are chosen and used in the same way in Gurnee et al.
+2023 (arXiv:2305.01610). Beside it stand what shows whether the SAE did anything: k raw dimensions of x and k features
+of an SAE with random weights, chosen in the same way, a probe on all of x, and the majority class.
 
 What SAEBench does (Karvonen et al. 2025, arXiv:2503.09532, its sparse-probing part), and where this differs:
 - the same: mean pooling without special tokens, logistic regression, k = 1, 2, 5;
@@ -16,8 +16,6 @@ What SAEBench does (Karvonen et al. 2025, arXiv:2503.09532, its sparse-probing p
 - SAEBench trains the probe on all of x with Adam; here it is the same regression as the others, on standardised
   columns;
 - intervals, the random SAE and attention sinks (left out by the SAE's token filter) are added here.
-
-Knows nothing of how activations are made: `probe_classes` is a function of arrays.
 """
 
 from __future__ import annotations
@@ -61,7 +59,7 @@ class SparseProbing:
     label: str
     """The label that was probed."""
     classes: tuple[Any, ...]
-    """Its values, each told from all others."""
+    """Its values, each classified against all others."""
     ks: tuple[int, ...]
     choose: str
     """How the k columns were chosen: "difference" of class means, or that over the spread ("separation")."""
@@ -205,7 +203,7 @@ def sparse_probing(
     seed: int = 0,
     progress: bool = True,
 ) -> SparseProbing | list[SparseProbing]:
-    """How well the values of `label` can be told from each other by k features of the SAE; a list for a list of SAEs.
+    """How well the values of `label` can be classified by k features of the SAE; a list for a list of SAEs.
 
     `choose` says how the k features, and the k of each baseline, are picked on the training documents: by
     "separation" of class means, their difference over the standard deviation within classes, or by the plain
@@ -271,7 +269,7 @@ def sparse_probing(
 def choose_classes(
     corpus: Corpus, label: str, classes: Sequence[Any] | None, min_each: int
 ) -> tuple[list[Any], list[str]]:
-    """The values to tell apart, and a note on those left out."""
+    """The values to classify, and a note on those left out."""
     seen = label_values(corpus, label)
     if classes is not None:
         for value in classes:
@@ -288,7 +286,7 @@ def choose_classes(
         notes = [f"{n} values with fewer than {min_each} documents are left out"] if n else []
     if len(wanted) < 2:
         raise DataError(
-            f"label {label!r} has too few classes to tell apart",
+            f"label {label!r} has too few classes to classify",
             got=len(wanted),
             accepted="at least 2",
             fix=f"choose another label, or pass min_each below {min_each}",

@@ -12,8 +12,6 @@ Adam-trained ones; SAEBench runs both directions and reports the one whose biase
 which label is wanted; where the biased probe is as good as the oracle the score is undefined and says so. A random SAE
 of the same sizes stands beside it. An audit (Chanin 2026, arXiv:2605.18229) found SCR noisy between training seeds and
 only loosely tied to known features at its usual settings: compare SAEs by it with care, and with the intervals.
-
-Knows nothing of how activations are made: `remove` is a function of arrays.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Adam's step in one pass over the weights, with the unit norm of rows, and the projection of their gradient.
 
-Step and scale are read on the device, so a step may be queued before the host knows the norm of its gradient, and
+Step and scale are read on the device, so a step may be queued before the host has the norm of its gradient, and
 `skip` leaves everything as it was. Needs triton.
 """
 

@@ -41,7 +41,7 @@ def _candidates(
     EVEN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    # Programs walk through STRIP tiles of tokens before they go on to the next features: both stay in the L2 cache.
+    # Programs walk through STRIP tiles of tokens before the next features: both stay in the L2 cache.
     program = tl.program_id(0)
     n_token_tiles, n_feature_tiles = tl.cdiv(n, TILE_N), tl.cdiv(d_sae, TILE_F)
     per_strip = STRIP * n_feature_tiles

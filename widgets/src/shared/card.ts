@@ -1,4 +1,4 @@
-// A feature's card: everything the index knows of it. Used by the card, the browser and offline pages.
+// A feature's card: everything the index holds on it. Used by the card, the browser and offline pages.
 
 import "./card.css";
 import { type ContextGroup, contextTabs, type TokenContext } from "./card_contexts";

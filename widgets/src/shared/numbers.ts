@@ -29,7 +29,7 @@ export function formatAligned(value: Maybe): string {
   return size >= 1e-4 && size < 100 ? minus((value ?? 0).toPrecision(3)) : formatNumber(value);
 }
 
-/** An edge of a bin that is `width` wide: as many decimals as tell neighbouring edges apart. */
+/** An edge of a bin that is `width` wide: as many decimals as distinguish neighbouring edges. */
 export const formatBinEdge = (value: number, width: number): string =>
   width > 0 ? value.toFixed(Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(width))))) : formatNumber(value);
 
