@@ -82,6 +82,14 @@ def test_a_missing_member_is_named(missing, source):
         train(type("Part", (), members)())
 
 
+def test_what_a_source_does_not_say_is_named(source):
+    members = {name: getattr(source, name) for name in ("hook_name", "provenance", "at", "batches")}
+    with pytest.raises(ConfigError, match=r"provenance of the activations is of another type\n.*dict"):
+        train(type("Plain", (), members | {"provenance": {}})())
+    with pytest.raises(ConfigError, match="does not say at which hook point it reads"):
+        train(type("Nowhere", (), members | {"hook_name": None})())
+
+
 def test_a_model_with_a_text_is_a_source(model, corpus):
     source = ModelActivations(model=model, text=corpus, length=16, buffer_tokens=256)
     assert isinstance(source, sk.ActivationSource) and source.at(HOOK).hook_name == HOOK

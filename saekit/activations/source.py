@@ -126,6 +126,13 @@ def as_source(
             )
         return ModelActivations(model=model, text=text_or_source, length=length, buffer_tokens=buffer_tokens)
     if isinstance(text_or_source, ActivationSource):
+        if not isinstance(text_or_source.provenance, Provenance):
+            raise ConfigError(
+                "the provenance of the activations is of another type",
+                got=type(text_or_source.provenance).__name__,
+                accepted="sk.activations.Provenance",
+                fix="give the source provenance = sk.activations.Provenance(model_name=...)",
+            )
         return text_or_source
     missing = [name for name in MEMBERS if not hasattr(text_or_source, name)]
     raise ConfigError(

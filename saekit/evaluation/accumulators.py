@@ -17,7 +17,7 @@ from ..statistics import Interval, percentile_interval, resample_counts
 from .result import Evaluation
 
 
-class FidelitySums:
+class FidelityAccumulator:
     """What an Evaluation is computed from, by unit of the bootstrap.
 
     Sums of x are taken about the first batch's mean, so that the variance does not drown in the mean.

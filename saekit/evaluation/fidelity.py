@@ -24,7 +24,7 @@ from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import Hook
 from ..models.likelihood import token_nll
 from ..sae import SAE, TokenFilter
-from .accumulators import FidelitySums
+from .accumulators import FidelityAccumulator
 from .result import Evaluation
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def evaluate(
         place = _Place(read, one.config.hook_out or read, resolve_token_filter(model, one, read))
         places.setdefault(place, []).append(i)
     unit, unit_name = _units(windows)
-    sums = [FidelitySums(int(unit.max()) + 1, one.config.width_out, one.config.d_sae) for one in saes]
+    sums = [FidelityAccumulator(int(unit.max()) + 1, one.config.width_out, one.config.d_sae) for one in saes]
     was_training = [one.training for one in saes]
     for one in saes:
         one.eval()
@@ -189,7 +189,7 @@ def _units(windows: Windows) -> tuple[Tensor, str]:
 
 @torch.inference_mode()
 def _add_batch(
-    sums: list[FidelitySums],
+    sums: list[FidelityAccumulator],
     model: LanguageModel,
     saes: list[SAE],
     places: dict[_Place, list[int]],

@@ -21,7 +21,7 @@ from .truth import GroundTruth
 SCATTER_POINTS = 1500
 
 
-class RecoverySums:
+class RecoveryAccumulator:
     """Everything a Recovery is computed from, in float64: sums per true feature, over tokens."""
 
     def __init__(self, truth: GroundTruth, norms: Tensor, pair: Tensor) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, MismatchError, unknown_name
 from ..sae import SAE, SparseActs
-from .accumulators import RecoverySums, pearson
+from .accumulators import RecoveryAccumulator, pearson
 from .recovery_result import Recovery
 from .truth import GroundTruth, stream
 
@@ -63,7 +63,7 @@ def recovery(
         blocks = HeldOut(sae, truth, n_tokens, seed)
         by = cosine if match == "cosine" else _correlations(blocks)
         pair = _pairs(by)
-        sums = RecoverySums(truth, norms, pair)
+        sums = RecoveryAccumulator(truth, norms, pair)
         for x, true, found, x_hat in blocks:
             sums.add(x, true, found, x_hat)
     return sums.recovery(cosine, match=match, n_bootstrap=n_bootstrap, seed=seed)

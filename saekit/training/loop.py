@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
-from ..activations import ActivationBatches, ActivationSource
+from ..activations import ActivationBatches, ActivationSource, ModelActivations
 from ..activations.source import as_source, check_provenance
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, MismatchError
@@ -153,9 +153,7 @@ def train(
                 accepted=len(state["trainers"]),
                 fix="pass the same configurations to resume, or another out= (resume=False starts again)",
             )
-        batches.load_state_dict(
-            state["batches"]
-        )  # first: other text is named as such, not by the token filter it gives
+        batches.load_state_dict(state["batches"])  # first: other text is named as such, not by its token filter
         for trainer, saved in zip(trainers, state["trainers"], strict=True):
             trainer.load_state_dict(saved)
     elif resume:
@@ -250,9 +248,11 @@ def _batches(
 ) -> ActivationBatches:
     if any(c.hook_name is None for c in saes):
         raise ConfigError(
-            "training on text needs a model and a hook_name",
+            "training on text needs a model and a hook_name"
+            if isinstance(source, ModelActivations)
+            else "the source of activations does not say at which hook point it reads",
             got="hook_name=None",
-            accepted="both, or an ActivationSource instead of text",
+            accepted="the name of a hook point, or of several",
             fix='pass hook_name="blocks.15.hook_resid_post"',
         )
     if model is not None:
