@@ -44,7 +44,7 @@ MatmulDtype = Annotated[
     str | None,
     typer.Option(help="Matrix products of the model: mixed, bfloat16 or float32.", show_default="the fastest here"),
 ]
-EvidenceTokens = Annotated[int, typer.Option(help="Tokens of the text that concepts are judged on.")]
+EvidenceTokens = Annotated[int, typer.Option(help="Tokens of the text that concepts are evaluated on.")]
 JudgedTokens = Annotated[int, typer.Option(help="Tokens that fidelity is measured on.")]
 Steering = Annotated[bool, typer.Option(help="Whether the concepts' features are also clamped.")]
 

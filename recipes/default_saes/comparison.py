@@ -1,7 +1,7 @@
-"""Which layer, architecture and sparsity the default SAEs should have: eight SAEs of 4,096 features, judged alike.
+"""Which layer, architecture and sparsity the default SAEs should have: eight SAEs of 4,096 features, evaluated alike.
 
-They are trained on a sample of the mixture, those of a layer on one stream of tokens, and judged by fidelity on
-held-out documents and on other prose, by what can be read off single features (sparse probing), and by the named
+They are trained on a sample of the mixture, those of a layer on one stream of tokens, and evaluated by fidelity on
+held-out documents and on other prose, by what can be classified from single features (sparse probing), and by the named
 concepts. comparison.json is written after every result, and results that are in it are kept.
 """
 
@@ -67,7 +67,8 @@ def fidelity(
 
 
 def probing(model: sk.LanguageModel, saes: Sequence[sk.SAE], folder: Path, label: str) -> list[dict[str, Any]]:
-    """How well the classes of a label can be read off one feature and off five, beside the probing baselines."""
+    """How well the classes of a label can be classified from one feature and from five, beside the probing
+    baselines."""
     n_each = PROBED[label]
     frames = [pd.read_parquet(folder / f"{name}.parquet") for name in ("held_out", "mixture")]
     frame = pd.concat(frames, ignore_index=True)

@@ -1,8 +1,9 @@
-"""The twenty named concepts that the default SAEs are judged by: which feature stands for each, and how well.
+"""The twenty named concepts that the default SAEs are evaluated by: which feature stands for each, and how well.
 
-A feature is chosen on one half of the documents and reported on the other, beside features of like density and maximum;
-then it is clamped while the model answers unrelated questions. Each concept states in advance what is scored: tokens
-where a word or a few mark it, whole documents (by their strongest token) where the text as a whole is an example.
+A feature is chosen on one half of the documents and reported on the other, beside features of similar density and
+maximum; then it is clamped while the model answers unrelated questions. Each concept states in advance what is scored:
+tokens where a word or a few mark it, whole documents (by their strongest token) where the text as a whole is an
+example.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ NAMED_CONCEPTS = (
 
 
 def evidence_cache(folder: Path, sae: sk.SAE, n_tokens: int, matmul_dtype: str | None) -> sk.ActivationCache:
-    """The activations of the text that features are judged on, where this SAE reads."""
+    """The activations of the text that features are evaluated on, where this SAE reads."""
     layer = int(str(sae.config.hook_name).split(".")[1])
     assert sae.config.token_filter is not None
     filters = harvest.token_filters(folder, [layer])

@@ -1,4 +1,4 @@
-"""The text that the default SAEs are trained and judged on: gathered, labelled, freed of duplicates and split.
+"""The text that the default SAEs are trained and evaluated on: gathered, labelled, freed of duplicates and split.
 
 `build` writes mixture.parquet (training), held_out.parquet and other.parquet (prose of kinds that the mixture does not
 hold), and texts.json, which says what is in them. A document is held out by a hash of its text, see `recipes.split`; a
