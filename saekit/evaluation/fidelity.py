@@ -1,4 +1,4 @@
-"""Running a model clean, with reconstructions in it and with zeros in it, and what that says of SAEs.
+"""Running a model clean, with reconstructions in it and with zeros in it, and the fidelity of SAEs that follows.
 
 Tokens that an SAE's token filter leaves out (special tokens, attention sinks) are left as they are in both, and count
 in none of the metrics of activations; cross-entropy and KL are scored at every real next token, the same positions in

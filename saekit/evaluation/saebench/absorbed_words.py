@@ -39,7 +39,7 @@ def absorbed(
     main: Int[np.ndarray, " main"],
     rows: Int[np.ndarray, " some"],
 ) -> list[Word]:
-    """Each of `rows` judged by the definition of this module; `direction` is the probe's weight, of any length."""
+    """Each of `rows` classified by the definition of this module; `direction` is the probe's weight, of any length."""
     unit = direction / np.linalg.norm(direction)
     along = W_dec @ unit
     cosine = along / np.maximum(np.linalg.norm(W_dec, axis=1), 1e-12)

@@ -1,4 +1,4 @@
-"""Feature absorption by first letters: does the feature of a letter fall silent where another feature swallows it?
+"""Feature absorption by first letters: does the feature of a letter not fire where another feature absorbs it?
 
 For every letter a linear probe on the activations at a word's token is the ground truth. The letter's main features are
 found by k-sparse probing: the k features that fire more on its words, in order, as long as each step raises the F1 on

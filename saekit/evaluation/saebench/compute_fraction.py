@@ -1,6 +1,6 @@
 """Downstream loss as a fraction of pre-training compute: how small a model would do as badly as this one with its SAE?
 
-The loss with the SAE in place says little by itself. A reference table of models of the same family (or of checkpoints
+The loss with the SAE in place means little by itself. A reference table of models of the same family (or of checkpoints
 of one run) gives loss by compute; on its curve L = E + A C^-b, fitted to the table, the compute at which a plain model
 reaches ce_sae over that at which it reaches ce_clean is the fraction. Because the reference is read at both losses the
 family's own offset on the text cancels.
@@ -40,7 +40,7 @@ FEWEST = {"fit": 4, "interpolate": 2}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ComputeFraction:
-    """How much of its compute a model is worth when it lives on an SAE. Prints as a sentence."""
+    """How much of its pre-training compute a model is worth with an SAE in place. Prints as a sentence."""
 
     fraction: float
     low: float
@@ -104,7 +104,7 @@ def compute_fraction(
     n_bootstrap: int = 200,
     seed: int = 0,
 ) -> ComputeFraction:
-    """The fraction of pre-training compute that is left when the model lives on the SAE.
+    """The fraction of pre-training compute that is left with the SAE in place.
 
     `evaluation` is what `sk.evaluate` returned, or (ce_clean, ce_sae) in nats per token. `reference` has a row for each
     plain model or checkpoint: `loss` on the same text, and `compute` in FLOP, or `parameters` and `tokens` (compute is

@@ -3,7 +3,8 @@
 A linear probe is trained for each class on the documents' mean activations. The features of class i are those with the
 largest max(0, mean on the class - mean on the rest) * (probe_i . W_dec): what the feature adds to the probe's answer.
 The n strongest are set to zero on held-out documents, x - sum_a a W_dec, which leaves the SAE's error untouched, and
-all probes are asked again. The score at n is the mean over i of (drop of probe i) - (mean drop of the other probes).
+all probes are evaluated again. The score at n is the mean over i of (drop of probe i) - (mean drop of the other
+probes).
 
 Source: Karvonen et al. 2025 (SAEBench, arXiv:2503.09532). As there: effects, ablation, score, n = 2 to 500.
 Differences: SAEBench tests each probe on as many negatives as positives, here balanced accuracy weighs them so; its

@@ -1,4 +1,4 @@
-"""Linear probes on rows of numbers, the split they are judged on, and intervals for what they reach.
+"""Linear probes on rows of numbers, the split they are evaluated on, and intervals for their scores.
 
 One logistic regression (scikit-learn, L2, C = 1, columns standardised on the training rows, classes weighted alike) is
 used everywhere in this package; its weights are given back in the units of the rows, so that they can be compared with
@@ -28,7 +28,7 @@ Matrix = Any
 Choice = Literal["difference", "separation"]
 """How k columns are chosen."""
 METRICS = ("accuracy", "balanced_accuracy", "auroc")
-"""What a probe is judged by, in the order of tables."""
+"""The metrics of a probe, in the order of tables."""
 
 
 @dataclass(frozen=True, eq=False)

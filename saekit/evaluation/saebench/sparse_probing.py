@@ -1,4 +1,4 @@
-"""Sparse probing: can a concept be read off k features, and better than off k of anything else?
+"""Sparse probing: can a concept be classified from k features, and better than from k of anything else?
 
 Documents are mean-pooled (`pooled`), and every class is separated from the rest by a logistic regression on the k
 features that separate it best on the training documents; k neurons are chosen and used in the same way in Gurnee et al.
@@ -54,7 +54,8 @@ Part = tuple[str, int | None, Any, list[tuple[int, ...]]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SparseProbing:
-    """How well the classes of a label can be read off k features of an SAE. Prints as a table with its baselines."""
+    """How well the classes of a label can be classified from k features of an SAE. Prints as a table with its
+    baselines."""
 
     label: str
     """The label that was probed."""

@@ -1,15 +1,15 @@
-"""Spurious correlation removal: can a biased probe be cured by taking out the features of what misled it?
+"""Spurious correlation removal: is a biased probe corrected by ablating the features of its bias?
 
-A probe for the wanted label is trained where it coincides with a spurious one, and judged where the two are balanced:
-there it errs as far as it has learned the wrong thing. The n features most attributed to the spurious label, by
-|difference of class means * (probe of the spurious label . W_dec)|, are set to zero with the SAE's error left as it is,
-and the same probe is asked again. Score = (accuracy after - accuracy biased) / (accuracy oracle - accuracy biased),
-where the oracle is a probe for the wanted label trained on balanced documents: 0 nothing is won, 1 the bias is gone.
+A probe for the wanted label is trained where it coincides with a spurious one, and evaluated where the two are
+balanced: there it errs as far as it has learned the wrong thing. The n features most attributed to the spurious label,
+by |difference of class means * (probe of the spurious label . W_dec)|, are set to zero with the SAE's error left as it
+is, and the same probe is evaluated again. Score = (accuracy after - accuracy biased) / (accuracy oracle - accuracy
+biased), where the oracle is a probe for the wanted label trained on balanced documents: 0 no gain, 1 the bias is gone.
 
 Source: Karvonen et al. 2025 (SAEBench, arXiv:2503.09532), after SHIFT (Marks et al. 2024, arXiv:2403.19647) without a
 human judge. As there: sets, probes, attribution, score. Differences: L2 logistic regressions for SAEBench's
 Adam-trained ones; SAEBench runs both directions and reports the one whose biased probe is worse, here the caller says
-which label is wanted; where the biased probe is as good as the oracle the score is undefined and says so. A random SAE
+which label is wanted; where the biased probe is as good as the oracle the score is undefined, with a note. A random SAE
 of the same sizes stands beside it. An audit (Chanin 2026, arXiv:2605.18229) found SCR noisy between training seeds and
 only loosely tied to known features at its usual settings: compare SAEs by it with care, and with the intervals.
 """
@@ -63,7 +63,7 @@ class Removed:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpuriousRemoval:
-    """Whether ablating the features of a spurious label cures a biased probe (SCR). Prints as a table by n."""
+    """Whether ablating the features of a spurious label corrects a biased probe (SCR). Prints as a table by n."""
 
     wanted: str
     spurious: str
@@ -139,7 +139,7 @@ def remove(
     rng = np.random.default_rng([seed, 3])
     balanced, held_out = _evenly(train, cell, range(4), rng), _evenly(test, cell, range(4), rng)
     biased = _evenly(train, cell, (0, 3), rng)
-    misled, oracle = fit_probe(x[biased], wanted[biased]), fit_probe(x[balanced], wanted[balanced])
+    biased_probe, oracle = fit_probe(x[biased], wanted[biased]), fit_probe(x[balanced], wanted[balanced])
     of_spurious = fit_probe(x[balanced], spurious[balanced])
     ranked = attributed(acts[balanced], spurious[balanced], of_spurious, W_dec, max(ns), signed=False)
     weights = resample_within(cell[held_out], n_bootstrap, np.random.default_rng([seed, 1]))
@@ -148,9 +148,9 @@ def remove(
         return np.asarray(weights @ ((probe.scores(rows) > 0) == wanted[held_out])) / len(held_out)
 
     x_test, acts_test = x[held_out], acts[held_out]
-    after = [accuracy(misled, without(x_test, acts_test, W_dec, ranked[:n])) for n in ns]
+    after = [accuracy(biased_probe, without(x_test, acts_test, W_dec, ranked[:n])) for n in ns]
     return Removed(
-        accuracy(misled, x_test),
+        accuracy(biased_probe, x_test),
         accuracy(oracle, x_test),
         np.stack(after),
         tuple(map(int, ranked)),
@@ -219,7 +219,8 @@ def spurious_correlation_removal(
     seed: int = 0,
     progress: bool = True,
 ) -> SpuriousRemoval | list[SpuriousRemoval]:
-    """Whether ablating the features of `spurious` cures a probe for `wanted` that it misled (SCR); a list for a list.
+    """Whether ablating the features of `spurious` corrects a probe for `wanted` that it biases (SCR); a list for a
+    list.
 
     A label is a column with two values, {column: value} (against all other values) or {column: (value, other)}.
     `n_each` documents of each of the four combinations are drawn at most, each read as its first `length` tokens.
