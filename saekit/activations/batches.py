@@ -6,10 +6,10 @@ neighbours are spread as a full shuffle of about twice the pool would spread the
 the next and is emptied at the end of the last.
 
 The pool lies on the device the batches are for; what is drawn is decided on the host, which never waits for a batch. A
-model on a GPU is begun on its next windows before the last ones are dropped into the pool, so that the host waits for
-a run that was begun a run ago. On a CPU nothing is prefetched: a thread that runs the model while the SAE trains can
-save at most the SAE's fraction of the time, some 5 % for 4,096 features, and on two cores it gained less than the
-measurements scatter.
+model on a GPU starts on its next windows before the last ones are dropped into the pool, so that the host waits for
+a run that was started one run earlier. On a CPU nothing is prefetched: a thread that runs the model while the SAE
+trains can save at most the SAE's fraction of the time, some 5 % for 4,096 features, and on two cores it gained less
+than the measurements scatter.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class _ModelBatches(ActivationBatches):
             yield _Begun(None, windows, (epoch + 1, 0, 0))
 
     def _order(self, windows: Windows, epoch: int, chunk: int) -> Iterator[Tensor]:
-        """The windows of each run: in random order, windows of like length together within every eight runs."""
+        """The windows of each run: in random order, windows of similar length together within every eight runs."""
         generator = torch.Generator().manual_seed(mixed_seed(self._seed, epoch, chunk))
         order = torch.randperm(len(windows), generator=generator)
         for stretch in torch.split(order, WINDOWS_PER_RUN * _RUNS_PER_SORT):

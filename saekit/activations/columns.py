@@ -1,4 +1,4 @@
-"""Activations of several hook points side by side: which columns are whose, and by whose token filter tokens count."""
+"""Activations of several hook points side by side: the columns of each, and the token filters that apply to them."""
 
 from __future__ import annotations
 

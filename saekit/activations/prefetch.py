@@ -25,7 +25,7 @@ def checked_device(device: str | torch.device) -> torch.device:
         raise ConfigError(
             "no such device here",
             got=device,
-            accepted='"cpu", or "cuda" where torch sees a GPU',
+            accepted='"cpu", or "cuda" where torch finds a GPU',
             fix='pass device="cpu"',
         ) from e
     return torch.device(device)

@@ -82,7 +82,7 @@ def default_token_filter(model: LanguageModel, hook_name: HookPoint) -> TokenFil
 
 
 def common_token_filter(model: LanguageModel, saes: Sequence[SAE], hook_name: HookPoint) -> TokenFilter:
-    """The token filter that keeps a token when that of every SAE does, judged by what the SAEs read.
+    """The token filter that keeps a token when that of every SAE does, applied to the activations that the SAEs read.
 
     >>> sk.activations.common_token_filter(model, [sae, sae], HOOK) == sae.config.token_filter
     True

@@ -110,7 +110,7 @@ class Windows:
     ) -> Iterator[tuple[Int64[Tensor, "batch pos"], Int64[Tensor, "batch pos"], Int64[Tensor, " batch"]]]:
         """Batches of (tokens, attention_mask, row numbers), each trimmed to its longest window.
 
-        Windows of like length are put together within every 16 batches, so that little padding is run; the order is
+        Windows of similar length are put together within every 16 batches, so that little padding is run; the order is
         the same each time. Use the row numbers to put results back.
 
         >>> for tokens, attention_mask, rows in sk.tokenize(corpus, model, length=16).batches(2):

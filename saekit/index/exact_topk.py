@@ -13,7 +13,7 @@ with these dithers in mind.
 
 What is shared with sae/sparse/int8_bounds.py is the quantisation and the width of its margin. The bounds themselves are
 not: training needs one upper bound a pair, compared with a cut once, so all corrections ride along as columns of the
-product; here both signs are asked for, one step holds for a group of directions of like size, and the error is a
+product; here both signs are asked for, one step holds for a group of directions of similar size, and the error is a
 number for each row and group, so that groups are ruled out before their members are looked at.
 """
 
@@ -54,7 +54,7 @@ class _Approximation(NamedTuple):
 class _ApproximateProducts(ABC):
     """Directions, rounded so that approximate products with them take little time.
 
-    Groups are of directions of like size: member j of group g is direction order[g * _GROUP + j].
+    Groups are of directions of similar size: member j of group g is direction order[g * _GROUP + j].
     """
 
     def __init__(self, directions: Tensor, size: Tensor, dtype: torch.dtype, width: int, block: int) -> None:

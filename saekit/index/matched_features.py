@@ -1,4 +1,4 @@
-"""Features of like density and maximum, for controls."""
+"""Features of similar density and maximum, for controls."""
 
 from __future__ import annotations
 

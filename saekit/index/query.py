@@ -1,4 +1,4 @@
-"""Asking an index: what is known of a feature, where it fires, what fires here.
+"""Asking an index: what it holds on a feature, where it fires, what fires here.
 
 A FeatureIndex reads from its Store only what a question needs; opening one costs milliseconds. The model and the SAE
 are remembered only by an index that was built in this session; searches that run the model say so when they have none.

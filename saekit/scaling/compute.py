@@ -8,7 +8,7 @@ two for each weight and token forward, four backward. Not counted: the language 
 sparse kernels save in the decoder, biases, the auxiliary loss, and the optimiser. Under this account a budget fixes
 width * n_tokens, and the surface L(n, tokens) has along each budget one minimum, in closed form.
 
-The minima are also read off the runs, without the surface (minima.py). Where the two disagree the surface is not to be
+The minima are also read from the runs, without the surface (minima.py). Where the two disagree the surface is not to be
 trusted: it takes what too few features lose and what too few tokens lose to add up, and short runs do not always do so
 (measured: 18 runs of 4 to 16 thousand tokens on the default model, k 16: with 1.4e10 FLOP the runs do best at width
 139, the law predicts 77).
@@ -196,7 +196,7 @@ class ComputeFit(ScalingFit):
                 "no width is best: loss does not fall with width, or not with tokens",
                 got=f"powers {value['beta_n']:.3g} of width, {value['beta_t']:.3g} of tokens",
                 accepted="negative powers",
-                fix="look at .runs: too little text gone through too often, or a grid too small to show the minimum",
+                fix="look at .runs: too little text repeated too often, or a grid too small to show the minimum",
             )
         a, beta_n, d, beta_t, zeta = (theta[..., i, None] for i in range(5))
         p, q = -beta_n, -beta_t
@@ -218,7 +218,7 @@ class ComputeFit(ScalingFit):
         return [*lines, *self._comparison()]
 
     def _comparison(self) -> list[str]:
-        """How the best widths read off the runs agree with the law's, in words."""
+        """How the best widths read from the runs agree with the law's, in words."""
         known = self.minima(MANY).dropna()
         if not len(known):
             return ["  the runs alone have no minimum at any compute to compare with"]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScalingFit:
-    """A law and how well it fits. Prints its parameters with 95 % intervals and what is left over."""
+    """A law and how well it fits. Prints its parameters with 95 % intervals and residuals."""
 
     form: Form
     """The law: `form.formula` in words."""

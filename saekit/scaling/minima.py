@@ -1,4 +1,4 @@
-"""Best widths read off the runs, without the surface: losses at equal compute, a parabola through them, its minimum.
+"""Best widths read from the runs, without the surface: losses at equal compute, a parabola through them, its minimum.
 
 This is what Templeton et al. 2024 (Scaling Monosemanticity, "Scaling laws") look at, and approach 2 of Hoffmann et al.
 2022: losses over width at one compute, and a power law through the minima of several such curves. Losses between two

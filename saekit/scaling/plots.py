@@ -1,4 +1,4 @@
-"""Figures of scaling laws: runs as points, laws as lines with their bands, and what the laws leave over."""
+"""Figures of scaling laws: runs as points, laws as lines with their bands, and their residuals."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _points(fig: go.Figure, x: pd.Series, y: pd.Series, i: int, name: str, where
 
 
 def _residuals(fig: go.Figure, fits: list[ScalingFit], where: Place) -> None:
-    """What each law leaves over, by the loss it predicts."""
+    """The residuals of each law, by the loss it predicts."""
     for fit, colour, symbol in zip(fits, (ORANGE, BLUE), SYMBOLS, strict=False):
         name = fit.form.formula.split(" = ")[0]
         hover = [", ".join(f"{n} {row[n]:,.6g}" for n in fit.form.inputs) for _, row in fit.runs.iterrows()]

@@ -89,7 +89,7 @@ class SpecificityResult:
     evidence: tuple[EvidenceContext, ...]
     """Some contexts of each kind: the strongest firings on and off the concept, misses, and a sample of each bin."""
     controls: pd.DataFrame
-    """The same metrics of features of like density and maximum, one row each."""
+    """The same metrics of features of similar density and maximum, one row each."""
     control_curves: pd.DataFrame
     """Their curves one below the other: feature, threshold, n_firings, precision, recall."""
     notes: tuple[str, ...] = ()

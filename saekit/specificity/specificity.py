@@ -55,9 +55,9 @@ def specificity(
     """How well the activation of one feature separates a concept from everything else in the index.
 
     Scores every kept token (unit "token") or every document by its strongest token (unit "document"). Intervals are
-    percentile bootstraps over documents; n_bootstrap=0 leaves them out. `n_controls` matched features, of like density
-    and maximum, get the same metrics. Undefined numbers are nan and say why. Raises UnknownNameError for the feature,
-    a label or a value, DataError for a concept that the corpus does not hold.
+    percentile bootstraps over documents; n_bootstrap=0 leaves them out. `n_controls` matched features, of similar
+    density and maximum, get the same metrics. Undefined numbers are nan and say why. Raises UnknownNameError for the
+    feature, a label or a value, DataError for a concept that the corpus does not hold.
 
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
     >>> result = sk.specificity(index, 3, sk.Concept.regex("bridge"), n_bootstrap=100)

@@ -70,7 +70,7 @@ def recovery(
 
 
 class HeldOut:
-    """The held-out tokens, block by block; the same each time they are gone through."""
+    """The held-out tokens, block by block; the same each time they are read."""
 
     def __init__(self, sae: SAE, truth: GroundTruth, n_tokens: int, seed: int) -> None:
         self.sae, self.truth, self.n_tokens, self.seed = sae, truth, n_tokens, seed

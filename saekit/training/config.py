@@ -116,7 +116,7 @@ class TrainConfig:
             raise ConfigError(
                 "no such device here",
                 got=self.device,
-                accepted='"auto", "cpu", or "cuda" where torch sees a GPU',
+                accepted='"auto", "cpu", or "cuda" where torch finds a GPU',
                 fix='pass device="auto"',
             ) from e
         return device

@@ -78,7 +78,7 @@ def resample(
     dead: Int[Tensor, " n_dead"],
     seed: int,
 ) -> None:
-    """Points dead features at what the others reconstruct worst, in place; the optimiser forgets them.
+    """Points dead features at what the others reconstruct worst, in place; their optimiser state is reset.
 
     A token is drawn for each with a chance that grows with its squared loss, ||error||^4. The decoder row becomes the
     token's error, at the norm the rows of living features have; the encoder row what was read there, at a fifth of the

@@ -1,4 +1,4 @@
-"""Watching a run from outside: what a logger is, how `train` reports to loggers, TensorBoard and W&B.
+"""Loggers: what one is, how `train` reports to loggers, TensorBoard and W&B.
 
 A logger only looks: it is given rows of metrics and, when it asks, how often each feature fired. One that raises is
 dropped with a warning, and the run continues. TensorBoard and Weights & Biases are written through their own libraries,

@@ -58,7 +58,7 @@ class Plan:
     tile_k: int = 64
     """Dimensions multiplied at once."""
     strip: int = 8
-    """Tiles of tokens gone through before the next features."""
+    """Tiles of tokens processed before the next features."""
     warps: int = 8
     stages: int = 3
     """Blocks of both operands in flight."""
