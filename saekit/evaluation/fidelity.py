@@ -108,7 +108,7 @@ def evaluate(
         place = _Place(read, one.config.hook_out or read, resolve_token_filter(model, one, read))
         places.setdefault(place, []).append(i)
     unit, unit_name = _units(windows)
-    sums = [FidelityAccumulator(int(unit.max()) + 1, one.config.width_out, one.config.d_sae) for one in saes]
+    accumulators = [FidelityAccumulator(int(unit.max()) + 1, one.config.width_out, one.config.d_sae) for one in saes]
     was_training = [one.training for one in saes]
     for one in saes:
         one.eval()
@@ -117,12 +117,12 @@ def evaluate(
             total=windows.n_tokens, desc="evaluating", unit=" tokens", unit_scale=True, disable=not progress
         ) as bar:
             for tokens, mask, rows in windows.batches(batch_size):
-                _add_batch(sums, model, saes, places, tokens, mask, unit[rows])
+                _add_batch(accumulators, model, saes, places, tokens, mask, unit[rows])
                 bar.update(int(mask.sum()))
     finally:
         for one, before in zip(saes, was_training, strict=True):
             one.train(before)
-    out = [s.evaluation(n_bootstrap, seed, unit_name, len(windows), started) for s in sums]
+    out = [s.evaluation(n_bootstrap, seed, unit_name, len(windows), started) for s in accumulators]
     return out[0] if isinstance(sae, SAE) else out
 
 
@@ -143,10 +143,10 @@ def _checked(model: LanguageModel, sae: SAE, hook_name: HookPoint | None) -> Hoo
     """The hook point an SAE reads, once it is known to belong to the model."""
     reads = hook_name or sae.config.hook_name
     if reads is None:
-        raise ConfigError("the SAE does not say at which hook point it reads", fix="pass hook_name=...")
+        raise ConfigError("the SAE does not name the hook point it reads", fix="pass hook_name=...")
     if sae.config.is_transcoder and sae.config.hook_out is None:
         raise ConfigError(
-            "the transcoder does not say which hook point it reconstructs",
+            "the transcoder does not name the hook point it reconstructs",
             got="hook_out = None",
             accepted="a hook point's name",
             fix='sae.config = sae.config.replace(hook_out="blocks.15.mlp.hook_out")',
@@ -189,7 +189,7 @@ def _units(windows: Windows) -> tuple[Tensor, str]:
 
 @torch.inference_mode()
 def _add_batch(
-    sums: list[FidelityAccumulator],
+    accumulators: list[FidelityAccumulator],
     model: LanguageModel,
     saes: list[SAE],
     places: dict[_Place, list[int]],
@@ -217,8 +217,8 @@ def _add_batch(
         x, target = (torch.cat([seen[name] for name in hook_names(at)], dim=-1) for at in place[:2])
         real = mask.bool().to(x.device)
         _check_finite(place, torch.isfinite(x[real]).all() & torch.isfinite(target[real]).all())
-        judged = torch.cat([seen[name] for name in place.names], dim=-1) if place.token_filter.blocks else x
-        keep = place.token_filter.keep(tokens.to(x.device), judged) & real
+        filtered_on = torch.cat([seen[name] for name in place.names], dim=-1) if place.token_filter.blocks else x
+        keep = place.token_filter.keep(tokens.to(x.device), filtered_on) & real
         where = unit.to(keep.device)[:, None].expand_as(keep)[keep].cpu()
         zeroed = _spliced(model, tokens, mask, place, keep, torch.zeros_like(target[keep]))
         of_zeros = _scores(log_p, zeroed, tokens, mask)
@@ -228,11 +228,11 @@ def _add_batch(
             inside, goal = (values[keep].to(device, torch.float32) for values in (x, target))
             acts = saes[i].encode_sparse(inside)
             x_hat = saes[i].decode(acts, inside)
-            sums[i].add_activations(where, goal, x_hat, acts.feature, acts.token)
+            accumulators[i].add_activations(where, goal, x_hat, acts.feature, acts.token)
             of_sae = _scores(log_p, _spliced(model, tokens, mask, place, keep, x_hat), tokens, mask)
             scores = torch.cat([ce[:, None], of_sae, of_zeros], dim=1)
             for row, n in enumerate(lengths):
-                sums[i].add_scores(int(unit[row]), n - 1, scores[row])
+                accumulators[i].add_scores(int(unit[row]), n - 1, scores[row])
 
 
 def _check_finite(place: _Place, finite: Tensor) -> None:

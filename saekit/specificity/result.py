@@ -155,7 +155,7 @@ class SpecificityResult:
         return plot_specificity(self)
 
     def __str__(self) -> str:
-        parts = [self._head(), self._measures(), self._bins(), self._labels(), self._places(), self._notes()]
+        parts = [self._head(), self._metrics(), self._bins(), self._labels(), self._places(), self._notes()]
         return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
     __repr__ = __str__
@@ -169,7 +169,7 @@ class SpecificityResult:
             + (f"; maximum {self.max_activation:.2f}" if self.n_firings else ""),
         ]
 
-    def _measures(self) -> list[str]:
+    def _metrics(self) -> list[str]:
         if not self.n_firings:
             return []
         n, bounded = len(self.controls), self.n_bootstrap > 0

@@ -63,10 +63,10 @@ def recovery(
         blocks = HeldOut(sae, truth, n_tokens, seed)
         by = cosine if match == "cosine" else _correlations(blocks)
         pair = _pairs(by)
-        sums = RecoveryAccumulator(truth, norms, pair)
+        accumulator = RecoveryAccumulator(truth, norms, pair)
         for x, true, found, x_hat in blocks:
-            sums.add(x, true, found, x_hat)
-    return sums.recovery(cosine, match=match, n_bootstrap=n_bootstrap, seed=seed)
+            accumulator.add(x, true, found, x_hat)
+    return accumulator.recovery(cosine, match=match, n_bootstrap=n_bootstrap, seed=seed)
 
 
 class HeldOut:

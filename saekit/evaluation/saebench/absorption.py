@@ -160,17 +160,17 @@ def absorption_by_letter(
             table.append({**row, "reason": reason})
             continue
         main = main_features(acts[train], y[train])
-        judged = absorbed(
+        classified = absorbed(
             x if centre is None else x - centre, acts, W_dec, probes[name].weight, main, test[right & y[test]]
         )
-        mine = [w for w in judged if w.absorbed]
+        mine = [w for w in classified if w.absorbed]
         found_words += [(name, words[w.row], w.feature, w.projection_fraction) for w in mine]
-        at = weights[:, [column[w.row] for w in judged]]
+        at = weights[:, [column[w.row] for w in classified]]
         with np.errstate(invalid="ignore", divide="ignore"):
-            rates.append(at @ np.array([w.absorbed for w in judged], dtype=float) / at.sum(1))
-            fractions.append(at @ np.array([w.fraction for w in judged], dtype=float) / at.sum(1))
+            rates.append(at @ np.array([w.absorbed for w in classified], dtype=float) / at.sum(1))
+            fractions.append(at @ np.array([w.fraction for w in classified], dtype=float) / at.sum(1))
         common = tuple(f for f, _ in Counter(w.feature for w in mine).most_common(3))
-        row |= {"main_features": tuple(int(f) for f in main), "n_right": len(judged), "n_absorbed": len(mine)}
+        row |= {"main_features": tuple(int(f) for f in main), "n_right": len(classified), "n_absorbed": len(mine)}
         for key, samples in (("rate", rates[-1]), ("fraction", fractions[-1])):
             row[key], row[f"{key}_low"], row[f"{key}_high"] = point_and_interval(samples)
         table.append({**row, "absorbing_features": common, "reason": ""})

@@ -173,7 +173,7 @@ def _table(reference: Any, fewest: int) -> tuple[pd.DataFrame, str]:
     given = [name for name in UNITS if name in frame]
     if not given:
         raise DataError(
-            "the reference does not say how much compute each row took",
+            "the reference does not give the compute of each row",
             got=", ".join(map(str, frame.columns)),
             accepted="a column compute, tokens or parameters",
         )

@@ -64,7 +64,7 @@ def hook_point(model: LanguageModel, saes: Sequence[SAE], hook_name: str | None)
         )
     name = names.pop()
     if name is None:
-        raise ConfigError("the SAE does not say at which hook point it reads", fix="pass hook_name=...")
+        raise ConfigError("the SAE does not name the hook point it reads", fix="pass hook_name=...")
     for s in saes:
         s.check(model, hook_name)
     return name
