@@ -219,7 +219,7 @@ def specificity(
 
 @command
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What the user says.")],
+    prompt: Annotated[str, typer.Argument(help="The prompt, as the user's turn.")],
     sae: Annotated[str | None, typer.Option(help="An SAE's folder or name.")] = None,
     feature: Annotated[int | None, typer.Option(help="The feature to clamp.")] = None,
     strength: Annotated[float, typer.Option(help="Fraction of the residual norm.")] = 0.5,

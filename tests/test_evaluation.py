@@ -222,7 +222,7 @@ def test_misuse_is_refused(model, corpus, windows, monkeypatch):
         evaluate(model, make_sae(model), corpus, hook_name="blocks.1.hook_resid_post", progress=False)
     with pytest.raises(MismatchError, match="prepared in another way"):
         evaluate(model, make_sae(model, weight_processing="compatibility"), corpus, progress=False)
-    with pytest.raises(ConfigError, match="does not say at which hook point"):
+    with pytest.raises(ConfigError, match="does not name the hook point"):
         evaluate(model, make_sae(model, hook_name=None), corpus, progress=False)
     with pytest.raises(ConfigError, match="not a corpus"):
         evaluate(model, make_sae(model), ["text"], progress=False)

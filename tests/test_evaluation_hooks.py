@@ -166,7 +166,7 @@ def test_one_without_a_token_filter_gets_the_default_of_its_hook_points(model, w
 def test_misuse_is_refused(model, windows):
     with pytest.raises(ConfigError, match="no SAE to evaluate"):
         evaluate(model, [], windows)
-    with pytest.raises(ConfigError, match=r"the transcoder does not say which hook point it reconstructs"):
+    with pytest.raises(ConfigError, match=r"the transcoder does not name the hook point it reconstructs"):
         evaluate(model, make_sae(model, skip=True), windows)
     with pytest.raises(
         MismatchError, match=rf"activations at {WIDE} are of another width than this SAE writes\n.*64\n.*32"

@@ -177,7 +177,7 @@ def test_nothing_is_guessed_outside_the_reference():
     ("reference", "error", "match"),
     [
         ({"compute": [1, 2, 3, 4]}, UnknownNameError, "column of the reference"),
-        ({"loss": [4, 3, 2, 1]}, DataError, "does not say how much compute"),
+        ({"loss": [4, 3, 2, 1]}, DataError, "does not give the compute"),
         ({"compute": [1, 2, 3], "loss": [4, 3, 2]}, DataError, "too few rows"),
         ({"compute": [1, 2, 2, 4], "loss": [4, 3, 2, 1]}, DataError, "too few rows"),
         ({"compute": [0, 2, 3, 4], "loss": [4, 3, 2, 1]}, DataError, "cannot be used"),

@@ -223,7 +223,7 @@ def test_an_sae_without_a_token_filter_gets_the_default_one(model, corpus, tmp_p
 
 def test_an_sae_that_does_not_know_its_hook_needs_one(model, corpus, tmp_path):
     sae = sk.SAE(tiny_config(model, hook_name=None))
-    with pytest.raises(ConfigError, match="does not say at which hook point"):
+    with pytest.raises(ConfigError, match="does not name the hook point"):
         sk.build_index(model, sae, corpus, out=tmp_path / "a", progress=False)
     with pytest.raises(UnknownNameError, match="unknown hook point"):
         sk.build_index(model, sae, corpus, out=tmp_path / "b", hook_name="blocks.0.hook_nothing", progress=False)

@@ -274,7 +274,7 @@ def test_misuse_is_refused_with_what_was_wrong() -> None:
         sk.clamp(sae, {1: 1.0}, unit="nrom")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="unknown positions 'promt'; did you mean 'prompt'"):
         sk.ablate(sae, 1, positions="promt")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="does not say which hook point"):
+    with pytest.raises(ConfigError, match="does not name the hook point"):
         sk.ablate(make_sae("relu", hook_name=None), 1)
 
 

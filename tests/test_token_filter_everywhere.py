@@ -310,7 +310,7 @@ def test_the_hook_points_of_transcoders_and_crosscoders_are_all_judged(model: An
     shown = sk.highlight(model, crosscoder, PROMPT)
     assert [bool(reason) for reason in shown.excluded] == [token in ("<bos>", SINK) for token in shown.tokens]
     unknown = sk.SAE(sk.SAEConfig(d_in=32, **fields))
-    with pytest.raises(ConfigError, match="does not say at which hook point"):
+    with pytest.raises(ConfigError, match="does not name the hook point"):
         sk.resolve_token_filter(model, unknown)
     assert sk.resolve_token_filter(model, unknown, HOOK) == default_token_filter(model, HOOK)
 

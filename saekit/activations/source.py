@@ -89,7 +89,7 @@ class ModelActivations:
     ) -> ActivationBatches:
         if self.hook_name is None:
             raise ConfigError(
-                "no hook point is said to read at",
+                "no hook point to read is given",
                 got="hook_name = None",
                 accepted="the name of a hook point",
                 fix='call .at("blocks.15.hook_resid_post") first',

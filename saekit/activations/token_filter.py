@@ -49,7 +49,7 @@ def resolve_token_filter(model: LanguageModel, sae: SAE, hook_name: HookPoint | 
         return sae.config.token_filter
     reads = hook_name or sae.config.hook_name
     if reads is None:
-        raise ConfigError("the SAE does not say at which hook point it reads", fix="pass hook_name=...")
+        raise ConfigError("the SAE does not name the hook point it reads", fix="pass hook_name=...")
     names = tuple(dict.fromkeys((*hook_names(reads), *hook_names(sae.config.hook_out or reads))))
     return default_token_filter(model, names)
 

@@ -127,7 +127,7 @@ def _check(
             raise ConfigError(f"{name} is not positive", got=value, accepted="an integer of at least 1")
     hook_name = hook_name or sae.config.hook_name
     if hook_name is None:
-        raise ConfigError("the SAE does not say at which hook point it reads", fix="pass hook_name=...")
+        raise ConfigError("the SAE does not name the hook point it reads", fix="pass hook_name=...")
     sae.check(model, hook_name)
     return hook_name
 

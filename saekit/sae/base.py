@@ -33,7 +33,7 @@ CHUNK_ELEMENTS = 2**24  # pre-activations held at once: 64 MB of float32
 
 @dataclass(frozen=True, eq=False)
 class SAEOutput:
-    """What an SAE makes of activations: the reconstruction and the features, in the model's units."""
+    """What an SAE returns for activations: the reconstruction and the features, in the model's units."""
 
     x_hat: Float[Tensor, "*batch d_out"]
     feature_acts: Float[Tensor, "*batch d_sae"]

@@ -101,7 +101,7 @@ class SAEConfig:
                     f"{name} is not a positive integer",
                     got=repr(value),
                     accepted="an integer of at least 1",
-                    fix="pass the width of the hook point (model.hook_width)" if name == "d_in" else "pass 4096, say",
+                    fix="pass the width of the hook point (model.hook_width)" if name == "d_in" else "pass e.g. 4096",
                 )
         architecture = get_architecture(self.activation)
         if self.target_l0 is DEFAULT:  # a value that depends on other fields, and that files and tables are to show

@@ -1,7 +1,7 @@
 """Whether an SAE belongs to a model: its name, its weights and how they were prepared, the hook point, the widths.
 
 Activations of other weights, or of weights that were folded, differ without any error, so this is asked before an SAE
-is used. What an SAE does not say of itself (files from elsewhere) is not held against it; the widths always are.
+is used. What an SAE does not record (files from elsewhere) is not checked; the widths always are.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class ScalingFit:
                     "the irreducible loss depends on the sparsity",
                     got="sparsity=None",
                     accepted="a number",
-                    fix=f"pass sparsity={self.runs['sparsity'].median():g}, say",
+                    fix=f"pass, for example, sparsity={self.runs['sparsity'].median():g}",
                 )
             at["sparsity"] = np.array([float(sparsity)])
         draws = np.exp(log_terms(self.form, at, self.samples)[:, -1, 0])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 LEVEL = 0.95
-"""The level of every interval that does not say another."""
+"""The level of every interval for which no other is given."""
 
 Doubles = npt.NDArray[np.float64]
 

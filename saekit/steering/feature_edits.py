@@ -86,7 +86,7 @@ class FeatureEdit(Edit):
             )
         if self.sae.config.hook_name is None:
             raise ConfigError(
-                "the SAE does not say which hook point it reads",
+                "the SAE does not name the hook point it reads",
                 got="sae.config.hook_name = None",
                 fix="build it with SAEConfig(hook_name=...), or train it with sk.train",
             )

@@ -105,7 +105,7 @@ def checked(loggers: Iterable[Logger]) -> list[Logger]:
                 "not a logger",
                 got=logger,
                 accepted="objects with start, record and finish",
-                fix="pass loggers=[sk.TrainingMonitor()], say",
+                fix="pass, for example, loggers=[sk.TrainingMonitor()]",
             )
     return found
 

@@ -75,7 +75,7 @@ def placed(sae: SAEConfig | Sequence[SAEConfig], where: HookPoints | None) -> li
                 "a transcoder reconstructs another hook point than it reads",
                 got=f"hook_out = {c.hook_out}",
                 accepted="the name of a hook point",
-                fix='pass SAEConfig(hook_out="blocks.15.mlp.hook_out", ...), say',
+                fix='pass, for example, SAEConfig(hook_out="blocks.15.mlp.hook_out", ...)',
             )
     return out
 

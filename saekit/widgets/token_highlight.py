@@ -153,7 +153,7 @@ def highlight(
     hook_name = sae.config.hook_name
     if hook_name is None:
         raise DataError(
-            "the SAE does not say where it reads", got="hook_name=None", fix="set hook_name in its SAEConfig"
+            "the SAE does not name the hook point it reads", got="hook_name=None", fix="set hook_name in its SAEConfig"
         )
     import torch
 

@@ -73,7 +73,7 @@ class JumpReLU(Thresholded):
                 "the quadratic L0 penalty needs its target",
                 got="target_l0 = None",
                 accepted="a number",
-                fix="leave target_l0 out, or pass target_l0=32, say",
+                fix="leave target_l0 out, or pass, for example, target_l0=32",
             )
 
     def fixes_sparsity(self, config: SAEConfig) -> bool:

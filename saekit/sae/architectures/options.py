@@ -66,7 +66,7 @@ def _check_k(name: str, value: Any, config: SAEConfig) -> None:
             f"k does not fit the {config.activation} architecture",
             got=f"k = {value!r}",
             accepted=f"an integer from 1 to d_sae = {config.d_sae}",
-            fix="pass k=32, say",
+            fix="pass, for example, k=32",
         )
 
 
@@ -99,7 +99,7 @@ def _check_matryoshka(name: str, sizes: Any, config: SAEConfig) -> None:
             "matryoshka is not a tuple of nested prefix sizes",
             got=repr(sizes),
             accepted=f"a tuple of rising positive integers that ends with d_sae = {config.d_sae}",
-            fix=f"pass matryoshka=({config.d_sae // 4}, {config.d_sae // 2}, {config.d_sae}), say",
+            fix=f"pass, for example, matryoshka=({config.d_sae // 4}, {config.d_sae // 2}, {config.d_sae})",
         )
 
 

@@ -28,7 +28,7 @@ def load_sae(path_or_name: str | Path) -> SAE:
             f"{folder} holds several SAEs, a folder each",
             got=", ".join(inside),
             accepted="the folder of one",
-            fix=f'sk.load_sae("{folder / inside[0]}"), say',
+            fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
         )
     saved = saelens.read(folder)
     sae = SAE(saved.config)
