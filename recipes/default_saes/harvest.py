@@ -87,7 +87,7 @@ def harvest(
             distances = [] if matmul_dtype == "float32" else distance(windows, layers, joined, matmul_dtype)
             write_json(report, {"matmul_dtype": matmul_dtype, "layers": list(layers), "distance": distances})
         elif (before := matmul_dtype_of(read_json(report))) != matmul_dtype:
-            raise SystemExit(f"{out} was begun with {before}: pass --matmul-dtype {before}, or another --out")
+            raise SystemExit(f"{out} was started with {before}: pass --matmul-dtype {before}, or another --out")
         started = time.perf_counter()
         cache = sk.cache_activations(model, windows, hooks, out, token_filter=joined, dtype="float16")
     print(f"{cache}\n  matrix products {matmul_dtype}, {time.perf_counter() - started:.0f} s", flush=True)

@@ -37,7 +37,7 @@ def resolve_token_filter(model: LanguageModel, sae: SAE, hook_name: HookPoint | 
 
     The default (`default_token_filter`) depends on the model and the hook points and on nothing else, so that every
     function leaves out the same tokens. A transcoder's covers what it reads and what it writes, as a stored one does.
-    `hook_name` is needed only for an SAE that does not know its own. To count every token, store `TokenFilter()`.
+    `hook_name` is needed only for an SAE that does not record its own. To count every token, store `TokenFilter()`.
 
     >>> sk.resolve_token_filter(model, sae) == sae.config.token_filter
     True

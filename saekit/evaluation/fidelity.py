@@ -80,7 +80,7 @@ def evaluate(
 
     About `n_tokens` tokens are taken, in windows drawn with `seed`; None takes all. `batch_size` windows of `length`
     are run at a time, three times each: the cost is that of three forward passes, and for a list of one for each SAE,
-    one for each hook point and one for all. An SAE that does not know its hook point needs `hook_name`; for one
+    one for each hook point and one for all. An SAE that does not record its hook point needs `hook_name`; for one
     without a token filter, `resolve_token_filter` says which tokens are special or sinks.
 
     Raises MismatchError for an SAE of another model, hook or weight processing, DataError for an empty corpus or

@@ -52,8 +52,8 @@ def build_index(
     it writes; a crosscoder's are those of what it writes at the last of its hook points.
 
     A build that was stopped resumes when it is called again; an `out` that holds the finished index of the same build
-    is opened, not built again. resume=False begins again. `hook_name` is needed only for an SAE that does not know its
-    own.
+    is opened, not built again. resume=False begins again. `hook_name` is needed only for an SAE that does not record
+    its own.
 
     Raises MismatchError for an SAE of another model, hook or weight processing, and for a folder that holds the index
     of another build; DataError for an empty corpus or activations that are not finite; DiskFullError, after which the

@@ -198,7 +198,7 @@ def _is_done(file: Path, chunk: Windows) -> bool:
         return False
     if whole and marks.get("windows") != chunk.digest:
         raise MismatchError(
-            f"the corpus is not the one that the unfinished index in {file.parent.parent} was begun on",
+            f"the corpus is not the one that the unfinished index in {file.parent.parent} was started on",
             got=chunk.digest,
             accepted=marks.get("windows"),
             fix="pass another folder as out=, or resume=False to begin again",

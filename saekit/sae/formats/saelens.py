@@ -5,7 +5,7 @@ What SAELens has no field for stands under metadata.saekit, with a hash of the w
 altered file is refused. Files written by others carry neither and load too.
 
 What an architecture is called there, and which of its tensors have other names, its class says. Transcoders and
-architectures that SAELens lacks are written alike, under names that it does not know. A crosscoder is an SAE on its
+architectures that SAELens lacks are written alike, under names that it does not use. A crosscoder is an SAE on its
 hook points' activations side by side there.
 """
 
