@@ -1,4 +1,4 @@
-"""Work done ahead: the same batches and states with and without it, errors in their place, no thread left behind."""
+"""Prefetching: the same batches and states with and without it, errors in their place, no thread left behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_FILTER = sk.TokenFilter()
 def threads_left() -> list[str]:
     """Threads of this kind that are still there after a moment."""
     deadline = time.monotonic() + 5
-    while (left := [t.name for t in threading.enumerate() if "one ahead" in t.name]) and time.monotonic() < deadline:
+    while (left := [t.name for t in threading.enumerate() if "prefetch" in t.name]) and time.monotonic() < deadline:
         time.sleep(0.005)
     return left
 
@@ -35,7 +35,7 @@ def counted(n: int, asked: list[int]) -> Iterator[int]:
         yield i
 
 
-# ---- one ahead ----------------------------------------------------------------------------------------------------
+# ---- prefetch -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("thread", [False, True])
@@ -103,7 +103,7 @@ def test_a_thread_ends_with_its_item_when_nobody_asks_for_more() -> None:
 
     stream = prefetch(items(), thread=True)
     next(stream), next(stream)
-    assert any("one ahead" in t.name for t in threading.enumerate())
+    assert any("prefetch" in t.name for t in threading.enumerate())
     del stream
     release.set()
     assert threads_left() == []
@@ -113,7 +113,7 @@ def test_a_thread_ends_with_its_item_when_nobody_asks_for_more() -> None:
 
 
 def prefetch_runs(monkeypatch: pytest.MonkeyPatch, thread: bool) -> None:
-    """Has every run of the model begun one ahead, as on a GPU, or made by a thread."""
+    """Has every run of the model prefetched, as on a GPU, or made by a thread."""
     begin = batches._ModelBatches._begin
     monkeypatch.setattr(batches._ModelBatches, "_read", lambda self, start: prefetch(begin(self, start), thread=thread))
 
@@ -157,7 +157,7 @@ def test_batches_and_states_are_the_same_when_the_model_is_begun_ahead(
         assert torch.equal(x, y) and same_state(state, other)
     assert plain[-1][2] == early[-1][2] and threads_left() == []  # as many runs in all
     if not thread:
-        assert sum(b[2] - a[2] for a, b in zip(plain, early, strict=True)) > 10  # and it was ahead
+        assert sum(b[2] - a[2] for a, b in zip(plain, early, strict=True)) > 10  # and it was prefetched
     for stop in (0, 5, 21):
         again = fresh()
         if stop:
@@ -254,7 +254,7 @@ def test_one_batch_is_one_read(stored: sk.ActivationCache, monkeypatch: pytest.M
     assert len(read) == 1 and threads_left() == []
     next(found)
     assert threads_left() == [] and len(read) == 3
-    assert read[0] == "MainThread" and all("one ahead" in name for name in read[1:])
+    assert read[0] == "MainThread" and all("prefetch" in name for name in read[1:])
 
 
 def test_going_on_from_a_state_leaves_what_was_read_ahead(stored: sk.ActivationCache) -> None:

@@ -331,5 +331,5 @@ def test_an_interrupted_run_on_cached_activations_goes_on_bit_for_bit(model, cor
     assert run(model, cache, tmp_path / "run", steps=40).training_summary["step"] == 15
     disarm()
     state = load_checkpoint(tmp_path / "run" / "checkpoints")
-    assert state["batches"]["n_drawn"] == 15 * 64  # those trained on, not the one that was read ahead
+    assert state["batches"]["n_drawn"] == 15 * 64  # those trained on, not the one that was prefetched
     assert run(model, cache, tmp_path / "run", steps=40).fingerprint == run(model, cache, steps=40).fingerprint

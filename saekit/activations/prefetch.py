@@ -42,7 +42,7 @@ def prefetch(items: Iterator[T], *, thread: bool) -> Iterator[T]:
     """The same items, each asked for before the one in front of it is handed out; an error comes in its item's place.
 
     With `thread` a thread asks, so that the work of making an item is done while its predecessor is in use. Without,
-    the caller asks, which is enough where making an item only launches work on a GPU. The look-ahead begins with the
+    the caller asks, which is enough where making an item only launches work on a GPU. Prefetching begins with the
     second item: who takes one and stops has paid for one.
 
     >>> from saekit.activations.prefetch import prefetch
@@ -65,7 +65,7 @@ class _Upcoming(Generic[T]):
         self._items = items
         self._item: tuple[T] | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._make, name="saekit one ahead") if thread else None
+        self._thread = threading.Thread(target=self._make, name="saekit prefetch") if thread else None
         if self._thread is None:
             self._make()
         else:

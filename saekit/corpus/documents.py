@@ -34,7 +34,7 @@ _Items = Iterator[tuple[int, Document]]
 class Corpus:
     """Documents to read as often as you like, in memory or as a stream that is opened again each time.
 
-    Made by `load_corpus`. A corpus in memory knows its length and checks filters at once; a stream checks them as it is
+    Made by `load_corpus`. A corpus in memory has a length and checks filters at once; a stream checks them as it is
     read. Iterating gives `Document`s and raises DataError when there is none.
 
     >>> corpus = sk.load_corpus([{"text": "a bridge", "topic": "bridges"}, {"text": "a song", "topic": "music"}])
