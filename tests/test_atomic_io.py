@@ -5,6 +5,7 @@ import pytest
 import saekit as sk
 from saekit.atomic_io import atomic_write, read_json, sha256, write_json
 from saekit.errors import DiskFullError, FileError
+from saekit.training.config import difference
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
@@ -47,3 +48,14 @@ def test_files_of_earlier_versions_give_todays_names():
     written = config.to_dict()
     written["token_rule"] = written.pop("token_filter")
     assert sk.SAEConfig.from_dict(written) == config
+
+
+def test_a_run_of_an_earlier_version_is_known_by_its_older_keys():
+    now = sk.TrainConfig(n_tokens=640, batch_size=64, decay_fraction=0.3, sparsity_warmup_fraction=0.1).to_dict()
+    older = {"decay_share": "decay_fraction", "sparsity_warmup_share": "sparsity_warmup_fraction"}
+    older["products"] = "matmul_dtype"
+    saved = {**now, **{old: now[new] for old, new in older.items()}}
+    for new in older.values():
+        del saved[new]
+    assert difference(saved, now) is None
+    assert difference({**saved, "decay_share": 0.4}, now) == ("decay_fraction", 0.4, 0.3)

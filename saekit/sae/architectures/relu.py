@@ -9,6 +9,7 @@ The decoder norms stand in the penalty so that long rows cannot dodge it. Source
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -49,9 +50,9 @@ class Rectified(Architecture):
         error = target - sae.reconstruct(pairs.decode(acts, sae.W_dec), x)
         return TrainingForward(error, error.square().sum(), pairs.counts(acts), self.penalty(sae, pairs, acts, len(x)))
 
+    @abstractmethod
     def penalty(self, sae: SAE, pairs: Pairs, acts: Tensor, n: int) -> Float[Tensor, ""]:
         """The sparsity penalty per token of n tokens."""
-        raise NotImplementedError
 
     def saelens_architecture(self, transcoder: bool, skip: bool) -> str:
         """ "standard"; its transcoders have no prefix."""
