@@ -31,15 +31,18 @@ def tokenize(
     length: int = 128,
     pack: bool = False,
     max_tokens: int | None = None,
+    prepend_bos: bool | None = None,
     progress: bool = False,
 ) -> Windows:
     """The whole corpus as token windows, in memory.
 
-    With `pack=False` each document is cut into windows that begin with BOS, and no window holds two documents. With
-    `pack=True` documents are joined with EOS between them and every window but the last is full. `max_tokens` stops
+    With `pack=False` each document is cut into windows, and no window holds two documents. With `pack=True` documents
+    are joined with EOS between them and every window but the last is full. Each window begins with BOS where the
+    model's texts do (`model.facts.prepend_bos`); `prepend_bos` True or False decides otherwise. `max_tokens` stops
     there exactly, cutting the last window if need be; tokens that begin or separate documents count.
 
-    Raises ContextLengthError when `length` is beyond the model's context, DataError when the corpus holds no token.
+    Raises ContextLengthError when `length` is beyond the model's context, DataError when the corpus holds no token,
+    ConfigError for BOS or packing with a tokenizer that has no token for it.
 
     >>> sk.tokenize(sk.load_corpus(["a short text", "and another"]), model, length=16, max_tokens=20).n_tokens <= 20
     True
@@ -49,7 +52,7 @@ def tokenize(
     parts: list[Windows] = []
     n_tokens = 0
     with tqdm(desc="tokenizing", unit=" tokens", unit_scale=True, total=max_tokens, disable=not progress) as bar:
-        for part in iter_windows(corpus, model, length=length, pack=pack):
+        for part in iter_windows(corpus, model, length=length, pack=pack, prepend_bos=prepend_bos):
             if max_tokens is not None and n_tokens + part.n_tokens >= max_tokens:
                 parts.append(_first_tokens(part, max_tokens - n_tokens, model.pad_id))
                 bar.update(parts[-1].n_tokens)
@@ -66,6 +69,7 @@ def iter_windows(
     *,
     length: int = 128,
     pack: bool = False,
+    prepend_bos: bool | None = None,
     chunk_windows: int = 1024,
 ) -> Iterator[Windows]:
     """The corpus as token windows, `chunk_windows` at a time; for text that does not fit in memory.
@@ -95,16 +99,30 @@ def iter_windows(
         )
     if chunk_windows < 1:
         raise ConfigError("chunk_windows is not positive", got=chunk_windows, accepted="an integer of at least 1")
-    return _iter_windows(corpus, model, length, pack, chunk_windows)
+    separator = model.facts.separator_id
+    if pack and separator is None:
+        raise ConfigError(
+            f"the tokenizer of {model.name} has no token to put between documents",
+            got="pack=True",
+            accepted="a tokenizer with EOS or BOS",
+            fix="pass pack=False",
+        )
+    bos_id = model.facts.bos_id if model.begins_with_bos(prepend_bos) else None
+    return _iter_windows(corpus, model, length, separator if pack else None, bos_id, chunk_windows)
 
 
 def _iter_windows(
-    corpus: Corpus | Iterable[str], model: LanguageModel, length: int, pack: bool, chunk_windows: int
+    corpus: Corpus | Iterable[str],
+    model: LanguageModel,
+    length: int,
+    separator: int | None,
+    bos_id: int | None,
+    chunk_windows: int,
 ) -> Iterator[Windows]:
     labels: dict[int, dict[str, object]] = {}
     columns: list[str] = list(corpus.label_names) if isinstance(corpus, Corpus) else []
     documents = _token_ids(corpus, model, labels)
-    windows = _packed(documents, length, model) if pack else _cut(documents, length, model.bos_id)
+    windows = _cut(documents, length, bos_id) if separator is None else _packed(documents, length, separator, bos_id)
     any_yet = False
     while chunk := list(islice(windows, chunk_windows)):
         any_yet = True
@@ -141,24 +159,22 @@ def _token_ids(
             number += 1
 
 
-def _cut(documents: Iterable[tuple[int, np.ndarray]], length: int, bos_id: int) -> Iterator[_Window]:
-    """Windows of one document each. A window whose text begins with BOS, as chat does, gets no second one."""
+def _cut(documents: Iterable[tuple[int, np.ndarray]], length: int, bos_id: int | None) -> Iterator[_Window]:
+    """Windows of one document each."""
     for number, ids in documents:
         start = 0
         while start < len(ids):
-            own_bos = int(ids[start] == bos_id)
-            piece = ids[start : start + length - 1 + own_bos]
-            tokens = piece if own_bos else np.concatenate([[bos_id], piece])
-            where = np.full(len(tokens), number, dtype=np.int32)
-            if not own_bos:
-                where[0] = -1
-            yield tokens, where
-            start += len(piece)
+            room = length - _n_added(ids[start:], bos_id)
+            piece = ids[start : start + room]
+            yield _begun(piece, np.full(len(piece), number, dtype=np.int32), bos_id)
+            start += room
 
 
-def _packed(documents: Iterable[tuple[int, np.ndarray]], length: int, model: LanguageModel) -> Iterator[_Window]:
-    """Full windows of documents joined with EOS; the last one may be shorter."""
-    separator, nothing = np.array([model.eos_id], dtype=np.int32), np.empty(0, dtype=np.int32)
+def _packed(
+    documents: Iterable[tuple[int, np.ndarray]], length: int, separator_id: int, bos_id: int | None
+) -> Iterator[_Window]:
+    """Full windows of documents joined with a separator; the last one may be shorter."""
+    separator, nothing = np.array([separator_id], dtype=np.int32), np.empty(0, dtype=np.int32)
     tokens, where, between = nothing, nothing, nothing
     for number, ids in chain(documents, [(-1, nothing)]):
         if number >= 0:
@@ -167,14 +183,22 @@ def _packed(documents: Iterable[tuple[int, np.ndarray]], length: int, model: Lan
             between = separator
         start = 0
         while len(tokens) - start >= length or (number < 0 and start < len(tokens)):
-            own_bos = int(tokens[start] == model.bos_id)
-            n = length - 1 + own_bos
-            piece, from_ = tokens[start : start + n], where[start : start + n]
-            if not own_bos:
-                piece, from_ = np.concatenate([[model.bos_id], piece]), np.concatenate([[-1], from_])
-            yield piece, from_
-            start += n
+            room = length - _n_added(tokens[start:], bos_id)
+            yield _begun(tokens[start : start + room], where[start : start + room], bos_id)
+            start += room
         tokens, where = tokens[start:], where[start:]
+
+
+def _n_added(ids: np.ndarray, bos_id: int | None) -> int:
+    """How many tokens go before these: text that begins with BOS by itself, as chat does, gets no second one."""
+    return int(bos_id is not None and int(ids[0]) != bos_id)
+
+
+def _begun(ids: np.ndarray, where: np.ndarray, bos_id: int | None) -> _Window:
+    """A window of these tokens, begun with BOS, which belongs to no document, where it has to be."""
+    if not _n_added(ids, bos_id):
+        return ids, where
+    return np.concatenate([[bos_id], ids]), np.concatenate([[-1], where])
 
 
 def _table(
