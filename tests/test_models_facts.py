@@ -46,7 +46,7 @@ def test_no_token_takes_the_place_of_a_bos_that_is_not_there() -> None:
         model.tokenize("ab", bos=True)
     assert "no other token takes its place" in str(refused.value)
     with pytest.raises(ConfigError, match="has no BOS"):
-        sk.tokenize(["ab"], model, prepend_bos=True)
+        sk.tokenize(["ab"], model, length=8, prepend_bos=True)
 
 
 @pytest.mark.parametrize("default, adds, expected", [(True, False, True), (False, False, False), (False, True, True)])
