@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ import torch
 from saekit.corpus import Windows
 from saekit.index import FeatureIndex, Firings
 from saekit.index.sparse import Sparse
+from saekit.index.text import IndexText, TextRun
+from saekit.models.text_matching import token_bytes
+from saekit.models.token_text import Vocabulary
 
 BOS, PAD = 0, 1
 
@@ -91,7 +94,15 @@ class ArrayIndex:
         return len(self.documents)
 
     def token_strings(self, positions: Any) -> list[str]:
-        return [self.vocabulary[i] for i in self.windows.tokens.reshape(-1).numpy()[np.asarray(positions)]]
+        at = np.asarray(positions)
+        return self._text.strings(at, self.windows.tokens.reshape(-1).numpy()[at].tolist())
+
+    def texts(self) -> Iterator[TextRun]:
+        return self._text.runs()
+
+    @property
+    def _text(self) -> IndexText:
+        return IndexText(self.windows, Vocabulary(token_bytes(self.vocabulary)), frozenset())
 
     def check_feature(self, feature: int) -> int:
         if not 0 <= feature < self.d_sae:

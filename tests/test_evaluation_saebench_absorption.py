@@ -13,6 +13,7 @@ from saekit.errors import ConfigError, DataError
 from saekit.evaluation.saebench.absorbed_words import absorbed, main_features
 from saekit.evaluation.saebench.absorption import absorption_by_letter, encode
 from saekit.evaluation.saebench.letters import first_letter, read_words, vocabulary_words
+from saekit.models.token_text import Vocabulary
 
 N = 60
 """Words of each letter."""
@@ -154,7 +155,7 @@ def test_first_letters_and_the_words_of_a_vocabulary(model, monkeypatch):
     with pytest.raises(DataError, match="holds no whole words"):
         vocabulary_words(model, 10)
     strings = [" bridge", " Gate", "fog", " a", " 12ab", " naïve", " the"]
-    monkeypatch.setattr(type(model), "token_strings", lambda self, ids: strings)
+    monkeypatch.setitem(model.__dict__, "vocabulary", Vocabulary([s.encode() for s in strings]))
     assert vocabulary_words(model, 10) == [" Gate", " bridge", " the"]
     assert len(vocabulary_words(model, 2)) == 2
 

@@ -137,7 +137,8 @@ def test_another_models_activations_are_refused(index, llama, sae):
 
 
 def test_text_of_tokens(index, model):
-    text, spans = index.text(range(32))
-    assert text == model.decode(index.windows.tokens[0, : int(index.windows.lengths[0])])
-    assert [text[a:b] for a, b in spans.tolist()][1:] == index.token_strings(range(1, 32))
+    begin, stop, (text, spans) = next(index.texts())
+    assert (begin, stop) == (1, int(index.windows.lengths[0]))
+    assert text == model.decode(index.windows.tokens[0, begin:stop])
+    assert [text[a:b] for a, b in spans.tolist()] == index.token_strings(range(begin, stop))
     assert torch.equal(index.windows.tokens[0, :2], torch.tensor([model.bos_id, index.windows.tokens[0, 1]]))

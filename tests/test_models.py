@@ -190,6 +190,10 @@ def test_the_default_model_is_the_expected_one(default_model):
 
 
 @pytest.mark.real
-def test_partial_characters_are_shown_as_bytes(default_model):
-    strings = default_model.token_strings(default_model.tokenize("🌉", bos=False))
-    assert "".join(strings).replace("><", ">|<").count("<0x") == len("🌉".encode())
+def test_a_character_of_several_tokens_belongs_to_the_first_and_its_bytes_can_be_shown(default_model):
+    ids = default_model.tokenize("a 🌉", bos=False)
+    strings = default_model.token_strings(ids)
+    assert "".join(strings) == "a 🌉" and strings[1] == " 🌉" and set(strings[2:]) == {""}
+    alone = [default_model.vocabulary.shown[i] for i in ids[1:]]
+    assert "".join(alone).replace("><", ">|<").count("<0x") == len("🌉".encode())
+    assert default_model.token_strings(ids[:2]) == ["a", alone[0]]

@@ -49,10 +49,10 @@ def test_tokens_that_overlap_a_match(index: ArrayIndex) -> None:
 
 def test_characters_split_over_byte_tokens(index: ArrayIndex) -> None:
     """Each of an emoji's four byte tokens belongs to a match of the emoji, and offsets behind it stay right."""
-    assert shown(index, Concept.regex("🌉")) == ["<0xF0>", "<0x9F>", "<0x8C>", "<0x89>"]
-    assert shown(index, Concept.regex("é by")) == ["<0xC3>", "<0xA9>", " by"]
+    assert shown(index, Concept.regex("🌉")) == ["🌉", "", "", ""]
+    assert shown(index, Concept.regex("é by")) == ["é", "", " by"]
     assert shown(index, Concept.regex("fog")) == [" fog"]
-    assert shown(index, Concept.keywords(["brücke"])) == [" Br", "<0xC3>", "<0xBC>", "cke"]
+    assert shown(index, Concept.keywords(["brücke"])) == [" Br", "ü", "", "cke"]
 
 
 def test_after_adds_the_tokens_behind_a_match_in_the_same_document(index: ArrayIndex) -> None:

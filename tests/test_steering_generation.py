@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 import saekit as sk
 from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
-from saekit.models.token_decoding import TextPieces
+from saekit.models.token_text import TextPieces, Vocabulary
 from saekit.steering.decoding import Row
 
 from .slow_generation import edit_sets, make_sae, slow_reference
@@ -103,7 +104,7 @@ def test_sampling_follows_the_models_distribution(llama: Any) -> None:
 def test_a_row_ends_at_eos_while_others_go_on(llama: Any, monkeypatch: Any) -> None:
     plain = sk.generate(llama, PROMPTS, max_new_tokens=8)
     eos = plain[0].tokens[3]
-    monkeypatch.setattr(type(llama), "eos_id", eos)
+    monkeypatch.setitem(llama.__dict__, "facts", dataclasses.replace(llama.facts, end_ids=frozenset({eos})))
     ended = sk.generate(llama, PROMPTS, max_new_tokens=8)
     for before, after in zip(plain, ended, strict=True):
         cut = before.tokens.index(eos) if eos in before.tokens else 8
@@ -174,18 +175,15 @@ def test_stream_stops_between_tokens_and_leaves_no_hook(llama: Any) -> None:
     assert not torch.is_inference_mode_enabled()
 
 
-class ByteModel:
-    """Tokens are bytes of UTF-8."""
-
-    def decode(self, ids: Any) -> str:
-        return bytes(ids).decode("utf8", "replace")
+BYTES = Vocabulary([bytes([i]) for i in range(256)])
+"""Tokens are bytes of UTF-8."""
 
 
 @pytest.mark.parametrize(
     "text", ["plain", "né 漢字 🌉 fin", "🌉🌉👩‍👩‍👧 the golden gate, twice over 🌉", "\ufffd kept \ufffd.", "é" * 30]
 )
 def test_bytes_of_an_incomplete_character_are_held_back(text: str) -> None:
-    pieces = TextPieces(ByteModel().decode, list("a prompt 🌉".encode()))  # type: ignore[arg-type]
+    pieces = TextPieces(BYTES, list("a prompt 🌉".encode()))
     got = [pieces.push(b) for b in text.encode()]
     assert "".join(got) == text
     assert all("\ufffd" not in t for t in got) or "\ufffd" in text
@@ -196,11 +194,11 @@ def test_bytes_of_an_incomplete_character_are_held_back(text: str) -> None:
 
 def test_a_character_begun_in_the_prompt_is_given_when_complete_and_one_never_completed_is_left_out() -> None:
     start, rest = "🌉".encode()[:2], "🌉".encode()[2:]
-    pieces = TextPieces(ByteModel().decode, list(b"to the " + start))  # type: ignore[arg-type]
+    pieces = TextPieces(BYTES, list(b"to the " + start))
     assert [pieces.push(b) for b in rest] == ["", "🌉"]
     assert [pieces.push(b) for b in b"ok" + start] == ["o", "k", "", ""]
-    junk = TextPieces(ByteModel().decode, list(b"x"))  # type: ignore[arg-type]
-    assert "".join(junk.push(0x80) for _ in range(40)) == "\ufffd" * 39
+    junk = TextPieces(BYTES, list(b"x"))
+    assert "".join(junk.push(0x80) for _ in range(40)) == "\ufffd" * 40
 
 
 def test_no_new_tokens_and_no_prompts(llama: Any) -> None:

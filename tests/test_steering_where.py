@@ -58,7 +58,7 @@ def test_where_picks_tokens_by_their_text_and_all_conditions_must_hold(model: An
     sae = make_sae("relu")
     x, _ = activation_and_tokens()
     where = sk.Where.token(model, "[a-c]")
-    strings = model.token_strings(range(len(model.tokenizer)))
+    strings = model.vocabulary.shown[: len(model.tokenizer)]
     assert {strings[i].strip() for i in where.ids} == set("abcABC")
     assert set(sk.Where.token(model, "A").ids) == set(sk.Where.token(model, "a").ids)
     assert "A" not in {strings[i].strip() for i in sk.Where.token(model, "a", ignore_case=False).ids}

@@ -7,6 +7,7 @@ watched, and again with the filter stored that `resolve_token_filter` finds; the
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -322,9 +323,11 @@ def test_a_model_that_cannot_read_the_sample_gets_a_filter_from_random_tokens(mo
     model = with_sink(tiny_llama(seed=1))
     sink = model.tokenize(SINK, bos=False)[0]
     known = default_token_filter(model, HOOK)
-    monkeypatch.setitem(model.__dict__, "special_ids", frozenset(range(4, 99)) - {sink})  # as is all of the sample
+    special = frozenset(range(4, 99)) - {sink}  # as is all of the sample
+    monkeypatch.setitem(model.__dict__, "facts", dataclasses.replace(model.facts, special_ids=special))
     odd = default_token_filter(model, HOOK)
     monkeypatch.setattr(model.bridge, "tokenizer", None)
+    monkeypatch.delitem(model.__dict__, "facts")
     bare = default_token_filter(model, HOOK)
     with pytest.raises(DataError, match="has no tokenizer"):
         model.tokenize("a")

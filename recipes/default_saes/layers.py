@@ -43,7 +43,7 @@ def means(model: sk.LanguageModel, documents: Sequence[str], layers: Sequence[in
             i for i, (a, b) in enumerate(offsets) if i >= N_FIRST and any(a < end and b > start for start, end in spans)
         ]
         if at:
-            acts = model.activations([model.bos_id, *ids], hooks)[0, 1:]
+            acts = model.activations([*model.tokenize(""), *ids], hooks)[0, 1:]
             total += acts[at].float().sum(0).reshape(total.shape).cpu()
             count += len(at)
     return total / count

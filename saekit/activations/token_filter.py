@@ -126,15 +126,14 @@ def fit_token_filter(
 
 def _special_filter(model: LanguageModel) -> TokenFilter:
     """Special tokens alone; none are known of a model without a tokenizer."""
-    known = () if model.bridge.tokenizer is None else tuple(sorted(model.special_ids))
-    return TokenFilter(special_ids=known)
+    return TokenFilter(special_ids=tuple(sorted(model.special_ids)))
 
 
 def _sample(model: LanguageModel) -> Windows:
     """A fixed sample of text for any model; random tokens where text is mostly special tokens (unknown words) to it."""
     length, special_ids = min(SAMPLE_LENGTH, model.n_ctx), _special_filter(model).special_ids
     special = torch.tensor(special_ids, dtype=torch.int32)
-    if model.bridge.tokenizer is not None:
+    if model.has_tokenizer:
         texts = [document.text[: 32 * length] for document in load_corpus("demo").take(SAMPLE_DOCUMENTS)]
         windows = tokenize(texts, model, length=length)
         begins = (windows.documents[:, 1:] >= 0).any(1) & (windows.documents.amax(1).diff(prepend=-torch.ones(1)) != 0)

@@ -78,8 +78,9 @@ def write_index(
         n_firings = len(columns.column)
         del columns, contexts
         store.save_frame(out / "features.parquet", _features(summary, sae, model, encoder.hook_name, say))
-        shown = model.token_strings(range(model.d_vocab))
-        store.save_frame(out / "vocabulary.parquet", pd.DataFrame({"token": shown}))
+        vocabulary = model.vocabulary
+        tokens_frame = pd.DataFrame({"token": vocabulary.shown, "bytes": vocabulary.pieces})
+        store.save_frame(out / "vocabulary.parquet", tokens_frame)
         say("finishing files")
         for file in writing:
             file.result()
@@ -93,6 +94,8 @@ def write_index(
                 "name": model.name,
                 "fingerprint": model.fingerprint,
                 "weight_processing": model.weight_processing,
+                "begins_without_space": model.vocabulary.begins_without_space,
+                "special_ids": sorted(model.special_ids),
             },
             "hook_name": hook_as_json(encoder.hook_name),
             "corpus": plan["corpus"],

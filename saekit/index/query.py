@@ -20,13 +20,15 @@ from scipy import sparse
 from ..corpus import Windows
 from ..errors import UnknownNameError, check_feature
 from ..hook_points import HookPoint, hook_text
-from ..models.text_matching import TokenText, join_tokens, token_bytes
+from ..models.text_matching import token_bytes
+from ..models.token_text import Vocabulary
 from . import search
 from .feature_records import make_context, make_record
 from .matched_features import matched_features
 from .records import Active, Context, FeatureRecord, Firings
 from .sparse import Sparse
 from .store import Store
+from .text import IndexText, TextRun
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -166,17 +168,15 @@ class FeatureIndex:
     # ---- text ---------------------------------------------------------------------------------------------------
 
     def token_strings(self, positions: Sequence[int] | Int[np.ndarray, " n"]) -> list[str]:
-        """What to show for the tokens at flat positions."""
-        return [self._vocabulary[i] for i in self._token_ids(positions)]
+        """One string for each of the tokens at flat positions; those of a stretch of text are together that text.
 
-    def text(self, positions: Sequence[int] | Int[np.ndarray, " n"]) -> TokenText:
-        """The text of the tokens at flat positions, joined, and the characters of it that each covers.
-
-        Special tokens and padding, which belong to no document, have no text.
+        A character spelt in several tokens belongs to the first of them, and the others are empty.
         """
-        ids = self._token_ids(positions)
-        documents = self.windows.documents.reshape(-1).numpy()[np.asarray(positions, dtype=np.int64)]
-        return join_tokens([self._bytes[i] if d >= 0 else b"" for i, d in zip(ids, documents, strict=True)])
+        return self._text.strings(np.asarray(positions, dtype=np.int64), self._token_ids(positions))
+
+    def texts(self) -> Iterator[TextRun]:
+        """The text of every stretch of a document within a window, in order."""
+        return self._text.runs()
 
     @property
     def statistics(self) -> tuple[str, ...]:
@@ -185,7 +185,7 @@ class FeatureIndex:
 
     @property
     def vocabulary(self) -> list[str]:
-        """What to show for each token id."""
+        """Each token of the model's vocabulary on its own, leading space kept."""
         return self._vocabulary
 
     # ---- one feature --------------------------------------------------------------------------------------------
@@ -293,8 +293,11 @@ class FeatureIndex:
         return list(self._store.frame("vocabulary.parquet")["token"])
 
     @cached_property
-    def _bytes(self) -> list[bytes]:
-        return token_bytes(self._vocabulary)
+    def _text(self) -> IndexText:
+        frame, model = self._store.frame("vocabulary.parquet"), self.manifest["model"]
+        pieces = list(frame["bytes"]) if "bytes" in frame else token_bytes(self._vocabulary)  # older ones lack them
+        vocabulary = Vocabulary(pieces, bool(model.get("begins_without_space", False)))
+        return IndexText(self.windows, vocabulary, frozenset(model.get("special_ids", ())))
 
     def _token_ids(self, positions: Sequence[int] | np.ndarray) -> list[int]:
         at = np.asarray(positions, dtype=np.int64)

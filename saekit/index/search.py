@@ -133,7 +133,7 @@ def by_prompt(index: FeatureIndex, runner: Runner, prompt: str, n: int) -> pd.Da
     table = fired.groupby("feature").agg(
         max=("value", "first"), mean=("value", "mean"), n_tokens=("value", "size"), pos=("pos", "first")
     )
-    table["token"] = runner.model.token_strings([ids[p] for p in table["pos"]])
+    table["token"] = [index.vocabulary[ids[p]] for p in table["pos"]]
     table = _with_index(index, table)
     peak = table.pop("index_max").to_numpy(np.float64)
     table.insert(6, "fraction_of_max", np.divide(table["max"], peak, out=np.full(len(table), np.inf), where=peak > 0))
@@ -252,12 +252,9 @@ def _matches(index: FeatureIndex, text: str) -> np.ndarray:
     pattern = compiled(re.escape(text))
     match_of = np.full(index.n_windows * index.length, -1, np.int64)
     number = 0
-    lengths = index.windows.lengths.tolist()
-    for window, length in enumerate(lengths):
-        first = window * index.length
-        shown = index.text(np.arange(first, first + length))
-        for start, stop in tokens_of_matches(shown, matches(pattern, shown.text)):
-            match_of[first + start : first + stop] = number
+    for begin, _, run in index.texts():
+        for start, stop in tokens_of_matches(run, matches(pattern, run.text)):
+            match_of[begin + start : begin + stop] = number
             number += 1
     kept: np.ndarray = match_of[index.kept]
     _, kept[kept >= 0] = np.unique(kept[kept >= 0], return_inverse=True)  # count only matches with a token kept

@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..errors import ConfigError, ContextLengthError, DataError, MismatchError, unknown_name
+from ..errors import ContextLengthError, DataError, MismatchError, unknown_name
 from ..hook_points import HookPoint, hook_names, hook_text
-from .token_decoding import token_string
+from .text_model import TextModel
 
 Hook = Callable[[Tensor], Tensor | None]
 
@@ -34,7 +34,7 @@ class _Reached(Exception):  # noqa: N818 - a signal, not an error
     """Raised inside a forward pass once the hook it was run for has its activation."""
 
 
-class LanguageModel:
+class LanguageModel(TextModel):
     """A language model whose hook points can be read and edited. Made by `load_model`.
 
     >>> model.d_model, model.n_layers
@@ -44,13 +44,12 @@ class LanguageModel:
     edits: tuple[Any, ...] = ()
     """Edits of every forward pass; a steered model has some."""
 
-    def __init__(self, bridge: Any, name: str) -> None:
-        self.bridge = bridge
-        self.name = name
+    def __init__(self, bridge: Any, name: str, tokenizer: Any = None) -> None:
+        super().__init__(bridge, name, tokenizer)
         self.bridge.eval()
         cfg = bridge.cfg
         self.d_model, self.n_layers = int(cfg.d_model), int(cfg.n_layers)
-        self.n_ctx, self.d_vocab = int(cfg.n_ctx), int(cfg.d_vocab)
+        self.n_ctx = int(cfg.n_ctx)
         self._widths: dict[str, int] = {}
         self._lock = _LOCKS.setdefault(bridge, threading.RLock())
 
@@ -59,15 +58,6 @@ class LanguageModel:
             f"LanguageModel {self.name}: {self.n_layers} layers, d_model {self.d_model}, d_vocab {self.d_vocab}, "
             f"context {self.n_ctx}, weight processing {self.weight_processing}, on {self.device}"
         )
-
-    @property
-    def tokenizer(self) -> Any:
-        """The Hugging Face tokenizer; DataError when the model came without one."""
-        if self.bridge.tokenizer is None:
-            raise DataError(
-                f"{self.name} has no tokenizer", fix="set model.bridge.tokenizer to a Hugging Face tokenizer"
-            )
-        return self.bridge.tokenizer
 
     @property
     def device(self) -> torch.device:
@@ -107,70 +97,6 @@ class LanguageModel:
     def unedited(self) -> Iterator[None]:
         """Forward passes in here are not edited, even where the model is steered."""
         yield
-
-    # ---- tokens -------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def special_ids(self) -> frozenset[int]:
-        """Ids of special tokens: BOS, EOS, padding and the rest of the tokenizer's list."""
-        return frozenset(int(i) for i in self.tokenizer.all_special_ids)
-
-    @property
-    def bos_id(self) -> int:
-        t = self.tokenizer
-        return int(t.bos_token_id if t.bos_token_id is not None else self.eos_id)
-
-    @property
-    def eos_id(self) -> int:
-        return int(self.tokenizer.eos_token_id)
-
-    @property
-    def pad_id(self) -> int:
-        t = self.tokenizer
-        return int(t.pad_token_id if t.pad_token_id is not None else self.eos_id)
-
-    def tokenize(self, text: str, bos: bool = True) -> list[int]:
-        """Token ids of `text`, begun with BOS unless the text already begins with it or bos is False.
-
-        >>> model.tokenize("ab") == [model.bos_id, *model.tokenize("ab", bos=False)]
-        True
-        """
-        ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
-        return [self.bos_id, *ids] if bos and ids[:1] != [self.bos_id] else ids
-
-    def tokenize_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Token ids without BOS, and the (start, end) characters of `text` that each covers."""
-        out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return [int(i) for i in out["input_ids"]], [(int(a), int(b)) for a, b in out["offset_mapping"]]
-
-    def chat_prompt(self, message: str | Sequence[dict[str, str]]) -> str:
-        """The conversation in the model's own template, ready for its answer.
-
-        `message` is the user's text, or turns {"role": ..., "content": ...}. ConfigError without a template.
-        """
-        if getattr(self.tokenizer, "chat_template", None) is None:
-            raise ConfigError(
-                f"{self.name} has no chat template", fix="pass chat=False, or use an instruction-tuned model"
-            )
-        turns = [{"role": "user", "content": message}] if isinstance(message, str) else list(message)
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-
-    def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """The text of `ids` without special tokens."""
-        ids = ids.tolist() if isinstance(ids, Tensor) else list(ids)
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    def token_strings(self, ids: Sequence[int] | Tensor) -> list[str]:
-        """What to show for each token; bytes that are not whole characters as <0xE2>.
-
-        >>> model.token_strings(model.tokenize("ab", bos=False))
-        ['a', 'b']
-        """
-        ids = ids.reshape(-1).tolist() if isinstance(ids, Tensor) else [int(i) for i in ids]
-        known = self.__dict__.setdefault("_token_strings", {})
-        for i in set(ids) - known.keys():
-            known[i] = token_string(self.tokenizer, i)
-        return [known[i] for i in ids]
 
     # ---- running ------------------------------------------------------------------------------------------------
 
@@ -289,16 +215,10 @@ class LanguageModel:
     @cached_property
     def _unembedding(self) -> Tensor:
         W_U: Tensor = self.bridge.W_U.detach().float()
-        norm = getattr(self.bridge, "ln_final", None)
-        weight = getattr(norm, "weight", None) if norm is not None else None
-        if self.weight_processing == "compatibility" or weight is None:
-            return W_U
-        offset = 1.0 if "gemma" in type(self.bridge.original_model).__name__.lower() else 0.0  # Gemma scales by 1 + w
-        scale: Tensor = weight.detach().float() + offset
-        return W_U * scale.unsqueeze(-1)
+        return self.facts.final_norm.fold_into(W_U)
 
     def unembedding(self) -> Float[Tensor, "d_model d_vocab"]:
-        """W_U with the final norm's weight folded in: direction @ this is its logit effect, up to the norm's scale."""
+        """W_U behind the final norm, as measured: direction @ this is its logit effect, up to the norm's scale."""
         return self._unembedding
 
     @torch.inference_mode()

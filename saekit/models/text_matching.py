@@ -45,15 +45,31 @@ def join_tokens(pieces: Sequence[bytes]) -> TokenText:
     ('a’s', [[0, 1], [1, 2], [1, 2], [2, 2], [2, 3]])
     """
     text = b"".join(pieces).decode("utf8", "surrogateescape")
-    code = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    wide = 1 + (code >= 0x80).astype(np.int64) + (code >= 0x800) + (code >= 0x10000)
-    wide[(code >= 0xDC80) & (code <= 0xDCFF)] = 1
-    first_byte = np.concatenate([[0], np.cumsum(wide)])
+    first_byte = _first_bytes(text)
     ends = np.cumsum([len(p) for p in pieces], dtype=np.int64)
     starts = ends - [len(p) for p in pieces]
     begin = np.searchsorted(first_byte, starts, side="right") - 1
     stop = np.searchsorted(first_byte, ends, side="left")
     return TokenText(text, np.stack([begin, np.where(ends > starts, stop, begin)], axis=1))
+
+
+def first_characters(text: str, pieces: Sequence[bytes]) -> Int[np.ndarray, " n"]:
+    """For each token, the first character of `text` (that of `join_tokens`) which begins in it or after it.
+
+    >>> from saekit.models.text_matching import first_characters
+    >>> first_characters("a’s", [b"a", b"\\xe2\\x80", b"\\x99", b"s"]).tolist()
+    [0, 1, 2, 2]
+    """
+    starts = np.cumsum([0, *(len(p) for p in pieces[:-1])], dtype=np.int64)[: len(pieces)]
+    return np.searchsorted(_first_bytes(text), starts, side="left")
+
+
+def _first_bytes(text: str) -> Int[np.ndarray, " n_characters_and_one"]:
+    """The first byte of each character in UTF-8, and the number of bytes; an undecodable byte is one."""
+    code = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    wide = 1 + (code >= 0x80).astype(np.int64) + (code >= 0x800) + (code >= 0x10000)
+    wide[(code >= 0xDC80) & (code <= 0xDCFF)] = 1
+    return np.concatenate([[0], np.cumsum(wide)])
 
 
 def compiled(pattern: str, ignore_case: bool = True) -> re.Pattern[str]:

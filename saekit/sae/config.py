@@ -88,6 +88,10 @@ class SAEConfig:
     token_filter: TokenFilter | None = None
     """Tokens that were left out, and that every function leaves out too. None, as in SAELens files: what
     `resolve_token_filter` finds for the model and hook points."""
+    prepend_bos: bool | None = None
+    """Whether its texts began with BOS. None: not said, and the model decides."""
+    exclude_special_tokens: bool | tuple[int, ...] | None = None
+    """What a file says of special tokens in training: all left out, some ids, or none. None: not said."""
     context_size: int | None = None
     """Length of the token windows, in tokens."""
     dataset: str | None = None

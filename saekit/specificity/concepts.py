@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
-from ..models.text_matching import TokenText, compiled, join_tokens, matches, token_bytes, tokens_of_matches
+from ..models.text_matching import compiled, matches, tokens_of_matches
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -216,7 +216,7 @@ class Concept:
 
     def _text_mask(self, index: FeatureIndex) -> Mask:
         mask: Mask = np.zeros(np.asarray(index.windows.tokens).size, dtype=bool)
-        for begin, stop, text in _texts(index):
+        for begin, stop, text in index.texts():
             for first, last in tokens_of_matches(text, self.spans(text.text)):
                 mask[begin + first : min(begin + last + self.after, stop)] = True
         return mask
@@ -262,23 +262,6 @@ class Concept:
         )
 
 
-def _texts(index: FeatureIndex) -> Iterator[tuple[int, int, TokenText]]:
-    """The text of each run of a document within a window, and the flat positions begin and stop of its tokens."""
-    tokens, documents = np.asarray(index.windows.tokens), np.asarray(index.windows.documents)
-    length = tokens.shape[1]
-    flat, document = tokens.reshape(-1), documents.reshape(-1)
-    new = np.ones(len(flat), dtype=bool)
-    new[1:] = document[1:] != document[:-1]
-    new[::length] = True
-    begins = np.flatnonzero(new)
-    stops = np.append(begins[1:], len(flat))
-    inside = document[begins] >= 0
-    _, first, kind = np.unique(flat, return_index=True, return_inverse=True)
-    pieces = token_bytes(index.token_strings(first))
-    for begin, stop in zip(begins[inside].tolist(), stops[inside].tolist(), strict=True):
-        yield begin, stop, join_tokens([pieces[k] for k in kind[begin:stop].tolist()])
-
-
 def _values(key: str, value: Label | Collection[Label]) -> tuple[Label, ...]:
     several = isinstance(value, Collection) and not isinstance(value, str)
     values: tuple[Label, ...] = (
@@ -295,7 +278,7 @@ def _values(key: str, value: Label | Collection[Label]) -> tuple[Label, ...]:
 
 def _near_words(index: FeatureIndex, words: Iterable[str]) -> list[str]:
     """Words of the corpus (of its first texts, where it is large) that look like the ones asked for."""
-    texts = (text.text for _, _, text in islice(_texts(index), 5000))
+    texts = (text.text for _, _, text in islice(index.texts(), 5000))
     known: dict[str, str] = {}
     for word in (w for text in texts for w in re.findall(r"[^\W\d_]{3,}", text)):
         known.setdefault(word.lower(), word)

@@ -56,7 +56,7 @@ def make_rows(
         if not isinstance(prompt, str) and not chat:
             raise ConfigError("turns of a conversation need the chat template", got=prompt, fix="pass chat=True")
         text = model.chat_prompt(prompt if isinstance(prompt, str) else [dict(t) for t in prompt]) if chat else prompt
-        ids = tuple(model.tokenize(str(text)))
+        ids = tuple(model.tokenize(str(text), bos=False if chat else None))  # a template writes its own
         rows.append(Row(prompt=str(text), ids=ids, seed=seed, edits=edits, repeat=seen[ids]))
         seen[ids] += 1
     return rows
@@ -118,7 +118,7 @@ class Decoding:
         chosen = self._choose(logits[:, -1].float())
         out: list[int | None] = []
         for i, token in enumerate(chosen.tolist()):
-            if not self.ended[i] and token == self.model.eos_id:
+            if not self.ended[i] and token in self.model.facts.end_ids:
                 self.ended[i] = True
             if not self.ended[i]:
                 self.new[i].append(token)

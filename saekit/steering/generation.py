@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, overload
 
 from ..errors import ConfigError
 from ..models import LanguageModel
-from ..models.token_decoding import TextPieces
+from ..models.token_text import TextPieces
 from .decoding import Decoding, Prompt, Row, make_rows
 from .edits import EDITS, Edit
 
@@ -25,7 +25,7 @@ class Generation:
     text: str
     """The new text only, without special tokens."""
     tokens: tuple[int, ...]
-    """Ids of the new tokens, without the EOS that ended them."""
+    """Ids of the new tokens, without the one that ended them (`model.facts.end_ids`)."""
     n_prompt_tokens: int
     """Tokens of the prompt, BOS included."""
     finish_reason: FinishReason
@@ -155,7 +155,7 @@ def advance(
     loop = Decoding(model, rows, max_new_tokens=max_new_tokens, temperature=temperature, use_cache=True)
 
     def steps() -> Iterator[list[StreamToken | None]]:
-        pieces = [TextPieces(model.decode, row.ids) for row in rows]
+        pieces = [TextPieces(model.vocabulary, row.ids, model.special_ids) for row in rows]
         while not loop.finished and not (stop is not None and stop()):
             step: list[StreamToken | None] = []
             for row, piece, new, token in zip(rows, pieces, loop.new, loop.step(), strict=True):
@@ -190,7 +190,7 @@ def complete(
         loop.step()
     done = []
     for row, tokens, ended in zip(rows, loop.new, loop.ended, strict=True):
-        pieces = TextPieces(model.decode, row.ids)
+        pieces = TextPieces(model.vocabulary, row.ids, model.special_ids)
         done.append(
             Generation(
                 prompt=row.prompt,

@@ -20,6 +20,8 @@ from torch import Tensor
 from ..atomic_io import read_json, write_json
 from ..errors import FileError, MismatchError
 from ..models import LanguageModel
+from ..models.facts import ModelFacts
+from ..models.token_text import Vocabulary
 from ..sae import SAE, list_saes, load_sae
 from .edit_hooks import apply_edits, default_filter
 from .edits import Edit
@@ -59,7 +61,7 @@ class SteeredModel(LanguageModel):
     """
 
     def __init__(self, model: LanguageModel, edits: Edits) -> None:
-        super().__init__(model.bridge, model.name)
+        super().__init__(model.bridge, model.name, model.tokenizer if model.has_tokenizer else None)
         self._base = model.base
         self.edits = (*model.edits, *check_edits(model, edits))
         with model.unedited():
@@ -74,6 +76,14 @@ class SteeredModel(LanguageModel):
         """The weights' and the edits': activations under other edits are another model's."""
         edits = json.dumps([edit.to_dict() for edit in self.edits], sort_keys=True)
         return hashlib.sha256(f"{self.weights_fingerprint} {edits}".encode()).hexdigest()[:16]
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self._base.facts
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self._base.vocabulary
 
     @property
     def base(self) -> LanguageModel:

@@ -58,14 +58,12 @@ class Where:
         >>> sk.Where.token(model, "a|b")
         where the token reads 'a|b'
         """
-        n = len(model.tokenizer)
-        strings = model.token_strings(range(n))
-        ids = tuple(ids_that_read(compiled(pattern, ignore_case), strings))
+        ids = tuple(ids_that_read(compiled(pattern, ignore_case), model.vocabulary.shown))
         if not ids:
             raise DataError(
                 "no token of the model reads like this",
                 got=pattern,
-                accepted=f"a pattern that one of {n:,} tokens matches",
+                accepted=f"a pattern that one of {model.d_vocab:,} tokens matches",
                 fix="long words are several tokens: look at model.token_strings(model.tokenize(text))",
             )
         return cls(pattern=pattern, ids=ids)

@@ -174,7 +174,7 @@ class _Writer:
             before, after = reading.before[at], reading.after[at]
             likely = {*before.topk(N_CHOICES).indices.tolist(), *after.topk(N_CHOICES).indices.tolist(), written}
             ids = sorted(likely, key=lambda i: -float(after[i]))
-            strings = self._model.token_strings(ids)
+            strings = [self._model.vocabulary.shown[i] for i in ids]
             choices.append(
                 [(text, float(before[i].exp()), float(after[i].exp())) for text, i in zip(strings, ids, strict=True)]
             )

@@ -163,7 +163,7 @@ def ablation_sparsity(
                 chosen = rng.permutation(acts.value.numel())[:n_features]
                 known = {
                     "document": document,
-                    "token": model.token_strings([window[position]])[0],
+                    "token": model.vocabulary.shown[int(window[position])],
                     "position": position,
                 }
                 mine += _ablations(model, s, hook_name, window, position, clean, acts, chosen, generator, known)

@@ -52,7 +52,7 @@ def first_letter(word: str) -> str:
 
 def vocabulary_words(model: LanguageModel, n: int, seed: int = 0) -> list[str]:
     """Up to `n` tokens of the vocabulary that are a space and at least three letters a to z, drawn with `seed`."""
-    strings = model.token_strings(torch.arange(min(model.d_vocab, len(model.tokenizer))))
+    strings = model.vocabulary.shown
     whole = ids_that_read(compiled(f"[A-Za-z]{{{SHORTEST},}}", ignore_case=False), strings)
     known = sorted({strings[i] for i in whole if strings[i].startswith(" ")})
     if not known:

@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import FileError
 from ..base import SAE
 from ..config import SAEConfig
-from . import saelens
+from . import registry
 from .locations import locate
 from .saelens import CONFIG
 
@@ -37,14 +37,18 @@ def load_sae(path_or_name: str | Path) -> SAE:
     """
     location = locate(path_or_name)
     folder = location.path
-    if not (folder / CONFIG).exists() and (inside := sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}"))):
+    if (
+        folder.is_dir()
+        and not (folder / CONFIG).exists()
+        and (inside := sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}")))
+    ):
         raise FileError(
             f"{folder} holds several SAEs, a folder each",
             got=", ".join(inside),
             accepted="the folder of one",
             fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
         )
-    saved = saelens.read(folder)
+    saved = registry.read(folder)
     sae = SAE(_filled(saved.config, location.facts))
     for name, tensor in saved.weights.items():
         getattr(sae, name).detach().copy_(tensor)
@@ -55,6 +59,7 @@ def load_sae(path_or_name: str | Path) -> SAE:
             accepted=saved.fingerprint,
             fix="one of the two files was altered: restore both from where they came, or train the SAE again",
         )
+    sae.requires_grad_(False)  # as `train` hands it out
     sae.training_summary, sae.density = saved.training, saved.density
     return sae
 
