@@ -6,8 +6,10 @@ import copy
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 import saekit as sk
+from saekit.errors import ConfigError
 
 from . import zoo
 
@@ -17,6 +19,62 @@ NAMES = list(zoo.KINDS)
 @pytest.fixture(params=NAMES)
 def zoo_model(request):
     return zoo.load(request.param)
+
+
+# ---- facts ----------------------------------------------------------------------------------------------------------
+
+
+def test_facts_are_those_of_the_files(zoo_model):
+    """The tokenizer as its files say: TransformerLens gives one without BOS or EOS tokens of its own making."""
+    tokenizer, facts = AutoTokenizer.from_pretrained(zoo_model.folder), zoo_model.model.facts
+    d_vocab = zoo_model.hf.config.vocab_size
+
+    def known(ids):
+        return frozenset(i for i in ids if i is not None and i < d_vocab)
+
+    bos = known([tokenizer.bos_token_id])
+    assert known([facts.bos_id]) == bos
+    assert facts.prepend_bos == bool(bos)  # TransformerLens prepends it for every architecture here that has one
+    ends = zoo_model.hf.generation_config.eos_token_id
+    ends = known(ends if isinstance(ends, list) else [ends])
+    assert facts.end_ids == ends
+    assert facts.eos_id in (tokenizer.eos_token_id, None) and (facts.eos_id is None) == (not ends)
+    assert facts.separator_id == (min(bos, default=None) if facts.eos_id is None else facts.eos_id)
+    flagged = [i for i, token in tokenizer.added_tokens_decoder.items() if token.special]
+    assert facts.special_ids == known([*tokenizer.all_special_ids, *flagged])
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id < d_vocab:
+        assert facts.pad_id == tokenizer.pad_token_id
+    assert 0 <= facts.pad_id < d_vocab == facts.d_vocab
+    assert facts.n_ctx == getattr(zoo_model.hf.config, "max_position_embeddings", facts.n_ctx)
+    assert facts.final_norm.centres == (type(last_norm(zoo_model.hf)).__name__ in CENTRES)
+
+
+CENTRES = ("LayerNorm", "NemotronLayerNorm1P", "CohereLayerNorm")
+
+
+@pytest.mark.parametrize("chat", [False, True], ids=["text", "chat"])
+def test_prompts_are_begun_as_transformers_begins_them(zoo_model, chat):
+    """BOS once where the model's texts begin with one, by template or not; and no other token in its place."""
+    tokenizer, model = AutoTokenizer.from_pretrained(zoo_model.folder), zoo_model.model
+    if chat and tokenizer.chat_template is None:
+        with pytest.raises(ConfigError, match="has no chat template"):
+            sk.generate(model, zoo.PROMPT, chat=True)
+        return
+    if chat:
+        turn = [{"role": "user", "content": zoo.PROMPT}]
+        want = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=True)["input_ids"]
+        text = model.chat_prompt(zoo.PROMPT)
+        assert text == tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+        assert model.tokenize(text, bos=False) == want
+        bos = [model.bos_id] if model.facts.prepend_bos and want[0] != model.bos_id else []
+        assert sk.generate(model, zoo.PROMPT, chat=True, max_new_tokens=1).n_prompt_tokens == len(want)
+        assert model.tokenize(text) == bos + want
+    else:
+        plain = tokenizer(zoo.PROMPT, add_special_tokens=False)["input_ids"]
+        want = [model.bos_id, *plain] if model.facts.prepend_bos else plain
+        assert model.tokenize(zoo.PROMPT) == want
+        windows = sk.tokenize([zoo.PROMPT, zoo.PROMPT], model, length=64)
+        assert windows.tokens[:, : len(want)].tolist() == [want, want] and windows.lengths.tolist() == [len(want)] * 2
 
 
 # ---- logits --------------------------------------------------------------------------------------------------------
