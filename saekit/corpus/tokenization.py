@@ -16,12 +16,13 @@ from tqdm.auto import tqdm
 
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
+from ..models.readings import Readings
 from .documents import Corpus, Document
 from .windows import Windows
 
 _TEXTS_PER_CALL = 256
-_Window = tuple[np.ndarray, np.ndarray]
-"""The tokens of one window and their document numbers."""
+_Window = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""The tokens of one window, their document numbers and their places in those documents; -1 for added ones."""
 
 
 def tokenize(
@@ -120,16 +121,18 @@ def _iter_windows(
     chunk_windows: int,
 ) -> Iterator[Windows]:
     labels: dict[int, dict[str, object]] = {}
+    readings: dict[int, dict[int, bytes]] = {}
     columns: list[str] = list(corpus.label_names) if isinstance(corpus, Corpus) else []
-    documents = _token_ids(corpus, model, labels)
+    documents = _token_ids(corpus, model, labels, readings)
     windows = _cut(documents, length, bos_id) if separator is None else _packed(documents, length, separator, bos_id)
     any_yet = False
     while chunk := list(islice(windows, chunk_windows)):
         any_yet = True
-        part = _table(chunk, length, model.pad_id, labels, columns)
+        part = _table(chunk, length, model.pad_id, labels, columns, readings)
         first_open = int(part.documents.max())  # later chunks may hold more of this document, not of those before it
         for number in [n for n in labels if n < first_open]:
             del labels[number]
+            readings.pop(number, None)
         yield part
     if not any_yet:
         raise DataError(
@@ -138,22 +141,27 @@ def _iter_windows(
 
 
 def _token_ids(
-    corpus: Corpus | Iterable[str], model: LanguageModel, labels: dict[int, dict[str, object]]
+    corpus: Corpus | Iterable[str],
+    model: LanguageModel,
+    labels: dict[int, dict[str, object]],
+    readings: dict[int, dict[int, bytes]],
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(document number, ids without an added BOS) of every document that has tokens; fills `labels` as it goes."""
+    """(document number, ids without an added BOS) of every document that has tokens; fills `labels` and `readings`."""
     documents = (d if isinstance(d, Document) else Document(d, {}) for d in corpus)
     number = 0
     while batch := list(islice(documents, _TEXTS_PER_CALL)):
         try:
-            encoded = model.tokenizer([d.text for d in batch], add_special_tokens=False, verbose=False)["input_ids"]
+            encoded = model.tokenize_with_readings([d.text for d in batch])
         except (TypeError, UnicodeEncodeError) as e:
             raise DataError(
                 f"the tokenizer of {model.name} refuses the text of documents {number} to {number + len(batch) - 1}",
                 got=e,
                 accepted="strings of valid Unicode (no lone surrogates)",
             ) from e
-        for document, ids in zip(batch, encoded, strict=True):
+        for document, (ids, unlike) in zip(batch, encoded, strict=True):
             labels[number] = dict(document.labels)
+            if unlike:
+                readings[number] = unlike
             if ids:
                 yield number, np.asarray(ids, dtype=np.int32)
             number += 1
@@ -166,7 +174,8 @@ def _cut(documents: Iterable[tuple[int, np.ndarray]], length: int, bos_id: int |
         while start < len(ids):
             room = length - _n_added(ids[start:], bos_id)
             piece = ids[start : start + room]
-            yield _begun(piece, np.full(len(piece), number, dtype=np.int32), bos_id)
+            where = np.full(len(piece), number, dtype=np.int32)
+            yield _begun((piece, where, np.arange(start, start + len(piece), dtype=np.int32)), bos_id)
             start += room
 
 
@@ -174,19 +183,29 @@ def _packed(
     documents: Iterable[tuple[int, np.ndarray]], length: int, separator_id: int, bos_id: int | None
 ) -> Iterator[_Window]:
     """Full windows of documents joined with a separator; the last one may be shorter."""
-    separator, nothing = np.array([separator_id], dtype=np.int32), np.empty(0, dtype=np.int32)
-    tokens, where, between = nothing, nothing, nothing
-    for number, ids in chain(documents, [(-1, nothing)]):
+    none = np.empty(0, dtype=np.int32)
+    separator = (np.array([separator_id], dtype=np.int32), np.full(1, -1, np.int32), np.full(1, -1, np.int32))
+    open_, between = (none, none, none), (none, none, none)
+    for number, ids in chain(documents, [(-1, none)]):
         if number >= 0:
-            tokens = np.concatenate([tokens, between, ids])
-            where = np.concatenate([where, np.full(len(between), -1, np.int32), np.full(len(ids), number, np.int32)])
-            between = separator
-        start = 0
-        while len(tokens) - start >= length or (number < 0 and start < len(tokens)):
-            room = length - _n_added(tokens[start:], bos_id)
-            yield _begun(tokens[start : start + room], where[start : start + room], bos_id)
+            new = (ids, np.full(len(ids), number, np.int32), np.arange(len(ids), dtype=np.int32))
+            open_, between = _joined(open_, between, new), separator
+        start, n = 0, len(open_[0])
+        while n - start >= length or (number < 0 and start < n):
+            room = length - _n_added(open_[0][start:], bos_id)
+            yield _begun(_sliced(open_, start, start + room), bos_id)
             start += room
-        tokens, where = tokens[start:], where[start:]
+        open_ = _sliced(open_, start, n)
+
+
+def _joined(*parts: _Window) -> _Window:
+    tokens, where, place = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return tokens, where, place
+
+
+def _sliced(window: _Window, start: int, stop: int) -> _Window:
+    tokens, where, place = (a[start:stop] for a in window)
+    return tokens, where, place
 
 
 def _n_added(ids: np.ndarray, bos_id: int | None) -> int:
@@ -194,25 +213,49 @@ def _n_added(ids: np.ndarray, bos_id: int | None) -> int:
     return int(bos_id is not None and int(ids[0]) != bos_id)
 
 
-def _begun(ids: np.ndarray, where: np.ndarray, bos_id: int | None) -> _Window:
-    """A window of these tokens, begun with BOS, which belongs to no document, where it has to be."""
-    if not _n_added(ids, bos_id):
-        return ids, where
-    return np.concatenate([[bos_id], ids]), np.concatenate([[-1], where])
+def _begun(window: _Window, bos_id: int | None) -> _Window:
+    """The window begun with BOS, which belongs to no document, where it has to be."""
+    if bos_id is None or not _n_added(window[0], bos_id):
+        return window
+    return _joined((np.array([bos_id]), np.array([-1]), np.array([-1])), window)
 
 
 def _table(
-    windows: list[_Window], length: int, pad_id: int, labels: dict[int, dict[str, object]], columns: list[str]
+    windows: list[_Window],
+    length: int,
+    pad_id: int,
+    labels: dict[int, dict[str, object]],
+    columns: list[str],
+    readings: dict[int, dict[int, bytes]],
 ) -> Windows:
     tokens = np.full((len(windows), length), pad_id, dtype=np.int32)
-    documents = np.full((len(windows), length), -1, dtype=np.int32)
-    lengths = np.array([len(t) for t, _ in windows], dtype=np.int32)
-    for row, (ids, where) in enumerate(windows):
-        tokens[row, : len(ids)], documents[row, : len(ids)] = ids, where
+    documents, places = np.full((2, len(windows), length), -1, dtype=np.int32)
+    lengths = np.array([len(ids) for ids, _, _ in windows], dtype=np.int32)
+    for row, (ids, where, place) in enumerate(windows):
+        tokens[row, : len(ids)], documents[row, : len(ids)], places[row, : len(ids)] = ids, where, place
     present = np.unique(documents[documents >= 0])
     frame = pd.DataFrame([labels[int(n)] for n in present], index=pd.Index(present, name="document"))
     frame = frame.reindex(columns=[*columns, *(c for c in frame.columns if c not in columns)])
-    return Windows(torch.from_numpy(tokens), torch.from_numpy(documents), torch.from_numpy(lengths), frame)
+    return Windows(
+        torch.from_numpy(tokens),
+        torch.from_numpy(documents),
+        torch.from_numpy(lengths),
+        frame,
+        _readings(documents.reshape(-1), places.reshape(-1), readings),
+    )
+
+
+def _readings(documents: np.ndarray, places: np.ndarray, readings: dict[int, dict[int, bytes]]) -> Readings:
+    """The readings of the tokens of a chunk, by flat position."""
+    position = np.flatnonzero(np.isin(documents, list(readings))) if readings else np.empty(0, np.int64)
+    found = [
+        (at, readings[number][place])
+        for at, number, place in zip(
+            position.tolist(), documents[position].tolist(), places[position].tolist(), strict=True
+        )
+        if place in readings[number]
+    ]
+    return Readings(np.array([at for at, _ in found], dtype=np.int64), [piece for _, piece in found])
 
 
 def _first_tokens(windows: Windows, n_tokens: int, pad_id: int) -> Windows:
@@ -226,5 +269,7 @@ def _first_tokens(windows: Windows, n_tokens: int, pad_id: int) -> Windows:
     if n_rows and left < int(cut.lengths[-1]):
         tokens, documents, lengths = cut.tokens.clone(), cut.documents.clone(), cut.lengths.clone()
         tokens[-1, left:], documents[-1, left:], lengths[-1] = pad_id, -1, left
-        cut = Windows(tokens, documents, lengths, cut.labels).select(slice(None))  # drops labels no longer needed
+        cut = Windows(tokens, documents, lengths, cut.labels, cut.readings).select(
+            slice(None)
+        )  # drops labels no longer needed
     return cut

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..atomic_io import atomic_write
 from ..errors import ConfigError, FileError, disk_errors
+from ..models.readings import Readings
 from .documents import check_fraction, is_held_out
 
 _BATCHES_PER_SORT = 16
@@ -42,6 +43,8 @@ class Windows:
     """Real tokens in each window, the BOS included."""
     labels: pd.DataFrame
     """One row for each document, indexed by document number."""
+    readings: Readings = field(default_factory=Readings)
+    """Tokens that read otherwise than the model's vocabulary says, where its tokenizer changes text."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -60,6 +63,11 @@ class Windows:
     def n_documents(self) -> int:
         """Documents with at least one token here."""
         return int((torch.unique(self.documents) >= 0).sum())
+
+    @property
+    def prepends_bos(self) -> bool:
+        """Whether a BOS that belongs to no document was put before the text of any window."""
+        return bool((self.documents[:, 0] == -1).any())
 
     @property
     def digest(self) -> str:
@@ -83,7 +91,10 @@ class Windows:
         )
         documents = self.documents[at]
         present = torch.unique(documents[documents >= 0]).numpy()
-        return Windows(self.tokens[at], documents, self.lengths[at], self.labels.loc[present])
+        readings = self.readings
+        if len(readings):
+            readings = readings.select(torch.arange(len(self))[at].numpy(), self.length)
+        return Windows(self.tokens[at], documents, self.lengths[at], self.labels.loc[present], readings)
 
     def split_rows(
         self, fraction_held_out: float = 0.1, seed: int = 0
@@ -134,6 +145,8 @@ class Windows:
     def save(self, folder: str | Path) -> None:
         """Writes windows.safetensors and documents.parquet into `folder`, each atomically."""
         tensors = {"tokens": self.tokens, "documents": self.documents, "lengths": self.lengths}
+        if len(self.readings):
+            tensors |= {name: torch.from_numpy(a) for name, a in _packed_readings(self.readings).items()}
         with atomic_write(Path(folder) / "documents.parquet") as part:
             self.labels.to_parquet(part)
         with atomic_write(Path(folder) / "windows.safetensors") as part:
@@ -153,10 +166,12 @@ class Windows:
             try:
                 with safe_open(path, framework="pt") as f:
                     tokens, documents, lengths = (f.get_tensor(name) for name in ("tokens", "documents", "lengths"))
+                    names = [name for name in READINGS if name in f.keys()]  # noqa: SIM118 - no mapping
+                    readings = _unpacked_readings([f.get_tensor(name).numpy() for name in names])
                 labels = pd.read_parquet(Path(folder) / "documents.parquet")
             except (SafetensorError, ValueError) as e:
                 raise FileError(f"{path.parent} holds damaged windows: {e}", fix="delete it and write it again") from e
-        return cls(tokens, documents, lengths, labels)
+        return cls(tokens, documents, lengths, labels, readings)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Windows]) -> Windows:
@@ -164,9 +179,28 @@ class Windows:
         labels = pd.concat([p.labels for p in parts if len(p.labels)] or [parts[0].labels])
         labels = labels[~labels.index.duplicated()].sort_index()
         tokens, documents = torch.cat([p.tokens for p in parts]), torch.cat([p.documents for p in parts])
-        return cls(tokens, documents, torch.cat([p.lengths for p in parts]), labels)
+        readings = Readings.concatenate([(p.readings, p.tokens.numel()) for p in parts])
+        return cls(tokens, documents, torch.cat([p.lengths for p in parts]), labels, readings)
 
     def __repr__(self) -> str:
         labels = ", ".join(map(str, self.labels.columns)) or "none"
         size = f"{len(self):,} windows of {self.length}: {self.n_tokens:,} tokens of {self.n_documents:,} documents"
         return f"Windows({size}; labels: {labels})"
+
+
+READINGS = ("reading_position", "reading_end", "reading_bytes")
+"""Tensors of `Windows.readings` in a file."""
+
+
+def _packed_readings(readings: Readings) -> dict[str, np.ndarray]:
+    ends = np.cumsum([len(p) for p in readings.piece], dtype=np.int64)
+    together = np.frombuffer(b"".join(readings.piece), np.uint8).copy()
+    return dict(zip(READINGS, (readings.position, ends, together), strict=True))
+
+
+def _unpacked_readings(tensors: Sequence[np.ndarray]) -> Readings:
+    if not tensors:
+        return Readings()
+    position, ends, together = tensors
+    whole = together.tobytes()
+    return Readings(position, [whole[a:b] for a, b in zip([0, *ends.tolist()[:-1]], ends.tolist(), strict=True)])

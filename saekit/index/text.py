@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from ..corpus import Windows
 from ..models.text_matching import TokenText, join_tokens
-from ..models.token_text import Vocabulary, strings_of
+from ..models.token_text import Vocabulary, show_bytes, strings_of
 
 LONGEST = 3
 """Tokens beside one that can hold the rest of its last character: UTF-8 has at most four bytes."""
@@ -39,7 +39,7 @@ class IndexText:
         begins, stops, is_first = self._stretches
         for begin, stop, first in zip(begins.tolist(), stops.tolist(), is_first.tolist(), strict=True):
             ids = self._ids[begin:stop].tolist()
-            yield TextRun(begin, stop, join_tokens(self._vocabulary.bytes_of(ids, first, self._special)))
+            yield TextRun(begin, stop, join_tokens(self._read(begin, ids, first)))
 
     def strings(self, positions: Int[np.ndarray, " n"], ids: list[int]) -> list[str]:
         """One string for each of the tokens at flat positions, whose ids are given, read where they stand."""
@@ -47,6 +47,9 @@ class IndexText:
         if self._vocabulary.begins_without_space:
             for n in np.flatnonzero(np.isin(positions, self._first_words)).tolist():
                 out[n] = out[n].removeprefix(" ")
+        if len(self._windows.readings):
+            known = self._windows.readings.by_position
+            out = [show_bytes(known[p]) if p in known else o for p, o in zip(positions.tolist(), out, strict=True)]
         broken = self._vocabulary.partial[ids] if len(ids) else np.empty(0, bool)
         if not broken.any():
             return out
@@ -63,8 +66,17 @@ class IndexText:
         window = position // self._windows.length * self._windows.length
         begin = max(window, position - LONGEST)
         stop = min(window + self._windows.length, position + n + LONGEST)
-        pieces = self._vocabulary.bytes_of(self._ids[begin:stop].tolist(), begins=False)
-        return strings_of(pieces)[position - begin : position - begin + n]
+        return strings_of(self._read(begin, self._ids[begin:stop].tolist(), first=False))[
+            position - begin : position - begin + n
+        ]
+
+    def _read(self, begin: int, ids: list[int], first: bool) -> list[bytes]:
+        """The bytes of the tokens from a flat position on; `first` says that a document begins with them."""
+        pieces = self._vocabulary.bytes_of(ids, first, self._special)
+        if len(self._windows.readings):
+            known = self._windows.readings.by_position
+            pieces = [known.get(begin + n, piece) for n, piece in enumerate(pieces)]
+        return pieces
 
     @cached_property
     def _stretches(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError
 from .facts import ModelFacts, find_facts
-from .token_text import Vocabulary, read_vocabulary
+from .readings import find_readings
+from .token_text import Vocabulary, read_vocabulary, strings_of
 
 
 class TextModel:
@@ -100,11 +101,37 @@ class TextModel:
         """
         ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
         bos_id = self.facts.bos_id
-        return [bos_id, *ids] if bos_id is not None and self.begins_with_bos(bos) and ids[:1] != [bos_id] else ids
+        return [bos_id, *ids] if self.begins_with_bos(bos) and bos_id is not None and ids[:1] != [bos_id] else ids
+
+    def tokenize_with_strings(self, text: str, bos: bool | None = None) -> tuple[list[int], list[str]]:
+        """The token ids of `text`, and what each reads; without BOS the strings are together exactly `text`.
+
+        >>> model.tokenize_with_strings("a cat", bos=False)[1]
+        ['a', ' ', 'c', 'a', 't']
+        """
+        ids = self.tokenize(text, bos)
+        pieces = self.vocabulary.bytes_of(ids, True, self.special_ids)
+        [(own, readings)] = self.tokenize_with_readings([text])
+        for place, piece in readings.items():
+            pieces[len(ids) - len(own) + place] = piece
+        return ids, strings_of(pieces)
+
+    def tokenize_with_readings(self, texts: Sequence[str]) -> list[tuple[list[int], dict[int, bytes]]]:
+        """For each text its token ids without BOS, and the tokens that read otherwise than the vocabulary says."""
+        tokenizer, special = self.tokenizer, self.special_ids
+        out: list[tuple[list[int], dict[int, bytes]]] = []
+        encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        for text, ids in zip(texts, encoded, strict=True):
+            readings: dict[int, bytes] = {}
+            same = b"".join(self.vocabulary.bytes_of(ids, True, special)) == text.encode("utf8", "surrogatepass")
+            if not same and getattr(tokenizer, "is_fast", False):
+                readings = find_readings(text, *self.tokenize_with_offsets(text), self.vocabulary, special)
+            out.append(([int(i) for i in ids], readings))
+        return out
 
     def tokenize_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids without BOS, and the (start, end) characters of `text` that each covers."""
-        out = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        out = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
         return [int(i) for i in out["input_ids"]], [(int(a), int(b)) for a, b in out["offset_mapping"]]
 
     def chat_prompt(self, message: str | Sequence[dict[str, str]]) -> str:

@@ -12,6 +12,7 @@ import codecs
 import re
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -92,8 +93,8 @@ def strings_of(pieces: Sequence[bytes]) -> list[str]:
     ['Yes', ' 🦙', '', '!', '<0xE9>']
     """
     text = join_tokens(pieces).text
-    begins = first_characters(text, pieces)
-    return [show_undecoded(text[a:b]) for a, b in zip(begins.tolist(), [*begins.tolist()[1:], len(text)], strict=True)]
+    begins = [*first_characters(text, pieces).tolist(), len(text)]
+    return [show_undecoded(text[a:b]) for a, b in pairwise(begins)]
 
 
 def show_bytes(piece: bytes) -> str:

@@ -88,6 +88,12 @@ class SAEConfig:
     token_filter: TokenFilter | None = None
     """Tokens that were left out, and that every function leaves out too. None, as in SAELens files: what
     `resolve_token_filter` finds for the model and hook points."""
+    prepend_bos: bool | None = None
+    """Whether BOS stood before each window, and is put there by whatever reads text with this SAE. None, as where it
+    is not known: what is true of the model (`model.facts.prepend_bos`)."""
+    exclude_special_tokens: bool | tuple[int, ...] | None = None
+    """What a SAELens file says of the tokens left out in training: all special ones, these ids, or none. Kept for
+    saving; which tokens saekit leaves out, the token filter says."""
     context_size: int | None = None
     """Length of the token windows, in tokens."""
     dataset: str | None = None

@@ -6,6 +6,7 @@ is used. What an SAE does not record (files from elsewhere) is not checked; the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MismatchError
@@ -65,3 +66,22 @@ def check_model(config: SAEConfig, model: Any, hook_name: HookPoint | None = Non
 def _base_name(name: str) -> str:
     short = name.rstrip("/").rsplit("/", 1)[-1].lower()
     return SAME_MODEL.get(short, short)
+
+
+def common_prepend_bos(configs: Iterable[SAEConfig]) -> bool | None:
+    """Whether text for SAEs of these configurations begins with BOS; None where none says. MismatchError if they differ.
+
+    >>> from saekit.sae import common_prepend_bos
+    >>> common_prepend_bos([sae.config, sae.config]) is None
+    True
+    """
+    each = [config.prepend_bos for config in configs]
+    said = set(each) - {None}
+    if len(said) > 1:
+        raise MismatchError(
+            "some of the SAEs read text that begins with BOS, and some do not",
+            got=", ".join(map(str, each)),
+            accepted="SAEs whose prepend_bos is the same or None",
+            fix="use them one at a time",
+        )
+    return next(iter(said), None)

@@ -67,10 +67,10 @@ def attention_patterns(model: LanguageModel, text: str, layer: int) -> CircuitsW
         raise DataError("there is no text to show", got=repr(text), accepted="a string that is not empty")
     if not 0 <= layer < model.n_layers:
         raise UnknownNameError(f"the model has no layer {layer}", got=layer, accepted=f"0 to {model.n_layers - 1}")
-    ids = model.tokenize(text)
+    ids, strings = model.tokenize_with_strings(text)
     flat = model.activations(ids, f"blocks.{layer}.attn.hook_pattern")[0]
     attention = flat.reshape(len(flat), len(ids), len(ids)).float()
-    tokens = [html.escape(shown(token), quote=False) for token in model.token_strings(ids)]
+    tokens = [html.escape(shown(token), quote=False) for token in strings]
     return CircuitsWidget(
         component="AttentionPatterns",
         props={"tokens": tokens, "attention": [[[round(v, 4) for v in q] for q in h] for h in attention.tolist()]},

@@ -159,7 +159,7 @@ def highlight(
 
     from ..activations import resolve_token_filter
 
-    ids = model.tokenize(text)
+    ids, strings = model.tokenize_with_strings(text, sae.config.prepend_bos)
     x = model.activations(ids, hook_name)[0]
     tokens = torch.tensor(ids, device=x.device)
     token_filter = resolve_token_filter(model, sae)
@@ -175,7 +175,7 @@ def highlight(
     fired = acts.feature.cpu().numpy()
     return TokenHighlight(
         n_features=d_sae,
-        tokens=model.token_strings(ids),
+        tokens=strings,
         excluded=excluded,
         acts=pack_rows(row, fired, acts.value.float().cpu().numpy(), len(ids)),
         names=names_of(index, np.unique(fired).tolist()),

@@ -29,7 +29,7 @@ from ...activations import common_token_filter
 from ...corpus import Corpus, tokenize
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
-from ...sae import SAE
+from ...sae import SAE, common_prepend_bos
 from ...statistics import point_and_interval, resample_within
 from .pooled import one_hook_point, several, writes_where_it_reads
 
@@ -203,7 +203,8 @@ def _places(
 ) -> list[tuple[int, list[int], int]]:
     """(document, its tokens, a kept position with enough tokens after it) for each sampled token, one a document."""
     documents = corpus.shuffle(int(rng.integers(2**31))) if corpus.in_memory else corpus
-    windows = tokenize(documents.take(8 * n_tokens), model, length=length)
+    prepend_bos = common_prepend_bos(s.config for s in saes)
+    windows = tokenize(documents.take(8 * n_tokens), model, length=length, prepend_bos=prepend_bos)
     token_filter = common_token_filter(model, saes, hook_name)
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     out: list[tuple[int, list[int], int]] = []

@@ -24,7 +24,7 @@ from ...corpus import Corpus, Document, tokenize
 from ...errors import ConfigError, DataError, MismatchError, unknown_name
 from ...hook_points import HookPoint
 from ...models import LanguageModel
-from ...sae import SAE, SAEConfig, SparseActs
+from ...sae import SAE, SAEConfig, SparseActs, common_prepend_bos
 from .probes import Matrix
 
 
@@ -162,7 +162,8 @@ def pool(
 
     if batch_size < 1:
         raise ConfigError("batch_size is not positive", got=batch_size, accepted="an integer of at least 1")
-    windows = tokenize([d.text for d in documents], model, length=length)
+    prepend_bos = common_prepend_bos(s.config for s in saes)
+    windows = tokenize([d.text for d in documents], model, length=length, prepend_bos=prepend_bos)
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     windows = windows.select(first)
     of_window = windows.documents.max(1).values.long()

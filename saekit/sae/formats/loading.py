@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...errors import FileError
 from ..base import SAE
-from . import saelens
+from . import registry
 from .packaged import packaged_folder
 from .saelens import CONFIG
 
@@ -21,16 +21,20 @@ def load_sae(path_or_name: str | Path) -> SAE:
     True
     """
     folder = Path(path_or_name).expanduser()
-    if not folder.is_dir():
+    if not folder.exists():
         folder = packaged_folder(path_or_name)
-    if not (folder / CONFIG).exists() and (inside := sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}"))):
+    if (
+        folder.is_dir()
+        and not (folder / CONFIG).exists()
+        and (inside := sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}")))
+    ):
         raise FileError(
             f"{folder} holds several SAEs, a folder each",
             got=", ".join(inside),
             accepted="the folder of one",
             fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
         )
-    saved = saelens.read(folder)
+    saved = registry.read(folder)
     sae = SAE(saved.config)
     for name, tensor in saved.weights.items():
         getattr(sae, name).detach().copy_(tensor)
@@ -41,5 +45,6 @@ def load_sae(path_or_name: str | Path) -> SAE:
             accepted=saved.fingerprint,
             fix="one of the two files was altered: restore both from where they came, or train the SAE again",
         )
+    sae.requires_grad_(False)  # as `train` hands it out
     sae.training_summary, sae.density = saved.training, saved.density
     return sae

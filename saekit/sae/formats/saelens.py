@@ -25,6 +25,8 @@ from ...atomic_io import atomic_write, read_json, sha256, with_current_keys
 from ...errors import FileError, SaekitError
 from ..architectures import ARCHITECTURES, of_saelens, weight_shapes
 from ..config import SAEConfig
+from .contents import folder_of, json_at
+from .family import Family
 from .saved import SavedSAE
 
 if TYPE_CHECKING:
@@ -51,8 +53,16 @@ def save_sae(sae: SAE, folder: str | Path) -> Path:
     return folder
 
 
-def read(folder: Path) -> SavedSAE:
-    """The SAE in `folder`. FileError, naming the file, when one is missing, truncated, altered or not readable."""
+def recognises(path: Path) -> bool:
+    """Whether there is a cfg.json that names an architecture, or one that says nothing."""
+    file = folder_of(path) / CONFIG
+    cfg = json_at(file)
+    return "architecture" in cfg or (file.is_file() and not cfg)
+
+
+def read(path: Path) -> SavedSAE:
+    """The SAE there. FileError, naming the file, when one is missing, truncated, altered or not readable."""
+    folder = folder_of(path)
     cfg = read_json(folder / CONFIG)
     config = config_of(cfg, folder / CONFIG)
     own = (cfg.get("metadata") or {}).get("saekit") or {}
@@ -123,9 +133,9 @@ def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
         **({"hook_name_out": c.hook_out} if c.is_transcoder else {}),
         "hook_head_index": None,
         "context_size": c.context_size,
-        "prepend_bos": True,
+        "prepend_bos": True if c.prepend_bos is None else c.prepend_bos,
         "dataset_path": c.dataset,
-        "exclude_special_tokens": special or False,
+        "exclude_special_tokens": special or False if c.exclude_special_tokens is None else c.exclude_special_tokens,
         "saekit": {
             "format": 1,
             "weights_sha256": weights_hash,
@@ -194,6 +204,8 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
                 dtype=_dtype_name(cfg.get("dtype")),
                 hook_name=meta.get("hook_name"),
                 model_name=meta.get("model_name"),
+                prepend_bos=meta.get("prepend_bos"),
+                exclude_special_tokens=_special(meta.get("exclude_special_tokens")),
                 context_size=meta.get("context_size"),
                 dataset=meta.get("dataset_path"),
             )
@@ -221,6 +233,10 @@ def _outputs(cfg: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
         return {}
     skip = cfg["architecture"].endswith("skip_transcoder")
     return {"d_out": cfg["d_out"], "hook_out": meta.get("hook_name_out"), "skip": skip}
+
+
+def _special(value: Any) -> bool | tuple[int, ...] | None:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _dtype_name(name: Any) -> str:
@@ -278,3 +294,6 @@ def _write(path: Path, content: bytes) -> None:
         f.write(content)
         f.flush()
         os.fsync(f.fileno())
+
+
+FAMILY = Family(name="SAELens 6 or later", recognises=recognises, read=read, beside=(CONFIG, WEIGHTS, SPARSITY))
