@@ -41,8 +41,8 @@ def cache_activations(
 
     Several hook points, a tuple of names, are read in one run of the model and stand side by side. The same call goes
     on with what an interrupted one has left, and reads what a finished one has. `token_filter` None finds one with
-    `fit_token_filter`; left out tokens are not stored. `prepend_bos` is that of `tokenize`. A token takes d_in * 4 bytes, half of it as "float16" or
-    "bfloat16".
+    `fit_token_filter`; left out tokens are not stored. `prepend_bos` is that of `tokenize`. A token
+    takes d_in * 4 bytes, half of it as "float16" or "bfloat16".
 
     Raises MismatchError when `path` holds activations of another model, hook point, text, token filter or dtype;
     FileError for a shard that was altered or cut short; DiskFullError, with all finished shards kept; DataError for

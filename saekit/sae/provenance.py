@@ -69,7 +69,7 @@ def _base_name(name: str) -> str:
 
 
 def common_prepend_bos(configs: Iterable[SAEConfig]) -> bool | None:
-    """Whether text for SAEs of these configurations begins with BOS; None where none says. MismatchError if they differ.
+    """Whether text for SAEs of these configurations begins with BOS, or None; MismatchError if they differ.
 
     >>> from saekit.sae import common_prepend_bos
     >>> common_prepend_bos([sae.config, sae.config]) is None

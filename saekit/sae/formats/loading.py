@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from ...errors import FileError
 from ..base import SAE
+from ..config import SAEConfig
 from . import registry
-from .packaged import packaged_folder
+from .locations import locate
 from .saelens import CONFIG
 
 
 def load_sae(path_or_name: str | Path) -> SAE:
-    """The SAE in a folder, or the packaged one of that name (see `list_saes`). Weights come as float32 or float64.
+    """The SAE in a folder or file, on the Hugging Face Hub, or of a name. Weights come as float32 or float64.
+
+    | name | what it stands for |
+    |---|---|
+    | `"runs/my-sae"` | a folder, or a file of weights |
+    | `"smollm2-135m-instruct/4k"` | an SAE that comes with saekit (see `list_saes`) |
+    | `"gpt2-small-res-jb/blocks.8.hook_resid_pre"` | a release and id of SAELens: all 170 releases of SAELens 6.54 |
+    | `"hf://owner/repository/path@revision"` | a folder or file on the Hub; without @revision, main |
+
+    From the Hub only the files of that SAE are fetched, into its own cache (HF_HOME), from where they load without a
+    connection. What a published SAE's files leave out, such as a Gemma Scope SAE's hook point, is filled in.
 
     Raises UnknownNameError for a name that does not exist, and FileError, naming the file, for one that is missing,
-    truncated, altered, or of an architecture saekit does not read.
+    truncated, altered, or of an architecture saekit does not read, and for a place on the Hub that does not exist or
+    cannot be reached.
 
     >>> sk.load_sae(sae.save(tmp_path / "sae")).config.k == sae.config.k
     True
     """
-    folder = Path(path_or_name).expanduser()
-    if not folder.exists():
-        folder = packaged_folder(path_or_name)
+    location = locate(path_or_name)
+    folder = location.path
     if (
         folder.is_dir()
         and not (folder / CONFIG).exists()
@@ -35,7 +49,7 @@ def load_sae(path_or_name: str | Path) -> SAE:
             fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
         )
     saved = registry.read(folder)
-    sae = SAE(saved.config)
+    sae = SAE(_filled(saved.config, location.facts))
     for name, tensor in saved.weights.items():
         getattr(sae, name).detach().copy_(tensor)
     if saved.fingerprint not in (None, sae.fingerprint):
@@ -48,3 +62,9 @@ def load_sae(path_or_name: str | Path) -> SAE:
     sae.requires_grad_(False)  # as `train` hands it out
     sae.training_summary, sae.density = saved.training, saved.density
     return sae
+
+
+def _filled(config: SAEConfig, facts: Mapping[str, Any]) -> SAEConfig:
+    """The configuration with what is known of a published SAE where its files say nothing."""
+    missing = {f.name for f in fields(config) if getattr(config, f.name) is None}
+    return config.replace(**{name: value for name, value in facts.items() if name in missing})
