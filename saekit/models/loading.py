@@ -42,7 +42,8 @@ def load_model(
     if isinstance(name, LanguageModel):
         return name
     if isinstance(name, TransformerBridge):
-        return LanguageModel(name, str(name.cfg.model_name).rstrip("/").rsplit("/", 1)[-1])
+        label = str(name.cfg.model_name).rstrip("/").rsplit("/", 1)[-1]
+        return LanguageModel(name, label, own_tokenizer(name.tokenizer))
     if not isinstance(name, (str, Path)):
         raise ConfigError(
             "not a model", got=type(name).__name__, accepted="a name, a folder, a .gguf file, a TransformerBridge"
@@ -62,7 +63,32 @@ def load_model(
         raise unknown_name("model", name, [DEFAULT_NAME, *_published_names()], fix=fix) from e
     if compatibility_mode:
         bridge.enable_compatibility_mode()
-    return LanguageModel(bridge, label)
+    return LanguageModel(bridge, label, own_tokenizer(bridge.tokenizer))
+
+
+def own_tokenizer(tokenizer: Any) -> Any:
+    """The tokenizer as its files have it. TransformerLens gives one without BOS, EOS or padding an EOS of its own, and
+    that as the other two; such a model would get a token before its texts that it never saw there.
+
+    One whose files are not at hand, or that was changed in other ways, comes back as it is.
+
+    >>> from saekit.models.loading import own_tokenizer
+    >>> own_tokenizer(model.tokenizer) is model.tokenizer
+    True
+    """
+    from transformers import AutoTokenizer
+
+    source = getattr(tokenizer, "name_or_path", "")
+    if not source:
+        return tokenizer
+    try:
+        own = AutoTokenizer.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError):
+        return tokenizer
+    has, had = tokenizer.get_vocab(), own.get_vocab()
+    invented = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
+    same = all(has.get(token) == i for token, i in had.items()) and has.keys() - had.keys() <= invented
+    return own if same else tokenizer
 
 
 @contextlib.contextmanager
