@@ -144,8 +144,7 @@ def tokens_by_offsets(model: Any, texts: list[str]) -> pd.DataFrame:
 
 def masks_by_offsets(index: Any, table: pd.DataFrame, texts: list[str], pattern: str) -> tuple[np.ndarray, np.ndarray]:
     """Which tokens share a character with a match, document by document; and the same where each token also has the
-    characters between it and the one before, and the last one the end: normalisers drop some, and no offsets say of which
-    token they were.
+    characters before it, and the last one those after it: normalisers drop some, and no offsets say whose they were.
     """
     strict, lenient = [], []
     for number, part in table.groupby("document"):
@@ -184,6 +183,18 @@ def space_ids(model: Any) -> list[int]:
 
 def test_masks_of_concepts_equal_the_tokenizers_offsets(build, zoo_model, index, texts):
     check_masks(index, zoo_model.model, texts)
+
+
+@pytest.mark.slow
+def test_over_many_tokens_no_mask_differs(build, zoo_model, tmp_path):
+    """With those of the other builds, more than 100,000 tokens."""
+    model = zoo_model.model
+    texts = mixed_texts(180, seed=2)
+    index = sk.build_index(
+        model, random_sae(model), sk.load_corpus(texts), out=tmp_path / "i", length=448, progress=False
+    )
+    assert index.windows.n_tokens > 100_000 / len(BUILDS)
+    check_masks(index, model, texts)
 
 
 def test_the_texts_of_an_index_are_the_documents(build, zoo_model, index, texts):

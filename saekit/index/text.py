@@ -39,8 +39,10 @@ class IndexText:
         """Every stretch of a document within a window, in order."""
         begins, stops, is_first = self._stretches
         for begin, stop, first in zip(begins.tolist(), stops.tolist(), is_first.tolist(), strict=True):
-            ids = self._ids[begin:stop].tolist()
-            yield TextRun(begin, stop, join_tokens(self._read(begin, ids, first)))
+            text = join_tokens(self._read(begin, self._ids[begin:stop].tolist(), first))
+            for n in self._continuing[slice(*np.searchsorted(self._continuing, (begin + 1, stop)))] - begin:
+                text.spans[n] = text.spans[n - 1]
+            yield TextRun(begin, stop, text)
 
     def strings(self, positions: Int[np.ndarray, " n"], ids: list[int]) -> list[str]:
         """One string for each of the tokens at flat positions, whose ids are given, read where they stand."""
@@ -78,6 +80,13 @@ class IndexText:
             known = self._windows.readings.by_position
             pieces = [known.get(begin + n, piece) for n, piece in enumerate(pieces)]
         return pieces
+
+    @cached_property
+    def _continuing(self) -> np.ndarray:
+        """Flat positions of tokens that are a later part of a character which the tokenizer changed: each shares it."""
+        readings = self._windows.readings
+        found: np.ndarray = readings.position[np.array([not piece for piece in readings.piece], dtype=bool)]
+        return found
 
     @cached_property
     def _stretches(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

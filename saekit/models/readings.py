@@ -67,7 +67,7 @@ def find_readings(
 
     `offsets` are the (start, end) characters of `text` that each token came from. What stands between two tokens
     belongs to the second, and what is left at the end to the last, so that all tokens are together the text. Several
-    tokens of one character keep its bytes where they are its bytes; otherwise the first of them has it.
+    tokens of one character keep its bytes where they are its bytes; otherwise the first has it and the others b"".
 
     >>> from saekit.models.readings import find_readings
     >>> ids = model.tokenize("a b", bos=False)
