@@ -13,6 +13,7 @@ from .folding import fold_decoder_norms as fold_decoder_norms
 from .folding import fold_normalisation as fold_normalisation
 from .formats import list_saes as list_saes
 from .formats import load_sae as load_sae
+from .formats import load_transcoders as load_transcoders
 from .formats import saved_config as saved_config
 from .provenance import common_prepend_bos as common_prepend_bos
 from .sparse.kernels import SparseActs as SparseActs
