@@ -12,7 +12,6 @@ from ..base import SAE
 from ..config import SAEConfig
 from . import registry
 from .packaged import packaged_folder
-from .saelens import CONFIG
 
 
 def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
@@ -31,17 +30,8 @@ def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     folder = Path(path_or_name).expanduser()
     if not folder.exists():
         folder = packaged_folder(path_or_name)
-    if (
-        folder.is_dir()
-        and not (folder / CONFIG).exists()
-        and (inside := sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}")))
-    ):
-        raise FileError(
-            f"{folder} holds several SAEs, a folder each",
-            got=", ".join(inside),
-            accepted="the folder of one",
-            fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
-        )
+    if folder.is_dir() and registry.family_of(folder) is None:
+        _check_alone(folder)
     saved = registry.read(folder, said)
     sae = SAE(_with(saved.config, said))
     for name, tensor in saved.weights.items():
@@ -56,6 +46,18 @@ def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     sae.requires_grad_(False)  # as `train` hands it out
     sae.training_summary, sae.density = saved.training, saved.density
     return sae
+
+
+def _check_alone(folder: Path) -> None:
+    """FileError for a folder whose folders hold SAEs, rather than that it holds none."""
+    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and registry.family_of(p) is not None)
+    if inside:
+        raise FileError(
+            f"{folder} holds several SAEs, a folder each",
+            got=", ".join(inside[:20]) + (f", ... ({len(inside)} in all)" if len(inside) > 20 else ""),
+            accepted="the folder of one",
+            fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
+        )
 
 
 NOT_FIELDS = ("activation_scale", "normalize_activations")
