@@ -226,7 +226,7 @@ def test_unknown_names_and_paths(tmp_path, monkeypatch):
     with pytest.raises(UnknownNameError, match=r"unknown SAE 'tiny/4'; did you mean 'tiny/4k'"):
         sk.load_sae("tiny/4")
     for path in ("./nowhere", tmp_path / "nowhere"):
-        with pytest.raises(FileError, match="no SAE folder at"):
+        with pytest.raises(FileError, match="no SAE at"):
             sk.load_sae(path)
     frame = sk.list_saes()
     assert frame.index.tolist() == ["tiny/4k"]

@@ -6,14 +6,13 @@ is used. What an SAE does not record (files from elsewhere) is not checked; the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MismatchError
 from ..hook_points import HookPoint, hook_text
 
 if TYPE_CHECKING:
-    from .base import SAE
     from .config import SAEConfig
 
 SAME_MODEL = {"gpt2-small": "gpt2"}
@@ -69,18 +68,19 @@ def _base_name(name: str) -> str:
     return SAME_MODEL.get(short, short)
 
 
-def common_prepend_bos(saes: Sequence[SAE]) -> bool | None:
-    """Whether text for these SAEs begins with BOS, as they say; None where none says. MismatchError where they differ.
+def common_prepend_bos(configs: Iterable[SAEConfig]) -> bool | None:
+    """Whether text for SAEs of these configurations begins with BOS, or None; MismatchError if they differ.
 
     >>> from saekit.sae import common_prepend_bos
-    >>> common_prepend_bos([sae, sae]) is None
+    >>> common_prepend_bos([sae.config, sae.config]) is None
     True
     """
-    said = {sae.config.prepend_bos for sae in saes} - {None}
+    each = [config.prepend_bos for config in configs]
+    said = set(each) - {None}
     if len(said) > 1:
         raise MismatchError(
             "some of the SAEs read text that begins with BOS, and some do not",
-            got=", ".join(str(sae.config.prepend_bos) for sae in saes),
+            got=", ".join(map(str, each)),
             accepted="SAEs whose prepend_bos is the same or None",
             fix="use them one at a time",
         )

@@ -11,29 +11,42 @@ from ...errors import FileError, unknown_name
 from ..base import SAE
 from ..config import SAEConfig
 from . import registry
-from .packaged import packaged_folder
+from .locations import locate
+from .saelens_folding import weight_processing
 
 
 def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
-    """The SAE in a folder, or the packaged one of that name (see `list_saes`). Weights come as float32 or float64.
+    """The SAE in a folder or file, on the Hugging Face Hub, or of a name. Weights come as float32 or float64.
+
+    | name | what it stands for |
+    |---|---|
+    | `"runs/my-sae"` | a folder, or a file of weights |
+    | `"smollm2-135m-instruct/4k"` | an SAE that comes with saekit (see `list_saes`) |
+    | `"gpt2-small-res-jb/blocks.8.hook_resid_pre"` | a release and id of SAELens: all 170 releases of SAELens 6.54 |
+    | `"hf://owner/repository/path@revision"` | a folder or file on the Hub; without @revision, main |
+
+    From the Hub only the files of that SAE are fetched, into its own cache (HF_HOME), from where they load without a
+    connection. What a published SAE's files leave out, such as a Gemma Scope SAE's hook point, is filled in.
 
     Every family of files in `formats/registry.py` is recognised by its content. `said` is what the files leave out:
     fields of SAEConfig such as hook_name, hook_out, k or model_name, and activation_scale, what activations were
     multiplied by in training.
 
     Raises UnknownNameError for a name that does not exist, and FileError, naming the file, for one that is missing,
-    truncated, altered, or of an architecture saekit does not read.
+    truncated, altered, or of an architecture saekit does not read, and for a place on the Hub that does not exist or
+    cannot be reached.
 
     >>> sk.load_sae(sae.save(tmp_path / "sae")).config.k == sae.config.k
     True
     """
-    folder = Path(path_or_name).expanduser()
-    if not folder.exists():
-        folder = packaged_folder(path_or_name)
-    if folder.is_dir() and registry.family_of(folder) is None:
-        _check_alone(folder)
-    saved = registry.read(folder, said)
-    sae = SAE(_with(saved.config, said))
+    location = locate(path_or_name)
+    if location.path.is_dir() and registry.family_of(location.path) is None:
+        _check_alone(location.path)
+    facts = dict(location.facts)
+    if facts.get("weight_processing") is None:
+        facts["weight_processing"] = weight_processing(facts)
+    saved = registry.read(location.path, {**facts, **said})
+    sae = SAE(_with(_filled(saved.config, facts), said))
     for name, tensor in saved.weights.items():
         getattr(sae, name).detach().copy_(tensor)
     if saved.fingerprint not in (None, sae.fingerprint):
@@ -71,3 +84,9 @@ def _with(config: SAEConfig, said: Mapping[str, Any]) -> SAEConfig:
         if name not in known and name not in NOT_FIELDS:
             raise unknown_name("keyword of load_sae", name, [*known, *NOT_FIELDS])
     return config.replace(**{name: value for name, value in said.items() if name in known})
+
+
+def _filled(config: SAEConfig, facts: Mapping[str, Any]) -> SAEConfig:
+    """The configuration with what is known of a published SAE where its files say nothing."""
+    missing = {f.name for f in fields(config) if getattr(config, f.name) is None}
+    return config.replace(**{name: value for name, value in facts.items() if name in missing})

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...atomic_io import read_json
-from ...errors import FileError, unknown_name
 from .saelens import CONFIG, WEIGHTS, config_of
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def list_saes() -> pd.DataFrame:
 
     columns = ["model_name", "hook_name", "activation", "d_in", "d_sae", "k", "n_tokens", "explained_variance", "mb"]
     rows = {}
-    for name in _names():
+    for name in packaged_names():
         folder = PRETRAINED / name
         cfg = read_json(folder / CONFIG)
         config = config_of(cfg, folder / CONFIG)
@@ -35,20 +34,11 @@ def list_saes() -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("name")
 
 
-def packaged_folder(path_or_name: str | Path) -> Path:
-    """The folder of the packaged SAE of that name; UnknownNameError for another name, FileError for a path."""
-    if isinstance(path_or_name, Path) or str(path_or_name).startswith((".", "/", "~")):
-        raise FileError(
-            f"no SAE folder at {path_or_name}",
-            got=path_or_name,
-            accepted=f"a folder with {CONFIG} and {WEIGHTS}",
-            fix="check the path; sk.list_saes() shows the SAEs that come with saekit",
-        )
-    names = _names()
-    if str(path_or_name) not in names:
-        raise unknown_name("SAE", path_or_name, names, fix="pass a folder that holds an SAE, or one of these names")
-    return PRETRAINED / str(path_or_name)
+def packaged_folder(name: str) -> Path | None:
+    """The folder of the packaged SAE of that name; None for another name."""
+    return PRETRAINED / name if name in packaged_names() else None
 
 
-def _names() -> list[str]:
+def packaged_names() -> list[str]:
+    """The names of the packaged SAEs."""
     return sorted(p.parent.relative_to(PRETRAINED).as_posix() for p in PRETRAINED.rglob(CONFIG))
