@@ -333,7 +333,8 @@ def test_the_default_model(default_model, tmp_path):
     index = sk.build_index(m, sae, corpus, out=tmp_path / "index", length=64, progress=False)
     assert not (index.kept % 64 == 0).any()  # the first position is a sink
     for row, text in enumerate(texts):
-        assert index.text(range(row * 64, row * 64 + int(index.windows.lengths[row]))).text.endswith(text[-20:])
+        shown = index.token_strings(range(row * 64, row * 64 + int(index.windows.lengths[row])))
+        assert "".join(shown).endswith(text[-20:])
     assert len(set(index.search(text="golden gate bridge")["feature"])) >= 8
     best = index.search(prompt="A walk over the Golden Gate Bridge", n=3)
     assert (best["fraction_of_max"] > 0).all() and all(len(p) == 10 for p in best["promoted"])

@@ -23,7 +23,7 @@ from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import Hook
 from ..models.likelihood import token_nll
-from ..sae import SAE, TokenFilter
+from ..sae import SAE, TokenFilter, common_prepend_bos
 from .accumulators import FidelityAccumulator
 from .result import Evaluation
 
@@ -102,7 +102,7 @@ def evaluate(
         )
     reads = [_checked(model, one, hook_name) for one in saes]
     started = time.perf_counter()
-    windows = _sample(corpus, model, length, n_tokens, seed)
+    windows = _sample(corpus, model, length, n_tokens, seed, common_prepend_bos(saes))
     places: dict[_Place, list[int]] = {}
     for i, (one, read) in enumerate(zip(saes, reads, strict=True)):
         place = _Place(read, one.config.hook_out or read, resolve_token_filter(model, one, read))
@@ -155,11 +155,17 @@ def _checked(model: LanguageModel, sae: SAE, hook_name: HookPoint | None) -> Hoo
     return reads
 
 
-def _sample(corpus: Corpus | Windows, model: LanguageModel, length: int, n_tokens: int | None, seed: int) -> Windows:
+def _sample(
+    corpus: Corpus | Windows,
+    model: LanguageModel,
+    length: int,
+    n_tokens: int | None,
+    seed: int,
+    prepend_bos: bool | None,
+) -> Windows:
     if isinstance(corpus, Corpus):
-        windows = tokenize(
-            corpus if n_tokens is None else corpus.shuffle(seed), model, length=length, max_tokens=n_tokens
-        )
+        drawn = corpus if n_tokens is None else corpus.shuffle(seed)
+        windows = tokenize(drawn, model, length=length, max_tokens=n_tokens, prepend_bos=prepend_bos)
     elif isinstance(corpus, Windows):
         windows = corpus
         if n_tokens is not None and n_tokens < windows.n_tokens:

@@ -68,7 +68,8 @@ def build_index(
     if isinstance(corpus, ActivationCache):
         corpus = _checked_cache(corpus.at(hook_name), model, sae)
     windows = corpus.windows if isinstance(corpus, ActivationCache) else corpus
-    source = IndexInput(corpus, model, windows.length if isinstance(windows, Windows) else length)
+    window_length = windows.length if isinstance(windows, Windows) else length
+    source = IndexInput(corpus, model, window_length, sae.config.prepend_bos)
     plan = {
         "sae": sae.fingerprint,
         "model": model.fingerprint,

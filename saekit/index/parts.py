@@ -50,6 +50,7 @@ class IndexInput(NamedTuple):
     data: Corpus | Windows | ActivationCache
     model: LanguageModel
     length: int
+    prepend_bos: bool | None = None
 
     @property
     def name(self) -> str:
@@ -67,7 +68,9 @@ class IndexInput(NamedTuple):
     def chunks(self) -> Iterator[Windows]:
         """The windows, CHUNK_WINDOWS at a time."""
         if isinstance(self.data, Corpus):
-            yield from iter_windows(self.data, self.model, length=self.length, chunk_windows=CHUNK_WINDOWS)
+            yield from iter_windows(
+                self.data, self.model, length=self.length, prepend_bos=self.prepend_bos, chunk_windows=CHUNK_WINDOWS
+            )
             return
         windows = self.data.windows if isinstance(self.data, ActivationCache) else self.data
         for first in range(0, len(windows), CHUNK_WINDOWS):

@@ -73,7 +73,7 @@ class Runner(NamedTuple):
     @torch.inference_mode()
     def run(self, prompt: str) -> Fired:
         """Every firing on the tokens of a prompt that the token filter keeps."""
-        ids = self.model.tokenize(prompt)
+        ids = self.model.tokenize(prompt, self.sae.config.prepend_bos)
         x = self.model.activations([ids], self.hook_name)
         if not bool(torch.isfinite(x).all()):
             raise DataError(

@@ -101,7 +101,7 @@ class TextModel:
         """
         ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
         bos_id = self.facts.bos_id
-        return [bos_id, *ids] if bos_id is not None and self.begins_with_bos(bos) and ids[:1] != [bos_id] else ids
+        return [bos_id, *ids] if self.begins_with_bos(bos) and bos_id is not None and ids[:1] != [bos_id] else ids
 
     def tokenize_with_strings(self, text: str, bos: bool | None = None) -> tuple[list[int], list[str]]:
         """The token ids of `text`, and what each reads; without BOS the strings are together exactly `text`.

@@ -6,12 +6,14 @@ is used. What an SAE does not record (files from elsewhere) is not checked; the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MismatchError
 from ..hook_points import HookPoint, hook_text
 
 if TYPE_CHECKING:
+    from .base import SAE
     from .config import SAEConfig
 
 SAME_MODEL = {"gpt2-small": "gpt2"}
@@ -65,3 +67,21 @@ def check_model(config: SAEConfig, model: Any, hook_name: HookPoint | None = Non
 def _base_name(name: str) -> str:
     short = name.rstrip("/").rsplit("/", 1)[-1].lower()
     return SAME_MODEL.get(short, short)
+
+
+def common_prepend_bos(saes: Sequence[SAE]) -> bool | None:
+    """Whether text for these SAEs begins with BOS, as they say; None where none says. MismatchError where they differ.
+
+    >>> from saekit.sae import common_prepend_bos
+    >>> common_prepend_bos([sae, sae]) is None
+    True
+    """
+    said = {sae.config.prepend_bos for sae in saes} - {None}
+    if len(said) > 1:
+        raise MismatchError(
+            "some of the SAEs read text that begins with BOS, and some do not",
+            got=", ".join(str(sae.config.prepend_bos) for sae in saes),
+            accepted="SAEs whose prepend_bos is the same or None",
+            fix="use them one at a time",
+        )
+    return next(iter(said), None)

@@ -159,7 +159,7 @@ def highlight(
 
     from ..activations import resolve_token_filter
 
-    ids, strings = model.tokenize_with_strings(text)
+    ids, strings = model.tokenize_with_strings(text, sae.config.prepend_bos)
     x = model.activations(ids, hook_name)[0]
     tokens = torch.tensor(ids, device=x.device)
     token_filter = resolve_token_filter(model, sae)

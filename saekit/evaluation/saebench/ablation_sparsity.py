@@ -29,7 +29,7 @@ from ...activations import common_token_filter
 from ...corpus import Corpus, tokenize
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
-from ...sae import SAE
+from ...sae import SAE, common_prepend_bos
 from ...statistics import point_and_interval, resample_within
 from .pooled import one_hook_point, several, writes_where_it_reads
 
@@ -142,7 +142,7 @@ def ablation_sparsity(
     4
     """
     saes = several(sae)
-    writes_where_it_reads(saes, "ablation sparsity")
+    writes_where_it_reads(saes, "ablation sparsity", means=False)
     hook_name = one_hook_point(model, saes, hook_name)
     for name, value in (("n_tokens", n_tokens), ("n_features", n_features), ("n_following", n_following)):
         if value < 1:
@@ -159,14 +159,15 @@ def ablation_sparsity(
             clean, _ = model.forward([window], hooks=[(hook_name, _reader(seen, position))])
             clean = clean[0, position:].float()
             for s, mine in zip(saes, rows, strict=True):
-                acts = s.encode_sparse(seen[0].to(s.W_dec))
+                x = seen[0].to(s.W_dec)
+                acts = s.encode_sparse(x)
                 chosen = rng.permutation(acts.value.numel())[:n_features]
                 known = {
                     "document": document,
                     "token": model.vocabulary.shown[int(window[position])],
                     "position": position,
                 }
-                mine += _ablations(model, s, hook_name, window, position, clean, acts, chosen, generator, known)
+                mine += _ablations(model, s, hook_name, window, position, clean, x, acts, chosen, generator, known)
                 bar.update(1)
     out = []
     for s, mine in zip(saes, rows, strict=True):
@@ -203,7 +204,7 @@ def _places(
 ) -> list[tuple[int, list[int], int]]:
     """(document, its tokens, a kept position with enough tokens after it) for each sampled token, one a document."""
     documents = corpus.shuffle(int(rng.integers(2**31))) if corpus.in_memory else corpus
-    windows = tokenize(documents.take(8 * n_tokens), model, length=length)
+    windows = tokenize(documents.take(8 * n_tokens), model, length=length, prepend_bos=common_prepend_bos(saes))
     token_filter = common_token_filter(model, saes, hook_name)
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     out: list[tuple[int, list[int], int]] = []
@@ -240,6 +241,7 @@ def _ablations(
     window: list[int],
     position: int,
     clean: Tensor,
+    x: Tensor,
     acts: Any,
     chosen: Any,
     generator: torch.Generator,
@@ -249,7 +251,7 @@ def _ablations(
     if not len(chosen):
         return []
     feature, value = acts.feature[chosen], acts.value[chosen]
-    taken = (value[:, None] * sae.W_dec[feature]).detach().cpu()
+    taken = (value[:, None] * sae.W_dec[feature] * sae.unit_of(x)).detach().cpu()
     noise = torch.randn(taken.shape, generator=generator)
     noise *= taken.norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True)
     changes = torch.cat([taken, noise])

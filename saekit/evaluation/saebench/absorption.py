@@ -34,7 +34,7 @@ from jaxtyping import Float
 from ...activations import common_token_filter
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
-from ...sae import SAE
+from ...sae import SAE, common_prepend_bos
 from ...statistics import point_and_interval, resample_within
 from .absorbed_words import absorbed, main_features
 from .letters import TEMPLATE, read_words, vocabulary_words
@@ -266,7 +266,15 @@ def feature_absorption(
         raise ConfigError("min_f1 is not an F1", got=min_f1, accepted="0 to 1")
     chosen = vocabulary_words(model, n_words, seed) if words is None else list(words)
     token_filter = common_token_filter(model, saes, hook_name)
-    read = read_words(model, chosen, hook_name, token_filter, template=template, progress=progress)
+    read = read_words(
+        model,
+        chosen,
+        hook_name,
+        token_filter,
+        template=template,
+        prepend_bos=common_prepend_bos(saes),
+        progress=progress,
+    )
     notes = (f"{read.n_left_out} words are left out: {token_filter.describe()}",) if read.n_left_out else ()
     probes: dict[str, Any] = {}
     out = []

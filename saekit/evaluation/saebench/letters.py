@@ -73,6 +73,7 @@ def read_words(
     token_filter: TokenFilter,
     *,
     template: str = TEMPLATE,
+    prepend_bos: bool | None = None,
     batch_size: int = 64,
     progress: bool = True,
 ) -> Words:
@@ -86,7 +87,7 @@ def read_words(
         raise ConfigError("the template does not hold {word} once", got=template, accepted="text with one {word}")
     before = template.split("{word}")[0]
     letters = [first_letter(w) for w in words]
-    ids = [model.tokenize(before + w) for w in words]
+    ids = [model.tokenize(before + w, prepend_bos) for w in words]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     x = torch.zeros(len(ids), model.hook_width(hook_name))
     keep = torch.zeros(len(ids), dtype=torch.bool)

@@ -24,7 +24,7 @@ from ...corpus import Corpus, Document, tokenize
 from ...errors import ConfigError, DataError, MismatchError, unknown_name
 from ...hook_points import HookPoint
 from ...models import LanguageModel
-from ...sae import SAE, SAEConfig, SparseActs
+from ...sae import SAE, SAEConfig, SparseActs, common_prepend_bos
 from .probes import Matrix
 
 
@@ -83,9 +83,19 @@ def one_hook_point(model: LanguageModel, saes: Sequence[SAE], hook_name: str | N
     return name
 
 
-def writes_where_it_reads(saes: Sequence[SAE], what: str) -> None:
-    """ConfigError for SAEs that write elsewhere than they read, where ablation in x means nothing."""
+def writes_where_it_reads(saes: Sequence[SAE], what: str, *, means: bool = True) -> None:
+    """ConfigError for SAEs that write elsewhere than they read, where ablation in x means nothing.
+
+    With `means`, activations are averaged over tokens first, which one that normalises each token does not allow.
+    """
     for s in saes:
+        if means and s.config.normalises_input:
+            raise ConfigError(
+                f"{what} works with mean activations, and this SAE's are in other units at each token",
+                got=f"input_normalisation={s.config.input_normalisation!r}",
+                accepted="an SAE whose decoder adds to x itself",
+                fix="use sk.sparse_probing or sk.ablation_sparsity",
+            )
         if s.config.is_transcoder:
             raise ConfigError(
                 f"{what} takes features out of the activations an SAE reads, and this one writes elsewhere",
@@ -162,7 +172,7 @@ def pool(
 
     if batch_size < 1:
         raise ConfigError("batch_size is not positive", got=batch_size, accepted="an integer of at least 1")
-    windows = tokenize([d.text for d in documents], model, length=length)
+    windows = tokenize([d.text for d in documents], model, length=length, prepend_bos=common_prepend_bos(saes))
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     windows = windows.select(first)
     of_window = windows.documents.max(1).values.long()

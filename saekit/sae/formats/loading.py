@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ...errors import FileError
+from ...errors import FileError, unknown_name
 from ..base import SAE
 from ..config import SAEConfig
 from . import registry
@@ -15,7 +15,7 @@ from .locations import locate
 from .saelens import CONFIG
 
 
-def load_sae(path_or_name: str | Path) -> SAE:
+def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     """The SAE in a folder or file, on the Hugging Face Hub, or of a name. Weights come as float32 or float64.
 
     | name | what it stands for |
@@ -27,6 +27,10 @@ def load_sae(path_or_name: str | Path) -> SAE:
 
     From the Hub only the files of that SAE are fetched, into its own cache (HF_HOME), from where they load without a
     connection. What a published SAE's files leave out, such as a Gemma Scope SAE's hook point, is filled in.
+
+    Every family of files in `formats/registry.py` is recognised by its content. `said` is what the files leave out:
+    fields of SAEConfig such as hook_name, hook_out, k or model_name, and activation_scale, what activations were
+    multiplied by in training.
 
     Raises UnknownNameError for a name that does not exist, and FileError, naming the file, for one that is missing,
     truncated, altered, or of an architecture saekit does not read, and for a place on the Hub that does not exist or
@@ -48,8 +52,8 @@ def load_sae(path_or_name: str | Path) -> SAE:
             accepted="the folder of one",
             fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
         )
-    saved = registry.read(folder)
-    sae = SAE(_filled(saved.config, location.facts))
+    saved = registry.read(folder, {**location.facts, **said})
+    sae = SAE(_with(_filled(saved.config, location.facts), said))
     for name, tensor in saved.weights.items():
         getattr(sae, name).detach().copy_(tensor)
     if saved.fingerprint not in (None, sae.fingerprint):
@@ -64,7 +68,20 @@ def load_sae(path_or_name: str | Path) -> SAE:
     return sae
 
 
+NOT_FIELDS = ("activation_scale", "normalize_activations")
+"""What can be said to `load_sae` that no configuration has: it is folded into the weights."""
+
+
 def _filled(config: SAEConfig, facts: Mapping[str, Any]) -> SAEConfig:
     """The configuration with what is known of a published SAE where its files say nothing."""
     missing = {f.name for f in fields(config) if getattr(config, f.name) is None}
     return config.replace(**{name: value for name, value in facts.items() if name in missing})
+
+
+def _with(config: SAEConfig, said: Mapping[str, Any]) -> SAEConfig:
+    """The configuration with what the caller knows; UnknownNameError for what is no field of it."""
+    known = [f.name for f in fields(config)]
+    for name in said:
+        if name not in known and name not in NOT_FIELDS:
+            raise unknown_name("keyword of load_sae", name, [*known, *NOT_FIELDS])
+    return config.replace(**{name: value for name, value in said.items() if name in known})
