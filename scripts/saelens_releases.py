@@ -67,7 +67,7 @@ def facts_of(release: str, entry: dict[str, Any]) -> dict[str, Any]:
             "res": "hook_resid_post",
             "mlp": "hook_mlp_out",
             "att": "attn.hook_z",
-        }.get(place, "hook_mlp_in")
+        }.get(place, "mlp.hook_in")  # the output of pre_feedforward_layernorm, as the files say
         if place in ("transcoders", "clt"):
             facts["hook_out"] = "blocks.{layer}.hook_mlp_out"
     elif kind in ("dictionary_learning_1", "deepseek_r1", "qwen_scope", "goodfire"):

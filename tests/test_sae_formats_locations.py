@@ -242,7 +242,7 @@ def test_saelens_names_are_those_of_its_list():
         (
             "gemma-scope-2-1b-pt-transcoders-all",
             "layer_7_width_16k_l0_big",
-            {"hook_name": "blocks.7.hook_mlp_in", "hook_out": "blocks.7.hook_mlp_out"},
+            {"hook_name": "blocks.7.mlp.hook_in", "hook_out": "blocks.7.hook_mlp_out"},
         ),
         ("mwhanna-qwen3-4b-transcoders", "layer_12", {"hook_name": "blocks.12.mlp.hook_in"}),
         ("goodfire-llama-3.1-8b-instruct", "layer_19", {"hook_name": "blocks.19.hook_resid_post"}),

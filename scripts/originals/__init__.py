@@ -13,8 +13,17 @@ is written out, from sparse_autoencoder/model.py of openai/sparse_autoencoder.
 
 import sys
 import types
+from typing import Any
 
-for name in ("nnsight", "schedulefree"):  # imported by modules that gather activations or train
-    sys.modules[name] = types.ModuleType(name)
-sys.modules["nnsight"].LanguageModel = object  # type: ignore[attr-defined]
-sys.modules["schedulefree"].ScheduleFreeWrapper = object  # type: ignore[attr-defined]
+
+class _StandIn(types.ModuleType):
+    """A module whose every name is an empty class."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+for name in ("nnsight", "schedulefree"):
+    sys.modules[name] = _StandIn(name)  # imported by modules that gather activations, or train; not used here

@@ -45,7 +45,10 @@ def sparsify(root: Path, hookpoint: str, dtype: torch.dtype = torch.float32, **o
 
     def original(x: Tensor) -> tuple[Tensor, Tensor]:
         top, indices, _ = coder.encode(x)
-        return torch.zeros(len(x), N).scatter_(1, indices, top), coder(x).sae_out
+        x_hat = coder.decode(top, indices)  # forward() returns that of 4 k latents where multi_topk is set
+        if coder.W_skip is not None:
+            x_hat = x_hat + x @ coder.W_skip.mT
+        return torch.zeros(len(x), N).scatter_(1, indices, top), x_hat
 
     return hookpoint, original
 
@@ -81,7 +84,7 @@ def sparsify_skip(root: Path) -> tuple[str, Original]:
 # ---- dictionary_learning ----
 
 
-def dictionary(root: Path, sae: Any, *, relearn: Any = None, **trainer: Any) -> tuple[str, Original]:
+def dictionary(root: Path, sae: Any, **trainer: Any) -> tuple[str, Original]:
     """ae.pt and config.json as dictionary_learning's training writes them, and its own class with these weights."""
     at = root / "resid_post_layer_4" / "trainer_2"
     filled(sae)
@@ -100,16 +103,14 @@ def dictionary(root: Path, sae: Any, *, relearn: Any = None, **trainer: Any) -> 
         "buffer": {"d_submodule": D, "io": "out", "ctx_len": 128, "n_ctxs": 300, "device": "cuda:0"},
     }
     json_file(at / "config.json", config)
-    loaded = (relearn or type(sae).from_pretrained)(at / "ae.pt")
+    loaded = type(sae).from_pretrained(at / "ae.pt")
     return str(at.relative_to(root)), lambda x: (loaded.encode(x), loaded.decode(loaded.encode(x)))
 
 
 @case("dictionary_learning-standard")
 def dictionary_standard(root: Path) -> tuple[str, Original]:
-    def as_saved(path: Path) -> Any:
-        return dictionaries.AutoEncoder.from_pretrained(path, normalize_decoder=False)
-
-    return dictionary(root, dictionaries.AutoEncoder(D, N), relearn=as_saved, trainer_class="StandardTrainer")
+    """from_pretrained brings decoder columns to unit norm, and features to match."""
+    return dictionary(root, dictionaries.AutoEncoder(D, N), trainer_class="StandardTrainer")
 
 
 @case("dictionary_learning-april")

@@ -106,6 +106,16 @@ def torch_weights() -> dict[str, Tensor]:
     }
 
 
+def in_units_of_x(path: str, original: Original, scale: float) -> tuple[str, Original]:
+    """Features in units of x, as lm-saes has them for inference; SAELens' are in units of x times the scale."""
+
+    def scaled(x: Tensor) -> tuple[Tensor, Tensor]:
+        acts, x_hat = original(x)
+        return acts / scale, x_hat
+
+    return path, scaled
+
+
 @case("llama_scope-res", "llama_scope_lxr_8x", "l8r_8x")
 def llama_scope(root: Path) -> tuple[str, Original]:
     at = root / place("llama_scope-res")
@@ -129,9 +139,9 @@ def llama_scope(root: Path) -> tuple[str, Original]:
     json_file(at / "hyperparams.json", cfg)
     tensors_file(at / "checkpoints" / "final.safetensors", torch_weights())
     release, sae_id = RELEASES["llama_scope-res"]
-    directory = get_pretrained_saes_directory()[release]
-    directory.norm_scaling_factor[sae_id] = math.sqrt(D) / 9.25  # the list has that of the real file
-    return published(root, "llama_scope-res")
+    scales = get_pretrained_saes_directory()[release].norm_scaling_factor
+    scales[sae_id] = math.sqrt(D) / 9.25  # the list has that of the real file
+    return in_units_of_x(*published(root, "llama_scope-res"), scales[sae_id])
 
 
 @case("llama_scope_r1-res", "llama_scope_r1_distill", "l8r_800m_slimpajama")
@@ -151,8 +161,12 @@ def llama_scope_r1(root: Path) -> tuple[str, Original]:
         "dtype": "torch.float32",
     }
     json_file(at / "config.json", cfg)
-    tensors_file(at / "sae_weights.safetensors", torch_weights() | {"log_jumprelu_threshold": thresholds().log()})
-    return published(root, "llama_scope_r1-res")
+    weights = torch_weights() | {"log_jumprelu_threshold": thresholds().log()}
+    weights["decoder.weight"] /= weights["decoder.weight"].norm(dim=0)  # SAELens leaves decoder norms out
+    tensors_file(at / "sae_weights.safetensors", weights)
+    release, sae_id = RELEASES["llama_scope_r1-res"]
+    scale = get_pretrained_saes_directory()[release].norm_scaling_factor[sae_id]
+    return in_units_of_x(*published(root, "llama_scope_r1-res"), scale)
 
 
 @case("qwen_scope", "qwen-scope-3-1.7b-base-w32k-l50", "layer9")
