@@ -93,6 +93,7 @@ def test_it_comes_back_from_its_file_bit_for_bit(name, sae, llama, x, tmp_path):
         model_name=llama.name,
         model_fingerprint=llama.fingerprint,
         context_size=16,
+        prepend_bos=True,
         weight_processing=llama.weight_processing,
         token_filter=sae.config.token_filter,
     )

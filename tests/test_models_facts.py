@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -103,9 +104,39 @@ def test_an_sae_says_whether_text_begins_with_bos(model: Any, sae: Any, tmp_path
             name == "with"
         )
     assert n_tokens["with"] == n_tokens["without"] + 2
-    assert common_prepend_bos([without, without]) is False
+    assert common_prepend_bos([without.config, without.config]) is False
     with pytest.raises(MismatchError, match="begins with BOS, and some do not"):
-        common_prepend_bos([without, sk.SAE(sae.config.replace(prepend_bos=True))])
+        common_prepend_bos([without.config, sae.config.replace(prepend_bos=True)])
+
+
+def test_training_and_caches_record_whether_text_began_with_bos(model: Any, corpus: Any, tmp_path: Any) -> None:
+    config = sk.TrainConfig(n_tokens=640, batch_size=64, context_size=16, buffer_tokens=256)
+    wanted = sk.SAEConfig(d_in=32, d_sae=64, activation="topk", k=4, prepend_bos=False)
+    seen: list[bool] = []
+    run = type(model).activations
+
+    def watched(self: Any, tokens: Any, *args: Any, **kwargs: Any) -> Any:
+        if torch.as_tensor(tokens).shape[-1] > 2:
+            seen.append(bool((torch.as_tensor(tokens)[:, 0] == model.bos_id).any()))
+        return run(self, tokens, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(model), "activations", watched)
+        without = sk.train(model, corpus, hook_name=HOOK, sae=wanted, config=config, progress=False)
+        assert without.config.prepend_bos is False and seen and not any(seen)
+        plain = sk.train(
+            model, corpus, hook_name=HOOK, sae=wanted.replace(prepend_bos=None), config=config, progress=False
+        )
+        assert plain.config.prepend_bos is True and seen[-1]
+    for one in (without, plain):
+        cfg = json.loads((one.save(tmp_path / str(one.config.prepend_bos)) / "cfg.json").read_text())
+        assert cfg["metadata"]["prepend_bos"] is one.config.prepend_bos
+        assert sk.load_sae(tmp_path / str(one.config.prepend_bos)).config.prepend_bos is one.config.prepend_bos
+    for wish in (True, False):
+        cache = sk.cache_activations(
+            model, corpus, HOOK, tmp_path / f"cache {wish}", length=16, prepend_bos=wish, progress=False
+        )
+        assert cache.provenance.prepend_bos is wish
 
 
 def test_ids_outside_the_vocabulary_are_no_tokens() -> None:

@@ -93,6 +93,7 @@ def activation_batches(
     token_filter: TokenFilter | None = None,
     buffer_tokens: int = 65_536,
     length: int = 128,
+    prepend_bos: bool | None = None,
     seed: int = 0,
     n_epochs: int | None = None,
     device: str | torch.device = "cpu",
@@ -123,10 +124,10 @@ def activation_batches(
             accepted=f"at least batch_size={batch_size}; ten times as much mixes well",
         )
     if isinstance(corpus, Corpus) and corpus.in_memory:
-        corpus = tokenize(corpus, model, length=length)
+        corpus = tokenize(corpus, model, length=length, prepend_bos=prepend_bos)
     where = checked_device(device)
     return _ModelBatches(
-        model, corpus, hook_name, batch_size, token_filter, buffer_tokens, length, seed, n_epochs, where
+        model, corpus, hook_name, batch_size, token_filter, buffer_tokens, length, prepend_bos, seed, n_epochs, where
     )
 
 
@@ -149,13 +150,14 @@ class _ModelBatches(ActivationBatches):
         token_filter: TokenFilter | None,
         buffer_tokens: int,
         length: int,
+        prepend_bos: bool | None,
         seed: int,
         n_epochs: int | None,
         device: torch.device,
     ) -> None:
         self.hook_name, self.batch_size, self.device = hook_name, batch_size, device
         self.widths = tuple(model.hook_width(name) for name in hook_names(hook_name))
-        self._model, self._source, self._length = model, source, length
+        self._model, self._source, self._length, self._prepend_bos = model, source, length, prepend_bos
         self._seed, self._n_epochs, self._buffer_tokens = seed, n_epochs, buffer_tokens
         first = next(opened := self._open())
         token_filter = token_filter or fit_token_filter(model, first, hook_name)
@@ -208,7 +210,9 @@ class _ModelBatches(ActivationBatches):
         if isinstance(self._source, Windows):
             return iter([self._source])
         chunk = max(1024, 4 * self._buffer_tokens // self._length)
-        return iter_windows(self._source, self._model, length=self._length, chunk_windows=chunk)
+        return iter_windows(
+            self._source, self._model, length=self._length, prepend_bos=self._prepend_bos, chunk_windows=chunk
+        )
 
     def _read(self, start: tuple[int, int, int]) -> Iterator[_Begun]:
         """One run of the model after another, from `start` on, over all epochs; on a GPU each is begun before the one

@@ -78,6 +78,7 @@ class ActivationCache(Columns):
             model_fingerprint=f.model_fingerprint,
             weight_processing=f.weight_processing,
             context_size=self.windows.length,
+            prepend_bos=self.windows.prepends_bos,
         )
 
     @property

@@ -33,6 +33,7 @@ def cache_activations(
     *,
     token_filter: TokenFilter | None = None,
     length: int = 128,
+    prepend_bos: bool | None = None,
     dtype: str = "float32",
     progress: bool = True,
 ) -> ActivationCache:
@@ -40,8 +41,8 @@ def cache_activations(
 
     Several hook points, a tuple of names, are read in one run of the model and stand side by side. The same call goes
     on with what an interrupted one has left, and reads what a finished one has. `token_filter` None finds one with
-    `fit_token_filter`; left out tokens are not stored. A token takes d_in * 4 bytes, half of it as "float16" or
-    "bfloat16".
+    `fit_token_filter`; left out tokens are not stored. `prepend_bos` is that of `tokenize`. A token
+    takes d_in * 4 bytes, half of it as "float16" or "bfloat16".
 
     Raises MismatchError when `path` holds activations of another model, hook point, text, token filter or dtype;
     FileError for a shard that was altered or cut short; DiskFullError, with all finished shards kept; DataError for
@@ -54,7 +55,9 @@ def cache_activations(
     if dtype not in DTYPES:
         raise ConfigError("unknown dtype for activations on disk", got=dtype, accepted=", ".join(DTYPES))
     model.check_hook(hook_name)
-    windows = corpus if isinstance(corpus, Windows) else tokenize(corpus, model, length=length, progress=progress)
+    windows = corpus
+    if not isinstance(windows, Windows):
+        windows = tokenize(windows, model, length=length, prepend_bos=prepend_bos, progress=progress)
     widths = [model.hook_width(name) for name in hook_names(hook_name)]
     if token_filter is not None:
         token_filter = TokenFilter.joined(token_filter.split(widths), widths)

@@ -30,6 +30,8 @@ class Provenance:
     """"none" or "compatibility": how TransformerLens had prepared the weights."""
     context_size: int | None = None
     """Length of the token windows, in tokens."""
+    prepend_bos: bool | None = None
+    """Whether BOS stood before each window."""
     dataset: str | None = None
     """Name of the text."""
 
@@ -70,6 +72,8 @@ class ModelActivations:
     """Of the token windows, in tokens."""
     buffer_tokens: int = 65_536
     """Tokens that are mixed at a time."""
+    prepend_bos: bool | None = None
+    """Whether windows of a Corpus begin with BOS. None: where the model's texts do."""
 
     @property
     def provenance(self) -> Provenance:
@@ -78,8 +82,15 @@ class ModelActivations:
             model_fingerprint=self.model.fingerprint,
             weight_processing=self.model.weight_processing,
             context_size=self.length,
+            prepend_bos=self._prepends_bos,
             dataset=self.text.name if isinstance(self.text, Corpus) else None,
         )
+
+    @property
+    def _prepends_bos(self) -> bool:
+        if isinstance(self.text, Windows):
+            return self.text.prepends_bos
+        return self.model.begins_with_bos(self.prepend_bos)
 
     def at(self, hook_name: HookPoint) -> Self:
         return replace(self, hook_name=hook_name)
@@ -100,6 +111,7 @@ class ModelActivations:
             self.hook_name,
             batch_size=batch_size,
             length=self.length,
+            prepend_bos=self.prepend_bos,
             seed=seed,
             n_epochs=n_epochs,
             buffer_tokens=max(self.buffer_tokens, batch_size),
@@ -108,7 +120,12 @@ class ModelActivations:
 
 
 def as_source(
-    model: LanguageModel | None, text_or_source: Corpus | Windows | ActivationSource, *, length: int, buffer_tokens: int
+    model: LanguageModel | None,
+    text_or_source: Corpus | Windows | ActivationSource,
+    *,
+    length: int,
+    buffer_tokens: int,
+    prepend_bos: bool | None = None,
 ) -> ActivationSource:
     """What to train on as a source: text becomes that of `model`. ConfigError for text without a model and for others.
 
@@ -124,7 +141,9 @@ def as_source(
                 accepted="both, or an ActivationSource instead of text",
                 fix="pass sk.load_model(name)",
             )
-        return ModelActivations(model=model, text=text_or_source, length=length, buffer_tokens=buffer_tokens)
+        return ModelActivations(
+            model=model, text=text_or_source, length=length, buffer_tokens=buffer_tokens, prepend_bos=prepend_bos
+        )
     if isinstance(text_or_source, ActivationSource):
         if not isinstance(text_or_source.provenance, Provenance):
             raise ConfigError(

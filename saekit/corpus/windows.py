@@ -65,6 +65,11 @@ class Windows:
         return int((torch.unique(self.documents) >= 0).sum())
 
     @property
+    def prepends_bos(self) -> bool:
+        """Whether a BOS that belongs to no document was put before the text of any window."""
+        return bool((self.documents[:, 0] == -1).any())
+
+    @property
     def digest(self) -> str:
         """16 hexadecimal digits that change when a token, a document number or a label changes."""
         digest = hashlib.sha256(repr(tuple(self.tokens.shape)).encode())

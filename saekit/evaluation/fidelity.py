@@ -102,7 +102,7 @@ def evaluate(
         )
     reads = [_checked(model, one, hook_name) for one in saes]
     started = time.perf_counter()
-    windows = _sample(corpus, model, length, n_tokens, seed, common_prepend_bos(saes))
+    windows = _sample(corpus, model, length, n_tokens, seed, common_prepend_bos(s.config for s in saes))
     places: dict[_Place, list[int]] = {}
     for i, (one, read) in enumerate(zip(saes, reads, strict=True)):
         place = _Place(read, one.config.hook_out or read, resolve_token_filter(model, one, read))

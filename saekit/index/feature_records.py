@@ -55,6 +55,7 @@ def make_context(index: FeatureIndex, position: int, firings: Firings, before: i
         activation=float(acts[pos - start]),
         start=start,
         tokens=index.token_strings(np.arange(first + start, first + stop)),
+        bytes=index.token_bytes(np.arange(first + start, first + stop)),
         acts=acts.tolist(),
         labels={str(k): v for k, v in index.documents.loc[document].items()} if document >= 0 else {},
     )

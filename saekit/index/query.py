@@ -174,6 +174,11 @@ class FeatureIndex:
         """
         return self._text.strings(np.asarray(positions, dtype=np.int64), self._token_ids(positions))
 
+    def token_bytes(self, positions: Sequence[int] | Int[np.ndarray, " n"]) -> dict[int, str]:
+        """By number, the bytes as <0xE2> of those of the tokens at flat positions that hold part of a character."""
+        ids, vocabulary = self._token_ids(positions), self._text.vocabulary
+        return {n: vocabulary.shown[i] for n, i in enumerate(ids) if vocabulary.partial[i]}
+
     def texts(self) -> Iterator[TextRun]:
         """The text of every stretch of a document within a window, in order."""
         return self._text.runs()

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +39,19 @@ class Active(NamedTuple):
         return pd.DataFrame({"feature": self.feature, "value": self.value})
 
 
+def character_token(tokens: Sequence[str], i: int) -> int:
+    """The token that holds the character which token i goes on with, or i itself: see `LanguageModel.token_strings`.
+
+    >>> from saekit.index.records import character_token
+    >>> character_token([" 🦙", "", "", "!"], 2)
+    0
+    """
+    first = i
+    while first > 0 and not tokens[first]:
+        first -= 1
+    return first if tokens[first] else i
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """One place where a feature fires, with the tokens around it."""
@@ -51,6 +64,7 @@ class Context:
     tokens: list[str]  # the tokens shown, special tokens included
     acts: list[float]  # this feature's activation on each token shown; 0 where it is silent or the token is excluded
     labels: Mapping[str, Any] = field(default_factory=dict)  # the document's labels
+    bytes: Mapping[int, str] = field(default_factory=dict)  # of a token shown, what it holds of a character, as <0xE2>
 
     @property
     def centre(self) -> int:
@@ -61,7 +75,8 @@ class Context:
     def text(self) -> str:
         """The text with the firing token in brackets, on one line: 'the Golden Gate[ Bridge] at dawn'."""
         shown = [*self.tokens]
-        shown[self.centre] = f"[{shown[self.centre]}]"
+        at = character_token(shown, self.centre)
+        shown[at] = f"[{shown[at]}]"
         return "".join(shown).replace("\r", "").replace("\n", "↵").replace("\t", "⇥")
 
     def __str__(self) -> str:

@@ -31,7 +31,8 @@ class IndexText:
     """Windows as text. `special` are ids that stand before a text without being part of it."""
 
     def __init__(self, windows: Windows, vocabulary: Vocabulary, special: frozenset[int]) -> None:
-        self._windows, self._vocabulary, self._special = windows, vocabulary, special
+        self.vocabulary = vocabulary
+        self._windows, self._special = windows, special
         self._ids = windows.tokens.reshape(-1).numpy()
 
     def runs(self) -> Iterator[TextRun]:
@@ -43,14 +44,14 @@ class IndexText:
 
     def strings(self, positions: Int[np.ndarray, " n"], ids: list[int]) -> list[str]:
         """One string for each of the tokens at flat positions, whose ids are given, read where they stand."""
-        out = [self._vocabulary.shown[i] for i in ids]
-        if self._vocabulary.begins_without_space:
+        out = [self.vocabulary.shown[i] for i in ids]
+        if self.vocabulary.begins_without_space:
             for n in np.flatnonzero(np.isin(positions, self._first_words)).tolist():
                 out[n] = out[n].removeprefix(" ")
         if len(self._windows.readings):
             known = self._windows.readings.by_position
             out = [show_bytes(known[p]) if p in known else o for p, o in zip(positions.tolist(), out, strict=True)]
-        broken = self._vocabulary.partial[ids] if len(ids) else np.empty(0, bool)
+        broken = self.vocabulary.partial[ids] if len(ids) else np.empty(0, bool)
         if not broken.any():
             return out
         bounds = np.flatnonzero((np.diff(positions) != 1) | (positions[1:] % self._windows.length == 0)) + 1
@@ -72,7 +73,7 @@ class IndexText:
 
     def _read(self, begin: int, ids: list[int], first: bool) -> list[bytes]:
         """The bytes of the tokens from a flat position on; `first` says that a document begins with them."""
-        pieces = self._vocabulary.bytes_of(ids, first, self._special)
+        pieces = self.vocabulary.bytes_of(ids, first, self._special)
         if len(self._windows.readings):
             known = self._windows.readings.by_position
             pieces = [known.get(begin + n, piece) for n, piece in enumerate(pieces)]

@@ -18,6 +18,7 @@ from ..errors import ConfigError, FileError, SaekitError, unknown_name
 from .default_model import NAME as DEFAULT_NAME
 from .default_model import cache_dir, convert_gguf, damaged_file, default_model_folder
 from .language_model import LanguageModel
+from .weight_processing import process_weights
 
 
 def load_model(
@@ -25,14 +26,15 @@ def load_model(
     *,
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
-    compatibility_mode: bool = False,
+    compatibility_mode: bool | str = False,
 ) -> LanguageModel:
     """A LanguageModel.
 
     `name` is the default model's name, any name or local folder that TransformerLens 4 boots, a .gguf file, or a ready
     TransformerBridge. The default needs the network once; `device="auto"` takes CUDA when it is there.
-    compatibility_mode folds and centres the weights as TransformerLens' HookedTransformer did. Raises UnknownNameError
-    for an unknown model, FileError for a damaged or missing file.
+    compatibility_mode folds and centres the weights as TransformerLens' HookedTransformer did; a text such as
+    "center_writing_weights" takes only that step (several with commas), as some published SAEs ask for. Raises
+    UnknownNameError for an unknown model, FileError for a damaged or missing file.
 
     >>> sk.load_model(model.bridge).hook_width("blocks.1.hook_mlp_out")
     32
@@ -61,7 +63,7 @@ def load_model(
         fix = f"pass one of these, a local folder or a .gguf file (from the hub: {reason})"
         raise unknown_name("model", name, [DEFAULT_NAME, *_published_names()], fix=fix) from e
     if compatibility_mode:
-        bridge.enable_compatibility_mode()
+        process_weights(bridge, compatibility_mode)
     return LanguageModel(bridge, label)
 
 

@@ -141,7 +141,7 @@ class TrainConfig:
         return asdict(self)
 
 
-NOT_PART_OF_THE_RUN = ("device", "log_every", "checkpoint_every")
+NOT_PART_OF_THE_RUN = ("device", "log_every", "checkpoint_every", "prepend_bos", "exclude_special_tokens")
 
 
 def difference(saved: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:

@@ -21,7 +21,7 @@ from ..corpus import Corpus, Windows
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
-from ..sae import SAE, SAEConfig
+from ..sae import SAE, SAEConfig, common_prepend_bos
 from .config import TrainConfig
 from .loggers import Logger, LoggerGroup, RunInfo, TrainedSAEs, checked, watched
 from .metrics import StepMetrics
@@ -127,6 +127,7 @@ def train(
         corpus if activations is None else activations,
         length=config.context_size,
         buffer_tokens=config.buffer_tokens,
+        prepend_bos=common_prepend_bos(listed(sae)),
     )
     loggers = checked(loggers)
     free = any(c.hook_name is None for c in listed(sae))
@@ -271,6 +272,7 @@ def _with_provenance(
         model_name=p.model_name,
         model_fingerprint=p.model_fingerprint,
         context_size=p.context_size,
+        prepend_bos=p.prepend_bos,
         dataset=sae.dataset or dataset,
     )
 

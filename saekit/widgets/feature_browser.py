@@ -220,6 +220,9 @@ def _binary(frame: pd.DataFrame) -> dict[str, bytes]:
 
 def example_text(tokens: list[str], centre: int) -> str:
     """A context on one line with its firing token marked, cut to fit a table row."""
+    from ..index.records import character_token
+
+    centre = character_token(tokens, centre)
     before, after = "".join(map(shown, tokens[:centre])), "".join(map(shown, tokens[centre + 1 :]))
     cut = "…" if len(before) > BEFORE else ""
     return f"{cut}{before[-BEFORE:]}{BEGIN}{shown(tokens[centre])}{END}{after[:AFTER]}"

@@ -118,6 +118,7 @@ def card_data(record: FeatureRecord, names: Names | None = None) -> dict[str, An
 def _context(context: Context) -> dict[str, Any]:
     return {
         "tokens": list(context.tokens),
+        "bytes": {str(i): part for i, part in context.bytes.items()},
         "acts": [_number(act) for act in context.acts],
         "centre": int(context.centre),
         "activation": _number(context.activation),

@@ -32,7 +32,11 @@ class TokenHighlight(Widget):
 
     bundle = "token_highlight"
 
-    tokens = t.List(t.Unicode(), help="The text's tokens as shown, BOS included.").tag(sync=True)
+    tokens = t.List(
+        t.Unicode(),
+        help="The text's tokens, BOS included; a character spelt in several tokens belongs to the first of them.",
+    ).tag(sync=True)
+    bytes = t.Dict(help="Token number (as text) to the bytes that it holds of a character, as <0xE2>.").tag(sync=True)
     excluded = t.List(t.Unicode(), help="Why a token is not counted; empty for those that are.").tag(sync=True)
     acts = t.Dict(help="Sparse activations, bytes: start (int32), feature (int32), value (float32).").tag(sync=True)
     n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
@@ -116,7 +120,8 @@ class TokenHighlight(Widget):
                 best = f"feature {features[np.argmax(acts)]}" if len(features) else ""
                 description = f"{values[i]:8.3f}  {bar:<10}  {best}"
             mark = ">" if i == self.selected else " "
-            lines.append(f"{mark}{i:4d}  {shown(token):<16}{description}".rstrip())
+            label = shown(token) or self.bytes.get(str(i), "")
+            lines.append(f"{mark}{i:4d}  {label:<16}{description}".rstrip())
         if len(self.tokens) > N_LINES:
             lines.append(f"      ... {len(self.tokens) - N_LINES} more tokens; .to_frame() has all")
         return "\n".join(lines)
@@ -176,6 +181,7 @@ def highlight(
     return TokenHighlight(
         n_features=d_sae,
         tokens=strings,
+        bytes={str(n): model.vocabulary.shown[i] for n, i in enumerate(ids) if model.vocabulary.partial[i]},
         excluded=excluded,
         acts=pack_rows(row, fired, acts.value.float().cpu().numpy(), len(ids)),
         names=names_of(index, np.unique(fired).tolist()),

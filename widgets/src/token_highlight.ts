@@ -10,7 +10,14 @@ import { SparseActivations } from "./shared/arrays";
 import { h, NO_SHORTCUTS, rovingIndex } from "./shared/dom";
 import { onChange, setTraits } from "./shared/model";
 import { formatNumber } from "./shared/numbers";
-import { countLineBreaks, textDirection, tokenSpeech, tokenText } from "./shared/tokens";
+import {
+  characterToken,
+  countLineBreaks,
+  textDirection,
+  tokenSpeech,
+  tokenText,
+  tokenWithBytes,
+} from "./shared/tokens";
 
 function render({ model, el, signal }: RenderProps<HighlightState & Record<string, unknown>>): void {
   el.classList.add("saekit", "saekit-highlight");
@@ -29,7 +36,8 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
   const select = (position: number) => {
     const next = position === selected() ? -1 : position;
     setTraits<HighlightState>(model, { selected: next });
-    const token = tokenSpeech(model.get("tokens")[next] ?? "");
+    const tokens = model.get("tokens");
+    const token = tokenSpeech(tokens[characterToken(tokens, next)] ?? "");
     status.textContent = next < 0 ? "No token selected" : `Token ${next} selected: ${token}`;
   };
 
@@ -45,6 +53,7 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
   const drawColours = () => {
     const tokens = model.get("tokens");
     const excluded = model.get("excluded");
+    const bytes = model.get("bytes");
     const values = activations.activationsOf(model.get("feature"));
     const top = values.reduce((a, b) => Math.max(a, b), 0);
     const max = model.get("scale") ?? top;
@@ -54,7 +63,9 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
       const strongest = activations.topFeatures(i, 3).map((f) => f.feature);
       const state = excluded[i] ? `not counted, ${excluded[i]}` : `activation ${value > 0 ? formatNumber(value) : 0}`;
       const features = strongest.length > 0 ? `; strongest features ${strongest.join(", ")}` : "";
-      span.setAttribute("aria-label", `Token ${i}, ${tokenSpeech(tokens[i] ?? "")}: ${state}${features}`);
+      const spoken = tokenSpeech(tokens[characterToken(tokens, i)] ?? "");
+      const part = bytes[String(i)] === undefined ? "" : " in part";
+      span.setAttribute("aria-label", `Token ${i}, ${spoken}${part}: ${state}${features}`);
     }
     head.draw(top, max);
     drawnDetails = "";
@@ -74,14 +85,18 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
   const drawText = () => {
     const tokens = model.get("tokens");
     const excluded = model.get("excluded");
+    const bytes = model.get("bytes");
     activations = SparseActivations.from(model.get("acts"));
     hovered = focused = -1;
     text.dir = textDirection(tokens.filter((_, i) => !excluded[i]));
     text.setAttribute("aria-label", `Text of ${tokens.length} tokens`);
     spans = tokens.map((token, i) => {
-      const className = excluded[i] ? "sk-token sk-excluded" : "sk-token";
-      const span = h("span", { class: className, role: "button", ...NO_SHORTCUTS }, tokenText(token) || "\u2205");
+      const continued = characterToken(tokens, i) !== i;
+      const className = `sk-token${excluded[i] ? " sk-excluded" : ""}${continued ? " sk-continued" : ""}`;
+      const content = continued ? "" : tokenText(token) || "\u2205";
+      const span = h("span", { class: className, role: "button", ...NO_SHORTCUTS }, content);
       span.dataset.i = String(i);
+      if (bytes[String(i)] !== undefined) span.title = tokenWithBytes(tokens, i, bytes);
       return span;
     });
     const breaks = (i: number) => Array.from({ length: countLineBreaks(tokens[i] ?? "") }, () => h("br"));
@@ -140,7 +155,7 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
     span.focus();
   });
 
-  onChange<HighlightState>(model, ["tokens", "excluded", "acts"], drawText, signal);
+  onChange<HighlightState>(model, ["tokens", "bytes", "excluded", "acts"], drawText, signal);
   onChange<HighlightState>(model, ["feature", "scale", "names"], drawColours, signal);
   onChange<HighlightState>(model, ["selected"], drawSelection, signal);
   drawText();

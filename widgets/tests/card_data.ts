@@ -4,6 +4,7 @@ import { HOSTILE } from "./support";
 /** A card with a hostile text in every place that shows tokens. */
 const context = {
   tokens: ["a", HOSTILE, "c"],
+  bytes: {},
   acts: [0, 2, 1],
   centre: 1,
   activation: 2,

@@ -6,6 +6,7 @@ import { all, float32, HOSTILE, int32, mount, one, press } from "./support";
 describe("TokenHighlight", () => {
   const state = (): HighlightState => ({
     tokens: ["<bos>", " Golden", HOSTILE, "\n", " c"],
+    bytes: {},
     excluded: ["special token", "", "", "", ""],
     acts: { start: int32(0, 0, 2, 3, 3, 3), feature: int32(3, 9, 9), value: float32(2, 1, 4) },
     n_features: 16,
@@ -21,6 +22,18 @@ describe("TokenHighlight", () => {
     expect(heat(el)).toEqual(["0.000", "0.500", "1.000", "0.000", "0.000"]);
     expect(one(el, ".sk-legend-title").textContent).toBe("Strongest activation of any feature");
     expect(one(el, ".sk-scale").getAttribute("aria-label")).toBe("Colour scale from 0 to 4");
+  });
+  test("a character spelt in several tokens is shown once, with the bytes of each on hover", () => {
+    const bytes = { "1": " <0xF0><0x9F>", "2": "<0xA6>", "3": "<0x99>" };
+    const { el } = mount(highlight, { ...state(), tokens: ["<bos>", " \u{1f999}", "", "", "!"], bytes });
+    const tokens = all(el, ".sk-token");
+    expect(tokens.map((t) => t.textContent)).toEqual(["<bos>", " \u{1f999}", "", "", "!"]);
+    expect(tokens.map((t) => t.classList.contains("sk-continued"))).toEqual([false, false, true, true, false]);
+    expect(tokens[2]?.title).toBe("\u2423\u{1f999} <0xA6>");
+    expect(tokens[3]?.getAttribute("aria-label")).toContain("Token 3, \u{1f999} in part:");
+    expect(tokens[4]?.title).toBe("");
+    tokens[2]?.click();
+    expect(one(el, ".sk-detail code").textContent).toBe("\u2423\u{1f999} <0xA6>");
   });
   test("tokens are text, with a real line break after a newline", () => {
     const { el } = mount(highlight, state());

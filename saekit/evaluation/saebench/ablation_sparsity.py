@@ -204,7 +204,8 @@ def _places(
 ) -> list[tuple[int, list[int], int]]:
     """(document, its tokens, a kept position with enough tokens after it) for each sampled token, one a document."""
     documents = corpus.shuffle(int(rng.integers(2**31))) if corpus.in_memory else corpus
-    windows = tokenize(documents.take(8 * n_tokens), model, length=length, prepend_bos=common_prepend_bos(saes))
+    prepend_bos = common_prepend_bos(s.config for s in saes)
+    windows = tokenize(documents.take(8 * n_tokens), model, length=length, prepend_bos=prepend_bos)
     token_filter = common_token_filter(model, saes, hook_name)
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     out: list[tuple[int, list[int], int]] = []

@@ -272,7 +272,7 @@ def feature_absorption(
         hook_name,
         token_filter,
         template=template,
-        prepend_bos=common_prepend_bos(saes),
+        prepend_bos=common_prepend_bos(s.config for s in saes),
         progress=progress,
     )
     notes = (f"{read.n_left_out} words are left out: {token_filter.describe()}",) if read.n_left_out else ()

@@ -172,7 +172,8 @@ def pool(
 
     if batch_size < 1:
         raise ConfigError("batch_size is not positive", got=batch_size, accepted="an integer of at least 1")
-    windows = tokenize([d.text for d in documents], model, length=length, prepend_bos=common_prepend_bos(saes))
+    prepend_bos = common_prepend_bos(s.config for s in saes)
+    windows = tokenize([d.text for d in documents], model, length=length, prepend_bos=prepend_bos)
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     windows = windows.select(first)
     of_window = windows.documents.max(1).values.long()

@@ -12,7 +12,6 @@ from ..base import SAE
 from ..config import SAEConfig
 from . import registry
 from .locations import locate
-from .saelens import CONFIG
 
 
 def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
@@ -40,19 +39,9 @@ def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     True
     """
     location = locate(path_or_name)
-    folder = location.path
-    if (
-        folder.is_dir()
-        and not (folder / CONFIG).exists()
-        and (inside := sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}")))
-    ):
-        raise FileError(
-            f"{folder} holds several SAEs, a folder each",
-            got=", ".join(inside),
-            accepted="the folder of one",
-            fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
-        )
-    saved = registry.read(folder, {**location.facts, **said})
+    if location.path.is_dir() and registry.family_of(location.path) is None:
+        _check_alone(location.path)
+    saved = registry.read(location.path, {**location.facts, **said})
     sae = SAE(_with(_filled(saved.config, location.facts), said))
     for name, tensor in saved.weights.items():
         getattr(sae, name).detach().copy_(tensor)
@@ -68,14 +57,20 @@ def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     return sae
 
 
+def _check_alone(folder: Path) -> None:
+    """FileError for a folder whose folders hold SAEs, rather than that it holds none."""
+    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and registry.family_of(p) is not None)
+    if inside:
+        raise FileError(
+            f"{folder} holds several SAEs, a folder each",
+            got=", ".join(inside[:20]) + (f", ... ({len(inside)} in all)" if len(inside) > 20 else ""),
+            accepted="the folder of one",
+            fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
+        )
+
+
 NOT_FIELDS = ("activation_scale", "normalize_activations")
 """What can be said to `load_sae` that no configuration has: it is folded into the weights."""
-
-
-def _filled(config: SAEConfig, facts: Mapping[str, Any]) -> SAEConfig:
-    """The configuration with what is known of a published SAE where its files say nothing."""
-    missing = {f.name for f in fields(config) if getattr(config, f.name) is None}
-    return config.replace(**{name: value for name, value in facts.items() if name in missing})
 
 
 def _with(config: SAEConfig, said: Mapping[str, Any]) -> SAEConfig:
@@ -85,3 +80,9 @@ def _with(config: SAEConfig, said: Mapping[str, Any]) -> SAEConfig:
         if name not in known and name not in NOT_FIELDS:
             raise unknown_name("keyword of load_sae", name, [*known, *NOT_FIELDS])
     return config.replace(**{name: value for name, value in said.items() if name in known})
+
+
+def _filled(config: SAEConfig, facts: Mapping[str, Any]) -> SAEConfig:
+    """The configuration with what is known of a published SAE where its files say nothing."""
+    missing = {f.name for f in fields(config) if getattr(config, f.name) is None}
+    return config.replace(**{name: value for name, value in facts.items() if name in missing})

@@ -43,15 +43,19 @@ FAMILIES: tuple[Family, ...] = (
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+def family_of(path: Path) -> Family | None:
+    """The family that recognises what lies at `path`; None where none does."""
+    return next((family for family in FAMILIES if family.recognises(path)), None)
+
+
 def read(path: Path, said: Mapping[str, Any] = NOTHING) -> SavedSAE:
     """The SAE in a folder or a file, by the family that recognises it; FileError where none does.
 
     `said` is what is known beside the files: fields of SAEConfig that a family leaves out, and activation_scale, what
     activations were multiplied by in training where the file does not say.
     """
-    for family in FAMILIES:
-        if family.recognises(path):
-            return family.read(path, said)
+    if family := family_of(path):
+        return family.read(path, said)
     for file in files_ending(path, *SUFFIXES):
         state_at(file)  # says so where it cannot be read at all
     there = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "an empty folder" if path.is_dir() else path.name

@@ -27,7 +27,7 @@ from ..config import SAEConfig
 from .assembly import read_safetensors
 from .contents import folder_of, json_at
 from .family import Family
-from .saelens_folding import TRAINING, fold, weight_processing
+from .saelens_folding import PER_TOKEN, TRAINING, fold, weight_processing
 from .saved import SavedSAE
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
         "dtype": c.dtype,
         "device": "cpu",
         "apply_b_dec_to_input": c.subtracts_b_dec,
-        "normalize_activations": "none",
+        "normalize_activations": next(theirs for theirs, mine in PER_TOKEN.items() if mine == c.input_normalisation),
         "reshape_activations": "none",
     }
     out |= sae.architecture.to_saelens(c)

@@ -5,7 +5,7 @@ import { h } from "../shared/dom";
 import { featureChip, promotes } from "../shared/feature_chip";
 import { setTraits } from "../shared/model";
 import { formatAligned, formatCount, formatNumber } from "../shared/numbers";
-import { tokenLabel } from "../shared/tokens";
+import { tokenWithBytes } from "../shared/tokens";
 import type { HighlightState, Model } from "./state";
 
 const N_FEATURES = 8;
@@ -20,7 +20,12 @@ export function tokenDetails(model: Model, activations: SparseActivations, posit
   }
   const feature = model.get("feature");
   const reason = model.get("excluded")[position] ?? "";
-  const line = h("div", { class: "sk-detail-line" }, h("code", {}, tokenLabel(token)), muted(`token ${position}`));
+  const line = h(
+    "div",
+    { class: "sk-detail-line" },
+    h("code", {}, tokenWithBytes(model.get("tokens"), position, model.get("bytes"))),
+    muted(`token ${position}`),
+  );
   if (position === model.get("selected")) line.append(muted("selected"));
   if (reason) {
     line.append(h("span", {}, `not counted: ${reason}`));

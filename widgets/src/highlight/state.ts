@@ -5,6 +5,7 @@ import type { Binary } from "../shared/arrays";
 
 export interface HighlightState {
   tokens: string[];
+  bytes: Record<string, string>;
   excluded: string[];
   acts: { start?: Binary; feature?: Binary; value?: Binary };
   n_features: number;

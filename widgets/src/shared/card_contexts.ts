@@ -2,10 +2,11 @@
 
 import { button, h, NO_SHORTCUTS, rovingIndex, uniqueId } from "./dom";
 import { formatAligned, formatNumber } from "./numbers";
-import { textDirection, tokenLabel, tokenText } from "./tokens";
+import { textDirection, tokenText, tokenWithBytes } from "./tokens";
 
 export interface TokenContext {
   tokens: string[];
+  bytes: Record<string, string>;
   acts: number[];
   centre: number;
   activation: number;
@@ -73,12 +74,13 @@ export function contextTabs(groups: readonly ContextGroup[], max: number): HTMLE
 function contextRow(context: TokenContext, max: number): HTMLElement {
   const tokens = context.tokens.map((token, i) => {
     const activation = context.acts[i] ?? 0;
-    const text = tokenText(token);
-    const span = i === context.centre ? h("mark", {}, text) : h("span", { class: "sk-token" }, text);
+    const className = token === "" ? "sk-token sk-continued" : "sk-token";
+    const span = h(i === context.centre ? "mark" : "span", { class: className }, tokenText(token));
+    const label = tokenWithBytes(context.tokens, i, context.bytes);
     if (activation > 0) {
       span.style.setProperty("--a", (max > 0 ? Math.min(1, activation / max) : 0).toFixed(3));
-      span.title = `${tokenLabel(token)}  ${formatNumber(activation)}`;
-    }
+      span.title = `${label}  ${formatNumber(activation)}`;
+    } else if (context.bytes[String(i)] !== undefined) span.title = label;
     return span;
   });
   const labels = Object.entries(context.labels).map(([name, value]) => `${name}: ${value}`);

@@ -16,6 +16,21 @@ export function tokenText(token: string): string {
 export const tokenLabel = (token: string): string =>
   token === "" ? "(empty)" : tokenText(token).replace(/[ \u00a0]/g, "\u2423");
 
+/** The token that holds the character which token i goes on with, or token i itself: a character spelt in several
+ * tokens belongs to the first of them, and the others have no text. */
+export function characterToken(tokens: readonly string[], i: number): number {
+  let first = i;
+  while (first > 0 && tokens[first] === "") first--;
+  return tokens[first] === "" ? i : first;
+}
+
+/** What a token is part of and the bytes it holds of it: "🦙 <0x9F>"; the token alone where it holds all of it. */
+export function tokenWithBytes(tokens: readonly string[], i: number, bytes: Readonly<Record<string, string>>): string {
+  const label = tokenLabel(tokens[characterToken(tokens, i)] ?? "");
+  const part = bytes[String(i)];
+  return part === undefined || part === tokens[i] ? label : `${label} ${part}`;
+}
+
 /** A token as a screen reader should say it. */
 export function tokenSpeech(token: string): string {
   if (token === "") return "empty token";

@@ -1,0 +1,246 @@
+"""The text of tokens on every tokenizer build: strings, indexes, concepts, search and streams against the tokenizer's
+own offsets and whole decodes.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import saekit as sk
+
+from . import zoo
+from .zoo_tokenizers import MIXED
+
+BUILDS = {
+    "llama2": "llama",
+    "mistral": "mistral",
+    "phi3": "phi3",
+    "gemma": "gemma",
+    "gpt2": "gpt2",
+    "neox": "neox",
+    "llama3": "llama_tied",
+    "qwen": "qwen3",
+    "opt": "opt",
+    "bloom": "granite",
+    "plain": "llama_plain",
+    "unigram": "nemotron",
+    "wordpiece": "gpt2_wordpiece",
+}
+"""Tokenizer build -> a model of the zoo that has it."""
+LOSSLESS = ("llama2", "mistral", "phi3", "gemma", "gpt2", "llama3", "opt", "bloom", "plain")
+"""Builds that decode to the text they were given."""
+PATTERNS = [
+    r"\bthe\b",
+    r"golden\s+gate",
+    r"(?i)bridge",
+    r"🦙+",
+    r"\w*é\w*",
+    r"[\u4e00-\u9fff]+",
+    r"\b[א-ת]+\b",
+    r"الجسر",
+    r"\d+",
+    r"f\(x",
+    r"[^\w\s]",
+    r"\w+",
+    "g",
+]
+"""Each begins and ends with a character that is no space: to which token a space belongs, builds see differently."""
+
+
+@pytest.fixture(params=list(BUILDS), scope="module")
+def build(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def zoo_model(build):
+    return zoo.load(BUILDS[build])
+
+
+def mixed_texts(n: int, seed: int = 0) -> list[str]:
+    """Documents of fragments of the mixed text in any order, some cut in the middle of words."""
+    random = np.random.default_rng(seed)
+    out = []
+    for _ in range(n):
+        parts = []
+        for text in random.permutation(MIXED)[: random.integers(1, 4)]:
+            a, b = sorted(random.integers(0, len(text) + 1, 2))
+            parts.append(text if random.random() < 0.5 else text[a:b])
+        out.append(str(random.choice(["", " ", "\n"])).join(parts))
+    return [text for text in out if text.strip()]
+
+
+# ---- strings ---------------------------------------------------------------------------------------------------------
+
+
+def test_strings_of_tokens_are_together_the_text(build, zoo_model):
+    model = zoo_model.model
+    for text in [*MIXED, *mixed_texts(20, seed=1)]:
+        ids, strings = model.tokenize_with_strings(text, bos=False)
+        assert ids == model.tokenize(text, bos=False) and len(strings) == len(ids)
+        if ids:
+            assert "".join(strings) == text
+        whole = zoo_model.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if build in LOSSLESS:
+            assert "".join(model.token_strings(ids)) == text == model.decode(ids)
+        else:
+            assert "".join(model.token_strings(ids)) == whole
+        if build in ("neox", "qwen"):
+            assert whole == unicodedata.normalize("NFC", text)
+
+
+def test_a_token_alone_is_shown_with_its_space(build, zoo_model):
+    model = zoo_model.model
+    ids = model.tokenize("gate the gate", bos=False)
+    shown = [model.vocabulary.shown[i] for i in ids]
+    assert "".join(shown).removeprefix(" ") == "gate the gate"
+    assert " the" in shown
+
+
+# ---- indexes, concepts, search ---------------------------------------------------------------------------------------
+
+
+def random_sae(model: Any) -> sk.SAE:
+    return sk.SAE(
+        sk.SAEConfig(
+            d_in=model.d_model,
+            d_sae=64,
+            activation="topk",
+            k=4,
+            hook_name="blocks.0.hook_resid_post",
+            model_name=model.name,
+            weight_processing=model.weight_processing,
+            token_filter=sk.TokenFilter(special_ids=tuple(sorted(model.special_ids))),
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return [*MIXED, *mixed_texts(40)]
+
+
+@pytest.fixture(scope="module")
+def index(zoo_model, texts, tmp_path_factory):
+    out = tmp_path_factory.mktemp("zoo") / "index"
+    corpus = sk.load_corpus(texts, name="mixed")
+    return sk.build_index(zoo_model.model, random_sae(zoo_model.model), corpus, out=out, length=448, progress=False)
+
+
+def tokens_by_offsets(model: Any, texts: list[str]) -> pd.DataFrame:
+    """One row for each token of each document: its number, and the characters it came from, as the tokenizer says."""
+    rows = []
+    for number, text in enumerate(texts):
+        out = model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        rows += [(number, i, a, b) for i, (a, b) in zip(out["input_ids"], out["offset_mapping"], strict=True)]
+    return pd.DataFrame(rows, columns=["document", "id", "start", "end"])
+
+
+def masks_by_offsets(index: Any, table: pd.DataFrame, texts: list[str], pattern: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which tokens share a character with a match, document by document; and the same where each token also has the
+    characters between it and the one before, and the last one the end: normalisers drop some, and no offsets say of which
+    token they were.
+    """
+    strict, lenient = [], []
+    for number, part in table.groupby("document"):
+        start, end = part["start"].to_numpy(), part["end"].to_numpy()
+        after = np.concatenate([[0], np.maximum.accumulate(end)[:-1]])
+        upto = np.append(end[:-1], len(texts[number]))
+        own, more = np.zeros((2, len(part)), bool)
+        for m in re.compile(pattern, re.IGNORECASE).finditer(texts[number]):
+            own |= (start < m.end()) & (end > m.start())
+            more |= (np.minimum(start, after) < m.end()) & (upto > m.start())
+        strict.append(own)
+        lenient.append(more)
+    documents = index.windows.documents.reshape(-1).numpy() >= 0
+    assert index.windows.tokens.reshape(-1).numpy()[documents].tolist() == table["id"].tolist()
+    both = np.zeros((2, len(documents)), bool)
+    both[0, documents], both[1, documents] = np.concatenate(strict), np.concatenate(lenient)
+    return both[0], both[1]
+
+
+def check_masks(index: Any, model: Any, texts: list[str]) -> None:
+    table = tokens_by_offsets(model, texts)
+    strings = index.token_strings(np.arange(index.windows.tokens.numel()))
+    own_space = ~np.array([bool(s) for s in strings]) & np.isin(index.windows.tokens.reshape(-1), space_ids(model))
+    for pattern in PATTERNS:
+        got = sk.Concept.regex(pattern).flat_mask(index)
+        least, most = masks_by_offsets(index, table, texts, pattern)
+        wrong = np.flatnonzero(((least & ~got) | (got & ~most)) & ~own_space)
+        around = ["|".join(strings[max(0, i - 3) : i + 4]) for i in wrong[:5].tolist()]
+        assert not len(wrong), (pattern, len(wrong), got[wrong[:5]], around)
+
+
+def space_ids(model: Any) -> list[int]:
+    """A ▁ that a tokenizer puts before a text reads as nothing there, though its offsets are those of a letter."""
+    return [i for i, shown in enumerate(model.vocabulary.shown) if shown == " "]
+
+
+def test_masks_of_concepts_equal_the_tokenizers_offsets(build, zoo_model, index, texts):
+    check_masks(index, zoo_model.model, texts)
+
+
+def test_the_texts_of_an_index_are_the_documents(build, zoo_model, index, texts):
+    whole: dict[int, str] = {}
+    for begin, _, run in index.texts():
+        number = int(index.windows.documents.reshape(-1)[begin])
+        whole[number] = whole.get(number, "") + run.text
+    got = {n: text.encode("utf8", "surrogateescape").decode("utf8") for n, text in whole.items()}
+    assert got == {n: text for n, text in enumerate(texts) if n in got} and len(got) == len(texts)
+
+
+def test_keywords_find_every_document_that_has_them(build, zoo_model, index, texts):
+    for word in ("bridge", "the", "great", "done"):
+        held = sk.Concept.keywords(word).document_mask(index)
+        want = [n for n, text in enumerate(texts) if re.search(rf"\b{word}\b", text, re.IGNORECASE)]
+        assert np.asarray(index.documents.index)[held].tolist() == want and len(want) >= 4
+
+
+def test_search_by_text_counts_the_firings_inside_matches(build, zoo_model, index, texts):
+    inside = sk.Concept.regex("gate").token_mask(index)
+    found = index.search(text="gate", n=64).set_index("feature")
+    rows = index.by_token
+    for feature in found.index[:5]:
+        positions = index.firings(int(feature)).position
+        assert found["n_firings"][feature] == int(np.isin(positions, index.kept[inside]).sum())
+    assert found["fraction"].between(0, 1 + 1e-6).all() and rows is not None
+
+
+# ---- what is written -------------------------------------------------------------------------------------------------
+
+
+def text_by_bytes(tokenizer: Any, ids: list[int]) -> str:
+    """The decode, with bytes that are no character left out one by one where the tokenizer leaves out whole runs."""
+    names = tokenizer.convert_ids_to_tokens(ids)
+    if any(re.fullmatch("<0x..>", name) for name in tokenizer.convert_ids_to_tokens(list(range(10)))):
+        pieces = [
+            bytes([int(n[3:5], 16)]) if re.fullmatch("<0x..>", n) else n.replace("▁", " ").encode() for n in names
+        ]
+        return b"".join(pieces).decode("utf8", "ignore")
+    return tokenizer.decode(ids, clean_up_tokenization_spaces=False).replace("\ufffd", "")
+
+
+def test_generated_and_streamed_text_is_the_tokenizers_decode(build, zoo_model):
+    model, tokenizer = zoo_model.model, zoo_model.tokenizer
+    for prompt in (zoo.PROMPT, "Yes 🦙"):
+        out = sk.generate(model, prompt, max_new_tokens=40)
+        before = model.tokenize(prompt, bos=False)
+        new = [i for i in out.tokens if i not in model.special_ids]
+        want = text_by_bytes(tokenizer, [*before, *new]).removeprefix(text_by_bytes(tokenizer, before))
+        assert out.text.replace("\ufffd", "") == want
+        streamed = list(sk.stream(model, prompt, max_new_tokens=40))
+        assert "".join(t.text for t in streamed) == out.text and tuple(t.token for t in streamed) == out.tokens
+
+
+def test_highlight_shows_the_text(build, zoo_model):
+    model = zoo_model.model
+    for text in MIXED:
+        widget = sk.highlight(model, random_sae(model), text)
+        shown = widget.tokens[1:] if model.facts.prepend_bos else widget.tokens
+        assert "".join(shown) == text
