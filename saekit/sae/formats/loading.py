@@ -12,7 +12,6 @@ from ..base import SAE
 from ..config import SAEConfig
 from . import registry
 from .locations import locate
-from .saelens_folding import weight_processing
 
 
 def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
@@ -42,11 +41,8 @@ def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     location = locate(path_or_name)
     if location.path.is_dir() and registry.family_of(location.path) is None:
         _check_alone(location.path)
-    facts = dict(location.facts)
-    if facts.get("weight_processing") is None:
-        facts["weight_processing"] = weight_processing(facts)
-    saved = registry.read(location.path, {**facts, **said})
-    sae = SAE(_with(_filled(saved.config, facts), said))
+    saved = registry.read(location.path, {**location.facts, **said})
+    sae = SAE(_with(_filled(saved.config, location.facts), said))
     for name, tensor in saved.weights.items():
         getattr(sae, name).detach().copy_(tensor)
     if saved.fingerprint not in (None, sae.fingerprint):
