@@ -229,3 +229,14 @@ def test_a_character_of_several_tokens_belongs_to_the_first_and_its_bytes_can_be
     alone = [default_model.vocabulary.shown[i] for i in ids[1:]]
     assert "".join(alone).replace("><", ">|<").count("<0x") == len("🌉".encode())
     assert default_model.token_strings(ids[:2]) == ["a", alone[0]]
+
+
+def test_what_the_model_gives_can_train_a_probe(llama):
+    """Ordinary tensors, not those of inference mode, and without gradients of their own."""
+    x = llama.activations([[1, 2, 3, 4]], "blocks.0.hook_resid_post")
+    logits, _ = llama.forward([[1, 2, 3, 4]])
+    for given in (x, logits):
+        assert not given.is_inference() and not given.requires_grad
+        probe = torch.nn.Linear(given.shape[-1], 1)
+        probe(given).square().sum().backward()
+        assert probe.weight.grad is not None

@@ -223,7 +223,7 @@ class LanguageModel(TextModel):
         """W_U behind the final norm, as measured: direction @ this is its logit effect, up to the norm's scale."""
         return self._unembedding
 
-    @torch.inference_mode()
+    @torch.no_grad()  # inference_mode would save nothing measurable, and no probe could be trained on what comes out
     def _run(self, tokens: Tensor, hooks: Sequence[tuple[str, Hook]], **kwargs: Any) -> Any:
         mask = kwargs.pop("attention_mask", None)
         if mask is not None:

@@ -105,7 +105,7 @@ class Decoding:
     def finished(self) -> bool:
         return self.n_steps >= self.max_new_tokens or all(self.ended)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def step(self) -> list[int | None]:
         """Each row's next token; None for a row that has ended."""
         span = self._span

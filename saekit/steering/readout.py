@@ -59,7 +59,7 @@ class Readout:
     """0 on tokens that the SAE's token filter leaves out (`resolve_token_filter`)."""
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def cost(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> list[Cost]:
     """The costs of some texts, which run side by side: one pass without edits and one as each was generated.
 
@@ -71,7 +71,7 @@ def cost(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> list[Co
     return [_cost(reading) for reading in read(model, sae, texts)]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def read(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> Iterator[Readout]:
     """How the model reads some texts, which run side by side: one pass without edits and one as each was generated.
 
