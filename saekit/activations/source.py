@@ -135,7 +135,9 @@ def as_source(
     """
     missing = [name for name in MEMBERS if not hasattr(text_or_source, name)]
     if missing == MEMBERS and not isinstance(text_or_source, Corpus | Windows):
-        text_or_source = as_corpus(text_or_source, also=f"Windows, an ActivationCache or a source ({', '.join(MEMBERS)})")
+        text_or_source = as_corpus(
+            text_or_source, also=f"Windows, an ActivationCache or a source ({', '.join(MEMBERS)})"
+        )
     if isinstance(text_or_source, Corpus | Windows):
         if model is None:
             raise ConfigError(

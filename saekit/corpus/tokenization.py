@@ -109,12 +109,7 @@ def iter_windows(
 
 
 def _iter_windows(
-    corpus: Corpus,
-    model: LanguageModel,
-    length: int,
-    separator: int | None,
-    bos_id: int | None,
-    chunk_windows: int,
+    corpus: Corpus, model: LanguageModel, length: int, separator: int | None, bos_id: int | None, chunk_windows: int
 ) -> Iterator[Windows]:
     labels: dict[int, dict[str, object]] = {}
     readings: dict[int, dict[int, bytes]] = {}
@@ -137,10 +132,7 @@ def _iter_windows(
 
 
 def _token_ids(
-    corpus: Corpus,
-    model: LanguageModel,
-    labels: dict[int, dict[str, object]],
-    readings: dict[int, dict[int, bytes]],
+    corpus: Corpus, model: LanguageModel, labels: dict[int, dict[str, object]], readings: dict[int, dict[int, bytes]]
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(document number, ids without an added BOS) of every document that has tokens; fills `labels` and `readings`."""
     documents = iter(corpus)
