@@ -30,23 +30,6 @@ HOOK = "blocks.0.hook_resid_post"
 TEXT = "the golden gate is red"
 PROMPTS = ["the cat", "golden gate bridge in the fog"]
 WORDS = ["the", "golden", "gate", "is", "red", "cat", "sat", "on", "mat", "fog", "of", "bay", "while", "rain", "fell"]
-    "the",
-    "golden",
-    "gate",
-    "is",
-    "red",
-    "and",
-    "cat",
-    "sat",
-    "on",
-    "mat",
-    "fog",
-    "of",
-    "bay",
-    "while",
-    "rain",
-    "fell",
-]
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.1}
 Check = Callable[[], Any]
 

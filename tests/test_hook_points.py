@@ -44,7 +44,7 @@ def heads_first(llama: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return llama
 
 
-# ---- which axis is which ----------------------------------------------------------------------------------------------
+# ---- which axis is which ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [HOOK, Q, K, V, Z, ROTATED])
@@ -108,7 +108,7 @@ def test_an_edit_is_written_back_in_the_shape_of_the_heads(llama: Any, name: str
     torch.testing.assert_close(sk.steered(llama, edit).forward(tokens)[0], expected)
 
 
-# ---- what is refused --------------------------------------------------------------------------------------------------
+# ---- what is refused ----------------------------------------------------------------------------------------------
 
 
 def test_a_pattern_is_refused_before_anything_is_run(llama: Any, tmp_path: Any, monkeypatch: Any) -> None:
@@ -161,7 +161,7 @@ def test_a_hook_point_that_never_runs_or_runs_twice_says_so(llama: Any) -> None:
         find_layout("mlp.hook_mid", [[(a * n, 8)], [(b * m, 8)]], ["mlp.hook_out"])
 
 
-# ---- two names of one point -------------------------------------------------------------------------------------------
+# ---- two names of one point ---------------------------------------------------------------------------------------
 
 ALIAS = "blocks.0.hook_out"
 

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..corpus import Corpus, Windows, iter_windows, tokenize
+from ..corpus import AnyCorpus, Corpus, Windows, as_corpus, iter_windows, tokenize
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
@@ -86,7 +86,7 @@ def mixed_seed(*parts: int) -> int:
 
 def activation_batches(
     model: LanguageModel,
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     hook_name: HookPoint,
     *,
     batch_size: int,
@@ -123,6 +123,8 @@ def activation_batches(
             got=buffer_tokens,
             accepted=f"at least batch_size={batch_size}; ten times as much mixes well",
         )
+    if not isinstance(corpus, Windows):
+        corpus = as_corpus(corpus, also="Windows")
     if isinstance(corpus, Corpus) and corpus.in_memory:
         corpus = tokenize(corpus, model, length=length, prepend_bos=prepend_bos)
     where = checked_device(device)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..corpus import Corpus, Windows, tokenize
+from ..corpus import AnyCorpus, Windows, tokenize
 from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
@@ -27,7 +27,7 @@ from .token_filter import fit_token_filter
 
 def cache_activations(
     model: LanguageModel,
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     hook_name: HookPoint,
     path: str | Path,
     *,

@@ -12,7 +12,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import torch
 
-from ..corpus import Corpus, Windows
+from ..corpus import AnyCorpus, Corpus, Windows, as_corpus
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint, hook_text
 from ..models import LanguageModel
@@ -121,7 +121,7 @@ class ModelActivations:
 
 def as_source(
     model: LanguageModel | None,
-    text_or_source: Corpus | Windows | ActivationSource,
+    text_or_source: AnyCorpus | Windows | ActivationSource,
     *,
     length: int,
     buffer_tokens: int,
@@ -133,6 +133,11 @@ def as_source(
     >>> as_source(model, corpus, length=16, buffer_tokens=256).at(HOOK).provenance.dataset
     'tiny'
     """
+    missing = [name for name in MEMBERS if not hasattr(text_or_source, name)]
+    if missing == MEMBERS and not isinstance(text_or_source, Corpus | Windows):
+        text_or_source = as_corpus(
+            text_or_source, also=f"Windows, an ActivationCache or a source ({', '.join(MEMBERS)})"
+        )
     if isinstance(text_or_source, Corpus | Windows):
         if model is None:
             raise ConfigError(
@@ -153,7 +158,6 @@ def as_source(
                 fix="give the source provenance = sk.activations.Provenance(model_name=...)",
             )
         return text_or_source
-    missing = [name for name in MEMBERS if not hasattr(text_or_source, name)]
     raise ConfigError(
         "not a corpus, and no source of activations",
         got=type(text_or_source).__name__ + ("" if missing == MEMBERS else f" without {', '.join(missing)}"),

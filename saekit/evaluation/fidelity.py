@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..activations import resolve_token_filter
-from ..corpus import Corpus, Windows, tokenize
+from ..corpus import AnyCorpus, Windows, as_corpus, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import Hook
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: LanguageModel,
     sae: SAE,
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     *,
     hook_name: HookPoint | None = None,
     n_tokens: int | None = 20_000,
@@ -52,7 +52,7 @@ def evaluate(
 def evaluate(
     model: LanguageModel,
     sae: Sequence[SAE],
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     *,
     hook_name: HookPoint | None = None,
     n_tokens: int | None = 20_000,
@@ -67,7 +67,7 @@ def evaluate(
 def evaluate(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     *,
     hook_name: HookPoint | None = None,
     n_tokens: int | None = 20_000,
@@ -157,29 +157,23 @@ def _checked(model: LanguageModel, sae: SAE, hook_name: HookPoint | None) -> Hoo
 
 
 def _sample(
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     model: LanguageModel,
     length: int,
     n_tokens: int | None,
     seed: int,
     prepend_bos: bool | None,
 ) -> Windows:
-    if isinstance(corpus, Corpus):
+    if not isinstance(corpus, Windows):
+        corpus = as_corpus(corpus, also="Windows")
         drawn = corpus if n_tokens is None else corpus.shuffle(seed)
         windows = tokenize(drawn, model, length=length, max_tokens=n_tokens, prepend_bos=prepend_bos)
-    elif isinstance(corpus, Windows):
+    else:
         windows = corpus
         if n_tokens is not None and n_tokens < windows.n_tokens:
             order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed))
             n = int(torch.searchsorted(windows.lengths[order].cumsum(0), n_tokens)) + 1
             windows = windows.select(order[:n].sort().values)
-    else:
-        raise ConfigError(
-            "not a corpus",
-            got=type(corpus).__name__,
-            accepted="a Corpus or Windows",
-            fix="make one with sk.load_corpus",
-        )
     if len(windows) == 0:
         raise DataError("there is nothing to evaluate on", got="no windows", accepted="at least one window of tokens")
     return windows

@@ -17,7 +17,7 @@ from typing import Any, overload
 
 from ..activations import ActivationBatches, ActivationSource, ModelActivations
 from ..activations.source import as_source, check_provenance
-from ..corpus import Corpus, Windows
+from ..corpus import AnyCorpus, Windows
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
@@ -33,7 +33,7 @@ from .trainer import Trainer
 @overload
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationSource,
+    corpus: AnyCorpus | Windows | ActivationSource,
     *,
     sae: SAEConfig,
     config: TrainConfig,
@@ -49,7 +49,7 @@ def train(
 @overload
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationSource,
+    corpus: AnyCorpus | Windows | ActivationSource,
     *,
     sae: SAEConfig,
     config: TrainConfig,
@@ -65,7 +65,7 @@ def train(
 @overload
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationSource,
+    corpus: AnyCorpus | Windows | ActivationSource,
     *,
     sae: Sequence[SAEConfig],
     config: TrainConfig,
@@ -80,7 +80,7 @@ def train(
 
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationSource,
+    corpus: AnyCorpus | Windows | ActivationSource,
     *,
     sae: SAEConfig | Sequence[SAEConfig],
     config: TrainConfig,
@@ -135,7 +135,7 @@ def train(
         hook_name = source.hook_name
     asked = placed(sae, hook_name)
     batches = _batches(model, source, asked, config)
-    dataset = corpus.name if isinstance(corpus, Corpus) else source.provenance.dataset
+    dataset = source.provenance.dataset
     configs = [_with_provenance(c, source, dataset, batches) for c in asked]
     single = isinstance(sae, SAEConfig) and not isinstance(hook_name, list)
     folder = RunFolder(out, configs, single)

@@ -26,7 +26,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ...activations import common_token_filter
-from ...corpus import Corpus, tokenize
+from ...corpus import AnyCorpus, Corpus, as_corpus, tokenize
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...models.hook_layout import HookLayout
@@ -91,7 +91,7 @@ def effect_sparsity(change: Float[Tensor, "*batch following d_vocab"]) -> Float[
 def ablation_sparsity(
     model: LanguageModel,
     sae: SAE,
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     n_tokens: int = ...,
     n_features: int = ...,
@@ -106,7 +106,7 @@ def ablation_sparsity(
 def ablation_sparsity(
     model: LanguageModel,
     sae: Sequence[SAE],
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     n_tokens: int = ...,
     n_features: int = ...,
@@ -120,7 +120,7 @@ def ablation_sparsity(
 def ablation_sparsity(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     n_tokens: int = 16,
     n_features: int = 8,
@@ -143,6 +143,7 @@ def ablation_sparsity(
     4
     """
     saes = several(sae)
+    corpus = as_corpus(corpus)
     writes_where_it_reads(saes, "ablation sparsity", means=False)
     hook_name = one_hook_point(model, saes, hook_name)
     for name, value in (("n_tokens", n_tokens), ("n_features", n_features), ("n_following", n_following)):

@@ -121,8 +121,6 @@ def choose_documents(
 
     The corpus is read once, in order; documents keep that order.
     """
-    if not isinstance(corpus, Corpus):
-        raise ConfigError("not a corpus", got=type(corpus).__name__, accepted="a Corpus", fix="use sk.load_corpus")
     if n_each is not None and n_each < 2:
         raise ConfigError("too few documents of a class to train and test on", got=n_each, accepted="at least 2")
     documents, keys = [], []
@@ -173,7 +171,7 @@ def pool(
     if batch_size < 1:
         raise ConfigError("batch_size is not positive", got=batch_size, accepted="an integer of at least 1")
     prepend_bos = common_prepend_bos(s.config for s in saes)
-    windows = tokenize([d.text for d in documents], model, length=length, prepend_bos=prepend_bos)
+    windows = tokenize(documents, model, length=length, prepend_bos=prepend_bos)
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     windows = windows.select(first)
     of_window = windows.documents.max(1).values.long()
