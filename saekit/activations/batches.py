@@ -55,6 +55,14 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
     def n_tokens_per_epoch(self) -> int | None:
         """Tokens kept in one epoch; None until the first has been read."""
 
+    @property
+    def origin(self) -> dict[str, str] | None:
+        """What they are drawn from, to tell whether a run goes on with the same: a digest and a description in words.
+
+        None where it is not known.
+        """
+        return None
+
     @abstractmethod
     def __next__(self) -> Float[Tensor, "batch d_in"]: ...
 
@@ -70,7 +78,7 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
         saved = state.get("identity", {})
         saved = {{"rule": "token_filter"}.get(key, key): value for key, value in saved.items()}  # of earlier versions
         for key, mine in identity.items():
-            if saved.get(key) != mine:
+            if saved.get(key) != mine and not (key == "begins_with" and key not in saved):  # earlier versions lack it
                 raise MismatchError(
                     f"the saved state is of other batches: {key} differs",
                     got=saved.get(key),
@@ -162,6 +170,7 @@ class _ModelBatches(ActivationBatches):
         self._model, self._source, self._length, self._prepend_bos = model, source, length, prepend_bos
         self._seed, self._n_epochs, self._buffer_tokens = seed, n_epochs, buffer_tokens
         first = next(opened := self._open())
+        self._begins_with = None if isinstance(source, Windows) else first.digest
         token_filter = token_filter or fit_token_filter(model, first, hook_name)
         self.token_filter = TokenFilter.joined(token_filter.split(self.widths), self.widths)
         self._opened: Iterator[Windows] | None = chain([first], opened)  # a generator cannot be opened twice
@@ -180,6 +189,12 @@ class _ModelBatches(ActivationBatches):
     @property
     def n_tokens_per_epoch(self) -> int | None:
         return self._n_tokens_per_epoch
+
+    @property
+    def origin(self) -> dict[str, str]:
+        if isinstance(s := self._source, Windows):
+            return {"digest": s.digest, "described": f"{s.n_documents:,} documents, {s.n_tokens:,} tokens"}
+        return {"digest": str(self._begins_with), "described": f"{s.name}, read as a stream: its first windows"}
 
     def __next__(self) -> Float[Tensor, "batch d_in"]:
         while self._n_pool < self._full and (run := next(self._runs, None)) is not None:
@@ -259,6 +274,7 @@ class _ModelBatches(ActivationBatches):
         return {
             "kind": "model",
             "text": source,
+            **({} if self._begins_with is None else {"begins_with": self._begins_with}),
             "model": self._model.fingerprint,
             "weight_processing": self._model.weight_processing,
             "hook_name": self.hook_name if isinstance(self.hook_name, str) else list(self.hook_name),

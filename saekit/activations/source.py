@@ -12,7 +12,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import torch
 
-from ..corpus import AnyCorpus, Corpus, Windows, as_corpus
+from ..corpus import Corpus, Windows
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint, hook_text
 from ..models import LanguageModel
@@ -117,57 +117,6 @@ class ModelActivations:
             buffer_tokens=max(self.buffer_tokens, batch_size),
             device=device,
         )
-
-
-def as_source(
-    model: LanguageModel | None,
-    text_or_source: AnyCorpus | Windows | ActivationSource,
-    *,
-    length: int,
-    buffer_tokens: int,
-    prepend_bos: bool | None = None,
-) -> ActivationSource:
-    """What to train on as a source: text becomes that of `model`. ConfigError for text without a model and for others.
-
-    >>> from saekit.activations.source import as_source
-    >>> as_source(model, corpus, length=16, buffer_tokens=256).at(HOOK).provenance.dataset
-    'tiny'
-    """
-    missing = [name for name in MEMBERS if not hasattr(text_or_source, name)]
-    if missing == MEMBERS and not isinstance(text_or_source, Corpus | Windows):
-        text_or_source = as_corpus(
-            text_or_source, also=f"Windows, an ActivationCache or a source ({', '.join(MEMBERS)})"
-        )
-    if isinstance(text_or_source, Corpus | Windows):
-        if model is None:
-            raise ConfigError(
-                "training on text needs a model and a hook_name",
-                got="model=None",
-                accepted="both, or an ActivationSource instead of text",
-                fix="pass sk.load_model(name)",
-            )
-        return ModelActivations(
-            model=model, text=text_or_source, length=length, buffer_tokens=buffer_tokens, prepend_bos=prepend_bos
-        )
-    if isinstance(text_or_source, ActivationSource):
-        if not isinstance(text_or_source.provenance, Provenance):
-            raise ConfigError(
-                "the provenance of the activations is of another type",
-                got=type(text_or_source.provenance).__name__,
-                accepted="sk.activations.Provenance",
-                fix="give the source provenance = sk.activations.Provenance(model_name=...)",
-            )
-        return text_or_source
-    raise ConfigError(
-        "not a corpus, and no source of activations",
-        got=type(text_or_source).__name__ + ("" if missing == MEMBERS else f" without {', '.join(missing)}"),
-        accepted=f"a Corpus, Windows, an ActivationCache, or an ActivationSource of your own ({', '.join(MEMBERS)})",
-        fix="make one with sk.load_corpus(text)",
-    )
-
-
-MEMBERS = ["hook_name", "provenance", "at", "batches"]
-"""Of an ActivationSource."""
 
 
 def check_provenance(provenance: Provenance, model: LanguageModel, what: str) -> None:

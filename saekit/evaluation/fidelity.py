@@ -25,6 +25,7 @@ from ..models import Hook
 from ..models.hook_layout import HookLayout
 from ..models.likelihood import token_nll
 from ..sae import SAE, TokenFilter, common_prepend_bos
+from ..sae.precision import doubles
 from .accumulators import FidelityAccumulator
 from .result import Evaluation
 
@@ -214,7 +215,7 @@ def _add_batch(
     del clean
     lengths = mask.sum(1).tolist()
     ce = torch.stack(
-        [token_nll(p[: n - 1], ids[1:n]).double().sum() for p, ids, n in zip(log_p, tokens, lengths, strict=True)]
+        [doubles(token_nll(p[: n - 1], ids[1:n])).sum() for p, ids, n in zip(log_p, tokens, lengths, strict=True)]
     )
     for place, members in places.items():
         x, target = (torch.cat([seen[name] for name in hook_names(at)], dim=-1) for at in place[:2])
@@ -260,8 +261,8 @@ def _scores(log_p: Tensor, logits: Tensor, tokens: Tensor, mask: Tensor) -> Tens
     rows = []
     for row, length in enumerate(mask.sum(1).tolist()):
         p, q = log_p[row, : length - 1], logits[row, : length - 1].float().log_softmax(-1)
-        kl = (p.exp() * (p - q)).sum(-1).double().sum()
-        rows.append(torch.stack([token_nll(q, tokens[row, 1:length]).double().sum(), kl]))
+        kl = doubles((p.exp() * (p - q)).sum(-1)).sum()
+        rows.append(torch.stack([doubles(token_nll(q, tokens[row, 1:length])).sum(), kl]))
     return torch.stack(rows)
 
 

@@ -17,6 +17,7 @@ from ..activations import resolve_token_filter
 from ..models import LanguageModel
 from ..models.likelihood import token_nll
 from ..sae import SAE
+from ..sae.precision import doubles
 from .edit_hooks import Span
 from .edits import Edit
 
@@ -120,7 +121,7 @@ def drift(profile: Float[Tensor, " d_sae"], unsteered: Float[Tensor, " d_sae"], 
     """
     rest = torch.ones(len(profile), dtype=torch.bool)
     rest[list(edited)] = False
-    a, b = profile[rest].double(), unsteered[rest].double()
+    a, b = doubles(profile[rest]), doubles(unsteered[rest])
     size = float(a.norm() * b.norm())
     return max(0.0, 1 - float(a @ b) / size) if size > 0 else math.nan
 

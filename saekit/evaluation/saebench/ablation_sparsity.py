@@ -31,6 +31,7 @@ from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...models.hook_layout import HookLayout
 from ...sae import SAE, common_prepend_bos
+from ...sae.precision import doubles
 from ...statistics import point_and_interval, resample_within
 from .pooled import one_hook_point, several, writes_where_it_reads
 
@@ -83,7 +84,7 @@ def effect_sparsity(change: Float[Tensor, "*batch following d_vocab"]) -> Float[
     >>> round(float(effect_sparsity(change)), 6)  # one of 20 logits
     0.05
     """
-    flat = (change - change.quantile(0.5, dim=-1, keepdim=True)).double().flatten(-2)
+    flat = doubles(change - change.quantile(0.5, dim=-1, keepdim=True)).flatten(-2)
     return (flat.abs().sum(-1) ** 2 / flat.pow(2).sum(-1)) / flat.shape[-1]
 
 

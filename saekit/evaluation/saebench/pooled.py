@@ -25,6 +25,7 @@ from ...errors import ConfigError, DataError, MismatchError, unknown_name
 from ...hook_points import HookPoint
 from ...models import LanguageModel
 from ...sae import SAE, SAEConfig, SparseActs, common_prepend_bos
+from ...sae.precision import doubles
 from .probes import Matrix
 
 
@@ -215,12 +216,12 @@ def pool(
 
 def decoder(sae: SAE) -> Float[np.ndarray, "d_sae d_in"]:
     """The decoder rows as float64 on the CPU."""
-    return sae.W_dec.detach().double().cpu().numpy()
+    return doubles(sae.W_dec.detach()).cpu().numpy()
 
 
 def _document_sums(acts: SparseActs, document: Any, n_documents: int) -> Matrix:
     """Sum of each feature over the tokens of each document, sparse [n_documents, d_sae]."""
     from scipy import sparse
 
-    token, feature, value = (t.cpu().numpy() for t in (acts.token, acts.feature, acts.value.double()))
+    token, feature, value = (t.cpu().numpy() for t in (acts.token, acts.feature, doubles(acts.value)))
     return sparse.coo_array((value, (document[token], feature)), shape=(n_documents, acts.d_sae)).tocsr()
