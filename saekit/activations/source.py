@@ -135,9 +135,8 @@ def as_source(
     """
     missing = [name for name in MEMBERS if not hasattr(text_or_source, name)]
     if missing == MEMBERS and not isinstance(text_or_source, Corpus | Windows):
-        text_or_source = as_corpus(
-            text_or_source, also=f"Windows, an ActivationCache or a source ({', '.join(MEMBERS)})"
-        )
+        also = f"Windows, an ActivationCache, or an ActivationSource of your own ({', '.join(MEMBERS)})"
+        text_or_source = as_corpus(text_or_source, also=also)
     if isinstance(text_or_source, Corpus | Windows):
         if model is None:
             raise ConfigError(
