@@ -155,6 +155,7 @@ def train(
     """Train an SAE, or one at each of several hook points; run the same command again to resume."""
     import saekit as sk
 
+    options = inspect.signature(train).parameters
     takes_k = sk.sae.get_architecture(activation).l0_option == "k"
     asked: dict[str, Any] = {} if target_l0 is None else {"target_l0": target_l0}  # None would be: no target
     lm = sk.load_model(model)
@@ -175,7 +176,7 @@ def train(
             hook_out=hook_out,
             d_out=None if width_out == d_in else width_out,
             skip=skip,
-            **{**remaining(config, "sae"), "seed": seed},
+            **{**remaining(config, "sae", options), "seed": seed},
         )
         for point in points
     ]
@@ -186,14 +187,15 @@ def train(
         lr=lr,
         resample_every=resample_every,
         device=device,
-        **{"seed": seed, **remaining(config, "train")},
+        **{"seed": seed, **remaining(config, "train", options)},
     )
     loggers: list[Logger] = [] if tensorboard is None else [sk.TensorBoardLogger(tensorboard)]
     loggers += [] if wandb is None else [sk.WandbLogger(wandb)]
+    documents = sk.load_corpus(corpus, text=text, labels=labels, split=split, encoding=encoding)
     several = len(points) > 1
     saes: Any = sk.train(
         lm,
-        sk.load_corpus(corpus, text=text, labels=labels, split=split, encoding=encoding),
+        documents,
         hook_name=points if several else points[0],
         sae=configs if several else configs[0],
         config=training,
@@ -218,13 +220,9 @@ def evaluate(
     """Fidelity on a text: l0, explained variance, cross-entropy loss recovered, KL; of several SAEs side by side."""
     import saekit as sk
 
+    documents = sk.load_corpus(corpus, text=text, labels=labels, split=split, encoding=encoding)
     loaded = [sk.load_sae(name) for name in saes]
-    evaluations = sk.evaluate(
-        sk.load_model(model),
-        loaded,
-        sk.load_corpus(corpus, text=text, labels=labels, split=split, encoding=encoding),
-        n_tokens=n_tokens,
-    )
+    evaluations = sk.evaluate(sk.load_model(model), loaded, documents, n_tokens=n_tokens)
     print(evaluations[0] if len(loaded) == 1 else sk.compare(loaded, evaluations))
 
 
@@ -242,14 +240,8 @@ def index(
     """Build the feature index of an SAE over a text; run the same command again to resume."""
     import saekit as sk
 
-    print(
-        sk.build_index(
-            sk.load_model(model),
-            sk.load_sae(sae),
-            sk.load_corpus(corpus, text=text, labels=labels, split=split, encoding=encoding),
-            out=out,
-        )
-    )
+    documents = sk.load_corpus(corpus, text=text, labels=labels, split=split, encoding=encoding)
+    print(sk.build_index(sk.load_model(model), sk.load_sae(sae), documents, out=out))
 
 
 @command
