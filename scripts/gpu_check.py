@@ -29,7 +29,7 @@ from saekit.steering.readout import TextSample, cost, read
 HOOK = "blocks.0.hook_resid_post"
 TEXT = "the golden gate is red"
 PROMPTS = ["the cat", "golden gate bridge in the fog"]
-WORDS = "the golden gate is red and cat sat on mat fog of bay while rain fell".split()
+WORDS = ["the", "golden", "gate", "is", "red", "cat", "sat", "on", "mat", "fog", "of", "bay", "while", "rain", "fell"]
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.1}
 Check = Callable[[], Any]
 
@@ -194,9 +194,7 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     yield "highlight", lambda: sk.highlight(model, sae, TEXT, index=index()).values(3)
     yield "explore", lambda: sk.explore(index(), model, sae).text() and None
     yield "card", lambda: sk.card(index(), 3).text() and None
-    yield "attention_patterns", lambda: np.array(
-        sk.widgets.attention_patterns(model, TEXT, layer=1).props["attention"]
-    )
+    yield "attention_patterns", lambda: np.array(sk.widgets.attention_patterns(model, TEXT, layer=1).props["attention"])
     yield "steer panel", panel
     yield "generate", lambda: sk.generate(model, PROMPTS, max_new_tokens=4, temperature=0.7) and None
     yield "stream", lambda: list(sk.stream(model, "the cat", max_new_tokens=4)) and None
@@ -206,38 +204,61 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     yield "scale", lambda: written([sk.scale(sae, {3: 4.0})])
     yield "ablate", lambda: written([sk.ablate(sae, range(8))])
     yield "edit where", lambda: written([sk.add(sae, {3: 2.0}, where=~sk.Where.fires(sae, 7, above=1e6))])
-    yield "edit by schedule", lambda: written(
-        [sk.add(sae, {3: 2.0}, schedule=sk.Schedule.linear({0: 1, 3: 0}))], temperature=0.5
+    yield (
+        "edit by schedule",
+        lambda: written([sk.add(sae, {3: 2.0}, schedule=sk.Schedule.linear({0: 1, 3: 0}))], temperature=0.5),
     )
     yield "mean_difference", lambda: direction().vectors
     yield "add_direction", lambda: written([sk.add_direction(direction(), 0.4)])
     yield "project_out", lambda: written([sk.project_out(direction())])
-    yield "output_scores", lambda: sk.output_scores(
-        model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], **quiet
-    ).loc[[3, 7], "score"].to_numpy()
+    yield (
+        "output_scores",
+        lambda: (
+            sk.output_scores(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], **quiet)
+            .loc[[3, 7], "score"]
+            .to_numpy()
+        ),
+    )
     yield "steering_features", lambda: len(sk.steering_features(model, sae, index(), concept, ["g"], **quiet)) and None
-    yield "dose_response", lambda: len(
-        sk.dose_response(
-            model, sae, 3, PROMPTS, concept, [0.5], controls=1, max_new_tokens=3, costs=True, chat=False, **quiet
-        ).generations
+    yield (
+        "dose_response",
+        lambda: len(
+            sk.dose_response(
+                model, sae, 3, PROMPTS, concept, [0.5], controls=1, max_new_tokens=3, costs=True, chat=False, **quiet
+            ).generations
+        ),
     )
     yield "likelihood", lambda: negative_log_likelihood(model, [([0, 5], [6, 7]), ([0, 9], [7, 8, 9])])
     sample = TextSample((0, 5, 6), (0, 5, 6), (7, 8, 9), (sk.clamp(sae, {3: 0.5}, unit="norm"),))
     yield "readout", lambda: next(iter(read(model, sae, [sample]))).after
     yield "cost", lambda: [cost(model, sae, [sample])[0].nll, cost(model, sae, [sample])[0].kl]
     yield "sparse_probing", lambda: sk.sparse_probing(model, sae, corpus, label="topic", ks=(1,), **few) and None
-    yield "probe perturbation", lambda: sk.targeted_probe_perturbation(
-        model, sae, corpus, label="topic", ns=(2,), **few
-    ) and None
-    yield "spurious correlation", lambda: sk.spurious_correlation_removal(
-        model, sae, corpus, wanted="topic", spurious="style", ns=(2,), n_each=8, **few
-    ) and None
-    yield "absorption", lambda: sk.feature_absorption(
-        model, sae, words=[a + b + c for a in "cdm" for b in "abcde" for c in "uvwxy"], n_bootstrap=5, **quiet
-    ) and None
-    yield "ablation_sparsity", lambda: sk.ablation_sparsity(
-        model, sae, corpus, n_tokens=2, n_features=2, n_following=4, **few
-    ) and None
+    yield (
+        "probe perturbation",
+        lambda: sk.targeted_probe_perturbation(model, sae, corpus, label="topic", ns=(2,), **few) and None,
+    )
+    yield (
+        "spurious correlation",
+        lambda: (
+            sk.spurious_correlation_removal(
+                model, sae, corpus, wanted="topic", spurious="style", ns=(2,), n_each=8, **few
+            )
+            and None
+        ),
+    )
+    yield (
+        "absorption",
+        lambda: (
+            sk.feature_absorption(
+                model, sae, words=[a + b + c for a in "cdm" for b in "abcde" for c in "uvwxy"], n_bootstrap=5, **quiet
+            )
+            and None
+        ),
+    )
+    yield (
+        "ablation_sparsity",
+        lambda: sk.ablation_sparsity(model, sae, corpus, n_tokens=2, n_features=2, n_following=4, **few) and None,
+    )
     yield "save and load", lambda: sk.load_sae(sae.save(folder / "sae")).encode(torch.ones(3, 32))
 
 

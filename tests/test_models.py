@@ -36,6 +36,7 @@ def test_several_hook_points_stand_side_by_side_after_one_run(request, which, mo
 
 def test_the_model_stops_at_the_hook(model):
     ran = []
+    model.hook_width((HOOK, "blocks.0.mlp.hook_out", "embed.hook_out"))  # measured once, in a whole pass
     handle = model.bridge.blocks[1].register_forward_hook(lambda *_: ran.append(1))
     try:
         model.activations([[5, 6, 7]], HOOK)
@@ -134,7 +135,9 @@ def test_wrong_uses_say_what_to_do(model, tmp_path):
     for wrong in ([HOOK], (), None):
         with pytest.raises(ConfigError, match=r"not a hook point[\s\S]*a tuple of names"):
             model.activations([[1]], wrong)
-    with pytest.raises(MismatchError, match=r"do not stand side by side[\s\S]*blocks.0.attn.hook_pattern: \(1, 4, 9\)"):
+    with pytest.raises(
+        MismatchError, match=r"is not one vector of fixed width[\s\S]*read blocks.0.attn.hook_z instead"
+    ):
         model.activations([[1, 2, 3]], (HOOK, "blocks.0.attn.hook_pattern"))
     with pytest.raises(MismatchError, match=r"hook point is switched off[\s\S]*use_hook_mlp_in[\s\S]*mlp.hook_in for"):
         model.activations([[1]], "blocks.0.hook_mlp_in")

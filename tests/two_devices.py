@@ -90,7 +90,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     found = func(*plain_args, **plain_kwargs)
     mutated = [a for a, spec in zip(args, func._schema.arguments, strict=False) if _written(spec)]
     mutated += [kwargs[spec.name] for spec in func._schema.arguments if _written(spec) and spec.name in kwargs]
-    if mutated and func._schema.name.endswith("_") or "out" in kwargs:
+    if (mutated and func._schema.name.endswith("_")) or "out" in kwargs:
         return mutated[0] if len(mutated) == 1 else tuple(mutated)
     if device.type != OTHER.type:
         return found

@@ -113,7 +113,7 @@ def activation_batches(
     >>> next(batches).shape
     torch.Size([64, 32])
     """
-    model.check_hook(hook_name)
+    model.hook_width(hook_name)  # raises before anything is run
     for name, value in [("batch_size", batch_size), ("n_epochs", 1 if n_epochs is None else n_epochs)]:
         if value < 1:
             raise ConfigError(f"{name} is not positive", got=value, accepted="an integer of at least 1")

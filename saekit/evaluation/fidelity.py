@@ -22,6 +22,7 @@ from ..corpus import Corpus, Windows, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import Hook
+from ..models.hook_layout import HookLayout
 from ..models.likelihood import token_nll
 from ..sae import SAE, TokenFilter, common_prepend_bos
 from .accumulators import FidelityAccumulator
@@ -206,8 +207,10 @@ def _add_batch(
     seen: dict[str, Tensor] = {}
 
     def reader(name: str) -> Hook:
+        layout = model.hook_layout(name)
+
         def read(x: Tensor) -> None:
-            seen[name] = x.flatten(2) if x.ndim > 3 else x
+            seen[name] = layout.flatten(x)
 
         return read
 
@@ -254,7 +257,7 @@ def _spliced(model: LanguageModel, tokens: Tensor, mask: Tensor, place: _Place, 
     """Logits with `values` in the place of the activations at `keep`, at every hook point that is written."""
     names = hook_names(place.writes)
     blocks = torch.split(values, [model.hook_width(name) for name in names], dim=-1)
-    hooks = [(name, _replace(keep, block)) for name, block in zip(names, blocks, strict=True)]
+    hooks = [(name, _replace(model.hook_layout(name), keep, block)) for name, block in zip(names, blocks, strict=True)]
     return model.forward(tokens, hooks=hooks, attention_mask=mask)[0]
 
 
@@ -268,12 +271,12 @@ def _scores(log_p: Tensor, logits: Tensor, tokens: Tensor, mask: Tensor) -> Tens
     return torch.stack(rows)
 
 
-def _replace(keep: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
+def _replace(layout: HookLayout, keep: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
     """A hook that puts `values` in the place of the activations at `keep` and leaves the others."""
 
     def hook(x: Tensor) -> Tensor:
-        flat = (x.flatten(2) if x.ndim > 3 else x).clone()
+        flat = layout.flatten(x).clone()
         flat[keep] = values.to(flat.device, flat.dtype)
-        return flat.reshape(x.shape)
+        return layout.restore(flat, x)
 
     return hook

@@ -152,9 +152,10 @@ def _logits(
     hooks = span.hooks(edits, model)
     if watched is not None:
         name, seen = watched
+        layout = model.hook_layout(name)
 
         def watch(x: Tensor) -> Tensor:
-            seen.append(x.flatten(2).detach())
+            seen.append(layout.flatten(x).detach())
             return x
 
         hooks = [(name, watch), *hooks]

@@ -68,11 +68,12 @@ def attention_patterns(model: LanguageModel, text: str, layer: int) -> CircuitsW
     if not 0 <= layer < model.n_layers:
         raise UnknownNameError(f"the model has no layer {layer}", got=layer, accepted=f"0 to {model.n_layers - 1}")
     ids, strings = model.tokenize_with_strings(text)
-    flat = model.activations(ids, f"blocks.{layer}.attn.hook_pattern")[0]
-    attention = flat.reshape(len(flat), len(ids), len(ids)).float()
+    seen: list[Any] = []  # [1, head, query, key]: no vector for each token, so `activations` does not read it
+    model.forward([ids], hooks=[(f"blocks.{layer}.attn.hook_pattern", seen.append)])
+    attention = seen[0][0].float()
     tokens = [html.escape(shown(token), quote=False) for token in strings]
     return CircuitsWidget(
         component="AttentionPatterns",
         props={"tokens": tokens, "attention": [[[round(v, 4) for v in q] for q in h] for h in attention.tolist()]},
-        summary=f"Attention of the {len(flat)} heads of layer {layer} over {len(ids)} tokens",
+        summary=f"Attention of the {len(attention)} heads of layer {layer} over {len(ids)} tokens",
     )

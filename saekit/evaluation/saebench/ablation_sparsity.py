@@ -29,6 +29,7 @@ from ...activations import common_token_filter
 from ...corpus import Corpus, tokenize
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
+from ...models.hook_layout import HookLayout
 from ...sae import SAE, common_prepend_bos
 from ...statistics import point_and_interval, resample_within
 from .pooled import one_hook_point, several, writes_where_it_reads
@@ -156,7 +157,9 @@ def ablation_sparsity(
         for document, tokens, position in places:
             window = tokens[: position + n_following]
             seen: list[Tensor] = []
-            clean, _ = model.forward([window], hooks=[(hook_name, _reader(seen, position))])
+            clean, _ = model.forward(
+                [window], hooks=[(hook_name, _reader(model.hook_layout(hook_name), seen, position))]
+            )
             clean = clean[0, position:].float()
             for s, mine in zip(saes, rows, strict=True):
                 acts = s.encode_sparse(seen[0].to(s.W_dec))
@@ -227,9 +230,9 @@ def _places(
     return out
 
 
-def _reader(seen: list[Tensor], position: int) -> Any:
+def _reader(layout: HookLayout, seen: list[Tensor], position: int) -> Any:
     def read(x: Tensor) -> None:
-        seen.append((x.flatten(2) if x.ndim > 3 else x)[0, position][None].float())
+        seen.append(layout.flatten(x)[0, position][None].float())
 
     return read
 
@@ -253,12 +256,12 @@ def _ablations(
     taken = (value[:, None] * sae.W_dec[feature]).detach().cpu()
     noise = torch.randn(taken.shape, generator=generator)
     noise *= taken.norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True)
-    changes = torch.cat([taken, noise])
+    changes, layout = torch.cat([taken, noise]), model.hook_layout(hook_name)
 
     def subtract(x: Tensor) -> Tensor:
-        flat = (x.flatten(2) if x.ndim > 3 else x).clone()
+        flat = layout.flatten(x).clone()
         flat[:, position] -= changes.to(flat)
-        return flat.reshape(x.shape)
+        return layout.restore(flat, x)
 
     logits, _ = model.forward([window] * len(changes), hooks=[(hook_name, subtract)])
     change = logits[:, position:].float() - clean
