@@ -33,14 +33,19 @@ def sae_at(model: Any, hook_name: Any, d_in: int | None = None) -> sk.SAE:
 def heads_first(llama: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The Llama with a hook point whose axes are [batch, head, pos, d_head], as some architectures have them."""
     point = llama.bridge.hook_dict[Z]
-    plain = point.forward
+    plain = point.hook_conversion
 
-    def swapped(x: torch.Tensor) -> torch.Tensor:
-        turned: torch.Tensor = plain(x.reshape(*x.shape[:2], 4, 8).transpose(1, 2))
-        return turned.transpose(1, 2).reshape(x.shape)
+    class HeadsFirst:
+        def convert(self, x: torch.Tensor) -> torch.Tensor:
+            turned: torch.Tensor = plain.convert(x).transpose(1, 2)
+            return turned
+
+        def revert(self, x: torch.Tensor) -> torch.Tensor:
+            back: torch.Tensor = plain.revert(x.transpose(1, 2))
+            return back
 
     monkeypatch.setattr(llama, "_layouts", {})
-    monkeypatch.setattr(point, "forward", swapped)
+    monkeypatch.setattr(point, "hook_conversion", HeadsFirst())
     return llama
 
 
@@ -76,7 +81,7 @@ def test_everything_works_where_heads_come_first(llama: Any, heads_first: Any, m
         calm = sk.steered(llama, edits)
         evaluation = sk.evaluate(llama, sae, sk.load_corpus(TEXTS), length=16, n_bootstrap=5, progress=False)
         [reading] = list(read(llama, sae, [sample]))
-        sparse = sk.evaluation.saebench.ablation_sparsity(
+        sparse = sk.ablation_sparsity(
             llama, sae, sk.load_corpus(TEXTS), n_tokens=2, n_features=2, n_following=3, n_bootstrap=5, progress=False
         )
         return [

@@ -272,6 +272,9 @@ def _batches(
         )
     if model is not None:
         check_provenance(source.provenance, model, "the activations to train on")
+        for c in saes:
+            if c.hook_name is not None:
+                model.check_distinct(c.hook_name)
     return source.at(all_hooks(saes)).batches(config.batch_size, seed=config.seed, device=config.torch_device)
 
 
