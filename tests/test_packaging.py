@@ -86,8 +86,7 @@ def test_the_core_path_runs_on_the_oldest_versions(tmp_path):
     )
     pins = floor_pins()
     assert seen.stdout.split() == [pins["numpy"], pins["pandas"], pins["ipywidgets"]]
-    names = ["models", "corpus", "training_loop", "index_search", "specificity", "plotting", "cli"]
-    names += ["widgets_state", "widgets_page", "widgets_browser"]
+    names = ["index_search", "specificity", "plotting", "corpus", "training", "widgets_browser"]
     chosen = [f"tests/test_{name}.py" for name in names]
     command = [sys.executable, "-m", "pytest", *chosen, "-p", "no:cacheprovider"]
     done = subprocess.run(
