@@ -56,6 +56,7 @@ bundle: $(STAMPS)/node
 
 interop: $(STAMPS)/python
 	$(BIN)/python scripts/interop.py
+	$(BIN)/python scripts/interop_families.py
 
 clean:
 	rm -rf $(VENV) widgets/node_modules demo-output

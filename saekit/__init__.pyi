@@ -60,6 +60,7 @@ from .sae import SparseActs as SparseActs
 from .sae import TokenFilter as TokenFilter
 from .sae import list_saes as list_saes
 from .sae import load_sae as load_sae
+from .sae import load_transcoders as load_transcoders
 from .sae import register_architecture as register_architecture
 from .scaling import ComputeFit as ComputeFit
 from .scaling import ScalingFit as ScalingFit

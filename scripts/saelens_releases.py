@@ -47,7 +47,7 @@ PILE = "monology/pile-uncopyrighted"
 def facts_of(release: str, entry: dict[str, Any]) -> dict[str, Any]:
     """What the files of a release leave out: model, hook points, and how the activations were prepared."""
     kind, repo, model = entry["conversion_func"], entry["repo_id"], entry["model"]
-    facts: dict[str, Any] = {"family": FAMILIES[kind], "model_name": model}
+    facts: dict[str, Any] = {"model_name": model}
     if kind in ("gemma_2", "gemma_2_transcoder"):
         size = re.search(r"gemma-scope-(\d+b)-(pt|it)", repo)
         assert size is not None
@@ -67,7 +67,7 @@ def facts_of(release: str, entry: dict[str, Any]) -> dict[str, Any]:
             "res": "hook_resid_post",
             "mlp": "hook_mlp_out",
             "att": "attn.hook_z",
-        }.get(place, "hook_mlp_in")
+        }.get(place, "mlp.hook_in")  # the output of pre_feedforward_layernorm, as the files say
         if place in ("transcoders", "clt"):
             facts["hook_out"] = "blocks.{layer}.hook_mlp_out"
     elif kind in ("dictionary_learning_1", "deepseek_r1", "qwen_scope", "goodfire"):
@@ -83,7 +83,7 @@ def facts_of(release: str, entry: dict[str, Any]) -> dict[str, Any]:
         facts |= {"prepend_bos": True, "context_size": 1024}
     for name, value in (entry.get("config_overrides") or {}).items():
         if name == "model_from_pretrained_kwargs":
-            facts |= value
+            facts["weight_processing"] = ", ".join(option for option in value if value[option])
         elif name not in ("model_name", "hook_name"):
             facts["dataset" if name == "dataset_path" else name] = value
     return facts
@@ -177,9 +177,14 @@ def main() -> int:
     n_ids = 0
     for release, entry in sorted(listed.items()):
         ids = {s["id"]: str(s["path"]) for s in entry["saes"]}
-        out = {"repo": entry["repo_id"], "facts": facts_of(release, entry), "ids": patterns(ids)}
+        out = {
+            "repo": entry["repo_id"],
+            "family": FAMILIES[entry["conversion_func"]],
+            "facts": facts_of(release, entry),
+            "ids": patterns(ids),
+        }
         scaled = {
-            s["id"]: {"norm_scaling_factor": s["norm_scaling_factor"]}
+            s["id"]: {"activation_scale": s["norm_scaling_factor"]}
             for s in entry["saes"]
             if "norm_scaling_factor" in s and entry["conversion_func"] != "llama_scope"  # its files say it
         }

@@ -110,7 +110,7 @@ def lazy():
     statements = list(import_statements(ast.parse(source)))
     assert [s.lineno for s in statements] == [2, 3, 4, 8, 11, 13]
     graph = import_graph()
-    assert "saekit.sae.formats.saelens" in graph["saekit.sae.formats.loading"]
+    assert "saekit.sae.formats.registry" in graph["saekit.sae.formats.loading"]
     assert "saekit.widgets" in graph["saekit"] and "saekit" in graph["saekit.cli"]
 
 

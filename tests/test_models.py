@@ -4,6 +4,7 @@ import torch
 import saekit as sk
 from conftest import HOOK, tiny_model
 from saekit.errors import ConfigError, ContextLengthError, DataError, FileError, MismatchError, UnknownNameError
+from saekit.models.weight_processing import process_weights
 
 
 def reference(model, tokens, name):
@@ -101,6 +102,37 @@ def test_compatibility_mode_is_noticed_and_changes_the_fingerprint():
     folded.bridge.enable_compatibility_mode()
     assert (plain.weight_processing, folded.weight_processing) == ("none", "compatibility")
     assert plain.fingerprint == before == tiny_model().fingerprint != tiny_model(seed=1).fingerprint
+
+
+def test_steps_of_weight_processing_are_named_and_asked_for():
+    """A published SAE of centred weights refuses a plain model, and the error's fix works."""
+    models = {how: tiny_model() for how in ("none", "center_writing_weights", "compatibility")}
+    for how, m in models.items():
+        with torch.no_grad():
+            for p in m.bridge.original_model.parameters():
+                p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+        if how != "none":
+            process_weights(m.bridge, how)
+        assert m.weight_processing == how
+    tokens = torch.arange(5, 25)[None]
+    plain, centred, folded = (m.activations(tokens, HOOK) for m in models.values())
+    torch.testing.assert_close(centred, folded, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(centred, plain - plain.mean(-1, keepdim=True), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(centred, plain, atol=1e-2)
+    config = sk.SAEConfig(d_in=32, d_sae=64, activation="relu", hook_name=HOOK)
+    centring = sk.SAE(config.replace(weight_processing="center_writing_weights", model_name="native"))
+    for how in ("center_writing_weights", "compatibility"):  # they do not differ in the residual stream
+        centring.check(models[how], HOOK)
+    fix = r"sk.load_model\('native', compatibility_mode='center_writing_weights'\)"
+    with pytest.raises(MismatchError, match=fix):
+        centring.check(models["none"], HOOK)
+    with pytest.raises(MismatchError, match="compatibility_mode=False"):
+        sk.SAE(config.replace(weight_processing="none")).check(models["compatibility"], HOOK)
+    inside = sk.SAE(config.replace(weight_processing="center_writing_weights", hook_name="blocks.0.mlp.hook_in"))
+    with pytest.raises(MismatchError, match="prepared in another way"):  # folded norms show there
+        inside.check(models["compatibility"])
+    with pytest.raises(UnknownNameError, match="did you mean 'fold_ln'"):
+        process_weights(tiny_model().bridge, "fold_in")
 
 
 def test_an_sae_refuses_a_model_of_the_same_name_with_other_weights():

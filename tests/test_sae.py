@@ -149,6 +149,11 @@ def test_check_accepts_its_model_and_refuses_others():
         sae.check(model, "b")
     with pytest.raises(MismatchError, match=r"another model\n.*seen: +tiny\n.*accepted: other"):
         random_sae(model_name="other").check(model)
+    renamed = random_sae(model_name="other", hook_name="a")
+    with pytest.raises(MismatchError, match=r"say so: sae.config = sae.config.replace\(model_name='tiny'\)"):
+        renamed.check(model)
+    renamed.config = renamed.config.replace(model_name="tiny")
+    renamed.check(model)
     with pytest.raises(MismatchError, match=r"prepared in another way.*\n.*seen: +none\n.*compatibility"):
         random_sae(**{**mine, "weight_processing": "compatibility"}).check(model)
     with pytest.raises(MismatchError, match=r"activations at b are of another width.*\n.*seen: +8\n.*accepted: 16"):

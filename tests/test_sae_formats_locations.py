@@ -18,7 +18,7 @@ import torch
 
 import saekit as sk
 from saekit.errors import FileError, UnknownNameError
-from saekit.sae.formats import hub, releases
+from saekit.sae.formats import hub, registry, releases
 from saekit.sae.formats.locations import locate
 
 from .hub_server import COMMIT, hub_server
@@ -230,7 +230,7 @@ def test_saelens_names_are_those_of_its_list():
 @pytest.mark.parametrize(
     ("release", "sae_id", "facts"),
     [
-        ("gpt2-small-res-jb", ID, {"model_name": "gpt2-small", "center_writing_weights": True}),
+        ("gpt2-small-res-jb", ID, {"model_name": "gpt2-small", "weight_processing": "center_writing_weights"}),
         (
             "gemma-scope-2b-pt-res",
             "layer_20/width_16k/average_l0_71",
@@ -242,13 +242,13 @@ def test_saelens_names_are_those_of_its_list():
         (
             "gemma-scope-2-1b-pt-transcoders-all",
             "layer_7_width_16k_l0_big",
-            {"hook_name": "blocks.7.hook_mlp_in", "hook_out": "blocks.7.hook_mlp_out"},
+            {"hook_name": "blocks.7.mlp.hook_in", "hook_out": "blocks.7.hook_mlp_out"},
         ),
         ("mwhanna-qwen3-4b-transcoders", "layer_12", {"hook_name": "blocks.12.mlp.hook_in"}),
         ("goodfire-llama-3.1-8b-instruct", "layer_19", {"hook_name": "blocks.19.hook_resid_post"}),
         ("qwen-scope-3-8b-base-w64k-l50", "layer9", {"hook_name": "blocks.9.hook_resid_post", "k": 50}),
         ("mistral-7b-res-wg", ID, {"normalize_activations": "constant_norm_rescale"}),
-        ("gpt2-small-mlp-tm", "blocks.0.hook_mlp_out", {"norm_scaling_factor": 1.049317316132615}),
+        ("gpt2-small-mlp-tm", "blocks.0.hook_mlp_out", {"activation_scale": 1.049317316132615}),
         ("gpt2-small-hook-z-kk", "blocks.5.hook_z", {"hook_name": "blocks.5.attn.hook_z"}),
         (
             "deepseek-r1-distill-llama-8b-qresearch",
@@ -263,9 +263,27 @@ def test_what_files_leave_out_is_known_of_a_release(release, sae_id, facts):
     assert facts.items() <= releases.facts_of(found.repo, found.path).items()
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("mntss-gemma-2-2b-2.5m-clt-as-per-layer/layer_3", "a cross-layer transcoder"),
+        ("temporal-sae-gemma-2-2b/blocks.12.hook_resid_post", "a temporal SAE"),
+    ],
+)
+def test_a_release_that_cannot_be_read_is_not_fetched(place, name, what):
+    with pytest.raises(FileError, match=rf"is of a kind that saekit does not read[\s\S]*{what}"):
+        sk.load_sae(name)
+    assert not place.requests
+
+
+def test_what_families_need_beside_their_weights_is_fetched():
+    needed = {Path(name).name for family in registry.FAMILIES for name in family.beside}
+    assert {name for name in needed if not name.endswith(hub.WEIGHT_SUFFIXES)} <= {*hub.BESIDE}
+
+
 def test_every_layer_is_found():
-    for release in releases.table():
-        for sae_id in releases.ids_of(release):
+    for release, entry in releases.table().items():
+        for sae_id in () if entry["family"] in releases.UNREADABLE else releases.ids_of(release):
             assert "None" not in str(releases.published(release, sae_id).facts), (release, sae_id)
 
 

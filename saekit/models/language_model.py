@@ -22,6 +22,7 @@ from torch import Tensor
 from ..errors import ContextLengthError, DataError, MismatchError, unknown_name
 from ..hook_points import HookPoint, hook_names, hook_text
 from .text_model import TextModel
+from .weight_processing import weight_processing_of
 
 Hook = Callable[[Tensor], Tensor | None]
 
@@ -65,8 +66,9 @@ class LanguageModel(TextModel):
 
     @property
     def weight_processing(self) -> str:
-        """ "none" for weights as published, "compatibility" once TransformerLens has folded and centred them."""
-        return "compatibility" if getattr(self.bridge, "compatibility_mode", False) else "none"
+        """ "none" for weights as published, "compatibility" once TransformerLens has folded and centred them, or the
+        steps of it that were taken."""
+        return weight_processing_of(self.bridge)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -18,6 +18,7 @@ from ..errors import ConfigError, FileError, SaekitError, unknown_name
 from .default_model import NAME as DEFAULT_NAME
 from .default_model import cache_dir, convert_gguf, damaged_file, default_model_folder
 from .language_model import LanguageModel
+from .weight_processing import process_weights
 
 
 def load_model(
@@ -25,14 +26,15 @@ def load_model(
     *,
     device: str | torch.device = "auto",
     dtype: torch.dtype = torch.float32,
-    compatibility_mode: bool = False,
+    compatibility_mode: bool | str = False,
 ) -> LanguageModel:
     """A LanguageModel.
 
     `name` is the default model's name, any name or local folder that TransformerLens 4 boots, a .gguf file, or a ready
     TransformerBridge. The default needs the network once; `device="auto"` takes CUDA when it is there.
-    compatibility_mode folds and centres the weights as TransformerLens' HookedTransformer did. Raises UnknownNameError
-    for an unknown model, FileError for a damaged or missing file.
+    compatibility_mode folds and centres the weights as TransformerLens' HookedTransformer did; a text such as
+    "center_writing_weights" takes only that step (several with commas), as some published SAEs ask for. Raises
+    UnknownNameError for an unknown model, FileError for a damaged or missing file.
 
     >>> sk.load_model(model.bridge).hook_width("blocks.1.hook_mlp_out")
     32
@@ -42,7 +44,8 @@ def load_model(
     if isinstance(name, LanguageModel):
         return name
     if isinstance(name, TransformerBridge):
-        return LanguageModel(name, str(name.cfg.model_name).rstrip("/").rsplit("/", 1)[-1])
+        label = str(name.cfg.model_name).rstrip("/").rsplit("/", 1)[-1]
+        return LanguageModel(name, label, own_tokenizer(name.tokenizer))
     if not isinstance(name, (str, Path)):
         raise ConfigError(
             "not a model", got=type(name).__name__, accepted="a name, a folder, a .gguf file, a TransformerBridge"
@@ -61,8 +64,33 @@ def load_model(
         fix = f"pass one of these, a local folder or a .gguf file (from the hub: {reason})"
         raise unknown_name("model", name, [DEFAULT_NAME, *_published_names()], fix=fix) from e
     if compatibility_mode:
-        bridge.enable_compatibility_mode()
-    return LanguageModel(bridge, label)
+        process_weights(bridge, compatibility_mode)
+    return LanguageModel(bridge, label, own_tokenizer(bridge.tokenizer))
+
+
+def own_tokenizer(tokenizer: Any) -> Any:
+    """The tokenizer as its files have it. TransformerLens gives one without BOS, EOS or padding an EOS of its own, and
+    that as the other two; such a model would get a token before its texts that it never saw there.
+
+    One whose files are not at hand, or that was changed in other ways, comes back as it is.
+
+    >>> from saekit.models.loading import own_tokenizer
+    >>> own_tokenizer(model.tokenizer) is model.tokenizer
+    True
+    """
+    from transformers import AutoTokenizer
+
+    source = getattr(tokenizer, "name_or_path", "")
+    if not source:
+        return tokenizer
+    try:
+        own = AutoTokenizer.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError):
+        return tokenizer
+    has, had = tokenizer.get_vocab(), own.get_vocab()
+    invented = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
+    same = all(has.get(token) == i for token, i in had.items()) and has.keys() - had.keys() <= invented
+    return own if same else tokenizer
 
 
 @contextlib.contextmanager

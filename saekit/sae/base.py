@@ -7,7 +7,6 @@ How files are laid out stands in formats/, which model an SAE belongs to in prov
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,9 @@ from ..hook_points import HookPoint
 from .architectures import TrainingForward, weight_shapes, with_option
 from .config import SAEConfig
 from .fingerprint import Fingerprint, fingerprint
+from .from_tensors import configuration, fill
+from .input_normalisation import normalised, token_units
+from .output import SAEOutput
 from .provenance import check_model
 from .sparse import kernels
 from .sparse.kernels import SparseActs
@@ -29,18 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK_ELEMENTS = 2**24  # pre-activations held at once: 64 MB of float32
-
-
-@dataclass(frozen=True, eq=False)
-class SAEOutput:
-    """What an SAE returns for activations: the reconstruction and the features, in the model's units."""
-
-    x_hat: Float[Tensor, "*batch d_out"]
-    feature_acts: Float[Tensor, "*batch d_sae"]
-
-    def __repr__(self) -> str:
-        l0 = float((self.feature_acts != 0).sum(-1).float().mean()) if self.feature_acts.numel() else 0.0
-        return f"SAEOutput: x_hat {tuple(self.x_hat.shape)}, feature_acts {tuple(self.feature_acts.shape)}, l0 {l0:.1f}"
 
 
 class SAE(nn.Module):
@@ -90,6 +80,40 @@ class SAE(nn.Module):
         if config.skip:
             self.W_skip = nn.Parameter(torch.zeros(config.d_in, config.width_out, dtype=dtype))
 
+    @classmethod
+    def from_tensors(
+        cls,
+        *,
+        W_enc: Tensor,
+        W_dec: Tensor,
+        b_enc: Tensor | None = None,
+        b_dec: Tensor | None = None,
+        activation: str = "relu",
+        threshold: Tensor | float | None = None,
+        b_mag: Tensor | None = None,
+        r_mag: Tensor | None = None,
+        W_skip: Tensor | None = None,
+        **fields: Any,
+    ) -> SAE:
+        """An SAE of tensors from anywhere: W_enc [d_in, d_sae], W_dec [d_sae, d_out], vectors over features or outputs.
+
+        Biases that are left out are 0; one threshold may stand for all. `fields` are fields of SAEConfig: k,
+        hook_name, apply_b_dec_to_input (True unless it is a transcoder), input_normalisation, and so on. Weights are
+        copied, in float32 or float64, without gradients. ConfigError for shapes that do not fit, with the matrix that
+        is transposed; UnknownKeywordError for another keyword.
+
+        >>> W = torch.randn(32, 8)
+        >>> sae = sk.SAE.from_tensors(W_enc=W.T, W_dec=W, activation="jumprelu", threshold=0.5, hook_name=HOOK)
+        >>> sae.config.d_in, sae.config.d_sae, bool((sae.threshold == 0.5).all())
+        (8, 32, True)
+        """
+        if W_skip is not None:
+            fields = {"skip": True, **fields}
+        sae = cls(configuration(W_enc, W_dec, activation, fields))
+        one_for_all = torch.as_tensor(threshold) if isinstance(threshold, int | float) else threshold
+        biases = {"b_enc": b_enc, "b_dec": b_dec, "threshold": one_for_all, "b_mag": b_mag, "r_mag": r_mag}
+        return fill(sae, {"W_enc": W_enc, "W_dec": W_dec, **biases, "W_skip": W_skip})
+
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: a copy has weights of its own, and is hashed by itself."""
         return {**self.__dict__, "_fingerprint": None}
@@ -136,8 +160,15 @@ class SAE(nn.Module):
 
     # ---- inference ----------------------------------------------------------------------------------------------
 
+    def read(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "n d_in"]:
+        """The activations as rows of the weights' type, normalised as the configuration says.
+
+        MismatchError when the last dimension is not d_in.
+        """
+        return normalised(self.config.input_normalisation, self._rows(x))
+
     def pre_acts(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_sae"]:
-        """Pre-activations: (x - b_dec) @ W_enc + b_enc."""
+        """Pre-activations: (x - b_dec) @ W_enc + b_enc, of x as `read` returns it."""
         return torch.addmm(self.b_enc, x - self.b_dec if self.config.subtracts_b_dec else x, self.W_enc)
 
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
@@ -146,7 +177,7 @@ class SAE(nn.Module):
         >>> sae.encode(torch.zeros(2, 7, sae.config.d_in)).shape == (2, 7, sae.config.d_sae)
         True
         """
-        flat = self._rows(x)
+        flat = self.read(x)
         parts = [self.architecture.acts(self.pre_acts(chunk), self) for chunk in self._chunks(flat)]
         acts = parts[0] if len(parts) == 1 else torch.cat(parts)
         return acts.reshape(*x.shape[:-1], self.config.d_sae)
@@ -162,7 +193,7 @@ class SAE(nn.Module):
         chosen = torch.as_tensor(features, device=self.W_enc.device)
         if not self.architecture.elementwise:
             return self.encode(x)[:, chosen]
-        x = self._rows(x)
+        x = self.read(x)
         x = x - self.b_dec if self.config.subtracts_b_dec else x
         return self.architecture.acts(torch.addmm(self.b_enc[chosen], x, self.W_enc[:, chosen]), self, chosen)
 
@@ -173,7 +204,7 @@ class SAE(nn.Module):
         >>> bool((sae.encode_sparse(x).to_dense() == sae.encode(x)).all())
         True
         """
-        rows = self._rows(x)
+        rows = self.read(x)
         with torch.no_grad():
             token, feature, value = self.architecture.select(self, rows)
         return SparseActs(token, feature, value, len(rows), self.config.d_sae)
@@ -183,7 +214,8 @@ class SAE(nn.Module):
     ) -> Float[Tensor, "*batch d_out"]:
         """The reconstruction x_hat = feature_acts @ W_dec + b_dec, in the model's units.
 
-        A transcoder with a skip adds x @ W_skip and needs `x`, what it has read; others take no notice of it.
+        A transcoder with a skip adds x @ W_skip and needs `x`, what it has read, and so does an SAE that normalises
+        each token; others take no notice of it.
         """
         if isinstance(feature_acts, SparseActs):
             decoded = kernels.decode(feature_acts.value, feature_acts.pattern, self.W_dec)
@@ -200,16 +232,41 @@ class SAE(nn.Module):
     def reconstruct(self, decoded: Tensor, x: Tensor | None, frozen: bool = False) -> Float[Tensor, "*batch d_out"]:
         """What the features have decoded, with b_dec and the skip added; `frozen`: without gradients to these."""
         b_dec = self.b_dec.detach() if frozen else self.b_dec
-        if not self.config.skip:
+        restored = self.config.normalises_input and not self.config.is_transcoder
+        if not self.config.skip and not restored:
             return decoded + b_dec
         if x is None:
             raise ConfigError(
-                "this transcoder has a skip connection and reconstructs from x too",
+                "this SAE normalises each token and needs x to undo it"
+                if restored
+                else "this transcoder has a skip connection and reconstructs from x too",
                 got="x=None",
                 accepted="the activations it has read",
                 fix="call sae.decode(feature_acts, x), or sae(x).x_hat",
             )
+        if restored:
+            shift, scale = token_units(self.config.input_normalisation, x.to(b_dec.dtype))
+            return (decoded + b_dec) * scale + shift
         return decoded + b_dec + x.to(self.W_skip.dtype) @ (self.W_skip.detach() if frozen else self.W_skip)
+
+    def written(
+        self, acts: Float[Tensor, "n n_features"], features: Sequence[int], x: Float[Tensor, "n d_in"]
+    ) -> Float[Tensor, "n d_out"]:
+        """What activations of some features add to the reconstruction of x, in the model's units.
+
+        acts @ W_dec[features], times each token's own scale for an SAE that normalises tokens.
+
+        >>> x, acts = torch.randn(5, sae.config.d_in), torch.ones(5, 2)
+        >>> torch.allclose(sae.written(acts, [3, 7], x), (sae.W_dec[3] + sae.W_dec[7]).expand(5, -1))
+        True
+        """
+        return acts @ self.W_dec[list(features)] * self.unit_of(x)
+
+    def unit_of(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n 1"]:
+        """What one unit of activation is worth at each token: 1, or the scale that it was divided by."""
+        if not self.config.normalises_input or self.config.is_transcoder:
+            return x.new_ones(len(x), 1)
+        return token_units(self.config.input_normalisation, x)[1]
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> SAEOutput:
         """Encodes and decodes."""
@@ -225,6 +282,13 @@ class SAE(nn.Module):
 
         Raises DataError for NaN or infinity, on a CPU; on a GPU the loss shows them, without a wait.
         """
+        if self.config.normalises_input:
+            raise ConfigError(
+                "an SAE that normalises each token is read from files, not trained",
+                got=f"input_normalisation={self.config.input_normalisation!r}",
+                accepted="none",
+                fix="leave input_normalisation out: training scales activations itself and folds that into the weights",
+            )
         if not kernels.on_gpu(x) and not torch.isfinite(x.sum()) and not bool(torch.isfinite(x).all()):
             bad = int((~torch.isfinite(x).all(dim=1)).sum())
             raise DataError(

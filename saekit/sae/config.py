@@ -16,6 +16,7 @@ from ..errors import ConfigError, unknown_name
 from ..hook_points import HookPoint
 from .architectures import ARCHITECTURES, Architecture, get_architecture
 from .architectures.options import check_options, check_weight, is_count
+from .input_normalisation import INPUT_NORMALISATIONS
 from .token_filter import TokenFilter
 
 DTYPES: dict[str, torch.dtype] = {
@@ -67,6 +68,9 @@ class SAEConfig:
     """topk, batchtopk, jumprelu: weight of the auxiliary loss on dead features (Gao et al. 2024, appendix A.2)."""
     apply_b_dec_to_input: bool | None = None
     """Whether b_dec is subtracted before encoding. None: yes, but not for a transcoder, where it is of the output."""
+    input_normalisation: str = "none"
+    """What is done to each token's own activation before it is read, and undone in the reconstruction (not in a
+    transcoder's, which is of something else): "none", "layer_norm" or "rms_norm"; see input_normalisation.py."""
     d_out: int | None = None
     """Transcoder: width of what it reconstructs. None: d_in."""
     skip: bool = False
@@ -117,6 +121,8 @@ class SAEConfig:
         self._check_ends()
         if self.dtype not in DTYPES:
             raise unknown_name("dtype", self.dtype, DTYPES)
+        if self.input_normalisation not in INPUT_NORMALISATIONS:
+            raise unknown_name("input_normalisation", self.input_normalisation, INPUT_NORMALISATIONS)
 
     @property
     def architecture(self) -> Architecture:
@@ -142,6 +148,11 @@ class SAEConfig:
     def subtracts_b_dec(self) -> bool:
         """Whether b_dec is subtracted before encoding."""
         return not self.is_transcoder if self.apply_b_dec_to_input is None else self.apply_b_dec_to_input
+
+    @property
+    def normalises_input(self) -> bool:
+        """Whether each token's own activation is normalised before it is read."""
+        return self.input_normalisation != "none"
 
     @property
     def torch_dtype(self) -> torch.dtype:

@@ -64,7 +64,8 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 def _header(sae: SAE) -> str:
-    return f"{sae.config.activation} {sae.config.k} {sae.config.subtracts_b_dec}"
+    c = sae.config
+    return f"{c.activation} {c.k} {c.subtracts_b_dec}" + (f" {c.input_normalisation}" if c.normalises_input else "")
 
 
 def _tensors(sae: SAE) -> list[Tensor]:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..errors import ConfigError
 from .base import SAE
 
 
@@ -63,6 +64,12 @@ def fold_normalisation(sae: SAE, normalisation: Normalisation) -> SAE:
     >>> torch.allclose(folded.encode(x), sae.encode((x - x.mean(0)) * 3.0) / 3.0, atol=1e-5)
     True
     """
+    if sae.config.normalises_input:
+        raise ConfigError(
+            "an SAE that normalises each token has no weights that a normalisation before it could be folded into",
+            got=f"input_normalisation={sae.config.input_normalisation!r}",
+            accepted="none",
+        )
     out = copy.deepcopy(sae)
     mean, scale = normalisation.mean.to(out.b_dec), normalisation.scale.to(out.b_dec)
     mean_out, scale_out = (v.to(out.b_dec) for v in normalisation.of_output)

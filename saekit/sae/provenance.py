@@ -10,13 +10,18 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MismatchError
-from ..hook_points import HookPoint, hook_text
+from ..hook_points import HookPoint, hook_names, hook_text
 
 if TYPE_CHECKING:
     from .config import SAEConfig
 
-SAME_MODEL = {"gpt2-small": "gpt2"}
+SAME_MODEL = {"gpt2-small": "gpt2", "mistral-7b": "mistral-7b-v0.1", "tiny-stories-33m": "tinystories-33m"}
 """Two names of one model."""
+SHOWN = frozenset({"fold_ln", "center_writing_weights", "fold_value_biases"})
+"""What TransformerLens can do to weights that changes activations somewhere."""
+IN_RESIDUAL = frozenset({"center_writing_weights"})
+"""What of it shows in the residual stream and in what is added to it."""
+RESIDUAL = ("hook_resid", "hook_attn_out", "hook_mlp_out", "hook_embed", "hook_pos_embed")
 
 
 def check_model(config: SAEConfig, model: Any, hook_name: HookPoint | None = None) -> None:
@@ -28,15 +33,10 @@ def check_model(config: SAEConfig, model: Any, hook_name: HookPoint | None = Non
             "this SAE was trained on another model",
             got=model.name,
             accepted=config.model_name,
-            fix=f"load that model, or an SAE for {model.name}",
+            fix=f"load that model, or an SAE for {model.name}; if it is that model under another name, say so: "
+            f"sae.config = sae.config.replace({_as_is(config, model.name)})",
         )
-    if config.weight_processing and config.weight_processing != model.weight_processing:
-        raise MismatchError(
-            "this SAE was trained on weights prepared in another way, and activations differ silently",
-            got=model.weight_processing,
-            accepted=config.weight_processing,
-            fix="load the model with enable_compatibility_mode() only if the SAE says 'compatibility'",
-        )
+    _check_processing(config, model, hook_name)
     if hook_name is not None and config.hook_name is not None and hook_name != config.hook_name:
         raise MismatchError(
             "this SAE belongs to another hook point",
@@ -59,8 +59,39 @@ def check_model(config: SAEConfig, model: Any, hook_name: HookPoint | None = Non
             got=model.fingerprint,
             accepted=config.model_fingerprint,
             fix="load the weights it was trained on; to use it on these all the same (fine-tuned, quantised), "
-            "say so with sae.config = dataclasses.replace(sae.config, model_fingerprint=None)",
+            "say so: sae.config = sae.config.replace(model_fingerprint=None)",
         )
+
+
+def _as_is(config: SAEConfig, name: str) -> str:
+    """The fields that make an SAE one of a model of that name."""
+    return f"model_name={name!r}" + (", model_fingerprint=None" if config.model_fingerprint else "")
+
+
+def _check_processing(config: SAEConfig, model: Any, hook_name: HookPoint | None) -> None:
+    """MismatchError where the weights were prepared in a way that shows at the SAE's hook points."""
+    if config.weight_processing is None:
+        return
+    said, seen = _steps(config.weight_processing), _steps(model.weight_processing)
+    where = [*hook_names(hook_name or config.hook_name or ""), *([config.hook_out] if config.hook_out else [])]
+    if all(any(part in name for part in RESIDUAL) for name in where):
+        said, seen = said & IN_RESIDUAL, seen & IN_RESIDUAL
+    if said == seen:
+        return
+    how = {"none": "False", "compatibility": "True"}.get(config.weight_processing, repr(config.weight_processing))
+    raise MismatchError(
+        "this SAE was trained on weights prepared in another way, and activations differ silently",
+        got=model.weight_processing,
+        accepted=config.weight_processing,
+        fix=f"load the model so: sk.load_model({config.model_name or model.name!r}, compatibility_mode={how})",
+    )
+
+
+def _steps(processing: str) -> frozenset[str]:
+    """What of a preparation shows in activations: centring the unembedding does not."""
+    if processing == "compatibility":
+        return SHOWN
+    return frozenset(name.strip() for name in processing.split(",")) & SHOWN
 
 
 def _base_name(name: str) -> str:

@@ -261,8 +261,9 @@ def _row(sae: SAE, source: StudyData, spread: _Spread, run: TrainConfig) -> dict
     c, error, active = sae.config, 0.0, 0
     sae.to(run.torch_device)
     for x in source.held_out():
-        acts = sae.encode_sparse(x.to(sae.W_dec.device))
-        error += float((x.double() - sae.decode(acts).cpu().double()).square().sum())
+        inside = x.to(sae.W_dec.device)
+        acts = sae.encode_sparse(inside)
+        error += float((x.double() - sae.decode(acts, inside).cpu().double()).square().sum())
         active += acts.value.numel()
     n_tokens = run.n_steps * run.batch_size
     return {

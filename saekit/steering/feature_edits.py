@@ -1,8 +1,9 @@
 """Edits of an SAE's features: clamp, scale, ablate, add and cap, a small class each.
 
-An edit of features i with current activations a_i adds sum_i (v_i - a_i) W_dec[i] to the activation x. That equals
-"encode, change the features, decode, put the SAE's error back", because the error and all other features cancel: the
-model's activation is never swapped for the reconstruction. Only the columns that are needed are encoded.
+An edit of features i with current activations a_i adds sum_i (v_i - a_i) W_dec[i] to the activation x (times the
+token's own scale, for an SAE that normalises each token). That equals "encode, change the features, decode, put the
+SAE's error back", because the error and all other features cancel: the model's activation is never swapped for the
+reconstruction. Only the columns that are needed are encoded.
 
 Source: Templeton et al. 2024, Scaling Monosemanticity, "Influence on behaviour" (clamping).
 """
@@ -136,8 +137,9 @@ class FeatureEdit(Edit):
         sae = self.sae
         with torch.no_grad():
             h = x.to(sae.W_dec.device, sae.W_dec.dtype)
-            change = self.change(h, raw_strengths(self.values, self.unit, h, norm, self.maxima))
-            return (change @ sae.W_dec[list(self.features)]).to(x)
+            lengths = sae.unit_of(h) * sae.W_dec[list(self.features)].norm(dim=1)
+            change = self.change(h, raw_strengths(self.values, self.unit, h, norm, self.maxima, lengths))
+            return sae.written(change, self.features, h).to(x)
 
     @property
     def _noun(self) -> str:

@@ -34,7 +34,8 @@ def clamp(
     """An Edit that holds each feature at its value: adds (v - a_i) W_dec[i], whatever the activation a_i was.
 
     Units: "raw", the SAE's activations; "max", multiples of the feature's maximum in `index`; "norm", fractions of the
-    norm of the token's own activation (decoder rows have unit norm, so at 1.0 the feature is as long as the rest).
+    norm of the token's own activation: at 1.0 what the feature writes is as long as the rest, however long its decoder
+    row is.
     Positions: "all"; "prompt", tokens given to the model; "generated", tokens it wrote, so that the first new token,
     which is read off the last prompt token, is not yet affected. `where`: only tokens for which every `Where`
     holds. `schedule`: how much of the change is made as the text grows (`Schedule`). Raises UnknownNameError for a

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -62,8 +63,11 @@ def raw_strengths(
     like: Float[Tensor, "n d_in"],
     norm: Float[Tensor, " n"],
     maxima: Sequence[float] | None = None,
+    lengths: Float[Tensor, "n strength"] | None = None,
 ) -> Float[Tensor, "n strength"]:
     """Strengths, or one, as raw activations for each token; `norm` is each token's own, `maxima` each feature's.
+
+    `lengths`: how long what one raw unit of each feature writes is, where it is not 1.
 
     >>> from saekit.steering.strength_units import raw_strengths
     >>> raw_strengths([0.5], "norm", torch.zeros(2, 3), torch.tensor([100.0, 200.0])).tolist()
@@ -74,4 +78,7 @@ def raw_strengths(
     raw = like.new_tensor(values).expand(len(like), -1)
     if unit == "max" and maxima is not None:
         return raw * like.new_tensor(maxima)
-    return raw * norm.to(like).unsqueeze(1) if unit == "norm" else raw
+    if unit != "norm":
+        return raw
+    raw = raw * norm.to(like).unsqueeze(1)
+    return raw if lengths is None else raw / torch.where(lengths > 0, lengths, torch.ones_like(lengths))

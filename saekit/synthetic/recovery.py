@@ -80,8 +80,9 @@ class HeldOut:
         device = self.sae.W_dec.device
         for first in range(0, self.n_tokens, BLOCK_TOKENS):
             batch = self.truth.sample(min(BLOCK_TOKENS, self.n_tokens - first), generator)
-            acts = self.sae.encode_sparse(batch.x.to(device))
-            x_hat = self.sae.decode(acts).cpu().double()
+            x = batch.x.to(device)
+            acts = self.sae.encode_sparse(x)
+            x_hat = self.sae.decode(acts, x).cpu().double()
             found = SparseActs(
                 acts.token.cpu(), acts.feature.cpu(), acts.value.cpu().float(), acts.n_tokens, acts.d_sae
             )

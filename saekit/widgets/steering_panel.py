@@ -296,8 +296,8 @@ class SteeringPanel(SteeringTraits):
             self.about = named | {str(i): dict(self._describe(i)) for i in sorted(features)}
 
     def _scales(self, feature: int) -> dict[str, float]:
-        known = float(self.about.get(str(feature), {}).get("max", 0.0))
-        return {"raw": 1.0, "max": known, "norm": self.residual_norm}
+        about = self.about.get(str(feature), {})
+        return {"raw": 1.0, "max": float(about.get("max", 0.0)), "norm": about.get("residual", self.residual_norm)}
 
     def _convert(self, before: str, after: str) -> None:
         """The same strengths in the new unit."""

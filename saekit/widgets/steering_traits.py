@@ -22,7 +22,7 @@ class SteeringTraits(Widget):
     chat = t.Bool(False, help="Put messages into the model's chat template.").tag(sync=True)
     has_chat = t.Bool(True, help="Whether the model has a chat template.").tag(sync=True)
     conditions = t.List(t.Dict(), help="Written side by side: name, features, instruction, edits.").tag(sync=True)
-    about = t.Dict(help="Name, max and recommended (fraction of the norm) by feature.").tag(sync=True)
+    about = t.Dict(help="By feature: name, max, recommended (of the norm), residual (the norm, raw).").tag(sync=True)
     n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
     unit = t.Unicode("norm", help="Of strengths: raw, max (the feature's) or norm (of the residual).").tag(sync=True)
     units = t.List(t.Unicode(), list(STRENGTH_UNITS), help="Units on offer; max needs an index.").tag(sync=True)

@@ -71,19 +71,25 @@ def steer(
     first = 0 if feature is None else check_feature(feature, sae.config.d_sae)
     unit = check_choice("unit", traits.get("unit", "norm"), STRENGTH_UNITS)
     clamp(sae, {first: 0.0})  # what cannot be edited with is refused here, not at the first run
-    norm = _residual_norm(model, sae, prompt)
+    norm, norm_in_units = _residual_norms(model, sae, prompt)
 
     def maximum(i: int) -> float:
         return 0.0 if index is None else float(index.features["max"][i])
 
-    marks = _marks(recommended, lambda i: {"raw": 1.0, "max": maximum(i), "norm": norm})
+    def residual(i: int) -> float:
+        return norm_in_units / (float(sae.W_dec[i].detach().norm()) or 1.0)
+
+    def scales(i: int) -> dict[str, float]:
+        return {"raw": 1.0, "max": maximum(i), "norm": residual(i)}
+
+    marks = _marks(recommended, scales)
 
     def describe(i: int) -> dict[str, Any]:
-        return {"name": names_of(index, [i]).get(str(i), ""), "max": maximum(i), "recommended": marks.get(i)}
+        name = names_of(index, [i]).get(str(i), "")
+        return {"name": name, "max": maximum(i), "recommended": marks.get(i), "residual": residual(i)}
 
     if strength is None:
-        scales = {"raw": 1.0, "max": maximum(first), "norm": norm}
-        strength = convert_strength(marks.get(first, DEFAULT_STRENGTH), "norm", unit, scales)
+        strength = convert_strength(marks.get(first, DEFAULT_STRENGTH), "norm", unit, scales(first))
     if conditions is not None and feature is not None:
         raise ConfigError(
             "a feature and conditions are both given",
@@ -212,17 +218,22 @@ def _first_feature(conditions: Sequence[Condition]) -> int:
     return next((i for c in conditions for i, _ in c.features), 0)
 
 
-def _residual_norm(model: LanguageModel, sae: SAE, prompt: str) -> float:
-    """The median norm of what the SAE reads, over the prompt's tokens that its token filter keeps; 0 where there are
-    none."""
+def _residual_norms(model: LanguageModel, sae: SAE, prompt: str) -> tuple[float, float]:
+    """The median norm of what the SAE reads over the prompt's tokens that its token filter keeps; 0 for no token.
+
+    And the same in units of activation, which differ from token to token where the SAE normalises each.
+    """
     import torch
 
     from ..activations import resolve_token_filter
 
-    ids = model.tokenize(prompt)
+    ids = model.tokenize(prompt, sae.config.prepend_bos)
     x = model.activations(ids, str(sae.config.hook_name))[0]
-    kept = x[resolve_token_filter(model, sae).keep(torch.tensor(ids, device=x.device), x)]
-    return float(kept.float().norm(dim=-1).median()) if len(kept) else 0.0
+    kept = x[resolve_token_filter(model, sae).keep(torch.tensor(ids, device=x.device), x)].float()
+    if not len(kept):
+        return 0.0, 0.0
+    norm = kept.norm(dim=-1)
+    return float(norm.median()), float((norm / sae.unit_of(kept)[:, 0].clamp_min(1e-12)).median())
 
 
 def _marks(

@@ -142,7 +142,7 @@ def ablation_sparsity(
     4
     """
     saes = several(sae)
-    writes_where_it_reads(saes, "ablation sparsity")
+    writes_where_it_reads(saes, "ablation sparsity", means=False)
     hook_name = one_hook_point(model, saes, hook_name)
     for name, value in (("n_tokens", n_tokens), ("n_features", n_features), ("n_following", n_following)):
         if value < 1:
@@ -159,14 +159,15 @@ def ablation_sparsity(
             clean, _ = model.forward([window], hooks=[(hook_name, _reader(seen, position))])
             clean = clean[0, position:].float()
             for s, mine in zip(saes, rows, strict=True):
-                acts = s.encode_sparse(seen[0].to(s.W_dec))
+                x = seen[0].to(s.W_dec)
+                acts = s.encode_sparse(x)
                 chosen = rng.permutation(acts.value.numel())[:n_features]
                 known = {
                     "document": document,
                     "token": model.vocabulary.shown[int(window[position])],
                     "position": position,
                 }
-                mine += _ablations(model, s, hook_name, window, position, clean, acts, chosen, generator, known)
+                mine += _ablations(model, s, hook_name, window, position, clean, x, acts, chosen, generator, known)
                 bar.update(1)
     out = []
     for s, mine in zip(saes, rows, strict=True):
@@ -241,6 +242,7 @@ def _ablations(
     window: list[int],
     position: int,
     clean: Tensor,
+    x: Tensor,
     acts: Any,
     chosen: Any,
     generator: torch.Generator,
@@ -250,7 +252,7 @@ def _ablations(
     if not len(chosen):
         return []
     feature, value = acts.feature[chosen], acts.value[chosen]
-    taken = (value[:, None] * sae.W_dec[feature]).detach().cpu()
+    taken = (value[:, None] * sae.W_dec[feature] * sae.unit_of(x)).detach().cpu()
     noise = torch.randn(taken.shape, generator=generator)
     noise *= taken.norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True)
     changes = torch.cat([taken, noise])

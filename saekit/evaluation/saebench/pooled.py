@@ -83,9 +83,19 @@ def one_hook_point(model: LanguageModel, saes: Sequence[SAE], hook_name: str | N
     return name
 
 
-def writes_where_it_reads(saes: Sequence[SAE], what: str) -> None:
-    """ConfigError for SAEs that write elsewhere than they read, where ablation in x means nothing."""
+def writes_where_it_reads(saes: Sequence[SAE], what: str, *, means: bool = True) -> None:
+    """ConfigError for SAEs that write elsewhere than they read, where ablation in x means nothing.
+
+    With `means`, activations are averaged over tokens first, which one that normalises each token does not allow.
+    """
     for s in saes:
+        if means and s.config.normalises_input:
+            raise ConfigError(
+                f"{what} works with mean activations, and this SAE's are in other units at each token",
+                got=f"input_normalisation={s.config.input_normalisation!r}",
+                accepted="an SAE whose decoder adds to x itself",
+                fix="use sk.sparse_probing or sk.ablation_sparsity",
+            )
         if s.config.is_transcoder:
             raise ConfigError(
                 f"{what} takes features out of the activations an SAE reads, and this one writes elsewhere",

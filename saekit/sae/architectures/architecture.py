@@ -228,9 +228,6 @@ class Architecture(ABC):
         """The fields of SAEConfig that cfg.json of others says of this architecture."""
         return {}
 
-    def fold_saelens(self, cfg: Mapping[str, Any], weights: dict[str, Tensor]) -> None:  # noqa: B027
-        """Brings a file's tensors to saekit's definition, in place, where cfg.json says that they are of another."""
-
 
 TRANSCODERS = ("transcoder", "skip_transcoder")
 

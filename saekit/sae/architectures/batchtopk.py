@@ -9,6 +9,7 @@ kept. Source: Bussmann et al. 2024, arXiv:2412.06410.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,6 +47,11 @@ class BatchTopK(Thresholded):
     def variants(self, d_sae: int) -> dict[str, dict[str, Any]]:
         """Nested prefixes."""
         return {"": {}, "matryoshka": {"matryoshka": prefixes(d_sae)}}
+
+    def from_saelens(self, cfg: Mapping[str, Any]) -> dict[str, Any]:
+        """k and the nested prefixes of an SAE that was saved while it trained."""
+        widths = [n for n in cfg.get("matryoshka_widths") or () if n < cfg["d_sae"]]
+        return {"k": round(cfg["k"]), "matryoshka": (*widths, cfg["d_sae"]) if widths else ()}
 
     def after_step(self, sae: SAE, out: TrainingForward, finite: Bool[Tensor, ""], step: int, n_steps: int) -> None:
         """The threshold follows the smallest activation that was kept."""

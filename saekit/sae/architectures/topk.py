@@ -77,14 +77,6 @@ class TopK(Architecture):
         """k."""
         return {"k": cfg.get("k")}
 
-    def fold_saelens(self, cfg: Mapping[str, Any], weights: dict[str, Tensor]) -> None:
-        """SAELens' rescale_acts_by_decoder_norm is the same SAE as one with unit rows."""
-        if cfg.get("rescale_acts_by_decoder_norm"):
-            norm = weights["W_dec"].float().norm(dim=1)
-            norm = torch.where(norm > 0, norm, torch.ones_like(norm))
-            weights["W_dec"] = weights["W_dec"] / norm[:, None]
-            weights["W_enc"], weights["b_enc"] = weights["W_enc"] * norm, weights["b_enc"] * norm
-
 
 def _largest(sae: SAE, x: Float[Tensor, "n d_in"], k: int) -> Chosen:
     """Token, feature and value of the k largest of each token."""

@@ -31,7 +31,14 @@ WEIGHT_NAMES = (
     "final.safetensors",
 )
 """What the weights are called in families whose folders hold other tensors too."""
-BESIDE = ("cfg.json", "config.json", "config.yaml", "conf.yaml", "hyperparams.json", "sparsity.safetensors")
+BESIDE = (
+    "cfg.json",
+    "config.json",
+    "config.yaml",
+    "hyperparams.json",
+    "activation_scaler.json",
+    "sparsity.safetensors",
+)
 """Small files that belong to the weights beside them."""
 CHECKPOINTS = "checkpoints"
 """Llama Scope has its weights in a folder of that name beside hyperparams.json."""

@@ -7,15 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ...errors import FileError
+from ...errors import FileError, unknown_name
 from ..base import SAE
 from ..config import SAEConfig
 from . import registry
 from .locations import locate
-from .saelens import CONFIG
 
 
-def load_sae(path_or_name: str | Path) -> SAE:
+def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     """The SAE in a folder or file, on the Hugging Face Hub, or of a name. Weights come as float32 or float64.
 
     | name | what it stands for |
@@ -28,6 +27,10 @@ def load_sae(path_or_name: str | Path) -> SAE:
     From the Hub only the files of that SAE are fetched, into its own cache (HF_HOME), from where they load without a
     connection. What a published SAE's files leave out, such as a Gemma Scope SAE's hook point, is filled in.
 
+    Every family of files in `formats/registry.py` is recognised by its content. `said` is what the files leave out:
+    fields of SAEConfig such as hook_name, hook_out, k or model_name, and activation_scale, what activations were
+    multiplied by in training.
+
     Raises UnknownNameError for a name that does not exist, and FileError, naming the file, for one that is missing,
     truncated, altered, or of an architecture saekit does not read, and for a place on the Hub that does not exist or
     cannot be reached.
@@ -36,20 +39,10 @@ def load_sae(path_or_name: str | Path) -> SAE:
     True
     """
     location = locate(path_or_name)
-    folder = location.path
-    if (
-        folder.is_dir()
-        and not (folder / CONFIG).exists()
-        and (inside := sorted(p.parent.name for p in folder.glob(f"*/{CONFIG}")))
-    ):
-        raise FileError(
-            f"{folder} holds several SAEs, a folder each",
-            got=", ".join(inside),
-            accepted="the folder of one",
-            fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
-        )
-    saved = registry.read(folder)
-    sae = SAE(_filled(saved.config, location.facts))
+    if location.path.is_dir() and registry.family_of(location.path) is None:
+        _check_alone(location.path)
+    saved = registry.read(location.path, {**location.facts, **said})
+    sae = SAE(_with(_filled(saved.config, location.facts), said))
     for name, tensor in saved.weights.items():
         getattr(sae, name).detach().copy_(tensor)
     if saved.fingerprint not in (None, sae.fingerprint):
@@ -62,6 +55,31 @@ def load_sae(path_or_name: str | Path) -> SAE:
     sae.requires_grad_(False)  # as `train` hands it out
     sae.training_summary, sae.density = saved.training, saved.density
     return sae
+
+
+def _check_alone(folder: Path) -> None:
+    """FileError for a folder whose folders hold SAEs, rather than that it holds none."""
+    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and registry.family_of(p) is not None)
+    if inside:
+        raise FileError(
+            f"{folder} holds several SAEs, a folder each",
+            got=", ".join(inside[:20]) + (f", ... ({len(inside)} in all)" if len(inside) > 20 else ""),
+            accepted="the folder of one",
+            fix=f'load one of them, for example sk.load_sae("{folder / inside[0]}")',
+        )
+
+
+NOT_FIELDS = ("activation_scale", "normalize_activations")
+"""What can be said to `load_sae` that no configuration has: it is folded into the weights."""
+
+
+def _with(config: SAEConfig, said: Mapping[str, Any]) -> SAEConfig:
+    """The configuration with what the caller knows; UnknownNameError for what is no field of it."""
+    known = [f.name for f in fields(config)]
+    for name in said:
+        if name not in known and name not in NOT_FIELDS:
+            raise unknown_name("keyword of load_sae", name, [*known, *NOT_FIELDS])
+    return config.replace(**{name: value for name, value in said.items() if name in known})
 
 
 def _filled(config: SAEConfig, facts: Mapping[str, Any]) -> SAEConfig:

@@ -18,9 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from ...atomic_io import read_json
-from ...errors import UnknownNameError
+from ...errors import FileError, UnknownNameError
 
 TABLE = Path(__file__).with_name("releases.json")
+UNREADABLE = {
+    "cross_layer_transcoder": "a cross-layer transcoder, whose features write to several layers",
+    "temporal": "a temporal SAE, whose features depend on the tokens before",
+}
+"""Families of releases that cannot be read, and what they are."""
 _BRACES = re.compile(r"\{([^}]*)\}")
 _LAYER = re.compile(r"(?:^|[^a-z])(?:layers?[._]?|blocks\.|L)(\d+)|^l(\d+)[arm]_|_l(\d+)$|^(\d+)$")
 
@@ -33,7 +38,7 @@ class Published:
     path: str
     """Folder or file inside the repository."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the reader is to take as said by the file: model_name, hook_name, hook_out, prepend_bos and so on."""
+    """What its files leave out: fields of SAEConfig, and what `load_sae` folds (activation_scale)."""
 
 
 def expand(pattern: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -72,6 +77,13 @@ def published(release: str, sae_id: str) -> Published:
             got=sae_id or release,
             accepted=", ".join(listed),
             fix=f'write sk.load_sae("{release}/{first}")' + ("" if near else ", or another of its ids"),
+        )
+    if entry["family"] in UNREADABLE:
+        raise FileError(
+            f"{release}/{sae_id} is of a kind that saekit does not read",
+            got=UNREADABLE[entry["family"]],
+            accepted="SAEs, and transcoders of one layer",
+            fix="take a release of single layers, for example gemma-scope-2b-pt-transcoders",
         )
     return Published(entry["repo"], paths[sae_id], _facts(entry, sae_id, paths[sae_id]))
 

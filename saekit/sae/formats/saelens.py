@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
@@ -25,8 +24,10 @@ from ...atomic_io import atomic_write, read_json, sha256, with_current_keys
 from ...errors import FileError, SaekitError
 from ..architectures import ARCHITECTURES, of_saelens, weight_shapes
 from ..config import SAEConfig
+from .assembly import read_safetensors
 from .contents import folder_of, json_at
 from .family import Family
+from .saelens_folding import PER_TOKEN, TRAINING, fold, weight_processing
 from .saved import SavedSAE
 
 if TYPE_CHECKING:
@@ -60,23 +61,29 @@ def recognises(path: Path) -> bool:
     return "architecture" in cfg or (file.is_file() and not cfg)
 
 
-def read(path: Path) -> SavedSAE:
+def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
     """The SAE there. FileError, naming the file, when one is missing, truncated, altered or not readable."""
     folder = folder_of(path)
-    cfg = read_json(folder / CONFIG)
-    config = config_of(cfg, folder / CONFIG)
+    return read_as(read_json(folder / CONFIG), folder, said)
+
+
+def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
+    """The SAE in a folder whose configuration, in the layout of version 6, is `cfg`."""
+    file = folder / CONFIG
+    config = config_of(cfg, file)
     own = (cfg.get("metadata") or {}).get("saekit") or {}
     weights = _read_weights(folder / WEIGHTS, own.get("weights_sha256"))
+    if not own:
+        config = config.replace(input_normalisation=fold(cfg, weights, folder, said))
     _check_tensors(weights, config, folder / WEIGHTS)
-    config.architecture.fold_saelens(cfg, weights)
     density = None
     if (folder / SPARSITY).is_file():
-        sparsity = _read_weights(folder / SPARSITY, None).get("sparsity")
+        sparsity = read_safetensors(folder / SPARSITY).get("sparsity")
         density = None if sparsity is None else 10.0 ** sparsity.float()
     return SavedSAE(
         config=config,
         weights={name: _turned(name, weights[called]) for name, called in _file_names(config).items()},
-        path=folder / CONFIG,
+        path=file,
         density=density,
         training=with_current_keys(own.get("training") or {}),
         fingerprint=own.get("fingerprint"),
@@ -118,7 +125,7 @@ def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
         "dtype": c.dtype,
         "device": "cpu",
         "apply_b_dec_to_input": c.subtracts_b_dec,
-        "normalize_activations": "none",
+        "normalize_activations": next(theirs for theirs, mine in PER_TOKEN.items() if mine == c.input_normalisation),
         "reshape_activations": "none",
     }
     out |= sae.architecture.to_saelens(c)
@@ -164,7 +171,7 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted="6.0.0 or later",
             fix="load and save it once with SAELens 6",
         )
-    own, known = meta.get("saekit"), of_saelens()
+    own, known = meta.get("saekit"), of_saelens() | dict.fromkeys(TRAINING, ARCHITECTURES["batchtopk"])
     name = own.get("config", {}).get("activation") if own else None
     if name is not None and name not in ARCHITECTURES:
         raise FileError(
@@ -178,16 +185,15 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             f"{path}: saekit does not read this architecture",
             got=cfg["architecture"],
             accepted=", ".join(known),
-            fix="use an SAE of one of these kinds; SAELens' save_inference_model makes one of its training checkpoints",
+            fix="use an SAE of one of these kinds, or pass its tensors to sk.SAE.from_tensors",
         )
-    for key in ("normalize_activations", "reshape_activations"):
-        if cfg.get(key, "none") != "none":
-            raise FileError(
-                f"{path}: {key} is not folded into the weights",
-                got=cfg[key],
-                accepted="none",
-                fix="fold it with SAELens (fold_activation_norm_scaling_factor) and save again, or use another SAE",
-            )
+    if (meta.get("hook_head_index") if not own else None) is not None:
+        raise FileError(
+            f"{path}: this SAE reads one attention head alone, and saekit's hook points have all heads side by side",
+            got=f"hook_head_index {meta['hook_head_index']}",
+            accepted="an SAE of all heads",
+            fix="pass its tensors to sk.SAE.from_tensors, and x[..., head, :] to its encode",
+        )
     try:
         if own:
             config = SAEConfig.from_dict(own["config"])
@@ -201,6 +207,7 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
                 **architecture.from_saelens(cfg),
                 apply_b_dec_to_input=cfg.get("apply_b_dec_to_input", True),
                 **_outputs(cfg, meta),
+                weight_processing=weight_processing(meta.get("model_from_pretrained_kwargs")),
                 dtype=_dtype_name(cfg.get("dtype")),
                 hook_name=meta.get("hook_name"),
                 model_name=meta.get("model_name"),
@@ -216,6 +223,8 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted=getattr(e, "accepted", None),
             fix="restore the file, or save it again",
         ) from e
+    if cfg["architecture"] in TRAINING:
+        return config
     seen = (cfg["architecture"], cfg["d_in"], cfg["d_sae"], cfg.get("d_out", cfg["d_in"]))
     if seen != (said := (_architecture(config), config.d_in, config.d_sae, config.width_out)):
         raise FileError(
@@ -244,26 +253,14 @@ def _dtype_name(name: Any) -> str:
 
 
 def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileError(
-            f"no file {path}", got="missing", accepted=f"{WEIGHTS} beside {CONFIG}", fix="copy the whole SAE folder"
-        )
-    if expected_hash is not None and sha256(path) != expected_hash:
+    if expected_hash is not None and path.is_file() and sha256(path) != expected_hash:
         raise FileError(
             f"{path} is not the file that was saved",
             got=f"{path.stat().st_size} bytes with another hash",
             accepted=f"sha256 {expected_hash[:16]}...",
             fix="it is truncated or altered: copy it again, or train again (sk.train resumes from its checkpoints)",
         )
-    try:
-        return load_file(path)
-    except SafetensorError as e:
-        raise FileError(
-            f"{path} is not a whole safetensors file",
-            got=e,
-            accepted="a file that SAELens or saekit wrote",
-            fix="it is truncated or altered: fetch or copy it again",
-        ) from e
+    return read_safetensors(path)
 
 
 def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) -> None:

@@ -100,7 +100,8 @@ function conditionView(model: Model, inputs: FormInputs, index: number, actions:
   const list = h("div", { class: "sk-rows" });
   const addFeature = button("+ feature", "sk-subtle", () => {
     const feature = nextFeature(model.get("conditions"), index);
-    const scale = { max: model.get("about")[String(feature)]?.max ?? 0, residual: model.get("residual_norm") };
+    const info = model.get("about")[String(feature)];
+    const scale = { max: info?.max ?? 0, residual: info?.residual ?? model.get("residual_norm") };
     const start = sliderRangeIncluding(model.get("unit"), scale, 0, null).start;
     const strength = current().features.at(-1)?.strength ?? start;
     edit((c) => ({ ...c, features: [...c.features, { feature, strength }] }));

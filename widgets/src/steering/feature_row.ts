@@ -83,7 +83,7 @@ export function featureRow(
   /** What is known of a feature, with its recommended strength in the panel's unit. */
   const infoOf = ({ feature }: FeatureStrength) => {
     const info = model.get("about")[String(feature)] ?? UNKNOWN_FEATURE;
-    const scale = { max: info.max, residual: model.get("residual_norm") };
+    const scale = { max: info.max, residual: info.residual ?? model.get("residual_norm") };
     const recommended = info.recommended === null ? null : convert(info.recommended, "norm", model.get("unit"), scale);
     return { info, scale, recommended };
   };

@@ -19,6 +19,7 @@ export interface FeatureInfo {
   name: string; // tokens the feature promotes
   max: number; // its maximum in the index, 0 when unknown
   recommended: number | null; // as a fraction of the residual norm
+  residual?: number; // the usual residual norm in raw activation of this feature
 }
 
 export interface Reply {

@@ -1,0 +1,48 @@
+"""A transcoder for each layer of a model, read at once from a set in circuit-tracer's layout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ...errors import FileError
+from ..base import SAE
+from .circuit_tracer import layer_files, set_config
+from .loading import load_sae
+
+
+def load_transcoders(path: str | Path) -> list[SAE]:
+    """The transcoders of a set in circuit-tracer's layout, in the order of their layers.
+
+    `path` is the set's folder, with a config.yaml and layer_0.safetensors, layer_1.safetensors and so on, or with a
+    config.yaml that lists where its transcoders are. FileError for a folder that holds none, or lacks a layer.
+
+    >>> shapes = {"W_enc": (64, 8), "W_dec": (64, 8), "b_enc": (64,), "b_dec": (8,)}
+    >>> from safetensors.torch import save_file
+    >>> for layer in (0, 1):
+    ...     weights = {name: torch.randn(shape) for name, shape in shapes.items()}
+    ...     save_file(weights, tmp_path / f"layer_{layer}.safetensors")
+    >>> [transcoder.config.d_sae for transcoder in sk.load_transcoders(tmp_path)]
+    [64, 64]
+    """
+    folder = Path(path).expanduser()
+    cfg = set_config(folder)
+    listed = cfg.get("transcoders")
+    places: list[Any] = [str(p) if (p := folder / str(name)).exists() else str(name) for name in listed or []]
+    found = {int(m[1]): p for p in layer_files(folder) if (m := re.search(r"(\d+)$", p.stem))}
+    if not listed:
+        places = [found[layer] for layer in sorted(found)]
+    if not places or (not listed and sorted(found) != list(range(len(found)))):
+        raise FileError(
+            f"{folder} is no whole set of transcoders",
+            got=", ".join(p.name for p in places) or "no layers",
+            accepted="layer_0.safetensors, layer_1.safetensors, ... without a gap, or a config.yaml that lists them",
+            fix="fetch or copy the whole folder",
+        )
+    ends = {"hook_name": cfg.get("feature_input_hook"), "hook_out": cfg.get("feature_output_hook")}
+    out = []
+    for layer, place in enumerate(places):
+        hooks = {name: f"blocks.{layer}.{hook}" for name, hook in ends.items() if hook}
+        out.append(load_sae(place, **hooks))
+    return out
