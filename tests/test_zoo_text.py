@@ -103,6 +103,14 @@ def test_a_token_alone_is_shown_with_its_space(build, zoo_model):
     assert " the" in shown
 
 
+def test_what_goes_on_from_other_text_gets_no_space_of_the_tokenizers_own(build, zoo_model):
+    model = zoo_model.model
+    for text in (" gate", " 🦙", "gate", " the gate"):
+        ids = model.tokenize_next(text)
+        own = b" " if build == "wordpiece" and text[0] != " " else b""  # its decoder puts one before every word
+        assert b"".join(model.vocabulary.bytes_of(ids, begins=False)) == own + text.encode()
+
+
 # ---- indexes, concepts, search ---------------------------------------------------------------------------------------
 
 

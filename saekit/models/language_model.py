@@ -239,9 +239,9 @@ class LanguageModel(TextModel):
         return logits, cache if use_cache or past is not None else None
 
     def repeat_past(self, past: Any, n: int) -> Any:
-        """A copy of a key-value cache for n times as many rows, each row's copies side by side."""
+        """A copy of the cache of one row for n rows."""
         past = copy.deepcopy(past)
-        past.batch_repeat_interleave(n)
+        past.reorder_cache(torch.zeros(n, dtype=torch.long, device=self.device))  # layers of every kind have it
         return past
 
     @cached_property
@@ -291,4 +291,22 @@ class LanguageModel(TextModel):
                 accepted=f"at most {self.n_ctx} tokens ({self.name})",
                 fix="shorten it, or cut it into windows with sk.tokenize",
             )
+        if tokens.device.type == "cpu":  # on a GPU the host would have to wait
+            self._check_known(tokens)
         return torch.as_tensor(tokens, dtype=torch.long, device=self.device)
+
+    def _check_known(self, tokens: Tensor) -> None:
+        strange = tokens[(tokens < 0) | (tokens >= self.d_vocab)]
+        if len(strange):
+            i = int(strange[0])
+            read = (
+                f", {self.tokenizer.convert_ids_to_tokens(i)!r} to the tokenizer"
+                if self.has_tokenizer and i > 0
+                else ""
+            )
+            raise DataError(
+                "the model has no such token",
+                got=f"id {i}{read}",
+                accepted=f"0 to {self.d_vocab - 1} ({self.name})",
+                fix="use the tokenizer that the model was trained with",
+            )

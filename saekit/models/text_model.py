@@ -103,6 +103,17 @@ class TextModel:
         bos_id = self.facts.bos_id
         return [bos_id, *ids] if self.begins_with_bos(bos) and bos_id is not None and ids[:1] != [bos_id] else ids
 
+    def tokenize_next(self, text: str) -> list[int]:
+        """Token ids of `text` where it goes on from other text: a tokenizer that puts a space of its own before a text
+        puts none there.
+
+        >>> model.tokenize_next(" cat") == model.tokenize(" cat", bos=False)
+        True
+        """
+        before = "a" if text[:1].isspace() else "\n"
+        first, ids = self.tokenize(before, bos=False), self.tokenize(before + text, bos=False)
+        return ids[len(first) :] if ids[: len(first)] == first else self.tokenize(text, bos=False)
+
     def tokenize_with_strings(self, text: str, bos: bool | None = None) -> tuple[list[int], list[str]]:
         """The token ids of `text`, and what each reads; without BOS the strings are together exactly `text`.
 

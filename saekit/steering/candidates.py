@@ -80,7 +80,7 @@ def steering_features(
 def _effects(model: LanguageModel, sae: SAE, index: FeatureIndex, words: Sequence[str]) -> torch.Tensor | None:
     """Each feature's mean logit effect on the words' first tokens; None where it does not write to the residual."""
     rows = written_to_residual(sae, model, index.hook_name)
-    ids = [model.tokenize(word, bos=False)[0] for word in words if model.tokenize(word, bos=False)]
+    ids = [first for word in words for first in model.tokenize_next(word)[:1]]
     if rows is None or not ids:
         return None
     unembedding = model.unembedding()

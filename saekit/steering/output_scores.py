@@ -49,7 +49,7 @@ def output_scores(
     >>> sk.output_scores(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], progress=False).columns.tolist()
     ['score', ' gate']
     """
-    first = {word: model.tokenize(word, bos=False)[:1] for word in words}
+    first = {word: model.tokenize_next(word)[:1] for word in words}
     if not words or not starts or not all(first.values()):
         raise DataError("nothing to score", got=list(words), accepted='words such as " bridge", and at least one start')
     if batch_size < 1:
@@ -63,7 +63,7 @@ def output_scores(
         for question, answer in starts:
             chat = getattr(model.tokenizer, "chat_template", None) is not None
             text = model.chat_prompt(question) + answer if chat else f"{question} {answer}"
-            tokens = torch.tensor([model.tokenize(text)])
+            tokens = torch.tensor([model.tokenize(text, bos=False if chat else None)])
             clean = model.forward(tokens)[0][0, -1].float().log_softmax(-1)[ids]
             for at in range(0, len(features), batch_size):
                 part = edits[at : at + batch_size]

@@ -56,8 +56,8 @@ class CircuitsWidget(Widget):
 def attention_patterns(model: LanguageModel, text: str, layer: int) -> CircuitsWidget:
     """CircuitsVis' view of every attention head of one layer on `text`: from each token to those before it.
 
-    Raises DataError for empty text, UnknownNameError for a layer the model does not have, ContextLengthError for text
-    longer than the context.
+    Raises DataError for empty text, UnknownNameError for a layer that the model does not have or that has no attention
+    (as in Mamba), ContextLengthError for text longer than the context.
 
     >>> w = sk.widgets.attention_patterns(model, "a cat", layer=0)
     >>> print(w)
@@ -67,9 +67,20 @@ def attention_patterns(model: LanguageModel, text: str, layer: int) -> CircuitsW
         raise DataError("there is no text to show", got=repr(text), accepted="a string that is not empty")
     if not 0 <= layer < model.n_layers:
         raise UnknownNameError(f"the model has no layer {layer}", got=layer, accepted=f"0 to {model.n_layers - 1}")
+    pattern = "blocks.{}.attn.hook_pattern"
+    with_attention = [n for n in range(model.n_layers) if pattern.format(n) in model.hook_names()]
+    if layer not in with_attention:
+        raise UnknownNameError(
+            f"layer {layer} of {model.name} has no attention pattern",
+            got=layer,
+            accepted=f"layers with one: {', '.join(map(str, with_attention)) or 'none'}",
+            fix="choose another layer or model"
+            if with_attention
+            else "choose another model: this one has no attention",
+        )
     ids, strings = model.tokenize_with_strings(text)
     seen: list[Any] = []  # [1, head, query, key]: no vector for each token, so `activations` does not read it
-    model.forward([ids], hooks=[(f"blocks.{layer}.attn.hook_pattern", seen.append)])
+    model.forward([ids], hooks=[(pattern.format(layer), seen.append)])
     attention = seen[0][0].float()
     tokens = [html.escape(shown(token), quote=False) for token in strings]
     return CircuitsWidget(
