@@ -213,6 +213,11 @@ def test_transcoder_sets(skip, jumps, tmp_path):
     comes_back(saes[1], tmp_path / "ours")
     with pytest.raises(FileError, match=r"is a set of transcoders\n.*3 layers[\s\S]*sk.load_transcoders"):
         sk.load_sae(tmp_path)
+    if jumps:
+        stored["activation_function.threshold"] = w["threshold"] - 1
+        save_file(stored, tmp_path / "layer_2.safetensors")
+        with pytest.raises(FileError, match="thresholds below 0, where circuit-tracer has negative activations"):
+            sk.load_sae(tmp_path / "layer_2.safetensors")
     (tmp_path / "layer_1.safetensors").unlink()
     with pytest.raises(FileError, match=r"no whole set of transcoders\n.*layer_0.safetensors, layer_2.safetensors"):
         sk.load_transcoders(tmp_path)

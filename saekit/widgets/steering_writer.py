@@ -77,7 +77,7 @@ def steer(
         return 0.0 if index is None else float(index.features["max"][i])
 
     def residual(i: int) -> float:
-        return norm_in_units / (float(sae.W_dec[i].norm()) or 1.0)
+        return norm_in_units / (float(sae.W_dec[i].detach().norm()) or 1.0)
 
     def scales(i: int) -> dict[str, float]:
         return {"raw": 1.0, "max": maximum(i), "norm": residual(i)}
