@@ -31,6 +31,8 @@ def test_gemma_scope(tmp_path):
     transcoder = sk.load_sae(tmp_path, hook_name="a", hook_out="b")
     assert transcoder.config.is_transcoder
     assert not transcoder.config.subtracts_b_dec
+    embeddings = sk.load_sae(tmp_path, hook_name="hook_embed", activation_scale=0.25)
+    check(embeddings, 4 * x, acts, 4 * (acts @ w["W_dec"] + w["b_dec"]))
     with pytest.raises(UnknownNameError, match="hook_nam"):
         sk.load_sae(tmp_path, hook_nam="a")
 

@@ -30,7 +30,11 @@ def test_saelens_names_are_those_of_its_list():
         ),
         ("gemma-scope-9b-it-res", "layer_20/width_131k/average_l0_13", {"model_name": "gemma-2-9b-it"}),
         ("gemma-scope-2b-pt-att", "layer_0/width_16k/average_l0_104", {"hook_name": "blocks.0.attn.hook_z"}),
-        ("gemma-scope-2b-pt-res", "embedding/width_4k/average_l0_6", {"hook_name": "hook_embed"}),
+        (
+            "gemma-scope-2b-pt-res",
+            "embedding/width_4k/average_l0_6",
+            {"hook_name": "hook_embed", "activation_scale": 2304**-0.5},
+        ),
         (
             "gemma-scope-2-1b-pt-transcoders-all",
             "layer_7_width_16k_l0_big",
