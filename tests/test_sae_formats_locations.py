@@ -93,6 +93,13 @@ def test_a_second_load_fetches_nothing_and_needs_no_server(place):
     assert time.perf_counter() - start < 2
 
 
+def test_a_commit_that_is_in_the_cache_is_not_asked_for(place):
+    sk.load_sae(f"hf://{JB}/{ID}@{COMMIT}")
+    n = len(place.requests)
+    sk.load_sae(f"hf://{JB}/{ID}@{COMMIT}")
+    assert len(place.requests) == n
+
+
 def test_hf_hub_offline_uses_the_cache_and_asks_nobody(place, monkeypatch):
     first = sk.load_sae(f"hf://{JB}/{ID}")
     n = len(place.requests)

@@ -7,7 +7,9 @@ was looked for: huggingface_hub alone tries again and again.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import re
 import socket
 import threading
 import urllib.request
@@ -43,6 +45,7 @@ BESIDE = (
 CHECKPOINTS = "checkpoints"
 """Llama Scope has its weights in a folder of that name beside hyperparams.json."""
 REACH_SECONDS = 1.5
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 Choose = Callable[[Iterable[str], str, str], tuple[str, list[str]]]
@@ -60,6 +63,9 @@ def fetch(repo: str, path: str, revision: str | None = None, choose: Choose | No
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     choose = choose or files_of
+    if _COMMIT.fullmatch(revision or ""):  # what lies there never changes
+        with contextlib.suppress(FileError):
+            return _from_cache(repo, path, revision, "", choose)
     no_connection: type[Exception] = HfHubHTTPError.__mro__[1]  # the base class of what the HTTP client raises
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _unreachable(constants.ENDPOINT)
     if reason is not None:
