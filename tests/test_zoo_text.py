@@ -252,7 +252,8 @@ def test_generated_and_streamed_text_is_the_tokenizers_decode(build, zoo_model):
         before = model.tokenize(prompt, bos=False)
         new = [i for i in out.tokens if i not in model.special_ids]
         want = text_by_bytes(tokenizer, [*before, *new]).removeprefix(text_by_bytes(tokenizer, before))
-        assert out.text.replace("\ufffd", "") == want
+        got = re.sub("\ufffd|<unused [0-9]+>", "", out.text)  # rows of the model that the tokenizer does not know
+        assert got == want
         streamed = list(sk.stream(model, prompt, max_new_tokens=40))
         assert "".join(t.text for t in streamed) == out.text and tuple(t.token for t in streamed) == out.tokens
 
