@@ -8,6 +8,7 @@ when it runs, so that help and shell completion come at once.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
-from .cli_help import ArchitecturesInHelp
+from .cli_config import remaining, use_config, write_config
+from .cli_help import ArchitecturesInHelp, in_options
 from .errors import SaekitError
 
 if TYPE_CHECKING:
@@ -30,8 +32,19 @@ app = typer.Typer(
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 Model = Annotated[str, typer.Option(help="A model's name, a local folder or a .gguf file.")]
 Text = Annotated[str, typer.Option(help="demo, a file, folder or glob, or a Hugging Face dataset.")]
+TextColumn = Annotated[str, typer.Option(help="Column of the text, or a field in it: message.content.")]
+Labels = Annotated[Any, typer.Option(help="Columns to keep as labels; all without it.", parser=names, metavar="A,B")]
+Split = Annotated[str | None, typer.Option(help="Split of a dataset, or files of a folder named so.")]
+Encoding = Annotated[str | None, typer.Option(help="Encoding of text files, like cp1252; else UTF-8 or by its mark.")]
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_HOOK = "blocks.15.hook_resid_post"
 HOOKS_HELP = (
@@ -40,6 +53,7 @@ HOOKS_HELP = (
 )
 TARGET_L0_HELP = "{target_l0}: active features per token that the weight of the penalty is steered to."
 COEFFICIENT_HELP = "{sparsity_coefficient}: a fixed weight of the penalty in place of a target."
+CONFIG_HELP = "A YAML file with sections model, corpus, sae and train; options given here win over it."
 MATRYOSHKA_HELP = "{matryoshka}: sizes of nested prefixes, rising to --d-sae, like 256,1024,4096."
 
 
@@ -51,7 +65,7 @@ def command(function: Command) -> Command:
         try:
             return function(*args, **kwargs)
         except SaekitError as e:
-            print(f"saekit: {e}", file=sys.stderr)
+            print(f"saekit: {in_options(str(e), inspect.signature(function).parameters)}", file=sys.stderr)
             raise typer.Exit(1) from e
 
     return cast(Command, app.command(cls=ArchitecturesInHelp)(wrapped))
@@ -93,6 +107,10 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the SAE, or for a folder of each, and for metrics.")],
     model: Model = DEFAULT_MODEL,
     corpus: Text = "demo",
+    text: TextColumn = "text",
+    labels: Labels = None,
+    split: Split = None,
+    encoding: Encoding = None,
     hook: Annotated[list[str], option(WHERE, HOOKS_HELP)] = [DEFAULT_HOOK],  # noqa: B006 (never changed)
     hook_out: Annotated[str | None, option(WHERE, "Makes a transcoder: the hook point it reconstructs.")] = None,
     skip: Annotated[bool, option(WHERE, "Transcoder: a linear path beside the features.", "--skip")] = False,
@@ -120,10 +138,24 @@ def train(
     resume: Annotated[bool, option(RUN, "Resume the run in --out, or start again.")] = True,
     tensorboard: Annotated[Path | None, option(WATCH, "Folder for TensorBoard's files.")] = None,
     wandb: Annotated[str | None, option(WATCH, "Project at Weights & Biases.")] = None,
+    config: Annotated[
+        Path | None, option(WHERE, CONFIG_HELP, is_eager=True, callback=use_config, metavar="FILE.yaml")
+    ] = None,
+    write_config: Annotated[
+        bool,
+        option(
+            WHERE,
+            "Print such a file, with every field, and stop.",
+            "--write-config",
+            callback=write_config,
+            is_eager=True,
+        ),
+    ] = False,
 ) -> None:
     """Train an SAE, or one at each of several hook points; run the same command again to resume."""
     import saekit as sk
 
+    options = inspect.signature(train).parameters
     takes_k = sk.sae.get_architecture(activation).l0_option == "k"
     asked: dict[str, Any] = {} if target_l0 is None else {"target_l0": target_l0}  # None would be: no target
     lm = sk.load_model(model)
@@ -144,7 +176,7 @@ def train(
             hook_out=hook_out,
             d_out=None if width_out == d_in else width_out,
             skip=skip,
-            seed=seed,
+            **{**remaining(config, "sae", options), "seed": seed},
         )
         for point in points
     ]
@@ -154,15 +186,16 @@ def train(
         context_size=context_size,
         lr=lr,
         resample_every=resample_every,
-        seed=seed,
         device=device,
+        **{"seed": seed, **remaining(config, "train", options)},
     )
     loggers: list[Logger] = [] if tensorboard is None else [sk.TensorBoardLogger(tensorboard)]
     loggers += [] if wandb is None else [sk.WandbLogger(wandb)]
+    documents = sk.load_corpus(corpus, text=text, labels=labels, split=split, encoding=encoding)
     several = len(points) > 1
     saes: Any = sk.train(
         lm,
-        sk.load_corpus(corpus),
+        documents,
         hook_name=points if several else points[0],
         sae=configs if several else configs[0],
         config=training,
@@ -178,13 +211,18 @@ def evaluate(
     saes: Annotated[list[str], typer.Argument(metavar="SAE", help="Folder or name of an SAE, or of several.")],
     model: Model = DEFAULT_MODEL,
     corpus: Text = "demo",
+    text: TextColumn = "text",
+    labels: Labels = None,
+    split: Split = None,
+    encoding: Encoding = None,
     n_tokens: Annotated[int, typer.Option(help="Tokens to evaluate on.")] = 20_000,
 ) -> None:
     """Fidelity on a text: l0, explained variance, cross-entropy loss recovered, KL; of several SAEs side by side."""
     import saekit as sk
 
+    documents = sk.load_corpus(corpus, text=text, labels=labels, split=split, encoding=encoding)
     loaded = [sk.load_sae(name) for name in saes]
-    evaluations = sk.evaluate(sk.load_model(model), loaded, sk.load_corpus(corpus), n_tokens=n_tokens)
+    evaluations = sk.evaluate(sk.load_model(model), loaded, documents, n_tokens=n_tokens)
     print(evaluations[0] if len(loaded) == 1 else sk.compare(loaded, evaluations))
 
 
@@ -194,11 +232,16 @@ def index(
     out: Annotated[Path, typer.Option(help="Folder for the index.")],
     model: Model = DEFAULT_MODEL,
     corpus: Text = "demo",
+    text: TextColumn = "text",
+    labels: Labels = None,
+    split: Split = None,
+    encoding: Encoding = None,
 ) -> None:
     """Build the feature index of an SAE over a text; run the same command again to resume."""
     import saekit as sk
 
-    print(sk.build_index(sk.load_model(model), sk.load_sae(sae), sk.load_corpus(corpus), out=out))
+    documents = sk.load_corpus(corpus, text=text, labels=labels, split=split, encoding=encoding)
+    print(sk.build_index(sk.load_model(model), sk.load_sae(sae), documents, out=out))
 
 
 @command

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,27 @@ class ArchitecturesInHelp(TyperCommand):
                 text: str = getattr(part, "help")  # noqa: B009 (a parameter of click has none, an option does)
                 setattr(part, "help", text.format(architectures=", ".join(known), **words))  # noqa: B010
         super().format_help(ctx, formatter)
+
+
+def in_options(message: str, options: Iterable[str]) -> str:
+    """A message of the Python API with the keywords that are options of a command written as on the command line.
+
+    >>> in_options('pass encoding="cp1252", or resume=False', ["encoding", "resume"])
+    'pass --encoding cp1252, or --no-resume'
+    """
+
+    def written(found: re.Match[str]) -> str:
+        name, value = found["name"].replace("_", "-"), found["value"].strip("\"'")
+        if found["name"] == "hook_name":
+            name = "hook"
+        if value in ("True", "False"):
+            return f"--{'no-' * (value == 'False')}{name}"
+        return f"--{name} {value}".rstrip()
+
+    known = {*options} | ({"hook_name"} if "hook" in options else set())
+    pattern = rf"(?<![\w.-])(?P<name>{'|'.join(map(re.escape, sorted(known)))})=(?P<value>\"[^\"]*\"|'[^']*'|\w*)"
+    message = re.sub(pattern, written, message) if known else message
+    return re.sub(r"sk\.load_corpus\([^)]*\)|load_corpus\([^)]*\)", "--corpus with a file or dataset", message)
 
 
 def declared() -> dict[str, tuple[str, ...]]:

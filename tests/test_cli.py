@@ -226,3 +226,73 @@ def test_a_mistake_is_one_clear_message(words, says):
 
 def test_help_reads_from_source_what_the_registry_holds():
     assert declared() == {name: architecture.options for name, architecture in ARCHITECTURES.items()}
+
+
+def test_a_file_of_settings_means_what_the_same_options_mean(shell, tmp_path):
+    lines = ["text,topic", *(f"a cat sat on mat {i},cats" for i in range(60))]
+    (tmp_path / "rows.csv").write_text("\n".join(lines).replace("text", "body"), "utf-16")
+    (tmp_path / "run.yaml").write_text(
+        f"""
+out: {tmp_path / "run"}
+model: {shell / "model"}
+corpus: {{source: {tmp_path / "rows.csv"}, text: body, encoding: utf-16}}
+sae: {{hook_name: {HOOK}, d_sae: 64, activation: topk, k: 5, aux_coefficient: 0.125}}
+train: {{n_tokens: 256, batch_size: 64, context_size: 16, decay_fraction: 0.25, seed: 3}}
+"""
+    )
+    done = run("train", "--config", tmp_path / "run.yaml", "--k", 4)
+    assert done.exit_code == 0, done.output
+    sae = sk.load_sae(tmp_path / "run")
+    assert (sae.config.k, sae.config.d_sae, sae.config.aux_coefficient, sae.config.activation) == (4, 64, 0.125, "topk")
+    said = sae.training_summary["config"]
+    assert (said["n_tokens"], said["decay_fraction"], said["seed"], said["batch_size"]) == (256, 0.25, 3, 64)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("sea: {k: 4}", "did you mean 'sae'"),
+        ("sae: {d_sea: 4}", "did you mean 'd_sae'"),
+        ("train: {decay_fracton: 1}", "did you mean 'decay_fraction'"),
+        ("train: {decay_fraction: 7}", "decay_fraction is not a fraction"),
+        ("corpus: {txt: a}", "did you mean 'text'"),
+        ("a: [", "is not YAML"),
+        ("[1]", "has no sections"),
+    ],
+)
+def test_a_mistake_in_a_file_of_settings_is_named(content, says, shell, tmp_path):
+    (tmp_path / "run.yaml").write_text(content)
+    done = train(shell, tmp_path / "run", "--hook", HOOK, "--config", tmp_path / "run.yaml")
+    assert done.exit_code == 1 and says in done.output and "Traceback" not in done.output, done.output
+
+
+def test_the_printed_file_of_settings_trains_as_no_file_does(shell, tmp_path):
+    printed = run("train", "--write-config")
+    assert printed.exit_code == 0 and "decay_fraction: 0.4" in printed.output, printed.output
+    (tmp_path / "run.yaml").write_text(printed.output)
+    done = train(shell, tmp_path / "a", "--hook", HOOK, "--k", 4, "--config", tmp_path / "run.yaml")
+    assert done.exit_code == 0, done.output
+    assert train(shell, tmp_path / "b", "--hook", HOOK, "--k", 4).exit_code == 0
+    assert sk.load_sae(tmp_path / "a").config == sk.load_sae(tmp_path / "b").config
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "index"])
+def test_every_command_with_a_corpus_has_its_options_and_errors_name_them(name, shell, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"body": "a cat"}')
+    (tmp_path / "latin.csv").write_bytes(b"text\n\xe9\n")
+    words = {"train": [], "evaluate": [sae_of(shell)], "index": [sae_of(shell)]}[name]
+    words += [] if name == "evaluate" else ["--out", tmp_path / "out"]
+    words += ["--hook", HOOK] if name == "train" else []
+    words = [name, *words, "--model", shell / "model", "--corpus"]
+    done = run(*words, tmp_path / "rows.jsonl")
+    assert done.exit_code == 1 and "pass --text with" in done.output and "text=" not in done.output, done.output
+    done = run(*words, tmp_path / "latin.csv")
+    assert done.exit_code == 1 and "pass --encoding cp1252" in done.output, done.output
+    done = run(*words, tmp_path / "rows.jsonl", "--text", "body", "--labels", "topik")
+    assert done.exit_code == 1 and "unknown label column" in done.output, done.output
+
+
+def sae_of(shell):
+    if not (shell / "plain").exists():
+        assert train(shell, shell / "plain", "--hook", HOOK, "--k", 4).exit_code == 0
+    return shell / "plain"

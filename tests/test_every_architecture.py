@@ -163,7 +163,7 @@ def test_training_goes_on_from_the_file(name, sae, cache, x, folder):
     for _ in range(39):
         trainer.step(next(batches))
     on = trainer.finish()
-    assert loaded.fingerprint == sae.fingerprint != on.fingerprint
+    assert loaded.fingerprint == on.fingerprint != sae.fingerprint
     assert first.explained_variance == pytest.approx(before, abs=0.15)
     assert explained(x, on(x).x_hat) > before - 0.05
 

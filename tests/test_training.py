@@ -10,6 +10,7 @@ import torch
 
 import saekit as sk
 from saekit.errors import DataError, MismatchError
+from saekit.sae.architectures import with_option
 
 LOSSES = Path(__file__).parent / "assets" / "losses"
 ARCHITECTURES = ["relu", "topk", "batchtopk"]
@@ -164,15 +165,50 @@ def test_explained_variance_is_zero_for_the_mean_and_never_inflated():
     assert metrics.mse == pytest.approx(float((x - x.mean(0)).square().sum(1).mean()), rel=1e-4)
 
 
-def test_trainer_leaves_the_sae_it_was_given_alone():
-    sae = sae_of()
-    before = sae.fingerprint
+@pytest.mark.parametrize("activation", sorted(sk.sae.ARCHITECTURES))
+def test_the_sae_that_was_given_is_the_trained_one_after_every_step(activation):
+    """However it is looked at: by attribute, as parameters, saved, copied, moved or written to."""
+    sae = sk.SAE(
+        sk.SAEConfig(d_in=16, d_sae=64, activation=activation, k=4 if activation in with_option("k") else None)
+    )
     batch, _ = superposition()
-    trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=1024, batch_size=256))
-    first = trainer.sae
+    trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=2048, batch_size=256, lr=2e-3))
+    looks = [
+        lambda s: {n: getattr(s, n) for n in s.weight_names},
+        lambda s: dict(s.named_parameters()) | dict(s.named_buffers()),
+        lambda s: s.state_dict(),
+        lambda s: copy.deepcopy(s).state_dict(),
+        lambda s: s.to("cpu", torch.float32).__dict__["_parameters"],
+        lambda s: [s.load_state_dict({}, strict=False), s.__dict__["_parameters"]][1],
+    ]
+    for look in looks:
+        x = batch()
+        trainer.step(x)
+        seen, now = look(sae), trainer.sae
+        assert all(torch.equal(seen[n], getattr(now, n)) for n in seen if n in now.weight_names)
+        assert torch.equal(sae.encode(x), now.encode(x))
     trainer.step(batch())
-    assert sae.fingerprint == before
+    assert torch.equal(sae.density, trainer.sae.density)
+    assert not any(p.requires_grad for p in sae.parameters())
+
+
+def test_what_is_written_into_the_given_sae_after_the_last_step_stays():
+    sae, (batch, _) = sae_of(), superposition()
+    trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=1024, batch_size=256))
+    trainer.step(batch())
+    sae.b_dec = torch.nn.Parameter(torch.ones(16), requires_grad=False)
+    assert torch.equal(sae.W_dec, trainer.sae.W_dec) and bool((sae.b_dec == 1).all())
+
+
+def test_a_copy_of_the_moment_stays_and_a_resumed_trainer_takes_its_sae_along():
+    (batch, _), config = superposition(), sk.TrainConfig(n_tokens=1024, batch_size=256)
+    trainer = sk.Trainer(sae_of(), config)
+    trainer.step(batch())
+    first, state = trainer.sae, trainer.state_dict()
+    trainer.step(batch())
     assert first.fingerprint != trainer.sae.fingerprint
+    sk.Trainer(sae := sae_of(), config).load_state_dict(state)
+    assert sae.fingerprint == first.fingerprint
 
 
 @pytest.mark.parametrize("activation", ARCHITECTURES)

@@ -180,10 +180,29 @@ def test_going_on_with_other_text_is_an_error(model, corpus, tmp_path, interrupt
     disarm = interrupt_at(15)
     run(model, corpus, tmp_path, steps=20)
     disarm()
-    with pytest.raises(MismatchError, match="the saved state is of other batches: text differs"):
+    with pytest.raises(MismatchError, match="was trained on other text or activations"):
         run(
             model, sk.load_corpus(["something else entirely, and quite long " * 5] * 9, name="tiny"), tmp_path, steps=20
         )
+
+
+def test_a_finished_run_on_other_text_is_not_taken_for_this_one(model, corpus, tmp_path):
+    first = run(model, corpus, tmp_path, steps=4)
+    assert run(model, corpus, tmp_path, steps=4).fingerprint == first.fingerprint
+    other = sk.load_corpus(["something else entirely, and quite long " * 5] * 9, name="tiny")
+    with pytest.raises(
+        MismatchError, match=r"trained on other text[\s\S]*9 documents[\s\S]*40 documents[\s\S]*resume=False"
+    ):
+        run(model, other, tmp_path, steps=4)
+    streams = [sk.load_corpus(({"text": t.text} for t in c), name="s") for c in (corpus, other)]
+    run(model, streams[0], tmp_path / "stream", steps=4)
+    with pytest.raises(MismatchError, match="first windows"):
+        run(model, streams[1], tmp_path / "stream", steps=4)
+    saved = json.loads((tmp_path / "cfg.json").read_text())
+    text = json.dumps(saved)
+    assert '"trained_on"' in text
+    (tmp_path / "cfg.json").write_text(text.replace('"trained_on"', '"of_old"'))  # a run of an earlier version
+    assert run(model, corpus, tmp_path, steps=4).fingerprint == first.fingerprint
 
 
 # ---- interrupts ---------------------------------------------------------------------------------------------------

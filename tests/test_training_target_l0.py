@@ -6,9 +6,11 @@ import warnings
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import saekit as sk
 from saekit.errors import ConfigError
+from saekit.sae import precision
 from saekit.sae.architectures import with_option
 
 PENALISED = with_option("target_l0")
@@ -115,3 +117,23 @@ def test_the_training_summary_says_it_and_the_file_keeps_it(model, corpus, tmp_p
             model, corpus, sae=sae, hook_name="blocks.0.hook_resid_post", config=settings, out=tmp_path, progress=False
         )
     assert sk.load_sae(tmp_path).training_summary["missed_target_l0"] is True
+
+
+class _NoFloat64(TorchDispatchMode):
+    """A device without float64, as MPS is."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.dtype == torch.float64:
+            raise TypeError(f"this device has no float64: {func}")
+        return out
+
+
+def test_a_step_toward_a_target_works_where_there_is_no_float64(monkeypatch):
+    monkeypatch.setattr(precision, "WITHOUT_FLOAT64", ("cpu",))
+    sae = sk.SAE(sk.SAEConfig(d_in=8, d_sae=32, activation="relu", target_l0=4))
+    with _NoFloat64():
+        trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=640, batch_size=64))
+        for _ in range(8):
+            metrics = trainer.step(torch.randn(64, 8))
+    assert metrics.coefficient > 0

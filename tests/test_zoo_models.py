@@ -14,10 +14,8 @@ from saekit.errors import ConfigError, DataError
 
 from . import zoo
 
-NAMES = list(zoo.KINDS)
 
-
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=zoo.PARAMS)
 def zoo_model(request):
     return zoo.load(request.param)
 

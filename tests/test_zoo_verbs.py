@@ -21,7 +21,7 @@ HOOK = "blocks.0.hook_resid_post"
 FEATURE = 3
 
 
-@pytest.fixture(params=list(zoo.KINDS), scope="module")
+@pytest.fixture(params=zoo.PARAMS, scope="module")
 def zoo_model(request):
     return zoo.load(request.param)
 

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..corpus import Corpus, Windows, iter_windows, tokenize
+from ..corpus import AnyCorpus, Corpus, Windows, as_corpus, iter_windows, tokenize
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
@@ -55,6 +55,14 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
     def n_tokens_per_epoch(self) -> int | None:
         """Tokens kept in one epoch; None until the first has been read."""
 
+    @property
+    def origin(self) -> dict[str, str] | None:
+        """What they are drawn from, to tell whether a run goes on with the same: a digest and a description in words.
+
+        None where it is not known.
+        """
+        return None
+
     @abstractmethod
     def __next__(self) -> Float[Tensor, "batch d_in"]: ...
 
@@ -70,7 +78,7 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
         saved = state.get("identity", {})
         saved = {{"rule": "token_filter"}.get(key, key): value for key, value in saved.items()}  # of earlier versions
         for key, mine in identity.items():
-            if saved.get(key) != mine:
+            if saved.get(key) != mine and not (key == "begins_with" and key not in saved):  # earlier versions lack it
                 raise MismatchError(
                     f"the saved state is of other batches: {key} differs",
                     got=saved.get(key),
@@ -86,7 +94,7 @@ def mixed_seed(*parts: int) -> int:
 
 def activation_batches(
     model: LanguageModel,
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     hook_name: HookPoint,
     *,
     batch_size: int,
@@ -113,7 +121,7 @@ def activation_batches(
     >>> next(batches).shape
     torch.Size([64, 32])
     """
-    model.check_hook(hook_name)
+    model.hook_width(hook_name)  # raises before anything is run
     for name, value in [("batch_size", batch_size), ("n_epochs", 1 if n_epochs is None else n_epochs)]:
         if value < 1:
             raise ConfigError(f"{name} is not positive", got=value, accepted="an integer of at least 1")
@@ -123,6 +131,8 @@ def activation_batches(
             got=buffer_tokens,
             accepted=f"at least batch_size={batch_size}; ten times as much mixes well",
         )
+    if not isinstance(corpus, Windows):
+        corpus = as_corpus(corpus, also="Windows")
     if isinstance(corpus, Corpus) and corpus.in_memory:
         corpus = tokenize(corpus, model, length=length, prepend_bos=prepend_bos)
     where = checked_device(device)
@@ -160,6 +170,7 @@ class _ModelBatches(ActivationBatches):
         self._model, self._source, self._length, self._prepend_bos = model, source, length, prepend_bos
         self._seed, self._n_epochs, self._buffer_tokens = seed, n_epochs, buffer_tokens
         first = next(opened := self._open())
+        self._begins_with = None if isinstance(source, Windows) else first.digest
         token_filter = token_filter or fit_token_filter(model, first, hook_name)
         self.token_filter = TokenFilter.joined(token_filter.split(self.widths), self.widths)
         self._opened: Iterator[Windows] | None = chain([first], opened)  # a generator cannot be opened twice
@@ -178,6 +189,12 @@ class _ModelBatches(ActivationBatches):
     @property
     def n_tokens_per_epoch(self) -> int | None:
         return self._n_tokens_per_epoch
+
+    @property
+    def origin(self) -> dict[str, str]:
+        if isinstance(s := self._source, Windows):
+            return {"digest": s.digest, "described": f"{s.n_documents:,} documents, {s.n_tokens:,} tokens"}
+        return {"digest": str(self._begins_with), "described": f"{s.name}, read as a stream: its first windows"}
 
     def __next__(self) -> Float[Tensor, "batch d_in"]:
         while self._n_pool < self._full and (run := next(self._runs, None)) is not None:
@@ -257,6 +274,7 @@ class _ModelBatches(ActivationBatches):
         return {
             "kind": "model",
             "text": source,
+            **({} if self._begins_with is None else {"begins_with": self._begins_with}),
             "model": self._model.fingerprint,
             "weight_processing": self._model.weight_processing,
             "hook_name": self.hook_name if isinstance(self.hook_name, str) else list(self.hook_name),

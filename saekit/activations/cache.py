@@ -256,6 +256,11 @@ class _CachedBatches(ActivationBatches):
     def n_tokens_per_epoch(self) -> int:
         return self._cache.n_tokens
 
+    @property
+    def origin(self) -> dict[str, str]:
+        c = self._cache
+        return {"digest": c.digest, "described": f"{c.n_tokens:,} tokens of the activations in {c.path}"}
+
     def __next__(self) -> Float[Tensor, "batch d_in"]:
         x = next(self._batches)
         self._n_drawn += self.batch_size

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..corpus import Corpus, Windows, tokenize
+from ..corpus import AnyCorpus, Windows, tokenize
 from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
@@ -27,7 +27,7 @@ from .token_filter import fit_token_filter
 
 def cache_activations(
     model: LanguageModel,
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     hook_name: HookPoint,
     path: str | Path,
     *,
@@ -54,11 +54,10 @@ def cache_activations(
     path = Path(path).expanduser()
     if dtype not in DTYPES:
         raise ConfigError("unknown dtype for activations on disk", got=dtype, accepted=", ".join(DTYPES))
-    model.check_hook(hook_name)
+    widths = [model.hook_width(name) for name in hook_names(hook_name)]
     windows = corpus
     if not isinstance(windows, Windows):
         windows = tokenize(windows, model, length=length, prepend_bos=prepend_bos, progress=progress)
-    widths = [model.hook_width(name) for name in hook_names(hook_name)]
     if token_filter is not None:
         token_filter = TokenFilter.joined(token_filter.split(widths), widths)
     identity = {

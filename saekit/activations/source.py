@@ -119,53 +119,6 @@ class ModelActivations:
         )
 
 
-def as_source(
-    model: LanguageModel | None,
-    text_or_source: Corpus | Windows | ActivationSource,
-    *,
-    length: int,
-    buffer_tokens: int,
-    prepend_bos: bool | None = None,
-) -> ActivationSource:
-    """What to train on as a source: text becomes that of `model`. ConfigError for text without a model and for others.
-
-    >>> from saekit.activations.source import as_source
-    >>> as_source(model, corpus, length=16, buffer_tokens=256).at(HOOK).provenance.dataset
-    'tiny'
-    """
-    if isinstance(text_or_source, Corpus | Windows):
-        if model is None:
-            raise ConfigError(
-                "training on text needs a model and a hook_name",
-                got="model=None",
-                accepted="both, or an ActivationSource instead of text",
-                fix="pass sk.load_model(name)",
-            )
-        return ModelActivations(
-            model=model, text=text_or_source, length=length, buffer_tokens=buffer_tokens, prepend_bos=prepend_bos
-        )
-    if isinstance(text_or_source, ActivationSource):
-        if not isinstance(text_or_source.provenance, Provenance):
-            raise ConfigError(
-                "the provenance of the activations is of another type",
-                got=type(text_or_source.provenance).__name__,
-                accepted="sk.activations.Provenance",
-                fix="give the source provenance = sk.activations.Provenance(model_name=...)",
-            )
-        return text_or_source
-    missing = [name for name in MEMBERS if not hasattr(text_or_source, name)]
-    raise ConfigError(
-        "not a corpus, and no source of activations",
-        got=type(text_or_source).__name__ + ("" if missing == MEMBERS else f" without {', '.join(missing)}"),
-        accepted=f"a Corpus, Windows, an ActivationCache, or an ActivationSource of your own ({', '.join(MEMBERS)})",
-        fix="make one with sk.load_corpus(text)",
-    )
-
-
-MEMBERS = ["hook_name", "provenance", "at", "batches"]
-"""Of an ActivationSource."""
-
-
 def check_provenance(provenance: Provenance, model: LanguageModel, what: str) -> None:
     """MismatchError when activations were read from another model or weight processing; what is not known is not held
     against them. `what` names them in the error."""

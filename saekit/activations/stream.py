@@ -69,6 +69,10 @@ class _StreamBatches(ActivationBatches):
     def n_tokens_per_epoch(self) -> None:
         return None
 
+    @property
+    def origin(self) -> dict[str, str]:
+        return {"digest": str(self._identity["stream"]), "described": "batches of a function: the first two tokens"}
+
     def __next__(self) -> Float[Tensor, "batch d_in"]:
         x = next(self._batches, None)
         if x is None:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from ..corpus import Windows, load_corpus, tokenize
+from ..corpus import AnyCorpus, Windows, as_corpus, load_corpus, tokenize
 from ..errors import ConfigError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
@@ -91,7 +91,7 @@ def common_token_filter(model: LanguageModel, saes: Sequence[SAE], hook_name: Ho
 
 
 def fit_token_filter(
-    model: LanguageModel, windows: Windows, hook_name: HookPoint, n_windows: int = 64, multiple: float = 4.0
+    model: LanguageModel, windows: AnyCorpus | Windows, hook_name: HookPoint, n_windows: int = 64, multiple: float = 4.0
 ) -> TokenFilter:
     """The token filter that leaves out special tokens and tokens whose norm is above `multiple` medians.
 
@@ -103,6 +103,8 @@ def fit_token_filter(
     >>> token_filter.max_norm > 0 and model.bos_id in token_filter.special_ids
     True
     """
+    if not isinstance(windows, Windows):
+        windows = tokenize(as_corpus(windows, also="Windows"), model, length=min(SAMPLE_LENGTH, model.n_ctx))
     if n_windows < 1 or multiple <= 1:
         raise ConfigError(
             "no token filter can be found this way", got=(n_windows, multiple), accepted="n_windows >= 1, multiple > 1"

@@ -9,22 +9,31 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
+from typing import Any
 
 import pandas as pd
 
 from ..errors import ConfigError, DataError, LengthUnknownError, unknown_name
 
 Label = str | int | float | bool
+Turn = Mapping[str, Any]
+"""One turn of a conversation: "role", "content" and whatever else a chat template may read."""
 _SHUFFLE_BUFFER = 10_000
+_DIGEST_DOCUMENTS = 100
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text with what is known about it."""
+    """A text with what is known about it; or a conversation, or token ids, as the source has them."""
 
     text: str
+    """What it says. Of a conversation its turns, a line each, for people; nothing where only token ids are known."""
     labels: Mapping[str, Label] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
+    """A conversation, each turn with its "role" and "content"; a model reads it in its own chat template."""
+    token_ids: tuple[int, ...] | None = None
+    """The ids of its tokens, which a model reads as they are, whatever `text` says."""
 
 
 _Items = Iterator[tuple[int, Document]]
@@ -50,8 +59,10 @@ class Corpus:
         label_names: Iterable[str] = (),
         in_memory: bool = False,
         n_splits: int = 0,
+        digest: Callable[[], str] | None = None,
     ) -> None:
         self.name = name
+        self._digest = digest
         self._items = list(open_()) if in_memory else None
         self._open = open_ if self._items is None else self._items.__iter__
         self._n_splits = n_splits
@@ -84,6 +95,24 @@ class Corpus:
     def in_memory(self) -> bool:
         """Whether all documents are in memory; if not, each pass opens the source again."""
         return self._items is not None
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of what it holds: in memory every text and label, of a stream its name and beginning.
+
+        Two corpora in memory have the same digest when they hold the same documents in the same order, whatever their
+        names. For a stream the first 100 documents of its source are read, and filters and shuffles count by what they
+        were asked for; of a generator, which can be read once only, the first document.
+
+        >>> sk.load_corpus(["a", "b"]).digest == sk.load_corpus(iter(["a", "b"]), streaming=False).digest
+        True
+        """
+        if self._items is None and self._digest is not None:
+            return self._digest()
+        return digest_of("" if self.in_memory else self.name, (document for _, document in self._first()))
+
+    def _first(self) -> _Items:
+        return self._open() if self.in_memory else islice(self._open(), _DIGEST_DOCUMENTS)
 
     def where(self, **labels: Label | Iterable[Label]) -> Corpus:
         """The documents whose labels have these values; for each label give a value or a collection of values.
@@ -160,22 +189,33 @@ class Corpus:
             return lambda items: (item for item in items if kept(item[0]))
 
         return (
-            self._derive(side(False), "training part", n_splits=self._n_splits + 1),
-            self._derive(side(True), "held-out part", n_splits=self._n_splits + 1),
+            self._derive(side(False), "training part", self._n_splits + 1, f"{fraction_held_out} {seed}"),
+            self._derive(side(True), "held-out part", self._n_splits + 1, f"{fraction_held_out} {seed}"),
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each document: its text and its labels."""
-        rows = [{"text": d.text, **d.labels} for d in self]
+        """One row for each document: its text and its labels; `turns` and `token_ids` where documents have them."""
+        rows = [
+            {
+                "text": d.text,
+                **({"turns": d.turns} if d.turns else {}),
+                **({} if d.token_ids is None else {"token_ids": d.token_ids}),
+                **d.labels,
+            }
+            for d in self
+        ]
         return pd.DataFrame(rows, index=pd.RangeIndex(len(rows), name="document"))
 
-    def _derive(self, transform: Callable[[_Items], _Items], suffix: str, n_splits: int | None = None) -> Corpus:
+    def _derive(
+        self, transform: Callable[[_Items], _Items], suffix: str, n_splits: int | None = None, asked: str = ""
+    ) -> Corpus:
         return Corpus(
             lambda: transform(self._open()),
             name=f"{self.name} ({suffix})",
             label_names=self.label_names,
             in_memory=self.in_memory,
             n_splits=self._n_splits if n_splits is None else n_splits,
+            digest=lambda: _hash([self.digest, suffix, asked]),
         )
 
     def __repr__(self) -> str:
@@ -198,6 +238,19 @@ def _values(name: str, value: Label | Iterable[Label]) -> set[Label]:
     if not values:
         raise ConfigError(f"no value for label {name!r}", got=value, accepted="a value or a collection of values")
     return values
+
+
+def digest_of(name: str, documents: Iterable[Document]) -> str:
+    """16 hexadecimal digits of a name and of everything in these documents."""
+    return _hash(chain([name], (repr((d.text, sorted(d.labels.items()), d.turns, d.token_ids)) for d in documents)))
+
+
+def _hash(parts: Iterable[str]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        data = part.encode("utf8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
 
 
 def is_held_out(number: int, fraction: float, seed: int, n_splits: int = 0) -> bool:

@@ -1,35 +1,34 @@
 """Where documents come from: the packaged text, files, folders, Hugging Face datasets, and anything iterable.
 
-Every source ends as rows of a mapping with one text column; `_document` alone turns a row into a Document. Local files
-up to 64 MB are read at once, so that a mistake in them shows where they are loaded; larger ones are streamed.
+Every source ends as rows of a mapping with one text column; `rows.make_document` alone turns a row into a Document.
+Sources up to 64 MB are read at once, so that a mistake in them shows where they are loaded; larger ones are streamed.
 """
 
 from __future__ import annotations
 
-import difflib
 import glob
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib import resources
-from itertools import chain, takewhile
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+from torch import Tensor
 
-from ..errors import DataError, FileError, UnknownNameError, disk_errors, unknown_name
-from .documents import Corpus, Document
+from ..errors import ConfigError, DataError
+from .documents import Corpus, digest_of
+from .file_text import check_encoding
+from .files import file_rows, find_files
+from .hub_datasets import dataset_rows, is_dataset, is_saved, load_from_hub, one_split, open_saved, size_of
+from .rows import Row, make_document
 
-SUFFIXES = (".txt", ".jsonl", ".parquet")
 _IN_MEMORY_BYTES = 64_000_000
-_DATASET_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?")
-
-_Row = tuple[str, object]
-"""(where the row is, for messages; the row: a str, a mapping or a Document)"""
+AnyCorpus: TypeAlias = Any
+"""A Corpus, or anything that `load_corpus` takes: a function passes it through `as_corpus`."""
+ACCEPTED = "a Corpus, 'demo', a file, folder, glob or dataset name, a frame or dataset, texts, mappings or token ids"
 
 
 def load_corpus(
@@ -37,7 +36,8 @@ def load_corpus(
     *,
     text: str = "text",
     labels: Sequence[str] | None = None,
-    split: str = "train",
+    split: str | None = None,
+    encoding: str | None = None,
     streaming: bool = True,
     name: str | None = None,
 ) -> Corpus:
@@ -45,15 +45,23 @@ def load_corpus(
 
     `source` is one of
     - "demo", the text that comes with saekit;
-    - a .txt file (one document), a .jsonl file (one a line) or a .parquet file (one a row); a folder, searched through
-      and read in sorted order; or a glob such as "texts/**/*.txt". A .txt file found in a folder is labelled `file`;
-    - a Hugging Face dataset, "owner/name" or "owner/name:configuration", of which `split` is read; "hf:" before the
-      name says so where a folder of that name exists. Class labels become their names;
-    - a frame, or any iterable of strings or of mappings with a text and labels, or a function that returns one. A
-      generator can be read once only.
+    - a file: .txt (one document), .jsonl, .json, .csv, .tsv or .parquet (a document a row), each also compressed as
+      .gz, .bz2, .xz or .zst; a folder, searched through and read in sorted order; or a glob such as "texts/**/*.txt". A
+      .txt file found in a folder is labelled `file`;
+    - a Hugging Face dataset, "owner/name" or "owner/name:configuration"; "hf:" before the name says so where a folder
+      of that name exists; a folder that `save_to_disk` wrote; or a Dataset, IterableDataset or a dictionary of them.
+      Class labels become their names;
+    - a frame, a series, a table, or any iterable of texts or of mappings with a text and labels, or a function that
+      returns one. A generator can be read once only.
 
-    `text` names the text column; `labels` those to keep as labels (None: every column of strings, numbers or booleans).
-    `streaming=False` reads the whole source into memory.
+    A text is a string; a conversation, a list of turns {"role": ..., "content": ...}, which every model reads in its
+    own chat template; or a list of token ids, which are kept as they are.
+
+    `text` names the text column, or a field in it as "message.content" (through a list: joined with line breaks).
+    `labels` are those to keep as labels (None: every column of strings, numbers or booleans). `split` is that of a
+    dataset (None: "train", or the only one); of files, those whose name or folder says so (None: all). `encoding` is
+    that of files of text (None: as the byte order mark says, else UTF-8). `streaming=False` reads the whole source into
+    memory.
 
     Raises FileError, UnknownNameError (a column, dataset or split) or DataError (empty, malformed, not text).
 
@@ -63,67 +71,140 @@ def load_corpus(
     """
     if isinstance(source, Corpus):
         return source
-    rows, default, in_memory = _rows(source, split, streaming)
+    if encoding is not None:
+        check_encoding(encoding)
+    if isinstance(labels, str):
+        labels = [labels]
+    rows, default, in_memory = _rows(source, text, labels, split, encoding, streaming)
 
-    def document(row: _Row) -> Document:
-        return _document(row[1], row[0], text, labels)
+    def document(row: Row) -> Any:
+        return make_document(row[1], row[0], text, labels)
 
     names: tuple[str, ...] = ()
+    digest = None
     if not in_memory:
         first = rows.head if isinstance(rows, _Once) else next(iter(rows()), None)
-        names = tuple(document(first).labels) if first else ()
+        head = [document(first)] if first else []
+        names = tuple(head[0].labels) if head else ()
+        digest = partial(digest_of, name or default, head) if isinstance(rows, _Once) else None
     corpus = Corpus(
-        lambda: enumerate(map(document, rows())), name=name or default, label_names=names, in_memory=in_memory
+        lambda: enumerate(map(document, rows())),
+        name=name or default,
+        label_names=names,
+        in_memory=in_memory,
+        digest=digest,
     )
     if in_memory and len(corpus) == 0:
         raise DataError(f"corpus {corpus.name!r} holds no document", got=default, fix="check the source")
     return corpus
 
 
-def _rows(source: Any, split: str, streaming: bool) -> tuple[Callable[[], Iterable[_Row]], str, bool]:
-    """(a function that opens the rows, the source's name, whether to read them into memory)."""
-    if isinstance(source, str) and source.startswith("hf:"):
-        return _dataset(source[3:], split, streaming), source[3:], not streaming
-    if isinstance(source, str | Path):
-        found = _files(str(source))
-        if found is None:
-            return _dataset(str(source), split, streaming), str(source), not streaming
-        small = sum(path.stat().st_size for path, _ in found) <= _IN_MEMORY_BYTES
-        title = source if source == "demo" else Path(source).name or str(source)
-        return lambda: _file_rows(found), str(title), small or not streaming
-    if isinstance(source, pd.DataFrame):
-        records = source.to_dict("records")
-        return lambda: ((f"row {i}", row) for i, row in enumerate(records)), "frame", True
-    if isinstance(source, Mapping | bytes) or not (callable(source) or isinstance(source, Iterable)):
+def as_corpus(source: Any, *, also: str = "") -> Corpus:
+    """What a function was given as its corpus, as a Corpus: everything that `load_corpus` takes with its defaults.
+
+    One string is a corpus only where it names one, so that a text is not taken for a dataset's name. `also` says what
+    else the function accepts. DataError for anything else.
+
+    >>> from saekit.corpus import as_corpus
+    >>> len(as_corpus(["one text", "another"]))
+    2
+    """
+    if isinstance(source, Corpus):
+        return source
+    named = isinstance(source, str) and (
+        source == "demo" or source.startswith("hf:") or "/" in source or glob.has_magic(source)
+    )
+    if isinstance(source, str) and not named and not (len(source) < 200 and Path(source).expanduser().exists()):
         raise DataError(
-            "this is not a corpus",
-            got=f"{type(source).__name__}: {source!r:.80}",
-            accepted="'demo', a file, folder, glob or dataset name, a frame, an iterable of strings or mappings",
-            fix="put a single document in a list: [document]",
+            "one string is not a corpus: its documents would be single letters",
+            got=source[:80],
+            accepted=ACCEPTED + (also and f"; {also}"),
+            fix="pass [text], or sk.load_corpus(name) for a dataset of the hub",
         )
+    if not _is_source(source):
+        raise _not_a_corpus(source, also)
+    return load_corpus(source)
+
+
+def _is_source(source: Any) -> bool:
+    if isinstance(source, str | Path) or is_dataset(source):
+        return True
+    return not isinstance(source, Mapping | bytes) and (callable(source) or isinstance(source, Iterable))
+
+
+def _not_a_corpus(source: Any, also: str = "") -> DataError:
+    return DataError(
+        "this is not a corpus",
+        got=f"{type(source).__name__}: {source!r:.80}",
+        accepted=ACCEPTED + (also and f"; {also}"),
+        fix="put a single document in a list: [document]",
+    )
+
+
+def _rows(
+    source: Any, text: str, labels: Sequence[str] | None, split: str | None, encoding: str | None, streaming: bool
+) -> tuple[Callable[[], Iterable[Row]], str, bool]:
+    """(a function that opens the rows, the source's name, whether to read them into memory)."""
+    if not _is_source(source):
+        raise _not_a_corpus(source)
+    if isinstance(source, str) and source.startswith("hf:"):
+        return _hub_rows(source[3:], text, labels, split, streaming)
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if is_saved(path):
+            return _dataset_rows(open_saved(path), path.name, text, labels, split, streaming)
+        found = find_files(str(source), split)
+        if found is None:
+            return _hub_rows(str(source), text, labels, split, streaming)
+        whole = sum(path.stat().st_size for path, _ in found) <= _IN_MEMORY_BYTES or not streaming
+        title = source if source == "demo" else Path(source).name or str(source)
+        return lambda: file_rows(found, encoding, text, whole=whole), str(title), whole
+    if is_dataset(source):
+        return _dataset_rows(source, "dataset", text, labels, split, streaming)
+    if split is not None:
+        raise ConfigError(
+            "only datasets and files have splits",
+            got=f"split={split!r} of a {type(source).__name__}",
+            accepted="None for everything in memory",
+            fix="leave split out; corpus.split() makes a held-out part",
+        )
+    if isinstance(source, pd.DataFrame | pa.Table):
+        records = source.to_dict("records") if isinstance(source, pd.DataFrame) else source.to_pylist()
+        return lambda: ((f"row {i}", row) for i, row in enumerate(records)), "frame", True
     if callable(source) and not isinstance(source, Iterable):
         return lambda: _numbered(source()), "documents", not streaming
     if iter(source) is source:
         return _Once(_numbered(source)), "documents", not streaming
-    return (
-        lambda: _numbered(source),
-        "documents",
-        isinstance(source, Sequence | np.ndarray | pd.Series) or not streaming,
-    )
+    held = isinstance(source, Sequence | np.ndarray | pd.Series | Tensor)
+    return lambda: _numbered(source), "documents", held or not streaming
 
 
-def _numbered(items: Iterable[object]) -> Iterator[_Row]:
+def _hub_rows(
+    name: str, text: str, labels: Sequence[str] | None, split: str | None, streaming: bool
+) -> tuple[Callable[[], Iterable[Row]], str, bool]:
+    return dataset_rows(load_from_hub(name, split, streaming), name, text, labels), name, not streaming
+
+
+def _dataset_rows(
+    dataset: Any, name: str, text: str, labels: Sequence[str] | None, split: str | None, streaming: bool
+) -> tuple[Callable[[], Iterable[Row]], str, bool]:
+    dataset = one_split(dataset, split, name)
+    in_memory = not streaming or size_of(dataset) <= _IN_MEMORY_BYTES
+    return dataset_rows(dataset, name, text, labels), name, in_memory
+
+
+def _numbered(items: Iterable[object]) -> Iterator[Row]:
     return ((f"document {i}", item) for i, item in enumerate(items))
 
 
 class _Once:
     """The rows of an iterator, which can be opened once."""
 
-    def __init__(self, rows: Iterator[_Row]) -> None:
+    def __init__(self, rows: Iterator[Row]) -> None:
         self.head = next(rows, None)
-        self._rest: Iterator[_Row] | None = rows
+        self._rest: Iterator[Row] | None = rows
 
-    def __call__(self) -> Iterator[_Row]:
+    def __call__(self) -> Iterator[Row]:
         if self._rest is None:
             raise DataError(
                 "this corpus was made from a generator, which can be read once only, and it has been read",
@@ -131,183 +212,3 @@ class _Once:
             )
         rows, self._rest = self._rest, None
         return chain([self.head] if self.head else [], rows)
-
-
-# ---- files --------------------------------------------------------------------------------------------------------
-
-
-def _files(source: str) -> list[tuple[Path, str | None]] | None:
-    """The files `source` means, each with the name it is labelled with; None when it can only be a dataset's name."""
-    if source == "demo":
-        return [(Path(str(resources.files("saekit") / "data" / "demo_corpus.parquet")), None)]
-    path = Path(source).expanduser()
-    if path.is_file():
-        if path.suffix.lower() not in SUFFIXES:
-            raise FileError(
-                f"cannot read documents from {path.name}",
-                got=path.suffix or "no extension",
-                accepted=", ".join(SUFFIXES),
-                fix="convert it, or pass an iterable of strings",
-            )
-        return [(path, None)]
-    if path.is_dir():
-        root, matches = (
-            path,
-            [p for p in path.rglob("*") if not any(q.startswith(".") for q in p.relative_to(path).parts)],
-        )
-    elif glob.has_magic(source):
-        root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
-        matches = [Path(p) for p in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - Path's ** skips files
-    elif path.suffix.lower() in SUFFIXES or not _DATASET_NAME.fullmatch(source):
-        raise _no_such_file(source, path)
-    else:
-        return None
-    files = sorted(p for p in matches if p.is_file() and p.suffix.lower() in SUFFIXES)
-    if not files:
-        seen = sorted({p.suffix or p.name for p in matches if p.is_file()})
-        raise FileError(
-            f"no documents in {source}",
-            got=", ".join(seen) or "no files",
-            accepted="files ending in " + ", ".join(SUFFIXES),
-            fix="check the folder or the pattern",
-        )
-    return [(p, p.relative_to(root).as_posix()) for p in files]
-
-
-def _no_such_file(source: str, path: Path) -> FileError:
-    beside: list[str] = []
-    if len(source) < 200 and path.parent.is_dir():
-        beside = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], n=1)
-    return FileError(
-        f"no file or folder {source[:200]!r}" + (f"; did you mean {beside[0]!r}?" if beside else ""),
-        got=source,
-        accepted="'demo', a file, folder or glob, or the name of a Hugging Face dataset",
-        fix="check the path; to use this as text, pass it in a list",
-    )
-
-
-def _file_rows(files: list[tuple[Path, str | None]]) -> Iterator[_Row]:
-    readers = {".txt": _txt_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
-    for path, label in files:
-        with disk_errors(path):
-            yield from readers[path.suffix.lower()](path, label)
-
-
-def _txt_rows(path: Path, label: str | None) -> Iterator[_Row]:
-    yield path.name, Document(_utf8(path, path.read_bytes()), {} if label is None else {"file": label})
-
-
-def _jsonl_rows(path: Path, label: str | None) -> Iterator[_Row]:
-    with path.open("rb") as f:
-        for n, line in enumerate(f, 1):
-            if not line.strip():
-                continue
-            where = f"{path.name}, line {n}"
-            try:
-                row = json.loads(_utf8(where, line))
-            except json.JSONDecodeError as e:
-                raise DataError(
-                    f"{where} is not valid JSON: {e.msg} at column {e.colno}",
-                    got=line[:80].decode("utf8", "replace").strip(),
-                    accepted="one JSON object a line",
-                    fix="mend or remove that line",
-                ) from e
-            if not isinstance(row, dict):
-                raise DataError(f"{where} is not a JSON object", got=line[:80].decode("utf8"), accepted='{"text": ...}')
-            yield where, row
-
-
-def _parquet_rows(path: Path, label: str | None) -> Iterator[_Row]:
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as e:
-        raise FileError(f"{path.name} is not a parquet file, or is damaged", got=e, fix="write it again") from e
-    with file:
-        row = 0
-        for batch in file.iter_batches(batch_size=1024):
-            for values in batch.to_pylist():
-                yield f"{path.name}, row {row}", values
-                row += 1
-
-
-def _utf8(where: object, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise DataError(
-            f"{where} is not UTF-8: byte {e.start} is 0x{data[e.start]:02X}", accepted="text in UTF-8", fix="convert it"
-        ) from e
-
-
-# ---- Hugging Face datasets ----------------------------------------------------------------------------------------
-
-
-def _dataset(name: str, split: str, streaming: bool) -> Callable[[], Iterator[_Row]]:
-    """Opens a Hugging Face dataset; its class labels come as their names."""
-    import datasets  # a second and a half to import
-
-    path, _, configuration = name.partition(":") if not Path(name).exists() else (name, "", "")
-    try:
-        dataset = datasets.load_dataset(path, configuration or None, split=split, streaming=streaming)
-    except datasets.exceptions.DatasetNotFoundError as e:
-        raise UnknownNameError(
-            f"no dataset {path!r} on the Hugging Face hub, and no file or folder of that name",
-            got=name,
-            accepted="'demo', a file, folder or glob, owner/name, or owner/name:configuration",
-            fix="check the name; to use this as text, pass it in a list",
-        ) from e
-    except ValueError as e:  # an unknown split or configuration, which the message lists
-        raise UnknownNameError(
-            f"cannot read split {split!r} of dataset {path!r}: {e}",
-            got=name,
-            fix="pass split=..., or name the configuration as owner/name:configuration",
-        ) from e
-    except OSError as e:
-        raise FileError(
-            f"cannot reach dataset {path!r}, and there is no file or folder of that name",
-            got=e,
-            fix="check the name and the network",
-        ) from e
-    classes = {
-        column: feature.int2str
-        for column, feature in (dataset.features or {}).items()
-        if isinstance(feature, datasets.ClassLabel)
-    }
-
-    def rows() -> Iterator[_Row]:
-        for i, row in enumerate(dataset):
-            named = {c: to_name(row[c]) for c, to_name in classes.items() if row.get(c) not in (None, -1)}
-            yield f"row {i} of {name}", {**row, **named}
-
-    return rows
-
-
-# ---- rows ---------------------------------------------------------------------------------------------------------
-
-
-def _document(row: object, where: str, text: str, labels: Sequence[str] | None) -> Document:
-    """One row as a document; every check of a row is here."""
-    if isinstance(row, Document):
-        row = {text: row.text, **row.labels}
-    if isinstance(row, Mapping):
-        if text not in row:
-            raise unknown_name(f"text column of {where}:", text, map(str, row), fix="pass text= with the column's name")
-        value = row[text]
-    else:
-        value, row = row, {}
-    if not isinstance(value, str):
-        raise DataError(
-            f"the text of {where} is not a string",
-            got=f"{type(value).__name__}: {value!r:.80}",
-            accepted="a string",
-            fix="convert or drop it, or pass text= with another column's name",
-        )
-    for name in labels or ():
-        if name not in row:
-            raise unknown_name(f"label column of {where}:", name, (str(c) for c in row if c != text))
-    kept = {
-        str(c): v.item() if isinstance(v, np.generic) else v
-        for c, v in row.items()
-        if c != text and (labels is None or c in labels)
-    }
-    return Document(value, {c: v for c, v in kept.items() if isinstance(v, str | int | float | bool) and v == v})

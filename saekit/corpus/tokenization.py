@@ -17,7 +17,9 @@ from tqdm.auto import tqdm
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
 from ..models.readings import Readings
-from .documents import Corpus, Document
+from .document_tokens import encode_documents
+from .documents import Corpus
+from .sources import AnyCorpus, as_corpus
 from .windows import Windows
 
 _TEXTS_PER_CALL = 256
@@ -26,7 +28,7 @@ _Window = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def tokenize(
-    corpus: Corpus | Iterable[str],
+    corpus: AnyCorpus,
     model: LanguageModel,
     *,
     length: int = 128,
@@ -65,7 +67,7 @@ def tokenize(
 
 
 def iter_windows(
-    corpus: Corpus | Iterable[str],
+    corpus: AnyCorpus,
     model: LanguageModel,
     *,
     length: int = 128,
@@ -82,13 +84,7 @@ def iter_windows(
     >>> sum(len(chunk) for chunk in chunks) == len(sk.tokenize(corpus, model, length=16))
     True
     """
-    if isinstance(corpus, str):
-        raise ConfigError(
-            "one string is not a corpus: its documents would be single letters",
-            got=corpus[:40],
-            accepted="a Corpus, or several texts",
-            fix="pass sk.load_corpus(...), or [text]",
-        )
+    corpus = as_corpus(corpus)
     if length < 2:
         raise ConfigError("the window length leaves no room for text after BOS", got=length, accepted="at least 2")
     if length > model.n_ctx:
@@ -113,16 +109,11 @@ def iter_windows(
 
 
 def _iter_windows(
-    corpus: Corpus | Iterable[str],
-    model: LanguageModel,
-    length: int,
-    separator: int | None,
-    bos_id: int | None,
-    chunk_windows: int,
+    corpus: Corpus, model: LanguageModel, length: int, separator: int | None, bos_id: int | None, chunk_windows: int
 ) -> Iterator[Windows]:
     labels: dict[int, dict[str, object]] = {}
     readings: dict[int, dict[int, bytes]] = {}
-    columns: list[str] = list(corpus.label_names) if isinstance(corpus, Corpus) else []
+    columns = list(corpus.label_names)
     documents = _token_ids(corpus, model, labels, readings)
     windows = _cut(documents, length, bos_id) if separator is None else _packed(documents, length, separator, bos_id)
     any_yet = False
@@ -141,17 +132,14 @@ def _iter_windows(
 
 
 def _token_ids(
-    corpus: Corpus | Iterable[str],
-    model: LanguageModel,
-    labels: dict[int, dict[str, object]],
-    readings: dict[int, dict[int, bytes]],
+    corpus: Corpus, model: LanguageModel, labels: dict[int, dict[str, object]], readings: dict[int, dict[int, bytes]]
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(document number, ids without an added BOS) of every document that has tokens; fills `labels` and `readings`."""
-    documents = (d if isinstance(d, Document) else Document(d, {}) for d in corpus)
+    documents = iter(corpus)
     number = 0
     while batch := list(islice(documents, _TEXTS_PER_CALL)):
         try:
-            encoded = model.tokenize_with_readings([d.text for d in batch])
+            encoded = encode_documents(batch, model)
         except (TypeError, UnicodeEncodeError) as e:
             raise DataError(
                 f"the tokenizer of {model.name} refuses the text of documents {number} to {number + len(batch) - 1}",

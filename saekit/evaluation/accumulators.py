@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import DataError
+from ..sae.precision import doubles
 from ..statistics import Interval, percentile_interval, resample_counts
 from .result import Evaluation
 
@@ -33,12 +34,12 @@ class FidelityAccumulator:
     def add_activations(self, unit: Tensor, x: Tensor, x_hat: Tensor, feature: Tensor, token: Tensor) -> None:
         if not len(x):
             return
-        values = x.double().cpu().numpy()
+        values = doubles(x).cpu().numpy()
         if self.centre is None:
             self.centre = values.mean(0)
         u, about = unit.numpy(), values - self.centre
         np.add.at(self.n, u, 1)
-        np.add.at(self.error, u, (x.double() - x_hat.double()).pow(2).sum(-1).cpu().numpy())
+        np.add.at(self.error, u, (doubles(x) - doubles(x_hat)).pow(2).sum(-1).cpu().numpy())
         np.add.at(self.square, u, (about**2).sum(1))
         np.add.at(self.norm, u, (values**2).sum(1))
         np.add.at(self.x, u, about)

@@ -18,12 +18,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..activations import resolve_token_filter
-from ..corpus import Corpus, Windows, tokenize
+from ..corpus import AnyCorpus, Windows, as_corpus, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import Hook
+from ..models.hook_layout import HookLayout
 from ..models.likelihood import token_nll
 from ..sae import SAE, TokenFilter, common_prepend_bos
+from ..sae.precision import doubles
 from .accumulators import FidelityAccumulator
 from .result import Evaluation
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: LanguageModel,
     sae: SAE,
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     *,
     hook_name: HookPoint | None = None,
     n_tokens: int | None = 20_000,
@@ -51,7 +53,7 @@ def evaluate(
 def evaluate(
     model: LanguageModel,
     sae: Sequence[SAE],
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     *,
     hook_name: HookPoint | None = None,
     n_tokens: int | None = 20_000,
@@ -66,7 +68,7 @@ def evaluate(
 def evaluate(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     *,
     hook_name: HookPoint | None = None,
     n_tokens: int | None = 20_000,
@@ -156,29 +158,23 @@ def _checked(model: LanguageModel, sae: SAE, hook_name: HookPoint | None) -> Hoo
 
 
 def _sample(
-    corpus: Corpus | Windows,
+    corpus: AnyCorpus | Windows,
     model: LanguageModel,
     length: int,
     n_tokens: int | None,
     seed: int,
     prepend_bos: bool | None,
 ) -> Windows:
-    if isinstance(corpus, Corpus):
+    if not isinstance(corpus, Windows):
+        corpus = as_corpus(corpus, also="Windows")
         drawn = corpus if n_tokens is None else corpus.shuffle(seed)
         windows = tokenize(drawn, model, length=length, max_tokens=n_tokens, prepend_bos=prepend_bos)
-    elif isinstance(corpus, Windows):
+    else:
         windows = corpus
         if n_tokens is not None and n_tokens < windows.n_tokens:
             order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed))
             n = int(torch.searchsorted(windows.lengths[order].cumsum(0), n_tokens)) + 1
             windows = windows.select(order[:n].sort().values)
-    else:
-        raise ConfigError(
-            "not a corpus",
-            got=type(corpus).__name__,
-            accepted="a Corpus or Windows",
-            fix="make one with sk.load_corpus",
-        )
     if len(windows) == 0:
         raise DataError("there is nothing to evaluate on", got="no windows", accepted="at least one window of tokens")
     return windows
@@ -206,8 +202,10 @@ def _add_batch(
     seen: dict[str, Tensor] = {}
 
     def reader(name: str) -> Hook:
+        layout = model.hook_layout(name)
+
         def read(x: Tensor) -> None:
-            seen[name] = x.flatten(2) if x.ndim > 3 else x
+            seen[name] = layout.flatten(x)
 
         return read
 
@@ -217,7 +215,7 @@ def _add_batch(
     del clean
     lengths = mask.sum(1).tolist()
     ce = torch.stack(
-        [token_nll(p[: n - 1], ids[1:n]).double().sum() for p, ids, n in zip(log_p, tokens, lengths, strict=True)]
+        [doubles(token_nll(p[: n - 1], ids[1:n])).sum() for p, ids, n in zip(log_p, tokens, lengths, strict=True)]
     )
     for place, members in places.items():
         x, target = (torch.cat([seen[name] for name in hook_names(at)], dim=-1) for at in place[:2])
@@ -254,7 +252,7 @@ def _spliced(model: LanguageModel, tokens: Tensor, mask: Tensor, place: _Place, 
     """Logits with `values` in the place of the activations at `keep`, at every hook point that is written."""
     names = hook_names(place.writes)
     blocks = torch.split(values, [model.hook_width(name) for name in names], dim=-1)
-    hooks = [(name, _replace(keep, block)) for name, block in zip(names, blocks, strict=True)]
+    hooks = [(name, _replace(model.hook_layout(name), keep, block)) for name, block in zip(names, blocks, strict=True)]
     return model.forward(tokens, hooks=hooks, attention_mask=mask)[0]
 
 
@@ -263,17 +261,17 @@ def _scores(log_p: Tensor, logits: Tensor, tokens: Tensor, mask: Tensor) -> Tens
     rows = []
     for row, length in enumerate(mask.sum(1).tolist()):
         p, q = log_p[row, : length - 1], logits[row, : length - 1].float().log_softmax(-1)
-        kl = (p.exp() * (p - q)).sum(-1).double().sum()
-        rows.append(torch.stack([token_nll(q, tokens[row, 1:length]).double().sum(), kl]))
+        kl = doubles((p.exp() * (p - q)).sum(-1)).sum()
+        rows.append(torch.stack([doubles(token_nll(q, tokens[row, 1:length])).sum(), kl]))
     return torch.stack(rows)
 
 
-def _replace(keep: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
+def _replace(layout: HookLayout, keep: Tensor, values: Tensor) -> Callable[[Tensor], Tensor]:
     """A hook that puts `values` in the place of the activations at `keep` and leaves the others."""
 
     def hook(x: Tensor) -> Tensor:
-        flat = (x.flatten(2) if x.ndim > 3 else x).clone()
+        flat = layout.flatten(x).clone()
         flat[keep] = values.to(flat.device, flat.dtype)
-        return flat.reshape(x.shape)
+        return layout.restore(flat, x)
 
     return hook

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..activations import ActivationCache, resolve_token_filter
 from ..atomic_io import check_same_plan, claim_folder
-from ..corpus import Corpus, Windows
+from ..corpus import AnyCorpus, Windows, as_corpus
 from ..errors import ConfigError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint
 from ..sae import TokenFilter
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def build_index(
     model: LanguageModel,
     sae: SAE,
-    corpus: Corpus | Windows | ActivationCache,
+    corpus: AnyCorpus | Windows | ActivationCache,
     *,
     out: str | Path,
     hook_name: HookPoint | None = None,
@@ -64,7 +64,9 @@ def build_index(
     {'density': 0.1, 'max': 1.2}
     """
     out = Path(out)
-    hook_name = _check(model, sae, corpus, hook_name, n_top, n_per_bin)
+    hook_name = _check(model, sae, hook_name, n_top, n_per_bin)
+    if not isinstance(corpus, Windows | ActivationCache):
+        corpus = as_corpus(corpus, also="Windows or an ActivationCache")
     if isinstance(corpus, ActivationCache):
         corpus = _checked_cache(corpus.at(hook_name), model, sae)
     windows = corpus.windows if isinstance(corpus, ActivationCache) else corpus
@@ -112,17 +114,8 @@ def build_index(
     return FeatureIndex(store.Store(out), model=model, sae=sae)
 
 
-def _check(
-    model: LanguageModel, sae: SAE, corpus: Any, hook_name: HookPoint | None, n_top: int, n_per_bin: int
-) -> HookPoint:
+def _check(model: LanguageModel, sae: SAE, hook_name: HookPoint | None, n_top: int, n_per_bin: int) -> HookPoint:
     """The hook's name, after everything that can be known to be wrong before the pass."""
-    if not isinstance(corpus, (Corpus, Windows, ActivationCache)):
-        raise ConfigError(
-            "not a corpus",
-            got=type(corpus).__name__,
-            accepted="a Corpus, Windows or an ActivationCache",
-            fix="make one with sk.load_corpus",
-        )
     for name, value in (("n_top", n_top), ("n_per_bin", n_per_bin)):
         if value < 1:
             raise ConfigError(f"{name} is not positive", got=value, accepted="an integer of at least 1")

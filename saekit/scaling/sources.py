@@ -19,7 +19,7 @@ from torch import Tensor
 from ..activations import ActivationCache, ActivationSource, StreamActivations, cache_activations
 from ..activations.batches import mixed_seed
 from ..activations.stream import BatchFunction
-from ..corpus import Corpus, Windows, tokenize
+from ..corpus import AnyCorpus, Corpus, Windows, as_corpus, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
@@ -47,7 +47,7 @@ class StudyData:
 
 def open_study_data(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationCache | BatchFunction,
+    corpus: AnyCorpus | Windows | ActivationCache | BatchFunction,
     stack: ExitStack,
     *,
     hook_name: HookPoint | None,
@@ -61,6 +61,8 @@ def open_study_data(
     """The source for runs of up to `n_tokens`; what it holds on disk outside `out` goes when the stack is closed."""
     if n_held_out < 2:
         raise ConfigError("n_held_out is too small", got=n_held_out, accepted="at least 2 tokens; thousands are usual")
+    if not isinstance(corpus, Windows | ActivationCache) and not callable(corpus):
+        corpus = as_corpus(corpus, also="Windows, an ActivationCache or a function (batch_size, seed) -> batches")
     if isinstance(corpus, Corpus | Windows):
         if model is None or hook_name is None:
             raise ConfigError(
@@ -75,13 +77,6 @@ def open_study_data(
         corpus = cache_activations(model, corpus, hook_name, folder, progress=progress)
     if isinstance(corpus, ActivationCache):
         return _of_cache(corpus if hook_name is None else corpus.at(hook_name), n_held_out, seed)
-    if not callable(corpus):
-        raise ConfigError(
-            "not something to train on",
-            got=type(corpus).__name__,
-            accepted="a Corpus, Windows, an ActivationCache, or a function (batch_size, seed) -> batches",
-            fix="pass truth.batches for synthetic data",
-        )
     return _of_function(corpus, n_held_out, seed)
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..activations import ActivationCache
 from ..activations.stream import BatchFunction
-from ..corpus import Corpus, Windows
+from ..corpus import AnyCorpus, Windows
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
@@ -154,7 +154,7 @@ class ScalingStudy:
 
 def scaling_study(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationCache | BatchFunction,
+    corpus: AnyCorpus | Windows | ActivationCache | BatchFunction,
     *,
     widths: Sequence[int],
     sparsities: Sequence[float],

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
+from ..sae.precision import doubles
 from .edit_hooks import Span
 from .edits import Edit
 
@@ -105,7 +106,7 @@ class Decoding:
     def finished(self) -> bool:
         return self.n_steps >= self.max_new_tokens or all(self.ended)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def step(self) -> list[int | None]:
         """Each row's next token; None for a row that has ended."""
         span = self._span
@@ -138,7 +139,7 @@ class Decoding:
             return logits.argmax(-1)
         # One uniform number per row through the inverse cumulative distribution: a rounding difference in the logits
         # moves the outcome only where the number falls on a boundary.
-        cumulative = (logits / self.temperature).softmax(-1).double().cumsum(-1)
+        cumulative = doubles((logits / self.temperature).softmax(-1)).cumsum(-1)
         uniform = torch.stack([torch.rand(1, generator=g, dtype=torch.float64) for g in self._generators])
-        drawn = torch.searchsorted(cumulative, uniform.to(logits.device) * cumulative[:, -1:], right=True)
-        return drawn[:, 0].clamp_max(logits.shape[-1] - 1)
+        drawn = torch.searchsorted(cumulative, uniform.to(cumulative.device) * cumulative[:, -1:], right=True)
+        return drawn[:, 0].clamp_max(logits.shape[-1] - 1).to(logits.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..activations import default_token_filter
 from ..models import LanguageModel
+from ..models.hook_layout import HookLayout
 from ..sae import TokenFilter
 from .edits import Edit
 
@@ -75,20 +76,26 @@ class Span:
         self, edits: Sequence[tuple[Edit, ...]], model: LanguageModel
     ) -> list[tuple[str, Callable[[Tensor], Tensor]]]:
         """One hook per hook point, for the edits of each row. A hook sees the span's last n tokens, all or one."""
-        names = dict.fromkeys(edit.hook_name for row in edits for edit in row)
+        place = {edit.hook_name: model.first_name(edit.hook_name) for row in edits for edit in row}
+        names = dict.fromkeys(place.values())
         hooks: list[tuple[str, Callable[[Tensor], Tensor]]] = []
         for name in names:
             groups: dict[tuple[Edit, ...], list[int]] = {}
             for i, row in enumerate(edits):
-                if here := tuple(edit for edit in row if edit.hook_name == name):
+                if here := tuple(edit for edit in row if place[edit.hook_name] == name):
                     groups.setdefault(here, []).append(i)
             token_filter = default_filter(model, name, [edit for here in groups for edit in here])
-            hooks.append((name, partial(self._edit, groups=groups, token_filter=token_filter)))
+            hooks.append((name, partial(self._edit, model.hook_layout(name), groups, token_filter)))
         return hooks
 
     def _edit(
-        self, x: Tensor, groups: Mapping[tuple[Edit, ...], Sequence[int]], token_filter: TokenFilter | None
+        self,
+        layout: HookLayout,
+        groups: Mapping[tuple[Edit, ...], Sequence[int]],
+        token_filter: TokenFilter | None,
+        activation: Tensor,
     ) -> Tensor:
+        x = layout.flatten(activation)
         n, total = x.shape[1], self.tokens.shape[1]
         tokens, attended = self.tokens[:, -n:].to(x.device), self.attended[:, -n:].to(x.device)
         step = (torch.arange(total - n, total, device=x.device) - self.n_prompt).expand(len(x), -1)
@@ -99,4 +106,4 @@ class Span:
                 x[rows], edits, tokens[rows], attended=attended[rows], step=step[rows], token_filter=token_filter
             )
             out = out.index_copy(0, rows, edited)
-        return out
+        return layout.restore(out, activation)

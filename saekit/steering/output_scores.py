@@ -64,13 +64,13 @@ def output_scores(
             chat = getattr(model.tokenizer, "chat_template", None) is not None
             text = model.chat_prompt(question) + answer if chat else f"{question} {answer}"
             tokens = torch.tensor([model.tokenize(text, bos=False if chat else None)])
-            clean = model.forward(tokens)[0][0, -1].log_softmax(-1)[ids]
+            clean = model.forward(tokens)[0][0, -1].float().log_softmax(-1)[ids]
             for at in range(0, len(features), batch_size):
                 part = edits[at : at + batch_size]
                 rows = tokens.expand(len(part), -1)
                 hooks = Span(rows, torch.ones_like(rows, dtype=torch.bool)).hooks(part, model)
                 logits, _ = model.forward(rows, hooks=hooks)
-                total[at : at + len(part)] += (logits[:, -1].log_softmax(-1)[:, ids] - clean).float().cpu()
+                total[at : at + len(part)] += (logits[:, -1].float().log_softmax(-1)[:, ids] - clean).cpu()
                 bar.update(len(part))
     table = pd.DataFrame(
         (total / len(starts)).numpy(), columns=list(words), index=pd.Index(features, name="feature")

@@ -17,6 +17,7 @@ from ..activations import resolve_token_filter
 from ..models import LanguageModel
 from ..models.likelihood import token_nll
 from ..sae import SAE
+from ..sae.precision import doubles
 from .edit_hooks import Span
 from .edits import Edit
 
@@ -59,7 +60,7 @@ class Readout:
     """0 on tokens that the SAE's token filter leaves out (`resolve_token_filter`)."""
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def cost(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> list[Cost]:
     """The costs of some texts, which run side by side: one pass without edits and one as each was generated.
 
@@ -71,7 +72,7 @@ def cost(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> list[Co
     return [_cost(reading) for reading in read(model, sae, texts)]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def read(model: LanguageModel, sae: SAE, texts: Sequence[TextSample]) -> Iterator[Readout]:
     """How the model reads some texts, which run side by side: one pass without edits and one as each was generated.
 
@@ -120,7 +121,7 @@ def drift(profile: Float[Tensor, " d_sae"], unsteered: Float[Tensor, " d_sae"], 
     """
     rest = torch.ones(len(profile), dtype=torch.bool)
     rest[list(edited)] = False
-    a, b = profile[rest].double(), unsteered[rest].double()
+    a, b = doubles(profile[rest]), doubles(unsteered[rest])
     size = float(a.norm() * b.norm())
     return max(0.0, 1 - float(a @ b) / size) if size > 0 else math.nan
 
@@ -152,9 +153,10 @@ def _logits(
     hooks = span.hooks(edits, model)
     if watched is not None:
         name, seen = watched
+        layout = model.hook_layout(name)
 
         def watch(x: Tensor) -> Tensor:
-            seen.append(x.flatten(2).detach())
+            seen.append(layout.flatten(x).detach())
             return x
 
         hooks = [(name, watch), *hooks]

@@ -171,7 +171,8 @@ class _BridgeHooks:
         self._model, self._n_users, self._paused = model, 0, False
         self._by_hook: dict[str, list[Edit]] = {}
         for edit in edits:
-            self._by_hook.setdefault(edit.hook_name, []).append(edit)
+            self._by_hook.setdefault(model.first_name(edit.hook_name), []).append(edit)
+        self._layouts = {name: model.hook_layout(name) for name in self._by_hook}
         self._token_filters = {name: default_filter(model, name, here) for name, here in self._by_hook.items()}
         self._past: Any = None
         self._mask: Tensor | None = None
@@ -246,5 +247,7 @@ class _BridgeHooks:
         if self._paused:
             return None
         tokens, attended, step = (self._pass[k].to(x.device) for k in ("tokens", "attended", "step"))
-        token_filter = self._token_filters[name]
-        return apply_edits(x, self._by_hook[name], tokens, attended=attended, step=step, token_filter=token_filter)
+        token_filter, layout = self._token_filters[name], self._layouts[name]
+        flat = layout.flatten(x)
+        edited = apply_edits(flat, self._by_hook[name], tokens, attended=attended, step=step, token_filter=token_filter)
+        return layout.restore(edited, x)

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..sae import SAE
+from ..sae.precision import doubles
 
 
 class FiringTracker:
@@ -87,7 +88,7 @@ def resample(
     """
     alive = torch.ones(sae.config.d_sae, dtype=torch.bool, device=x.device)
     alive[dead] = False
-    chance = error.square().sum(1).square().double()
+    chance = doubles(error.square().sum(1).square())
     if not len(dead) or not bool(alive.any()) or not float(chance.sum()) > 0:
         return
     generator = torch.Generator().manual_seed(seed)

@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..activations import ActivationBatches, ActivationSource, ModelActivations
-from ..activations.source import as_source, check_provenance
-from ..corpus import Corpus, Windows
+from ..activations.source import check_provenance
+from ..activations.sources import Activations, as_source
+from ..corpus import AnyCorpus, Windows
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
 from ..sae import SAE, SAEConfig, common_prepend_bos
-from .config import TrainConfig
+from .config import TrainConfig, configuration_differs, difference
 from .loggers import Logger, LoggerGroup, RunInfo, TrainedSAEs, checked, watched
 from .metrics import StepMetrics
-from .run_folder import RunFolder
+from .run_folder import RunFolder, check_origin
 from .targets import HookPoints, HookSplitter, TrainingTarget, all_hooks, check_widths, listed, placed, token_filter_of
 from .trainer import Trainer
 
@@ -33,7 +34,7 @@ from .trainer import Trainer
 @overload
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationSource,
+    corpus: AnyCorpus | Windows | ActivationSource | Activations,
     *,
     sae: SAEConfig,
     config: TrainConfig,
@@ -41,7 +42,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = True,
     progress: bool = True,
-    activations: ActivationSource | None = None,
+    activations: ActivationSource | Activations | None = None,
     loggers: Sequence[Logger] = (),
 ) -> SAE: ...
 
@@ -49,7 +50,7 @@ def train(
 @overload
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationSource,
+    corpus: AnyCorpus | Windows | ActivationSource | Activations,
     *,
     sae: SAEConfig,
     config: TrainConfig,
@@ -57,7 +58,7 @@ def train(
     out: str | Path | None = None,
     resume: bool = True,
     progress: bool = True,
-    activations: ActivationSource | None = None,
+    activations: ActivationSource | Activations | None = None,
     loggers: Sequence[Logger] = (),
 ) -> TrainedSAEs: ...
 
@@ -65,7 +66,7 @@ def train(
 @overload
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationSource,
+    corpus: AnyCorpus | Windows | ActivationSource | Activations,
     *,
     sae: Sequence[SAEConfig],
     config: TrainConfig,
@@ -73,14 +74,14 @@ def train(
     out: str | Path | None = None,
     resume: bool = True,
     progress: bool = True,
-    activations: ActivationSource | None = None,
+    activations: ActivationSource | Activations | None = None,
     loggers: Sequence[Logger] = (),
 ) -> TrainedSAEs: ...
 
 
 def train(
     model: LanguageModel | None,
-    corpus: Corpus | Windows | ActivationSource,
+    corpus: AnyCorpus | Windows | ActivationSource | Activations,
     *,
     sae: SAEConfig | Sequence[SAEConfig],
     config: TrainConfig,
@@ -88,13 +89,15 @@ def train(
     out: str | Path | None = None,
     resume: bool = True,
     progress: bool = True,
-    activations: ActivationSource | None = None,
+    activations: ActivationSource | Activations | None = None,
     loggers: Sequence[Logger] = (),
 ) -> SAE | TrainedSAEs:
     """A trained SAE, in the model's units, with where it came from in its config and its metrics in `.history`.
 
     `corpus` is text, token windows, or activations: a cache or any ActivationSource (also as `activations`; the model
-    may then be None, and hook_name is the source's unless it is given: one or several of those in it). `loggers`
+    may then be None, and hook_name is the source's unless it is given: one or several of those in it), or an array
+    (tensor, numpy, .npy or .safetensors file) or batches ([n, d_in] or [batch, pos, d_in]) from a list, a DataLoader,
+    a function that returns them or a generator; a generator is read once, and a run on one cannot be resumed. `loggers`
     (sk.TrainingMonitor() is one) are given the start, every `log_every` steps and the end.
 
     A list of configurations, of hook points or of both gives a list of SAEs trained on the same batches by one run of
@@ -105,7 +108,8 @@ def train(
 
     With `out` the folder receives metrics.jsonl, checkpoints/ while the run lasts, and the SAE (one folder each for a
     list). The same call again resumes from the newest whole checkpoint, bit for bit on a CPU, and returns the SAE if
-    the run had ended; another configuration is a MismatchError. resume=False starts again. An interrupt (the notebook's
+    the run had ended; another configuration, and other text or activations, is a MismatchError (of a stream the first
+    windows are compared, of an array its shape and a sample). resume=False starts again. An interrupt (the notebook's
     stop button, Ctrl-C) ends the run after the current step and returns the SAE as it is, saved if there is an `out`.
 
     Raises DataError for activations that are not finite, on a CPU at their step, on a GPU at the next step that is
@@ -135,11 +139,11 @@ def train(
         hook_name = source.hook_name
     asked = placed(sae, hook_name)
     batches = _batches(model, source, asked, config)
-    dataset = corpus.name if isinstance(corpus, Corpus) else source.provenance.dataset
+    dataset = source.provenance.dataset
     configs = [_with_provenance(c, source, dataset, batches) for c in asked]
     single = isinstance(sae, SAEConfig) and not isinstance(hook_name, list)
     folder = RunFolder(out, configs, single)
-    if resume and (done := folder.finished(config)) is not None:
+    if resume and (done := folder.finished(config, batches.origin)) is not None:
         with watched(loggers, RunInfo.of(configs, config, folder.rows, config.n_steps, folder.path)) as logger_group:
             logger_group.status = "finished"
         return done[0] if single else TrainedSAEs(done)
@@ -154,6 +158,9 @@ def train(
                 accepted=len(state["trainers"]),
                 fix="pass the same configurations to resume, or another out= (resume=False starts again)",
             )
+        if differs := difference(state["trainers"][0]["train_config"], config.to_dict()):
+            raise configuration_differs(*differs)
+        check_origin(state.get("trained_on"), batches.origin, folder.path)
         batches.load_state_dict(state["batches"])  # first: other text is named as such, not by its token filter
         for trainer, saved in zip(trainers, state["trainers"], strict=True):
             trainer.load_state_dict(saved)
@@ -209,8 +216,12 @@ def _run(
                     bar.set_postfix_str(_postfix(metrics))
                 interrupted = asked_to_stop.is_set() and step < n_steps
                 if folder.path is not None and (interrupted or (step % every == 0 and step < n_steps)):
-                    saes = [_finish(t, t.metrics(), False) for t in trainers]
-                    state = {"trainers": [t.state_dict() for t in trainers], "batches": batches.state_dict()}
+                    saes = [_finish(t, t.metrics(), False, batches.origin) for t in trainers]
+                    state: dict[str, Any] = {
+                        "trainers": [t.state_dict() for t in trainers],
+                        "batches": batches.state_dict(),
+                    }
+                    state["trained_on"] = batches.origin
                     folder.checkpoint(step, state, saes)
                 x = None if interrupted or step == n_steps else next(batches, None)
         except KeyboardInterrupt:
@@ -219,7 +230,10 @@ def _run(
     stepped = [t.n_steps_done > steps_before for t in trainers]  # not where a checkpoint lay at the last step
     if interrupted and not all(stepped):
         raise KeyboardInterrupt
-    saes = [_finish(t, t.metrics() if s else None, not interrupted) for t, s in zip(trainers, stepped, strict=True)]
+    origin = batches.origin
+    saes = [
+        _finish(t, t.metrics() if s else None, not interrupted, origin) for t, s in zip(trainers, stepped, strict=True)
+    ]
     folder.save(saes, finished=not interrupted)
     for i, sae in enumerate(saes):
         sae.history = folder.history(i)
@@ -258,6 +272,9 @@ def _batches(
         )
     if model is not None:
         check_provenance(source.provenance, model, "the activations to train on")
+        for c in saes:
+            if c.hook_name is not None:
+                model.check_distinct(c.hook_name)
     return source.at(all_hooks(saes)).batches(config.batch_size, seed=config.seed, device=config.torch_device)
 
 
@@ -277,7 +294,7 @@ def _with_provenance(
     )
 
 
-def _finish(trainer: Trainer, last: StepMetrics | None, finished: bool) -> SAE:
+def _finish(trainer: Trainer, last: StepMetrics | None, finished: bool, origin: dict[str, str] | None) -> SAE:
     sae = trainer.finish()
     metrics = {} if last is None else {k: v for k, v in last.to_dict().items() if k not in ("lr", "grad_norm")}
     sae.training_summary = {
@@ -286,6 +303,7 @@ def _finish(trainer: Trainer, last: StepMetrics | None, finished: bool) -> SAE:
         "finished": finished,
         "n_steps": trainer.config.n_steps,
         "config": trainer.config.to_dict(),
+        **({} if origin is None else {"trained_on": origin}),
     }
     return sae
 

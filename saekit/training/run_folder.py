@@ -29,8 +29,11 @@ class RunFolder:
         self.names = [""] if single else folder_names(configs)
         self.rows: list[dict[str, Any]] = []
 
-    def finished(self, config: TrainConfig) -> list[SAE] | None:
-        """The SAEs of a run that ended here under the same configuration; MismatchError under another, None if none."""
+    def finished(self, config: TrainConfig, origin: Mapping[str, str] | None) -> list[SAE] | None:
+        """The SAEs of a run that ended here under the same configuration, None if none.
+
+        MismatchError under another, and when it was trained on anything but `origin` (`ActivationBatches.origin`).
+        """
         if self.path is None or not all((self.path / n / "cfg.json").is_file() for n in self.names):
             return None
         saes = [load_sae(self.path / n) for n in self.names]
@@ -42,7 +45,10 @@ class RunFolder:
                 (sae.training_summary["config"], config.to_dict()),
                 (sae.config.replace(dtype=dtype).to_dict(), wanted.to_dict()),
             ):
-                if differs := difference(saved, now):
+                differs = difference(saved, now)
+                if differs is None or differs[0] == "token_filter":  # which other text alone would change
+                    check_origin(sae.training_summary.get("trained_on"), origin, self.path)
+                if differs:
                     raise configuration_differs(*differs)
         self._read_rows(last_step=None)
         for i, sae in enumerate(saes):
@@ -131,6 +137,18 @@ class RunFolder:
                 raise FileError(f"{path} is damaged at line {number + 1}", got=line[:80], fix="remove the file") from e
             if last_step is None or row["step"] <= last_step:
                 self.rows.append(row)
+
+
+def check_origin(saved: Mapping[str, str] | None, now: Mapping[str, str] | None, path: Path | None) -> None:
+    """MismatchError when a run was trained on something else; nothing is held against runs that do not say."""
+    if saved and now and saved["digest"] != now["digest"]:
+        raise MismatchError(
+            f"the run in {path} was trained on other text or activations",
+            got=f"{now['described']} (digest {now['digest']})",
+            accepted=f"{saved['described']} (digest {saved['digest']})",
+            fix="pass another folder as out= to keep both, resume=False to train again in this one, "
+            "or what it was trained on",
+        )
 
 
 def folder_names(configs: Sequence[SAEConfig]) -> list[str]:

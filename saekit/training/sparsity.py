@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import SaekitError
 from ..sae import SAEConfig
+from ..sae.precision import widest
 from .config import TrainConfig
 from .schedules import ramp
 
@@ -33,7 +34,7 @@ class SparsityController:
         default = architecture.default_sparsity_coefficient(sae)
         start = default if sae.sparsity_coefficient is None else sae.sparsity_coefficient
         start = 0.0 if default is None or start is None else float(start)
-        self.coefficient = torch.tensor(start, dtype=torch.float64, device=device)
+        self.coefficient = torch.tensor(start, dtype=widest(device), device=device)
         self.target_l0 = sae.target_l0
         self.steered = architecture.steered_l0(sae) is not None
         self.l0: Float[Tensor, ""] | None = None
@@ -49,7 +50,7 @@ class SparsityController:
         """Takes in the L0 of a batch."""
         if self.target_l0 is None:
             return
-        before, l0 = self.l0, l0.double()
+        before, l0 = self.l0, l0.to(self.coefficient.dtype)
         self.l0 = l0 if before is None else before + (l0 - before) / MEMORY
         if step < self._warmup * self._n_steps or before is None or not self.steered:
             return

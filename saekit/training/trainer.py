@@ -1,7 +1,7 @@
 """One training step, for people with their own loop and for `train`.
 
-A Trainer works on a copy of the SAE it is given, in normalised units; `trainer.sae` is that copy as anyone may have it,
-with the normalisation folded into its weights.
+A Trainer works in normalised units, on weights of its own. The SAE it was given is trained all the same: whoever looks
+at its weights finds those of the last step, with the normalisation folded in (sae/following.py).
 
 Architectures without a penalty minimise the unexplained fraction of the batch's variance; those with one minimise the
 squared error per token plus the penalty, as their papers do. What else depends on the architecture, its
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,12 @@ DENSITY_FRACTION = 0.2  # firing frequencies are counted over the last fifth of 
 
 
 class Trainer:
-    """Trains an SAE batch by batch; the SAE it was given stays as it is.
+    """Trains an SAE batch by batch, in place.
+
+    After any number of steps the SAE that was given is the trained one: it takes activations in the model's units and
+    stays where it is, on its device and without gradients (`sae.requires_grad_(True)` for a loop of your own). Its
+    weights are the trainer's: what is written into them between steps is lost at the next one. A tensor that was taken
+    from it earlier is brought up to date when the SAE itself is next used. `trainer.sae` is a copy of the moment.
 
     An SAE whose biases are all zero counts as new, and its b_dec begins at the geometric median of the first batch.
     `blocks` are the widths of the hook points a crosscoder reads, one after the other: each is normalised alone, so
@@ -47,6 +53,8 @@ class Trainer:
     ...     metrics = trainer.step(torch.randn(64, sae.config.d_in))
     >>> metrics.step, metrics.l0, trainer.finish().config.d_sae
     (10, 4.0, 64)
+    >>> sae.fingerprint == trainer.sae.fingerprint
+    True
     """
 
     def __init__(self, sae: SAE, config: TrainConfig, blocks: Sequence[int] | None = None) -> None:
@@ -59,6 +67,7 @@ class Trainer:
         if sum(self._blocks) != c.d_in:
             raise MismatchError("the widths of the hook points do not add up", got=blocks, accepted=f"d_in = {c.d_in}")
         self._new = not bool(sae.b_enc.any()) and not bool(sae.b_dec.any())
+        self._given = weakref.ref(sae.requires_grad_(False))
         self._sae = copy.deepcopy(sae).to(self.device).requires_grad_(True)
         self._normalisation = identity(self._sae)
         self._sae.matmul_dtype = config.torch_matmul_dtype
@@ -89,7 +98,7 @@ class Trainer:
         return self._firing_tracker.density()
 
     def finish(self) -> SAE:
-        """The trained SAE on the CPU, normalisation folded in. The trainer may take more steps afterwards.
+        """A copy of the trained SAE, on the CPU. The trainer may take more steps afterwards.
 
         Warns when the run is over and its L0 missed the target by more than a tenth.
         """
@@ -147,6 +156,7 @@ class Trainer:
             decay_fraction=self.config.decay_fraction,
         )
         grad_norm = self._optimiser.step(lr, finite)
+        self._tell_given()
         self._after(out, x, finite)
         self._last = {
             "loss": loss.detach(),
@@ -234,6 +244,18 @@ class Trainer:
             )
             self._firing_tracker.n_silent[self._dead] = 0
 
+    def _tell_given(self) -> None:
+        """Lets the SAE that was given know that it is behind; it may be gone, as in `train`."""
+        if (given := self._given()) is not None:
+            given.follow(self._write_into)
+
+    @torch.no_grad()
+    def _write_into(self, given: SAE) -> None:
+        trained = self.sae
+        for name, weight in trained.state_dict().items():
+            getattr(given, name).copy_(weight)
+        given.density = trained.density
+
     # ---- state --------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
@@ -269,3 +291,4 @@ class Trainer:
         self._firing_tracker.n_silent = state["n_silent"].to(self.device)
         self._firing_tracker.n_fired = state["n_fired"].to(self.device)
         self._firing_tracker.n_counted = state["n_counted"]
+        self._tell_given()

@@ -74,16 +74,15 @@ def attention_patterns(model: LanguageModel, text: str, layer: int) -> CircuitsW
             f"layer {layer} of {model.name} has no attention pattern",
             got=layer,
             accepted=f"layers with one: {', '.join(map(str, with_attention)) or 'none'}",
-            fix="choose another layer or model"
-            if with_attention
-            else "choose another model: this one has no attention",
+            fix="choose one of them" if with_attention else "choose a model with attention",
         )
     ids, strings = model.tokenize_with_strings(text)
-    flat = model.activations(ids, pattern.format(layer))[0]
-    attention = flat.reshape(len(flat), len(ids), len(ids)).float()
+    seen: list[Any] = []  # [1, head, query, key]: no vector for each token, so `activations` does not read it
+    model.forward([ids], hooks=[(pattern.format(layer), seen.append)])
+    attention = seen[0][0].float()
     tokens = [html.escape(shown(token), quote=False) for token in strings]
     return CircuitsWidget(
         component="AttentionPatterns",
         props={"tokens": tokens, "attention": [[[round(v, 4) for v in q] for q in h] for h in attention.tolist()]},
-        summary=f"Attention of the {len(flat)} heads of layer {layer} over {len(ids)} tokens",
+        summary=f"Attention of the {len(attention)} heads of layer {layer} over {len(ids)} tokens",
     )

@@ -174,7 +174,7 @@ def highlight(
         for i, keep in zip(ids, kept.tolist(), strict=True)
     ]
     with torch.inference_mode():
-        acts = sae.encode_sparse(x[kept])
+        acts = sae.encode_sparse(x[kept].to(sae.W_enc.device))
     place = torch.nonzero(kept).flatten().cpu().numpy()
     row = place[acts.token.cpu().numpy()]
     fired = acts.feature.cpu().numpy()

@@ -26,10 +26,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ...activations import common_token_filter
-from ...corpus import Corpus, tokenize
+from ...corpus import AnyCorpus, Corpus, as_corpus, tokenize
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
+from ...models.hook_layout import HookLayout
 from ...sae import SAE, common_prepend_bos
+from ...sae.precision import doubles
 from ...statistics import point_and_interval, resample_within
 from .pooled import one_hook_point, several, writes_where_it_reads
 
@@ -82,7 +84,7 @@ def effect_sparsity(change: Float[Tensor, "*batch following d_vocab"]) -> Float[
     >>> round(float(effect_sparsity(change)), 6)  # one of 20 logits
     0.05
     """
-    flat = (change - change.quantile(0.5, dim=-1, keepdim=True)).double().flatten(-2)
+    flat = doubles(change - change.quantile(0.5, dim=-1, keepdim=True)).flatten(-2)
     return (flat.abs().sum(-1) ** 2 / flat.pow(2).sum(-1)) / flat.shape[-1]
 
 
@@ -90,7 +92,7 @@ def effect_sparsity(change: Float[Tensor, "*batch following d_vocab"]) -> Float[
 def ablation_sparsity(
     model: LanguageModel,
     sae: SAE,
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     n_tokens: int = ...,
     n_features: int = ...,
@@ -105,7 +107,7 @@ def ablation_sparsity(
 def ablation_sparsity(
     model: LanguageModel,
     sae: Sequence[SAE],
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     n_tokens: int = ...,
     n_features: int = ...,
@@ -119,7 +121,7 @@ def ablation_sparsity(
 def ablation_sparsity(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     n_tokens: int = 16,
     n_features: int = 8,
@@ -142,6 +144,7 @@ def ablation_sparsity(
     4
     """
     saes = several(sae)
+    corpus = as_corpus(corpus)
     writes_where_it_reads(saes, "ablation sparsity", means=False)
     hook_name = one_hook_point(model, saes, hook_name)
     for name, value in (("n_tokens", n_tokens), ("n_features", n_features), ("n_following", n_following)):
@@ -156,7 +159,9 @@ def ablation_sparsity(
         for document, tokens, position in places:
             window = tokens[: position + n_following]
             seen: list[Tensor] = []
-            clean, _ = model.forward([window], hooks=[(hook_name, _reader(seen, position))])
+            clean, _ = model.forward(
+                [window], hooks=[(hook_name, _reader(model.hook_layout(hook_name), seen, position))]
+            )
             clean = clean[0, position:].float()
             for s, mine in zip(saes, rows, strict=True):
                 x = seen[0].to(s.W_dec)
@@ -228,9 +233,9 @@ def _places(
     return out
 
 
-def _reader(seen: list[Tensor], position: int) -> Any:
+def _reader(layout: HookLayout, seen: list[Tensor], position: int) -> Any:
     def read(x: Tensor) -> None:
-        seen.append((x.flatten(2) if x.ndim > 3 else x)[0, position][None].float())
+        seen.append(layout.flatten(x)[0, position][None].float())
 
     return read
 
@@ -255,12 +260,12 @@ def _ablations(
     taken = (value[:, None] * sae.W_dec[feature] * sae.unit_of(x)).detach().cpu()
     noise = torch.randn(taken.shape, generator=generator)
     noise *= taken.norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True)
-    changes = torch.cat([taken, noise])
+    changes, layout = torch.cat([taken, noise]), model.hook_layout(hook_name)
 
     def subtract(x: Tensor) -> Tensor:
-        flat = (x.flatten(2) if x.ndim > 3 else x).clone()
+        flat = layout.flatten(x).clone()
         flat[:, position] -= changes.to(flat)
-        return flat.reshape(x.shape)
+        return layout.restore(flat, x)
 
     logits, _ = model.forward([window] * len(changes), hooks=[(hook_name, subtract)])
     change = logits[:, position:].float() - clean

@@ -35,6 +35,7 @@ from ...activations import common_token_filter
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...sae import SAE, common_prepend_bos
+from ...sae.precision import doubles
 from ...statistics import point_and_interval, resample_within
 from .absorbed_words import absorbed, main_features
 from .letters import TEMPLATE, read_words, vocabulary_words
@@ -279,7 +280,7 @@ def feature_absorption(
     probes: dict[str, Any] = {}
     out = []
     for s in saes:
-        b_dec = s.b_dec.detach().double().cpu().numpy()
+        b_dec = doubles(s.b_dec.detach()).cpu().numpy()
         table, found, means = absorption_by_letter(
             read.x,
             encode(s, read.x),
@@ -312,5 +313,5 @@ def encode(sae: SAE, x: Float[np.ndarray, "n d_in"]) -> Matrix:
     from scipy import sparse
 
     acts = sae.encode_sparse(torch.from_numpy(x).to(sae.W_dec))
-    token, feature, value = (t.cpu().numpy() for t in (acts.token, acts.feature, acts.value.double()))
+    token, feature, value = (t.cpu().numpy() for t in (acts.token, acts.feature, doubles(acts.value)))
     return sparse.coo_array((value, (token, feature)), shape=(len(x), acts.d_sae)).tocsr()

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ...corpus import as_corpus
 from ...sae import SAE
 from ...statistics import point_and_interval, resample_within
 from .pooled import choose_documents, decoder, hook_point, pool, several, writes_where_it_reads
@@ -35,7 +36,7 @@ from .sparse_probing import choose_classes
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from ...corpus import Corpus
+    from ...corpus import AnyCorpus
     from ...models import LanguageModel
 
 NS = (2, 5, 10, 20, 50, 100, 500)
@@ -178,7 +179,7 @@ def perturb(
 def targeted_probe_perturbation(
     model: LanguageModel,
     sae: SAE,
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     label: str,
     classes: Sequence[Any] | None = ...,
@@ -196,7 +197,7 @@ def targeted_probe_perturbation(
 def targeted_probe_perturbation(
     model: LanguageModel,
     sae: Sequence[SAE],
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     label: str,
     classes: Sequence[Any] | None = ...,
@@ -213,7 +214,7 @@ def targeted_probe_perturbation(
 def targeted_probe_perturbation(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     label: str,
     classes: Sequence[Any] | None = None,
@@ -238,6 +239,7 @@ def targeted_probe_perturbation(
     (2, 2, 2)
     """
     saes, ns = several(sae), check_counts("ns", ns)
+    corpus = as_corpus(corpus)
     writes_where_it_reads(saes, "targeted probe perturbation")
     where = hook_point(model, saes, hook_name)
     wanted, notes = choose_classes(corpus, label, classes, min_each)

@@ -25,6 +25,7 @@ from ...errors import ConfigError, DataError, MismatchError, unknown_name
 from ...hook_points import HookPoint
 from ...models import LanguageModel
 from ...sae import SAE, SAEConfig, SparseActs, common_prepend_bos
+from ...sae.precision import doubles
 from .probes import Matrix
 
 
@@ -121,8 +122,6 @@ def choose_documents(
 
     The corpus is read once, in order; documents keep that order.
     """
-    if not isinstance(corpus, Corpus):
-        raise ConfigError("not a corpus", got=type(corpus).__name__, accepted="a Corpus", fix="use sk.load_corpus")
     if n_each is not None and n_each < 2:
         raise ConfigError("too few documents of a class to train and test on", got=n_each, accepted="at least 2")
     documents, keys = [], []
@@ -173,7 +172,7 @@ def pool(
     if batch_size < 1:
         raise ConfigError("batch_size is not positive", got=batch_size, accepted="an integer of at least 1")
     prepend_bos = common_prepend_bos(s.config for s in saes)
-    windows = tokenize([d.text for d in documents], model, length=length, prepend_bos=prepend_bos)
+    windows = tokenize(documents, model, length=length, prepend_bos=prepend_bos)
     first = np.unique(windows.documents.max(1).values.numpy(), return_index=True)[1]
     windows = windows.select(first)
     of_window = windows.documents.max(1).values.long()
@@ -217,12 +216,12 @@ def pool(
 
 def decoder(sae: SAE) -> Float[np.ndarray, "d_sae d_in"]:
     """The decoder rows as float64 on the CPU."""
-    return sae.W_dec.detach().double().cpu().numpy()
+    return doubles(sae.W_dec.detach()).cpu().numpy()
 
 
 def _document_sums(acts: SparseActs, document: Any, n_documents: int) -> Matrix:
     """Sum of each feature over the tokens of each document, sparse [n_documents, d_sae]."""
     from scipy import sparse
 
-    token, feature, value = (t.cpu().numpy() for t in (acts.token, acts.feature, acts.value.double()))
+    token, feature, value = (t.cpu().numpy() for t in (acts.token, acts.feature, doubles(acts.value)))
     return sparse.coo_array((value, (document[token], feature)), shape=(n_documents, acts.d_sae)).tocsr()

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ...corpus import as_corpus
 from ...errors import ConfigError, DataError, unknown_name
 from ...sae import SAE
 from ...statistics import point_and_interval, resample_within
@@ -37,7 +38,7 @@ from .probes import METRICS, Choice, Matrix, check_counts, columns, fit_probe, p
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from ...corpus import Corpus
+    from ...corpus import AnyCorpus, Corpus
     from ...models import LanguageModel
 
 SAE_PROBE, RANDOM_PROBE, DIMENSIONS, ALL, MAJORITY = (
@@ -152,7 +153,7 @@ def _majority(
 def sparse_probing(
     model: LanguageModel,
     sae: SAE,
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     label: str,
     classes: Sequence[Any] | None = ...,
@@ -171,7 +172,7 @@ def sparse_probing(
 def sparse_probing(
     model: LanguageModel,
     sae: Sequence[SAE],
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     label: str,
     classes: Sequence[Any] | None = ...,
@@ -189,7 +190,7 @@ def sparse_probing(
 def sparse_probing(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     label: str,
     classes: Sequence[Any] | None = None,
@@ -222,6 +223,7 @@ def sparse_probing(
     ('other', 'bridge')
     """
     saes, ks = several(sae), check_counts("ks", ks)
+    corpus = as_corpus(corpus)
     if choose not in ("difference", "separation"):
         raise unknown_name("way to choose features", choose, ("difference", "separation"))
     where = hook_point(model, saes, hook_name)

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from ...corpus import as_corpus
 from ...errors import ConfigError, DataError, unknown_name
 from ...sae import SAE
 from ...statistics import point_and_interval, resample_within
@@ -34,7 +35,7 @@ from .probes import Matrix, check_counts, fit_probe, split_rows
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from ...corpus import Corpus
+    from ...corpus import AnyCorpus, Corpus
     from ...models import LanguageModel
 
 Label = str | Mapping[str, Any]
@@ -173,7 +174,7 @@ def _evenly(
 def spurious_correlation_removal(
     model: LanguageModel,
     sae: SAE,
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     wanted: Label,
     spurious: Label,
@@ -190,7 +191,7 @@ def spurious_correlation_removal(
 def spurious_correlation_removal(
     model: LanguageModel,
     sae: Sequence[SAE],
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     wanted: Label,
     spurious: Label,
@@ -206,7 +207,7 @@ def spurious_correlation_removal(
 def spurious_correlation_removal(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],
-    corpus: Corpus,
+    corpus: AnyCorpus,
     *,
     wanted: Label,
     spurious: Label,
@@ -235,6 +236,7 @@ def spurious_correlation_removal(
     ('a = True', 'b = y')
     """
     saes, ns = several(sae), check_counts("ns", ns)
+    corpus = as_corpus(corpus)
     writes_where_it_reads(saes, "spurious correlation removal")
     where = hook_point(model, saes, hook_name)
     sides = [_sides(corpus, label) for label in (wanted, spurious)]
