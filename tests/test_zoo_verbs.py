@@ -21,7 +21,7 @@ HOOK = "blocks.0.hook_resid_post"
 FEATURE = 3
 
 
-@pytest.fixture(params=list(zoo.KINDS), scope="module")
+@pytest.fixture(params=zoo.PARAMS, scope="module")
 def zoo_model(request):
     return zoo.load(request.param)
 
@@ -29,7 +29,7 @@ def zoo_model(request):
 @pytest.fixture(scope="module")
 def corpus():
     texts = [{"text": text[:200], "topic": "mixed"} for text in MIXED]
-    texts += [{"text": text[:150], "topic": "demo"} for text in training_text()[:24]]
+    texts += [{"text": text[:150], "topic": "demo"} for text in training_text()[:10]]
     return sk.load_corpus(texts, name="zoo")
 
 
@@ -98,7 +98,7 @@ def rows(windows: sk.Windows) -> list[list[int]]:
 
 
 def test_fidelity_equals_one_window_at_a_time_through_the_plain_model(zoo_model, sae, corpus):
-    windows = sk.tokenize(corpus.take(12), zoo_model.model, length=32)
+    windows = sk.tokenize(corpus.take(6), zoo_model.model, length=32)
     found = sk.evaluate(zoo_model.model, sae, windows, n_tokens=None, progress=False, n_bootstrap=10)
     losses: dict[str, list[Tensor]] = {"clean": [], "sae": [], "zero": []}
     xs, x_hats, n_active = [], [], []
@@ -122,7 +122,7 @@ def test_fidelity_equals_one_window_at_a_time_through_the_plain_model(zoo_model,
 
 def test_a_few_steps_of_training_and_what_was_trained_loads_again(zoo_model, corpus, tmp_path):
     model = zoo_model.model
-    config = sk.TrainConfig(n_tokens=2048, batch_size=128, context_size=32, buffer_tokens=512, device="cpu")
+    config = sk.TrainConfig(n_tokens=1024, batch_size=128, context_size=32, buffer_tokens=256, device="cpu")
     wanted = sk.SAEConfig(d_in=model.d_model, d_sae=64, activation="batchtopk", k=8)
     trained = sk.train(model, corpus, hook_name=HOOK, sae=wanted, config=config, progress=False)
     assert trained.config.prepend_bos == model.facts.prepend_bos
@@ -130,11 +130,8 @@ def test_a_few_steps_of_training_and_what_was_trained_loads_again(zoo_model, cor
     again = sk.load_sae(trained.save(tmp_path / "sae"))
     x = residual(zoo_model, model.tokenize(zoo.PROMPT))
     torch.testing.assert_close(again.encode(x), trained.encode(x).detach())
-    before = sk.evaluate(
-        model, sk.SAE(wanted.replace(hook_name=HOOK)), corpus, length=32, n_bootstrap=2, progress=False
-    )
-    after = sk.evaluate(model, again, corpus, length=32, n_bootstrap=2, progress=False)
-    assert after.explained_variance > max(0.05, before.explained_variance)
+    losses = [float((m(x).x_hat - x).pow(2).mean()) for m in (sk.SAE(wanted.replace(hook_name=HOOK)).eval(), again)]
+    assert losses[1] < losses[0]
 
 
 def test_an_index_holds_what_the_sae_finds_in_the_plain_model(zoo_model, sae, index):

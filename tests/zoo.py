@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -132,6 +133,11 @@ KINDS = {
     "llama_surplus": Kind(config="LlamaConfig", tokenizer=tokenizers.llama3, extra_rows=-5),
 }
 """Every architecture of the zoo, by a short name."""
+
+
+FAST = ("gpt2", "gemma2", "qwen3", "llama_tied", "llama", "mamba")
+PARAMS = [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in KINDS]
+"""All of them for a fixture; `make test-fast` takes the first few."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,9 +74,7 @@ def attention_patterns(model: LanguageModel, text: str, layer: int) -> CircuitsW
             f"layer {layer} of {model.name} has no attention pattern",
             got=layer,
             accepted=f"layers with one: {', '.join(map(str, with_attention)) or 'none'}",
-            fix="choose another layer or model"
-            if with_attention
-            else "choose another model: this one has no attention",
+            fix="choose one of them" if with_attention else "choose a model with attention",
         )
     ids, strings = model.tokenize_with_strings(text)
     seen: list[Any] = []  # [1, head, query, key]: no vector for each token, so `activations` does not read it
