@@ -18,7 +18,7 @@ from typing import Any, overload
 from ..activations import ActivationBatches, ActivationSource, ModelActivations
 from ..activations.source import check_provenance
 from ..activations.sources import Activations, as_source
-from ..corpus import AnyCorpus, Windows
+from ..corpus import AnyCorpus, Corpus, Windows
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
