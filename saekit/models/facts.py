@@ -7,13 +7,13 @@ scales and centres. Ids outside the model's vocabulary, which some tokenizers in
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .final_norm import FinalNorm, measure_final_norm
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ModelFacts:
     """What is true of a model and its tokenizer. Made by `find_facts`; a model has its own as `model.facts`."""
 
@@ -36,8 +36,19 @@ class ModelFacts:
     """Fills rows of unequal length; never attended to."""
     special_ids: frozenset[int]
     """BOS, EOS, padding, and every added token that the tokenizer flags as special, such as marks of turns."""
-    final_norm: FinalNorm = field(repr=False)
+    final_norm: FinalNorm
     """What the last norm does to a direction."""
+
+    def __repr__(self) -> str:
+        norm = "centres and scales" if self.final_norm.centres else "scales"
+        return (
+            f"ModelFacts: context {self.n_ctx:,}, d_vocab {self.d_vocab:,}\n"
+            f"  BOS {self.bos_id}, {'put' if self.prepend_bos else 'not put'} before a text\n"
+            f"  EOS {self.eos_id}; a reply ends at {', '.join(map(str, sorted(self.end_ids))) or 'no token'}\n"
+            f"  between documents {self.separator_id}, padding {self.pad_id}\n"
+            f"  {len(self.special_ids)} special tokens: {_few(self.special_ids)}\n"
+            f"  the final norm {norm}"
+        )
 
 
 def find_facts(bridge: Any, tokenizer: Any) -> ModelFacts:
@@ -68,6 +79,11 @@ def find_facts(bridge: Any, tokenizer: Any) -> ModelFacts:
         special_ids=frozenset(i for i in _special_ids(tokenizer) if known(i) is not None),
         final_norm=measure_final_norm(_final_norm(bridge), int(bridge.cfg.d_model)),
     )
+
+
+def _few(ids: frozenset[int]) -> str:
+    listed = [str(i) for i in sorted(ids)]
+    return ", ".join(listed if len(listed) <= 12 else [*listed[:10], "..."]) or "none"
 
 
 def _end_ids(bridge: Any, d_vocab: int) -> frozenset[int]:
