@@ -31,8 +31,14 @@ WITHOUT_DEPENDENCIES = (
     "eai-sparsify==1.3.3",
     "dictionary-learning==0.1.0",
     "circuit-tracer==0.5.0",
-    "natsort==8.4.0",
+    "llamascopium==2.0.0b34",
     "accelerate==1.15.0",
+    "attrs==26.1.0",
+    "cattrs==26.2.1",
+    "json-repair==0.64.6",
+    "more-itertools==11.2.1",
+    "natsort==8.4.0",
+    "pydantic-settings==2.16.3",
 )
 """Installed as they are: what else they name only gathers activations, trains or serves pages."""
 N_KEPT = 64

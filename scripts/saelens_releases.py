@@ -41,6 +41,8 @@ FAMILIES: dict[str | None, str] = {
     "temporal": "temporal",
     "goodfire": "goodfire",
 }
+D_MODEL = {"-2b-": 2304, "-9b-": 3584}
+"""Widths of the Gemma 2 models that have SAEs of their embeddings."""
 PILE = "monology/pile-uncopyrighted"
 
 
@@ -189,8 +191,9 @@ def main() -> int:
             if "norm_scaling_factor" in s and entry["conversion_func"] != "llama_scope"  # its files say it
         }
         for i in ids:
-            if "embedding" in i or i == "embed_tokens":
-                scaled[i] = {"hook_name": "hook_embed"}
+            if i.startswith("embedding"):  # trained before Gemma multiplies its embeddings by sqrt(d_model)
+                size = next(n for name, n in D_MODEL.items() if name in release)
+                scaled[i] = {"hook_name": "hook_embed", "activation_scale": size**-0.5}
         if scaled:
             out["facts_by_id"] = scaled
         releases[release] = out

@@ -224,8 +224,8 @@ def test_misuse_is_refused(model, corpus, windows, monkeypatch):
         evaluate(model, make_sae(model, weight_processing="compatibility"), corpus, progress=False)
     with pytest.raises(ConfigError, match="does not name the hook point"):
         evaluate(model, make_sae(model, hook_name=None), corpus, progress=False)
-    with pytest.raises(ConfigError, match="not a corpus"):
-        evaluate(model, make_sae(model), ["text"], progress=False)
+    with pytest.raises(DataError, match="not a corpus"):
+        evaluate(model, make_sae(model), 7, progress=False)
     with pytest.raises(ConfigError, match="n_tokens is too small"):
         evaluate(model, make_sae(model), corpus, n_tokens=0, progress=False)
     with pytest.raises(DataError, match="nothing to evaluate on"):

@@ -268,8 +268,8 @@ def test_an_empty_corpus_and_other_things_are_refused(model, sae, corpus, tmp_pa
     with pytest.raises(ContextLengthError, match="windows of 128 tokens"):
         sk.build_index(model, sae, corpus, out=tmp_path / "f", progress=False)
     sk.build_index(model, sae, corpus.take(2), out=tmp_path / "f", length=32, progress=False)  # nothing was left behind
-    with pytest.raises(ConfigError, match="not a corpus"):
-        sk.build_index(model, sae, ["text"], out=tmp_path / "d", progress=False)
+    with pytest.raises(DataError, match="not a corpus"):
+        sk.build_index(model, sae, 7, out=tmp_path / "d", progress=False)
     with pytest.raises(ConfigError, match="n_top is not positive"):
         sk.build_index(model, sae, corpus, out=tmp_path / "e", n_top=0, progress=False)
 

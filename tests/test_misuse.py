@@ -137,7 +137,7 @@ def test_a_request_that_cannot_be_is_refused_before_anything_is_written(sae, hoo
 
 def test_what_is_not_a_model_a_corpus_or_a_configuration_is_named(llama, corpus):
     assert "not a corpus" in error_of(train, llama, "the golden gate is red " * 200, TOPK)
-    assert "not a corpus" in error_of(train, llama, ["some text"], TOPK)
+    assert "not a corpus" in error_of(train, llama, 7, TOPK)
     assert "not a model" in error_of(train, "gpt2", corpus, TOPK)
     assert "not a TrainConfig" in error_of(train, llama, corpus, TOPK, settings={"n_tokens": 640})
     assert "one string is not a corpus" in error_of(sk.tokenize, "the golden gate", llama)

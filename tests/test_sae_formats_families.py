@@ -31,6 +31,8 @@ def test_gemma_scope(tmp_path):
     transcoder = sk.load_sae(tmp_path, hook_name="a", hook_out="b")
     assert transcoder.config.is_transcoder
     assert not transcoder.config.subtracts_b_dec
+    embeddings = sk.load_sae(tmp_path, hook_name="hook_embed", activation_scale=0.25)
+    check(embeddings, 4 * x, acts, 4 * (acts @ w["W_dec"] + w["b_dec"]))
     with pytest.raises(UnknownNameError, match="hook_nam"):
         sk.load_sae(tmp_path, hook_nam="a")
 
@@ -145,16 +147,14 @@ def test_llama_scope(norms, tmp_path):
     w, x = tensors(), inputs()
     scale, length = math.sqrt(D) / 5.0, w["W_dec"].norm(dim=1)
     trained = (x * scale) @ w["W_enc"] + w["b_enc"]  # in units of scaled activations
-    size = trained / scale * (length if norms else 1.0)  # what its library compares and returns
-    acts = size.relu() * (size > 0.5)
-    x_hat = (acts / (length if norms else 1.0) * scale @ w["W_dec"] + w["b_dec"]) / scale
+    size = trained / scale * (length if norms else 1.0)  # what its library compares
+    acts = (trained / scale).relu() * (size > 0.5)
+    x_hat = (acts * scale @ w["W_dec"] + w["b_dec"]) / scale
     folder = llama_scope(tmp_path / "L9R-8x", w, sparsity_include_decoder_norm=norms)
     for path in (folder, folder / "checkpoints" / "final.safetensors"):
         check(sk.load_sae(path), x, acts, x_hat)
     assert sk.load_sae(folder).config.hook_name == "blocks.9.hook_resid_post"
     comes_back(sk.load_sae(folder), tmp_path / "ours")
-    if norms:
-        torch.testing.assert_close(sk.load_sae(folder).W_dec.norm(dim=1), torch.ones(N))
     llama_scope(folder, w, dataset_average_activation_norm=None)
     with pytest.raises(FileError, match=r"Llama Scope and lacks the mean norm[\s\S]*activation_scale="):
         sk.load_sae(folder)
@@ -213,6 +213,11 @@ def test_transcoder_sets(skip, jumps, tmp_path):
     comes_back(saes[1], tmp_path / "ours")
     with pytest.raises(FileError, match=r"is a set of transcoders\n.*3 layers[\s\S]*sk.load_transcoders"):
         sk.load_sae(tmp_path)
+    if jumps:
+        stored["activation_function.threshold"] = w["threshold"] - 1
+        save_file(stored, tmp_path / "layer_2.safetensors")
+        with pytest.raises(FileError, match="thresholds below 0, where circuit-tracer has negative activations"):
+            sk.load_sae(tmp_path / "layer_2.safetensors")
     (tmp_path / "layer_1.safetensors").unlink()
     with pytest.raises(FileError, match=r"no whole set of transcoders\n.*layer_0.safetensors, layer_2.safetensors"):
         sk.load_transcoders(tmp_path)

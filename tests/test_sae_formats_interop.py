@@ -2,8 +2,8 @@
 
 tests/interop/families/ holds small files and what the original made of 64 activations, written by
 scripts/interop_families.py --write, which also compares 1,000. cases.json says which original that was: the library
-itself (SAELens, sparsify, dictionary_learning, circuit-tracer), SAELens' loader for what others published as files
-(Gemma Scope, Llama Scope, Qwen Scope and so on), or for OpenAI, whose code is not on PyPI, its published formula.
+itself (SAELens, sparsify, dictionary_learning, circuit-tracer, lm-saes), SAELens' loader for what others published as
+files (Gemma Scope, Llama Scope, Qwen Scope and so on), or for OpenAI, whose code is not on PyPI, its published formula.
 """
 
 from __future__ import annotations

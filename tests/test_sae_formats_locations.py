@@ -15,6 +15,7 @@ from pathlib import Path
 import huggingface_hub.constants as hub_constants
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import saekit as sk
 from saekit.errors import FileError, UnknownNameError
@@ -25,6 +26,7 @@ from .hub_server import COMMIT, hub_server
 
 JB = "jbloom/GPT2-Small-SAEs-Reformatted"
 ID = "blocks.8.hook_resid_pre"
+SET = "model_kind: transcoder_set\nfeature_input_hook: mlp.hook_in\nfeature_output_hook: hook_mlp_out\n"
 
 
 @pytest.fixture
@@ -89,6 +91,13 @@ def test_a_second_load_fetches_nothing_and_needs_no_server(place):
     assert sk.load_sae(f"hf://{JB}/{ID}").fingerprint == first.fingerprint
     assert sk.load_sae(f"gpt2-small-res-jb/{ID}").fingerprint == first.fingerprint
     assert time.perf_counter() - start < 2
+
+
+def test_a_commit_that_is_in_the_cache_is_not_asked_for(place):
+    sk.load_sae(f"hf://{JB}/{ID}@{COMMIT}")
+    n = len(place.requests)
+    sk.load_sae(f"hf://{JB}/{ID}@{COMMIT}")
+    assert len(place.requests) == n
 
 
 def test_hf_hub_offline_uses_the_cache_and_asks_nobody(place, monkeypatch):
@@ -217,52 +226,6 @@ def test_the_files_of_every_family_are_found(names, path, files):
     assert target.startswith(path)
 
 
-def test_saelens_names_are_those_of_its_list():
-    """Counts of SAELens 6.54.12; scripts/saelens_releases.py --check compares every id and path."""
-    ids = {name: releases.ids_of(name) for name in releases.table()}
-    assert (len(ids), sum(map(len, ids.values()))) == (170, 13857)
-    assert ids["gpt2-small-res-jb"][ID] == ID
-    assert ids["gemma-scope-2b-pt-res-canonical"]["layer_20/width_16k/canonical"] == "layer_20/width_16k/average_l0_71"
-    assert ids["llama_scope_lxm_32x"]["l7m_32x"] == "Llama3_1-8B-Base-L7M-32x"
-    assert ids["gpt2-small-resid-post-v5-32k"]["blocks.0.hook_resid_post"] == "v5_32k_layer_0.pt"
-
-
-@pytest.mark.parametrize(
-    ("release", "sae_id", "facts"),
-    [
-        ("gpt2-small-res-jb", ID, {"model_name": "gpt2-small", "weight_processing": "center_writing_weights"}),
-        (
-            "gemma-scope-2b-pt-res",
-            "layer_20/width_16k/average_l0_71",
-            {"model_name": "gemma-2-2b", "hook_name": "blocks.20.hook_resid_post", "prepend_bos": True},
-        ),
-        ("gemma-scope-9b-it-res", "layer_20/width_131k/average_l0_13", {"model_name": "gemma-2-9b-it"}),
-        ("gemma-scope-2b-pt-att", "layer_0/width_16k/average_l0_104", {"hook_name": "blocks.0.attn.hook_z"}),
-        ("gemma-scope-2b-pt-res", "embedding/width_4k/average_l0_6", {"hook_name": "hook_embed"}),
-        (
-            "gemma-scope-2-1b-pt-transcoders-all",
-            "layer_7_width_16k_l0_big",
-            {"hook_name": "blocks.7.mlp.hook_in", "hook_out": "blocks.7.hook_mlp_out"},
-        ),
-        ("mwhanna-qwen3-4b-transcoders", "layer_12", {"hook_name": "blocks.12.mlp.hook_in"}),
-        ("goodfire-llama-3.1-8b-instruct", "layer_19", {"hook_name": "blocks.19.hook_resid_post"}),
-        ("qwen-scope-3-8b-base-w64k-l50", "layer9", {"hook_name": "blocks.9.hook_resid_post", "k": 50}),
-        ("mistral-7b-res-wg", ID, {"normalize_activations": "constant_norm_rescale"}),
-        ("gpt2-small-mlp-tm", "blocks.0.hook_mlp_out", {"activation_scale": 1.049317316132615}),
-        ("gpt2-small-hook-z-kk", "blocks.5.hook_z", {"hook_name": "blocks.5.attn.hook_z"}),
-        (
-            "deepseek-r1-distill-llama-8b-qresearch",
-            "blocks.19.hook_resid_post",
-            {"hook_name": "blocks.19.hook_resid_post"},
-        ),
-    ],
-)
-def test_what_files_leave_out_is_known_of_a_release(release, sae_id, facts):
-    found = releases.published(release, sae_id)
-    assert facts.items() <= found.facts.items()
-    assert facts.items() <= releases.facts_of(found.repo, found.path).items()
-
-
 @pytest.mark.parametrize(
     ("name", "what"),
     [
@@ -279,12 +242,6 @@ def test_a_release_that_cannot_be_read_is_not_fetched(place, name, what):
 def test_what_families_need_beside_their_weights_is_fetched():
     needed = {Path(name).name for family in registry.FAMILIES for name in family.beside}
     assert {name for name in needed if not name.endswith(hub.WEIGHT_SUFFIXES)} <= {*hub.BESIDE}
-
-
-def test_every_layer_is_found():
-    for release, entry in releases.table().items():
-        for sae_id in () if entry["family"] in releases.UNREADABLE else releases.ids_of(release):
-            assert "None" not in str(releases.published(release, sae_id).facts), (release, sae_id)
 
 
 @pytest.mark.parametrize(
@@ -319,3 +276,46 @@ def test_facts_fill_what_a_file_leaves_out(place):
     sae = sk.load_sae(f"gpt2-small-res-jb/{ID}")
     assert sae.config.model_name == "gpt2-small"
     assert sae.config.hook_name == ID
+
+
+@pytest.fixture
+def transcoders(place):
+    """A set of two transcoders on the Hub."""
+    root = place.root / "me" / "set"
+    for layer in range(2):
+        weights = {"W_enc": (16, 8), "W_dec": (16, 8), "b_enc": (16,), "b_dec": (8,)}
+        root.mkdir(parents=True, exist_ok=True)
+        made = {name: torch.randn(shape) for name, shape in weights.items()}
+        save_file(made, root / f"layer_{layer}.safetensors")
+    (root / "config.yaml").write_text(SET)
+    (root / "features.bin").write_bytes(bytes(1000))
+    return root
+
+
+def test_a_set_of_transcoders_comes_from_the_hub(place, transcoders):
+    made = sk.load_transcoders("hf://me/set")
+    assert [t.config.hook_name for t in made] == ["blocks.0.mlp.hook_in", "blocks.1.mlp.hook_in"]
+    assert set(place.fetched) == {"config.yaml", "layer_0.safetensors", "layer_1.safetensors"}
+    place.shutdown()
+    place.server_close()
+    assert len(sk.load_transcoders("hf://me/set")) == 2
+
+
+def test_a_set_may_list_transcoders_elsewhere_on_the_hub(place, transcoders, tmp_path):
+    listed = [f"hf://me/set/layer_{layer}.safetensors?revision=v1" for layer in (1, 0)]
+    ends = "feature_input_hook: mlp.hook_in\nfeature_output_hook: hook_mlp_out\n"
+    (tmp_path / "config.yaml").write_text(
+        "model_kind: transcoder_set\n" + ends + f"transcoders: {json.dumps(listed)}\n"
+    )
+    made = sk.load_transcoders(tmp_path)
+    assert made[0].fingerprint == sk.load_sae(transcoders / "layer_1.safetensors").fingerprint
+    assert made[0].config.hook_name == "blocks.0.mlp.hook_in"
+
+
+def test_a_release_of_transcoders_is_a_set(place, transcoders, monkeypatch):
+    entry = {"repo": "me/set", "family": "circuit_tracer", "ids": {"layer_{0,1}": "layer_{0}.safetensors"}}
+    entry["facts"] = {"model_name": "tiny", "hook_name": "blocks.{layer}.x", "hook_out": "blocks.{layer}.y"}
+    monkeypatch.setitem(releases.table(), "a-set", entry)
+    assert [t.config.model_name for t in sk.load_transcoders("a-set")] == ["tiny", "tiny"]
+    with pytest.raises(UnknownNameError, match=r"is no set of one transcoder a layer[\s\S]*mwhanna-qwen3-4b"):
+        sk.load_transcoders("gpt2-small-res-jb")

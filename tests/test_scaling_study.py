@@ -149,8 +149,8 @@ def test_bad_requests(truth, measured, model, corpus):
         sk.scaling_study(None, truth.batches, **{**call, "sparsities": (5,)})
     with pytest.raises(sk.SaekitError, match="n_held_out is too small"):
         sk.scaling_study(None, truth.batches, **{**call, "n_held_out": 0})
-    with pytest.raises(sk.SaekitError, match=r"not something to train on\n.*list"):
-        sk.scaling_study(None, [1], **call)
+    with pytest.raises(sk.SaekitError, match=r"this is not a corpus\n.*int[\s\S]*batches"):
+        sk.scaling_study(None, 1, **call)
     with pytest.raises(sk.SaekitError, match="a study on text needs a model and a hook_name"):
         sk.scaling_study(model, corpus, **call)
     with pytest.raises(sk.SaekitError, match="the batches do not depend on the seed"):

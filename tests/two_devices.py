@@ -1,4 +1,4 @@
-"""A second device that is not there: tensors that say they are on "xla" and lie on the CPU.
+"""A second device that is not there: tensors that say they are on "pretend:0" and lie on the CPU.
 
 Under `two_devices()` an operation on tensors of both devices raises, as a GPU's would, with the exceptions that it
 makes: copies, numbers without dimensions, and indices on the CPU. A generator of the CPU draws nothing on the other
@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-OTHER = torch.device("xla:0")
+_setup_privateuseone_for_python_backend("pretend")
+OTHER = torch.device("pretend:0")
 CPU = torch.device("cpu")
 aten = torch.ops.aten
 COPIES = {aten._to_copy, aten.copy_, aten.copy, aten.to}
@@ -33,9 +35,10 @@ class OtherTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> Any:
-        made = torch.Tensor._make_wrapper_subclass(
-            cls, held.shape, strides=held.stride(), dtype=held.dtype, device=OTHER, requires_grad=held.requires_grad
-        )
+        with torch.inference_mode(held.is_inference()):
+            made = torch.Tensor._make_wrapper_subclass(
+                cls, held.shape, strides=held.stride(), dtype=held.dtype, device=OTHER, requires_grad=False
+            )
         made.held = held
         return made
 
@@ -70,7 +73,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             judged += [i for i in args[1] if i is not None]
     on_cpu = [t for t in judged if not isinstance(t, OtherTensor) and t.dim() > 0]
     if packet not in COPIES and on_cpu and any(isinstance(t, OtherTensor) for t in judged):
-        raise RuntimeError(f"Expected all tensors to be on the same device, but found xla:0 and cpu! ({func})")
+        raise RuntimeError(f"Expected all tensors to be on the same device, but found pretend:0 and cpu! ({func})")
     asked = [
         (args[i] if i < len(args) else kwargs.get(spec.name))
         for i, spec in enumerate(func._schema.arguments)

@@ -10,6 +10,15 @@ from typing import Any
 from ..errors import ConfigError, FileError
 from .hub import has_weights
 
+COMMON: tuple[str, ...] = (
+    "GPT2LMHeadModel",
+    "GPTNeoXForCausalLM",
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "MambaForCausalLM",
+)
+COMMON += ("Gemma3ForCausalLM", "Olmo2ForCausalLM", "OPTForCausalLM", "Phi3ForCausalLM", "Qwen3ForCausalLM")
+
 
 def check_folder(name: str | Path, folder: Path) -> None:
     """FileError that says what `folder` lacks, ConfigError for an architecture that TransformerLens has not."""
@@ -47,11 +56,11 @@ def check_config(name: str | Path, config: dict[str, Any]) -> None:
     try:
         determine_architecture_from_hf_config(SimpleNamespace(**known))  # type: ignore[no-untyped-call]
     except ValueError as e:
-        causal = sorted(a for a in SUPPORTED_ARCHITECTURES if a.endswith(("ForCausalLM", "LMHeadModel")))
+        common = ", ".join(a for a in COMMON if a in SUPPORTED_ARCHITECTURES)
         raise ConfigError(
             f"TransformerLens has no {architecture}",
             got=f"{name}: architectures {known.get('architectures')}, model_type {known.get('model_type')}",
-            accepted=f"{len(SUPPORTED_ARCHITECTURES)} architectures, such as {', '.join(causal)}",
+            accepted=f"{len(SUPPORTED_ARCHITECTURES)} architectures, such as {common}",
             fix="take a model of one of these, or register an adapter with TransformerLens' ArchitectureAdapterFactory",
         ) from e
     if "auto_map" in config and known.get("model_type") not in CONFIG_MAPPING:

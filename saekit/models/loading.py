@@ -23,7 +23,7 @@ from .hub import find_on_hub, no_connection
 from .language_model import LanguageModel
 from .placement import find_device, find_dtype
 from .ready_model import is_hugging_face_model, name_of, shared_copy
-from .tokenizers import find_tokenizer, for_transformer_lens, given_tokenizer, tokenizer_beside, untouched
+from .tokenizers import find_tokenizer, given_tokenizer, put_into, stand_in, tokenizer_beside, untouched
 from .weight_processing import process_weights
 
 
@@ -98,10 +98,8 @@ def _from_files(
 def _boot(name: str, own: Any, device: torch.device, dtype: torch.dtype, ready: Any = None) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
 
-    tokenizer = for_transformer_lens(own)
-    bridge = TransformerBridge.boot_transformers(name, device=device, dtype=dtype, tokenizer=tokenizer, hf_model=ready)
-    if own is None:
-        bridge.tokenizer = None
+    bridge = TransformerBridge.boot_transformers(name, device=device, dtype=dtype, tokenizer=stand_in(), hf_model=ready)
+    put_into(bridge, own)
     return bridge
 
 
@@ -157,7 +155,7 @@ def _not_a_model(given: Any) -> ConfigError:
 
 @contextlib.contextmanager
 def _explained(name: str | Path, source: str | Path) -> Iterator[None]:
-    """Says what went wrong below: the disk, the connection, or or the files. Too little memory says so itself."""
+    """Says what went wrong below: the disk, the connection or the files. Too little memory says so itself."""
     try:
         yield
     except (SaekitError, torch.OutOfMemoryError, MemoryError):

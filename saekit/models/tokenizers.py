@@ -1,7 +1,7 @@
 """The tokenizer of a model: as it was saved, or as the caller gave it, and never changed.
 
-TransformerLens adds BOS, EOS and padding to a tokenizer that lacks them, even with ids that the model does not have, so
-it is given a copy.
+TransformerLens loads a tokenizer that it is given anew from where it came, and adds BOS, EOS and padding to one that
+lacks them, even with ids that the model does not have. So it boots with another, and gets a copy afterwards.
 """
 
 from __future__ import annotations
@@ -106,11 +106,22 @@ def untouched(tokenizer: Any) -> Any:
     return own if same else tokenizer
 
 
-def for_transformer_lens(tokenizer: Any) -> Any:
-    """A tokenizer that TransformerLens may change: a copy, or where there is none one of a single word."""
-    if tokenizer is not None:
-        return copy.deepcopy(tokenizer)
+def stand_in() -> Any:
+    """A tokenizer of one word for TransformerLens to boot with: it would load the given one anew, with a BOS."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"?": 0}, unk_token="?")), eos_token="?")
+
+
+def put_into(bridge: Any, tokenizer: Any) -> None:
+    """Gives `bridge` a copy of `tokenizer`, or None, in place of the stand-in; no token is invented."""
+    from transformer_lens.model_bridge.sources._bridge_builder import detect_tokenizer_bos_eos
+
+    own = copy.deepcopy(tokenizer)
+    if own is not None:
+        own.padding_side = getattr(bridge.cfg, "default_padding_side", None) or own.padding_side or "right"
+        if own.pad_token is None and own.eos_token is not None:
+            own.pad_token = own.eos_token
+        bridge.cfg.tokenizer_prepends_bos, bridge.cfg.tokenizer_appends_eos = detect_tokenizer_bos_eos(own)
+    bridge._tokenizer = bridge._driver.tokenizer = own  # setting bridge.tokenizer would load it anew

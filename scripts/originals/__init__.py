@@ -11,19 +11,39 @@ Llama Scope), the files are written as published and its loader reads them. Open
 is written out, from sparse_autoencoder/model.py of openai/sparse_autoencoder.
 """
 
+import importlib.abc
+import importlib.machinery
 import sys
 import types
-from typing import Any
+from typing import Any, ClassVar
+
+NOT_NEEDED = ("nnsight", "schedulefree", "gridfs", "pymongo", "bson", "openai")
+"""Packages that the libraries import to gather activations, train or store, which nothing here does."""
 
 
 class _StandIn(types.ModuleType):
     """A module whose every name is an empty class."""
 
+    __path__: ClassVar[list[str]] = []
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return type(name, (), {})
+        return type(name, (Exception,), {})
 
 
-for name in ("nnsight", "schedulefree"):
-    sys.modules[name] = _StandIn(name)  # imported by modules that gather activations, or train; not used here
+class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds a stand-in for every package that is not needed."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        wanted = name.partition(".")[0] in NOT_NEEDED
+        return importlib.machinery.ModuleSpec(name, self, is_package=True) if wanted else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _StandIn(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        pass
+
+
+sys.meta_path.insert(0, _StandIns())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import sys
+import zlib
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from . import libraries as libraries
+from . import lm_saes as lm_saes
 from . import published as published
 from . import saelens_files as saelens_files
 from .cases import CASES, N_VECTORS, RELEASES, D
@@ -19,6 +21,7 @@ ORIGINALS = {
     "sparsify": "eai-sparsify",
     "dictionary_learning": "dictionary-learning",
     "circuit_tracer": "circuit-tracer",
+    "lm_saes": "llamascopium",
     "openai": None,
 }
 """By family: the distribution on PyPI that reads it; SAELens reads the others, and releases of its own list."""
@@ -34,8 +37,8 @@ def main(folder: Path) -> None:
     x = 3 * torch.randn(N_VECTORS, D) + 0.5 * torch.randn(D)
     save_file({"x": x}, folder / "x.safetensors")
     cases = {}
-    for seed, (name, write) in enumerate(CASES.items()):
-        torch.manual_seed(seed)
+    for name, write in CASES.items():
+        torch.manual_seed(zlib.crc32(name.encode()))  # a new case leaves the others' files as they are
         root = folder / name / "files"
         root.mkdir(parents=True)
         path, original = write(root)

@@ -123,6 +123,12 @@ describe("SteeringPanel: the form", () => {
     model.set("residual_norm", 0);
     expect([tick.hidden, slider.hasAttribute("aria-describedby")]).toEqual([true, false]);
   });
+  test("a feature whose decoder row is long has its own residual norm", () => {
+    const about = { "3": { name: " bridge gate", max: 20, recommended: 0.6, residual: 70 } };
+    const { el, model } = mount(steering, { ...base, unit: "raw", conditions: [gate], about });
+    named(el, "Set feature 3 to its recommended strength").click();
+    expect((model.get("conditions") as Condition[])[0]?.features[0]?.strength).toBe(42);
+  });
   test("a change of unit is left to Python", () => {
     const { el, model } = mount(steering, base);
     type(labelled<HTMLSelectElement>(el, "Strengths in"), "max");

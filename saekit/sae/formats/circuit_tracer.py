@@ -50,6 +50,12 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
         weights |= of_names(tensors, {THRESHOLD: "threshold"}, FAMILY.name, file)
         weights["threshold"] = weights["threshold"].reshape(-1).expand(len(weights["b_enc"])).clone()
         fields = {"activation": "jumprelu"}
+        if bool((weights["threshold"] < 0).any()):
+            raise FileError(
+                f"{file} has thresholds below 0, where {FAMILY.name} has negative activations and saekit none",
+                got=f"{int((weights['threshold'] < 0).sum())} of {len(weights['threshold'])} below 0",
+                accepted="thresholds of at least 0",
+            )
     if "W_skip" in tensors:
         weights["W_skip"] = of_names(tensors, {"W_skip": "W_skip"}, FAMILY.name, file)["W_skip"].T
     numbered = re.search(r"(\d+)$", file.stem)

@@ -1,7 +1,9 @@
 """Gemma Scope: JumpReLU SAEs and transcoders of Gemma 2, each in a params.npz.
 
 b_dec is not subtracted from the input. The file says neither which hook point it is of nor whether it is a transcoder:
-`load_sae(path, hook_name=..., hook_out=...)` does. Source: Lieberum et al. 2024, arXiv:2408.05147.
+`load_sae(path, hook_name=..., hook_out=...)` does. SAEs of embeddings were trained before Gemma multiplies those by
+sqrt(d_model): activation_scale=d_model**-0.5 fits them to hook_embed. (SAELens scales W_enc and W_dec so, but not
+b_dec.) Source: Lieberum et al. 2024, arXiv:2408.05147.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 
 from ...errors import FileError
-from .assembly import of_names, saved
+from .assembly import fold_scale, of_names, saved
 from .contents import files_ending
 from .family import Family
 from .saved import SavedSAE
@@ -39,6 +41,8 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
             f"{file} is not a whole archive of arrays", got=e, accepted="params.npz", fix="fetch or copy it again"
         ) from e
     weights = of_names(found, NAMES, FAMILY.name, file)
+    if scale := said.get("activation_scale"):  # embeddings
+        fold_scale(weights, scale)
     return saved(FAMILY.name, file, weights, activation="jumprelu", apply_b_dec_to_input=False)
 
 

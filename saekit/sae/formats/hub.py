@@ -7,11 +7,13 @@ was looked for: huggingface_hub alone tries again and again.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import re
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -43,25 +45,35 @@ BESIDE = (
 CHECKPOINTS = "checkpoints"
 """Llama Scope has its weights in a folder of that name beside hyperparams.json."""
 REACH_SECONDS = 1.5
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def fetch(repo: str, path: str, revision: str | None = None) -> Path:
+Choose = Callable[[Iterable[str], str, str], tuple[str, list[str]]]
+"""The names in a repository, a path and the repository's name to what is to be loaded, and the files that takes."""
+
+
+def fetch(repo: str, path: str, revision: str | None = None, choose: Choose | None = None) -> Path:
     """The folder or file `path` of a model repository on the Hub, as it lies in the local cache afterwards.
 
-    revision is a branch, tag or commit; None: main. FileError says which of repository, revision and path does not
-    exist, that access has to be asked for, or that the Hub cannot be reached and the cache lacks it.
+    choose is `files_of` (an SAE) or `files_of_set` (transcoders of every layer). revision is a branch, tag or commit;
+    None: main. FileError says which of repository, revision and path does not exist, that access has to be asked for,
+    or that the Hub cannot be reached and the cache lacks it.
     """
     from huggingface_hub import HfApi, constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    choose = choose or files_of
+    if _COMMIT.fullmatch(revision or ""):  # what lies there never changes
+        with contextlib.suppress(FileError):
+            return _from_cache(repo, path, revision, "", choose)
     no_connection: type[Exception] = HfHubHTTPError.__mro__[1]  # the base class of what the HTTP client raises
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _unreachable(constants.ENDPOINT)
     if reason is not None:
-        return _from_cache(repo, path, revision, reason)
+        return _from_cache(repo, path, revision, reason, choose)
     try:
         info = HfApi().model_info(repo, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         names = [file.rfilename for file in info.siblings or []]
-        target, files = files_of(names, path, repo)
+        target, files = choose(names, path, repo)
         fetched = [Path(hf_hub_download(repo, name, revision=revision)) for name in files]
     except SaekitError:
         raise
@@ -75,7 +87,7 @@ def fetch(repo: str, path: str, revision: str | None = None) -> Path:
             fix='write hf://owner/repository/path, for example "hf://google/gemma-scope-2b-pt-res/layer_0"',
         ) from e
     except (no_connection, LocalEntryNotFoundError) as e:
-        return _from_cache(repo, path, revision, f"the connection to {constants.ENDPOINT} broke off ({e})")
+        return _from_cache(repo, path, revision, f"the connection to {constants.ENDPOINT} broke off ({e})", choose)
     except OSError as e:
         with disk_errors(constants.HF_HUB_CACHE):
             raise e
@@ -109,6 +121,21 @@ def files_of(names: Iterable[str], path: str, repo: str) -> tuple[str, list[str]
     )
 
 
+def files_of_set(names: Iterable[str], path: str, repo: str) -> tuple[str, list[str]]:
+    """The same of a set of transcoders: its config.yaml and the files of its layers, as far as they lie beside it.
+
+    >>> from saekit.sae.formats.hub import files_of_set
+    >>> files_of_set(["config.yaml", "layer_0.safetensors", "layer_1.safetensors", "features/0.bin"], "", "me/mine")
+    ('', ['config.yaml', 'layer_0.safetensors', 'layer_1.safetensors'])
+    """
+    folder = PurePosixPath(path)
+    here = [n for n in sorted(names) if PurePosixPath(n).parent == folder]
+    files = [n for n in here if PurePosixPath(n).match("config.yaml") or PurePosixPath(n).match("layer_*.safetensors")]
+    if not files:
+        raise _not_one(repo, path, [], [n for n in names if n.endswith(WEIGHT_SUFFIXES)])
+    return path, files
+
+
 def _beside(names: list[str], folder: PurePosixPath) -> list[str]:
     """The small files of a folder, and of the one that it is a part of."""
     places = {folder, folder.parent}
@@ -136,7 +163,7 @@ def _not_one(repo: str, path: str, found: list[str], weights: list[str]) -> File
     )
 
 
-def _from_cache(repo: str, path: str, revision: str | None, reason: str) -> Path:
+def _from_cache(repo: str, path: str, revision: str | None, reason: str, choose: Choose) -> Path:
     """What an earlier call left in the cache; FileError, with the reason there is no connection, where it did not."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
@@ -148,7 +175,7 @@ def _from_cache(repo: str, path: str, revision: str | None, reason: str) -> Path
     snapshot = stored / "snapshots" / commit
     names = [p.relative_to(snapshot).as_posix() for p in snapshot.rglob("*") if p.is_file()]
     try:
-        return snapshot / files_of(names, path, repo)[0]
+        return snapshot / choose(names, path, repo)[0]
     except FileError as e:
         at = f"@{revision}" if revision else ""
         raise FileError(

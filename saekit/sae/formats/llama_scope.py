@@ -7,10 +7,10 @@ with the threshold times the norm of the decoder row:
     f = pre where pre * ||W_D|| > threshold
     x_hat = (f @ W_D + b_D) / s_out
 
-As the library does for inference, s is folded into the weights so that activations are in units of x, and where the
-norms count decoder rows are brought to unit norm. Llama Scope's own threshold (hyperparams.json) is in units of x
-already; a threshold for each feature (log_jumprelu_threshold) is in units of x * s. Source: He et al. 2024,
-arXiv:2410.20526; github.com/OpenMOSS/Language-Model-SAEs.
+s is folded into the weights, so that activations are in units of x, and the norms into the thresholds; topk alone,
+which has none, gets decoder rows of unit norm. Llama Scope's own threshold (hyperparams.json) is in units of x already;
+a threshold for each feature (log_jumprelu_threshold) is in units of x * s. Source: He et al. 2024, arXiv:2410.20526;
+github.com/OpenMOSS/Language-Model-SAEs.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from .saved import SavedSAE
 CONFIGS = ("hyperparams.json", "config.json")
 WEIGHTS = ("checkpoints/final.safetensors", "final.safetensors", "sae_weights.safetensors")
 NAMES = {"encoder.weight": "W_enc", "encoder.bias": "b_enc", "decoder.weight": "W_dec"}
+NEW_NAMES = {"W_E": "W_enc", "b_E": "b_enc", "W_D": "W_dec"}
+"""Since lm-saes 2, where matrices lie as saekit has them."""
 THRESHOLD = ("log_jumprelu_threshold", "activation_function.log_jumprelu_threshold")
 
 
@@ -45,24 +47,20 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
     file = _weights(path, config)
     tensors = read_safetensors(file)
     _check(cfg, file)
-    weights = of_names(tensors, NAMES, FAMILY.name, file)
-    weights["W_enc"], weights["W_dec"] = weights["W_enc"].T, weights["W_dec"].T
-    weights["b_dec"] = weights["W_dec"].new_zeros(weights["W_dec"].shape[1])
-    if "decoder.bias" in tensors:
-        weights |= of_names(tensors, {"decoder.bias": "b_dec"}, FAMILY.name, file)
+    weights = _weights_of(tensors, file)
     if cfg.get("apply_decoder_bias_to_pre_encoder"):
         weights["b_enc"] = weights["b_enc"] - weights["b_dec"] @ weights["W_enc"]
     fields: dict[str, Any] = {"activation": "relu"}
     into, out, normalisation = _scales(cfg, tensors, said, file)
     by_feature = next((tensors[name] for name in THRESHOLD if name in tensors), None)
     threshold = cfg.get("jump_relu_threshold")
-    if by_feature is not None:
-        weights["threshold"] = per_feature(by_feature, len(weights["b_enc"])).exp() / into
-        fields = {"activation": "jumprelu"}
-        if cfg.get("sparsity_include_decoder_norm"):
-            weights["threshold"] = weights["threshold"] * (into / out)
-    elif threshold:
-        weights["threshold"] = per_feature(float(threshold), len(weights["b_enc"]))
+    norms_count = bool(cfg.get("sparsity_include_decoder_norm"))
+    if by_feature is not None or threshold:
+        at = (
+            float(threshold or 0) if by_feature is None else per_feature(by_feature, len(weights["b_enc"])).exp() / into
+        )
+        at = per_feature(at, len(weights["b_enc"]))
+        weights["threshold"] = at / weights["W_dec"].norm(dim=1) if norms_count else at
         fields = {"activation": "jumprelu"}
     elif cfg["act_fn"] == "topk":
         fields = {"activation": "topk", "k": int(cfg["top_k"])}
@@ -70,11 +68,8 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
         of_names(tensors, {THRESHOLD[0]: "threshold"}, FAMILY.name, file)
     weights["b_enc"], weights["b_dec"] = weights["b_enc"] / into, weights["b_dec"] / out
     weights["W_dec"] = weights["W_dec"] * (into / out)
-    if cfg.get("sparsity_include_decoder_norm"):
-        threshold_of_unit_rows = weights.pop("threshold", None)
+    if norms_count and fields["activation"] == "topk":
         fold_norms(weights)
-        if threshold_of_unit_rows is not None:
-            weights["threshold"] = threshold_of_unit_rows
     hook, hook_out = cfg["hook_point_in"], cfg.get("hook_point_out")
     return saved(
         FAMILY.name,
@@ -86,6 +81,18 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
         hook_out=None if hook_out in (None, hook) else hook_out,
         **fields,
     )
+
+
+def _weights_of(tensors: Tensors, file: Path) -> Tensors:
+    """The tensors by saekit's names, with b_dec of zeros where there is none."""
+    names, bias = (NEW_NAMES, "b_D") if "W_E" in tensors else (NAMES, "decoder.bias")
+    weights = of_names(tensors, names, FAMILY.name, file)
+    if names is NAMES:
+        weights["W_enc"], weights["W_dec"] = weights["W_enc"].T, weights["W_dec"].T
+    weights["b_dec"] = weights["W_dec"].new_zeros(weights["W_dec"].shape[1])
+    if bias in tensors:
+        weights |= of_names(tensors, {bias: "b_dec"}, FAMILY.name, file)
+    return weights
 
 
 def _config(path: Path) -> tuple[Path, dict[str, Any]] | None:

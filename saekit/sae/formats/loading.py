@@ -21,7 +21,7 @@ def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     |---|---|
     | `"runs/my-sae"` | a folder, or a file of weights |
     | `"smollm2-135m-instruct/4k"` | an SAE that comes with saekit (see `list_saes`) |
-    | `"gpt2-small-res-jb/blocks.8.hook_resid_pre"` | a release and id of SAELens: all 170 releases of SAELens 6.54 |
+    | `"gpt2-small-res-jb/blocks.8.hook_resid_pre"` | a release and id of SAELens 6.54, whose 170 releases are known |
     | `"hf://owner/repository/path@revision"` | a folder or file on the Hub; without @revision, main |
 
     From the Hub only the files of that SAE are fetched, into its own cache (HF_HOME), from where they load without a

@@ -60,8 +60,16 @@ def locate(path_or_name: str | Path) -> Location:
     return Location(hub.fetch(found.repo, found.path, None), found.facts)
 
 
+def locate_set(path_or_name: str | Path) -> Path:
+    """The folder that holds a transcoder for every layer, fetched from the Hub where its name says so."""
+    if not isinstance(path_or_name, Path) and (place := _place(path_or_name)):
+        return hub.fetch(*place, hub.files_of_set)
+    return Path(path_or_name).expanduser()
+
+
 def _place(name: str) -> tuple[str, str, str | None] | None:
     """Repository, path and revision of a place on the Hub; None for a name of another form."""
+    name = name.replace("?revision=", "@")  # as circuit-tracer writes it
     if page := _PAGE.fullmatch(name):
         return page["repo"], (page["path"] or "").strip("/"), page["rev"]
     if not name.startswith("hf://"):

@@ -88,6 +88,21 @@ def published(release: str, sae_id: str) -> Published:
     return Published(entry["repo"], paths[sae_id], _facts(entry, sae_id, paths[sae_id]))
 
 
+def ids_by_layer(release: str) -> list[str]:
+    """The ids of a release of one transcoder a layer, from the first layer; UnknownNameError for any other release."""
+    ids = ids_of(release)
+    layers = {int(layer_of(path) or layer_of(i) or -1): i for i, path in ids.items()}
+    if "hook_out" not in table()[release]["facts"] or sorted(layers) != list(range(len(ids))):
+        sets = [name for name, entry in table().items() if "hook_out" in entry["facts"] and len(ids_of(name)) < 100]
+        raise UnknownNameError(
+            f"{release} is no set of one transcoder a layer",
+            got=f"{len(ids)} SAEs of {len(layers)} layers",
+            accepted=", ".join(sets),
+            fix=f'load one of them, for example sk.load_sae("{release}/{next(iter(ids))}")',
+        )
+    return [layers[layer] for layer in sorted(layers)]
+
+
 def facts_of(repo: str, path: str) -> dict[str, Any]:
     """What is known of a path in a repository that a release names; nothing of any other."""
     for name, entry in table().items():

@@ -55,10 +55,10 @@ def save_sae(sae: SAE, folder: str | Path) -> Path:
 
 
 def recognises(path: Path) -> bool:
-    """Whether there is a cfg.json that names an architecture, or one that says nothing."""
-    file = folder_of(path) / CONFIG
-    cfg = json_at(file)
-    return "architecture" in cfg or (file.is_file() and not cfg)
+    """Whether there is a cfg.json that names an architecture, or one that says nothing, or only its weights."""
+    folder = folder_of(path)
+    cfg = json_at(folder / CONFIG)
+    return "architecture" in cfg or (not cfg and any((folder / name).is_file() for name in (CONFIG, WEIGHTS)))
 
 
 def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:

@@ -8,15 +8,19 @@ from typing import Any
 
 from ...errors import FileError
 from ..base import SAE
+from . import releases
 from .circuit_tracer import layer_files, set_config
 from .loading import load_sae
+from .locations import locate_set
 
 
 def load_transcoders(path: str | Path) -> list[SAE]:
     """The transcoders of a set in circuit-tracer's layout, in the order of their layers.
 
-    `path` is the set's folder, with a config.yaml and layer_0.safetensors, layer_1.safetensors and so on, or with a
-    config.yaml that lists where its transcoders are. FileError for a folder that holds none, or lacks a layer.
+    `path` is the set's folder, here or on the Hub ("hf://owner/repository@revision"), with a config.yaml and
+    layer_0.safetensors, layer_1.safetensors and so on, or with a config.yaml that lists where its transcoders are; or
+    a release of SAELens that has one transcoder a layer ("mwhanna-qwen3-4b-transcoders"). FileError for a folder that
+    holds none, or lacks a layer.
 
     >>> shapes = {"W_enc": (64, 8), "W_dec": (64, 8), "b_enc": (64,), "b_dec": (8,)}
     >>> from safetensors.torch import save_file
@@ -26,7 +30,9 @@ def load_transcoders(path: str | Path) -> list[SAE]:
     >>> [transcoder.config.d_sae for transcoder in sk.load_transcoders(tmp_path)]
     [64, 64]
     """
-    folder = Path(path).expanduser()
+    if (release := str(path)) in releases.table() and not Path(path).exists():
+        return [load_sae(f"{release}/{sae_id}") for sae_id in releases.ids_by_layer(release)]
+    folder = locate_set(path)
     cfg = set_config(folder)
     listed = cfg.get("transcoders")
     places: list[Any] = [str(p) if (p := folder / str(name)).exists() else str(name) for name in listed or []]

@@ -1,0 +1,82 @@
+"""Every function works with the model on one device and the SAE on another, and in half precision."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import saekit as sk
+from conftest import HOOK, tiny_model
+from saekit.widgets import token_highlight
+
+from .two_devices import two_devices
+
+ROOT = Path(__file__).parents[1]
+QUICK = ("activations", "evaluate", "highlight", "clamp", "output_scores", "readout")
+
+
+def gpu_check() -> Any:
+    """scripts/gpu_check.py, which has a call of every function."""
+    spec = importlib.util.spec_from_file_location("gpu_check", ROOT / "scripts" / "gpu_check.py")
+    assert spec is not None and spec.loader is not None
+    module = sys.modules.setdefault("gpu_check", importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_mixed_devices_raise_and_copies_do_not() -> None:
+    here = torch.ones(3)
+    with two_devices() as other:
+        there = here.to(other)
+        assert str(there.device) == other and there.cpu().tolist() == [1, 1, 1]
+        assert (there * 2 + torch.tensor(1.0)).sum().item() == 9
+        assert there[torch.tensor([0, 2])].shape == (2,)
+        for mixed in (
+            lambda: there + here,
+            lambda: torch.cat([there, here]),
+            lambda: here[torch.tensor([0]).to(other)],
+        ):
+            with pytest.raises(RuntimeError, match="same device"):
+                mixed()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["model", "sae"])
+def test_the_model_and_the_sae_may_be_on_two_devices(place: str, tmp_path: Path) -> None:
+    check = gpu_check()
+    with two_devices() as other:
+        model = tiny_model()
+        if place == "model":
+            model.bridge.to(torch.device(other))
+        saes = [check.random_sae(model, seed).to(other if place == "sae" else "cpu") for seed in (0, 1)]
+        for name, function in check.checks(model, *saes, tmp_path):
+            if name in QUICK:
+                found = check.numbers(function())
+                assert found is not None and np.isfinite(found).all(), name
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_output_scores_in_half_precision_are_those_of_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    check, found = gpu_check(), {}
+    for of in (torch.float32, dtype):
+        model = check.native("cpu", of)
+        functions = dict(check.checks(model, check.random_sae(model), check.random_sae(model, 1), tmp_path))
+        found[of] = check.numbers(functions["output_scores"]())
+    assert check.difference(found[dtype], found[torch.float32]) < 0.1
+
+
+def test_highlight_moves_the_activations_to_the_sae(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert token_highlight.highlight is sk.highlight
+    with two_devices() as other:
+        model = tiny_model()
+        sae = gpu_check().random_sae(model)
+        expected = sk.highlight(model, sae, "a cat").values(3)
+        assert model.hook_width(HOOK) == 32
+        assert sk.highlight(model, sae.to(other), "a cat").values(3) == pytest.approx(expected)
