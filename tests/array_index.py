@@ -97,6 +97,11 @@ class ArrayIndex:
         at = np.asarray(positions)
         return self._text.strings(at, self.windows.tokens.reshape(-1).numpy()[at].tolist())
 
+    def token_bytes(self, positions: Any) -> dict[int, str]:
+        at, vocabulary = np.asarray(positions), self._text.vocabulary
+        ids = self.windows.tokens.reshape(-1).numpy()[at].tolist()
+        return {n: vocabulary.shown[i] for n, i in enumerate(ids) if vocabulary.partial[i]}
+
     def texts(self) -> Iterator[TextRun]:
         return self._text.runs()
 

@@ -66,7 +66,9 @@ def test_a_hugging_face_model_and_its_tokenizer_are_read_and_left_as_they_were()
     assert tokenizer.padding_side == tiny_tokenizer().padding_side and vars(tokenizer).keys() == state.keys()
     shared = {p.data_ptr() for p in hf.parameters()}
     assert {p.data_ptr() for p in model.bridge.original_model.parameters()} == shared  # no second set of weights
-    assert model.activations([[5, 6]], "blocks.0.attn.hook_pattern").shape[0] == 1
+    seen: list[Any] = []
+    model.forward([[5, 6]], hooks=[("blocks.0.attn.hook_pattern", seen.append)])
+    assert seen[0].shape[0] == 1
     hf(torch.tensor([[1, 2]]))
 
 

@@ -327,6 +327,7 @@ def test_a_model_that_cannot_read_the_sample_gets_a_filter_from_random_tokens(mo
     monkeypatch.setitem(model.__dict__, "facts", dataclasses.replace(model.facts, special_ids=special))
     odd = default_token_filter(model, HOOK)
     monkeypatch.setattr(model.bridge, "tokenizer", None)
+    monkeypatch.setattr(model, "_tokenizer", None)
     monkeypatch.delitem(model.__dict__, "facts")
     bare = default_token_filter(model, HOOK)
     with pytest.raises(DataError, match="has no tokenizer"):

@@ -139,7 +139,7 @@ def train(
         hook_name = source.hook_name
     asked = placed(sae, hook_name)
     batches = _batches(model, source, asked, config)
-    dataset = source.provenance.dataset
+    dataset = corpus.name if isinstance(corpus, Corpus) else source.provenance.dataset
     configs = [_with_provenance(c, source, dataset, batches) for c in asked]
     single = isinstance(sae, SAEConfig) and not isinstance(hook_name, list)
     folder = RunFolder(out, configs, single)
