@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer
 
 import saekit as sk
-from saekit.errors import ConfigError, DataError
+from saekit.errors import ConfigError, DataError, MismatchError
 
 from . import zoo
 
@@ -18,6 +18,43 @@ from . import zoo
 @pytest.fixture(params=zoo.PARAMS)
 def zoo_model(request):
     return zoo.load(request.param)
+
+
+# ---- other ways to load it ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+@torch.no_grad()
+def test_half_precision_is_close_with_a_cache_and_without(zoo_model, dtype):
+    ids = torch.tensor([zoo_model.model.tokenize(zoo.PROMPT)])
+    want = zoo_model.hf(ids).logits.log_softmax(-1)
+    with zoo.quiet():
+        half = sk.load_model(zoo_model.folder, dtype=dtype)
+    for use_cache in (True, False):
+        got = half.forward(ids, use_cache=use_cache)[0].float().log_softmax(-1)
+        assert (got - want).abs().mean() < 0.1
+    text = sk.generate(half, zoo.PROMPT, max_new_tokens=3, use_cache=False)
+    assert text.tokens == sk.generate(half, zoo.PROMPT, max_new_tokens=3).tokens
+    torch.testing.assert_close(half.unembedding(), zoo_model.model.unembedding(), rtol=0.05, atol=0.05)
+
+
+@torch.no_grad()
+def test_folded_weights_give_the_same_text_and_effects(zoo_model):
+    """Logit effects up to a constant for all tokens, which centring takes off; or an error that says what is wrong."""
+    if zoo_model.name == "phi":
+        with zoo.quiet(), pytest.raises(MismatchError, match="cannot prepare the weights"):
+            sk.load_model(zoo_model.folder, compatibility_mode=True)
+        return
+    with zoo.quiet():
+        folded = sk.load_model(zoo_model.folder, compatibility_mode=True)
+    ids = torch.tensor([zoo_model.model.tokenize(zoo.PROMPT)])
+    got, want = folded.forward(ids)[0], zoo_model.hf(ids).logits
+    torch.testing.assert_close(got.log_softmax(-1), want.log_softmax(-1), rtol=1e-4, atol=1e-4)
+    directions = torch.randn(8, folded.d_model, generator=torch.Generator().manual_seed(0))
+    directions -= directions.mean(1, keepdim=True)
+    effects = [directions @ folded.unembedding(), logit_effects(zoo_model, directions)]
+    a, b = (e.double() - e.double().mean(1, keepdim=True) for e in effects)
+    assert torch.cosine_similarity(a, b, dim=-1).min() > 0.9999
 
 
 # ---- facts ----------------------------------------------------------------------------------------------------------

@@ -55,7 +55,10 @@ PATTERNS = [
 """Each begins and ends with a character that is no space: to which token a space belongs, builds see differently."""
 
 
-@pytest.fixture(params=list(BUILDS), scope="module")
+FAST = ("llama2", "gemma", "gpt2", "llama3", "unigram", "wordpiece")
+
+
+@pytest.fixture(params=[pytest.param(b, marks=() if b in FAST else pytest.mark.slow) for b in BUILDS], scope="module")
 def build(request):
     return request.param
 

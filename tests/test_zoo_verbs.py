@@ -130,7 +130,9 @@ def test_a_few_steps_of_training_and_what_was_trained_loads_again(zoo_model, cor
     again = sk.load_sae(trained.save(tmp_path / "sae"))
     x = residual(zoo_model, model.tokenize(zoo.PROMPT))
     torch.testing.assert_close(again.encode(x), trained.encode(x).detach())
-    losses = [float((m(x).x_hat - x).pow(2).mean()) for m in (sk.SAE(wanted.replace(hook_name=HOOK)).eval(), again)]
+    losses = [
+        float((m(x).x_hat.detach() - x).pow(2).mean()) for m in (sk.SAE(wanted.replace(hook_name=HOOK)).eval(), again)
+    ]
     assert losses[1] < losses[0]
 
 

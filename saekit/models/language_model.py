@@ -233,7 +233,11 @@ class LanguageModel(TextModel):
         tokens = self._tokens(tokens, 0 if past is None else int(past.get_seq_length()))
         for name, _ in hooks:
             self.check_hook(name)
-        extra = {"past_key_values": past, "use_cache": True} if past is not None else {"use_cache": use_cache}
+        extra: dict[str, Any] = {"use_cache": use_cache}
+        if past is not None:
+            extra = {"past_key_values": past, "use_cache": True}
+        elif next(self.bridge.original_model.parameters()).dtype in (torch.float16, torch.bfloat16):
+            extra = {}  # without one, TransformerLens' attention multiplies float32 by these in some models (OLMo-2)
         out = self._run(tokens, hooks, attention_mask=attention_mask, return_type="logits_and_cache", **extra)
         logits, cache = out
         return logits, cache if use_cache or past is not None else None
