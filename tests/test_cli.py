@@ -131,6 +131,7 @@ def test_options_mean_what_the_same_words_mean_in_a_configuration(words, fields,
     assert str(tmp_path) in done.output
 
 
+@pytest.mark.slow
 def test_several_hook_points_are_trained_in_one_run_and_evaluated_side_by_side(shell, tmp_path):
     hooks = ("--hook", HOOK, "--hook", "blocks.1.mlp.hook_post", "--hook", f"{HOOK}+{OTHER}")
     board = tmp_path / "board"

@@ -35,6 +35,7 @@ def test_what_is_counted_had_no_say_in_the_choice() -> None:
     assert not any(map(demo.BRIDGE.present, [*REPORTING_QUESTIONS, *SCREENING_QUESTIONS]))
 
 
+@pytest.mark.slow
 def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
     model, sae, index = parts
     monkeypatch.setattr(demo, "PROMPTS", ("a cat", "the mat"))

@@ -203,6 +203,7 @@ def test_threads_change_nothing_and_progress_is_reported(case, n_threads):
     assert np.array_equal(found.histogram, histogram) and seen == sorted(seen) and seen[-1] == N_FEATURES
 
 
+@pytest.mark.slow
 def test_every_firing_of_a_bin_is_equally_likely_to_be_sampled():
     n = 400
     dense = np.ones((n, 1), np.float32)  # one firing a window, all in the top bin

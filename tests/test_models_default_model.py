@@ -75,6 +75,7 @@ def test_a_failed_conversion_leaves_nothing(cache, monkeypatch):
     assert [p.name for p in (cache / "models").iterdir()] == [f"{dm.NAME}.lock"]
 
 
+@pytest.mark.slow
 def test_a_killed_fetch_is_cleaned_up_by_the_next(cache):
     script = f"""
         import os, time
@@ -195,6 +196,7 @@ def test_an_index_in_json_and_one_with_a_password(index, tmp_path, monkeypatch):
     assert "cret" not in str(e.value)
 
 
+@pytest.mark.slow
 def test_a_download_that_breaks_off_is_continued(index, tmp_path):
     index.faults = [503, None, "breaks off", "breaks off"]
     assert dm.fetch_gguf(tmp_path).read_bytes() == b"gguf " * 200_000
@@ -202,6 +204,7 @@ def test_a_download_that_breaks_off_is_continued(index, tmp_path):
     assert [h.get("Range") for _, h in index.asked][-3:] == [None, *(f"bytes={size // 4 * i}-" for i in (1, 2))]
 
 
+@pytest.mark.slow
 def test_one_that_always_breaks_off_says_so(index, tmp_path):
     index.faults = [None, *["breaks off"] * 4]
     index.pages["/files/" + dm.WHEEL] = b"x" * 1000

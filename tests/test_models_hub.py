@@ -122,6 +122,7 @@ def test_the_hubs_answers_are_told_apart(hub):
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt2-mediun", "owner/model"])
 @pytest.mark.parametrize("how", ["refused", "silent", "offline"])
+@pytest.mark.slow
 def test_without_a_connection_the_cause_is_said_at_once(hub, monkeypatch, name, how):
     if how == "refused":
         monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")

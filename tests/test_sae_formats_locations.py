@@ -160,6 +160,7 @@ def test_an_unknown_endpoint_answers_in_time(place, monkeypatch):
     assert time.perf_counter() - start < 2
 
 
+@pytest.mark.slow
 def test_a_host_that_never_answers_is_given_up(place, monkeypatch):
     """Nobody accepts: the queue of this socket is full, and connecting waits."""
     import socket

@@ -107,6 +107,7 @@ def test_every_kernel_compiles_without_a_gpu_and_fits_its_memory(target, room, t
         assert product.count("shfl.sync") <= 1  # the two largest of sixteen are found without exchange
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_triton():
     script = "import sys, saekit.sae.triton as f; assert 'triton' not in sys.modules; assert not f.available('cpu')"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

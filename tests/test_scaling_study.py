@@ -26,6 +26,7 @@ def measured(truth):
     return sk.scaling_study(None, truth.batches, config=RUN, **KNOWN)
 
 
+@pytest.mark.slow
 def test_more_features_and_more_active_ones_lose_less(measured):
     frame = measured.to_frame()
     assert len(frame) == 12 and set(frame["n_tokens"]) == {6400, 12800}

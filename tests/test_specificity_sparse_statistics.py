@@ -46,6 +46,7 @@ def scored_examples(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 @settings(max_examples=120, deadline=None)
 @given(st.lists(scored_examples(), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_statistics_of_many_features_agree_with_scikit_learn(
     examples: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
 ) -> None:
@@ -69,6 +70,7 @@ def test_statistics_of_many_features_agree_with_scikit_learn(
 
 @settings(max_examples=60, deadline=None)
 @given(scored_examples(), st.integers(0, 1000))
+@pytest.mark.slow
 def test_resamples_agree_with_weighted_scikit_learn(
     examples: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int
 ) -> None:

@@ -48,6 +48,7 @@ def test_importing_saekit_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize("name", ["SAE", "SAEConfig", "load_sae", "TokenFilter"])
+@pytest.mark.slow
 def test_an_autoencoder_needs_torch_alone(name):
     assert loaded(f"import saekit as sk; sk.{name}") == {"torch"}
 

@@ -136,6 +136,7 @@ def test_misuse_is_refused(llama: Any, model: Any, sae: Any) -> None:
         sk.steered(model, sk.ablate(sae, 3))
 
 
+@pytest.mark.slow
 def test_passes_in_other_threads_do_not_run_into_each_others_edits(llama: Any, sae: Any) -> None:
     tokens = torch.tensor([llama.tokenize("the cat sat on a mat")])
     clean, wrong, done = llama.forward(tokens)[0], [], threading.Event()

@@ -195,6 +195,7 @@ def test_resampling_points_dead_features_at_large_errors_and_forgets_their_momen
         assert torch.equal(same, before[name].T[alive] if name == "W_enc" else before[name][alive])
 
 
+@pytest.mark.slow
 def test_resampling_revives_features_that_would_stay_dead():
     dead = {}
     for every in (None, 50):

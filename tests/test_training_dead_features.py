@@ -48,6 +48,7 @@ def test_auxiliary_loss_moves_dead_features_and_only_these():
 
 
 @pytest.mark.parametrize("activation", ["topk", "batchtopk"])
+@pytest.mark.slow
 def test_auxiliary_loss_revives_dead_features_in_training(activation):
     last = {}
     for coefficient in (0.0, 1 / 32):

@@ -62,6 +62,8 @@ def held_out(model, corpus, hook_point, n=400):
 
 def test_every_configuration_at_every_hook_point_from_one_run_of_the_model(model, corpus, runs, tmp_path):
     windows = sk.tokenize(corpus, model, length=16)
+    model.hook_width((A, B))  # measured once for each model
+    runs.clear()
     alone = run(model, windows, TOPK, A)
     n_alone = len(runs)
     runs.clear()

@@ -263,6 +263,7 @@ def wandb_read(home: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[s
     return [plain(r.history.item) for r in records if r.HasField("history")], summary, config
 
 
+@pytest.mark.slow
 def test_wandb_keeps_every_figure(model, corpus, wandb_home):
     logger = sk.WandbLogger(project="saes", mode="offline", name="two", config={"note": "mine"})
     saes = run(model, corpus, [logger], log_every=5)

@@ -73,6 +73,7 @@ def test_a_saved_configuration_keeps_what_it_says():
     assert config("relu").replace(d_sae=64).target_l0 == 32
 
 
+@pytest.mark.slow
 def test_the_default_of_gated_finds_planted_features():
     """It was a fixed weight before, and ended at L0 30 with a mean maximum cosine of 0.61."""
     truth = sk.synthetic.independent(64, 256, 5)
@@ -101,6 +102,7 @@ def test_a_run_that_misses_its_target_warns_when_it_is_over():
 
 
 @pytest.mark.parametrize("fields", [{"target_l0": 3.0}, {"sparsity_coefficient": 1.0}, {"activation": "topk", "k": 3}])
+@pytest.mark.slow
 def test_a_run_that_reaches_its_target_or_has_none_says_nothing(fields):
     trainer = after(trainer_of(800, **fields), 800)
     with warnings.catch_warnings():

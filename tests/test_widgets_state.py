@@ -192,6 +192,7 @@ def compiled(states: dict[str, str], folder: Path) -> list[str]:
 
 
 @pytest.mark.skipif(NODE is None or not TSC.is_file(), reason="needs Node and widgets/node_modules; make has both")
+@pytest.mark.slow
 def test_states_after_use_have_the_types_that_the_front_end_expects(
     tmp_path: Path, model: Any, sae: Any, corpus: Any
 ) -> None:

@@ -17,6 +17,8 @@ from saekit.errors import DataError, UnknownNameError
 from . import zoo
 from .zoo_tokenizers import MIXED, training_text
 
+pytestmark = pytest.mark.slow
+
 HOOK = "blocks.0.hook_resid_post"
 FEATURE = 3
 
