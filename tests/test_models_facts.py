@@ -217,3 +217,21 @@ def test_the_final_norm_is_measured(kind: str, d: int) -> None:
 def test_a_steered_model_has_the_facts_of_its_model(model: Any) -> None:
     steered = sk.steered(model, sk.ablate(tiny_sae(model), 3))
     assert steered.facts is model.facts and steered.vocabulary is model.vocabulary
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_an_sae_belongs_to_its_model_in_every_dtype(dtype: torch.dtype) -> None:
+    """float16 rounds weights otherwise than bfloat16, so that their digits cannot be compared; names can."""
+    model = tiny_model()
+    sae = tiny_sae(model)
+    sae.config = sae.config.replace(model_fingerprint=model.fingerprint)
+    other = tiny_model()
+    other.bridge.original_model.to(dtype)
+    assert other.dtype == dtype
+    sae.check(LanguageModel(other.bridge, model.name))
+    renamed = LanguageModel(other.bridge, "another")
+    if dtype != torch.float16:
+        sae.check(renamed)  # by its weights
+        return
+    with pytest.raises(MismatchError, match="another model"):
+        sae.check(renamed)

@@ -70,6 +70,12 @@ class LanguageModel(TextModel):
         return torch.device(next(self.bridge.original_model.parameters()).device)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        dtype: torch.dtype = next(self.bridge.original_model.parameters()).dtype
+        return dtype
+
+    @property
     def weight_processing(self) -> str:
         """ "none" for weights as published, "compatibility" once TransformerLens has folded and centred them, or the
         steps of it that were taken."""
@@ -77,7 +83,8 @@ class LanguageModel(TextModel):
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits of a sample of every weight, the same in float32 and bfloat16."""
+        """16 hexadecimal digits of a sample of every weight, the same in float32 and bfloat16; float16, which rounds
+        otherwise, has another."""
         digest = hashlib.sha256(f"{self.d_model} {self.n_layers} {self.d_vocab}".encode())
         for key, weight in sorted(self.bridge.original_model.state_dict().items()):
             flat = weight.detach().reshape(-1)

@@ -19,9 +19,9 @@ from ..hook_points import HookPoint
 from .architectures import TrainingForward, weight_shapes, with_option
 from .config import SAEConfig
 from .fingerprint import Fingerprint, fingerprint
-from .following import Following
 from .from_tensors import configuration, fill
 from .input_normalisation import normalised, token_units
+from .lazy_weights import LazyWeights
 from .output import SAEOutput
 from .provenance import check_model
 from .sparse import kernels
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 CHUNK_ELEMENTS = 2**24  # pre-activations held at once: 64 MB of float32
 
 
-class SAE(Following):
+class SAE(LazyWeights):
     """A sparse autoencoder. `config` says which architecture chooses the active features.
 
     A new one has gradients, as any torch module has, for a loop with an optimiser of your own; one that was trained

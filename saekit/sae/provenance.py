@@ -55,7 +55,8 @@ def check_model(config: SAEConfig, model: Any, hook_name: HookPoint | None = Non
                 accepted=width_of_sae,
                 fix="use the SAE at the hook point and on the model it was trained for",
             )
-    if config.model_fingerprint is not None and not same_weights:
+    rounded = str(getattr(model, "dtype", None)) == "torch.float16"  # its digits are others: the name has to do
+    if config.model_fingerprint is not None and not same_weights and not rounded:
         raise MismatchError(
             f"{model.name} has other weights than the model of that name this SAE was trained on",
             got=model.fingerprint,

@@ -1,7 +1,7 @@
 """One training step, for people with their own loop and for `train`.
 
 A Trainer works in normalised units, on weights of its own. The SAE it was given is trained all the same: whoever looks
-at its weights finds those of the last step, with the normalisation folded in (sae/following.py).
+at its weights finds those of the last step, with the normalisation folded in (sae/lazy_weights.py).
 
 Architectures without a penalty minimise the unexplained fraction of the batch's variance; those with one minimise the
 squared error per token plus the penalty, as their papers do. What else depends on the architecture, its
@@ -247,7 +247,7 @@ class Trainer:
     def _tell_given(self) -> None:
         """Lets the SAE that was given know that it is behind; it may be gone, as in `train`."""
         if (given := self._given()) is not None:
-            given.follow(self._write_into)
+            given.update_when_read(self._write_into)
 
     @torch.no_grad()
     def _write_into(self, given: SAE) -> None:

@@ -13,18 +13,18 @@ from typing import Any
 from torch import nn
 
 
-class Following(nn.Module):
+class LazyWeights(nn.Module):
     """A module that can be told how to bring its weights up to date, later.
 
-    >>> from saekit.sae.following import Following
-    >>> module = Following()
+    >>> from saekit.sae.lazy_weights import LazyWeights
+    >>> module = LazyWeights()
     >>> module.weight = torch.nn.Parameter(torch.zeros(2), requires_grad=False)
-    >>> module.follow(lambda m: m.weight.fill_(3.0))
+    >>> module.update_when_read(lambda m: m.weight.fill_(3.0))
     >>> module.weight.tolist()
     [3.0, 3.0]
     """
 
-    def follow(self, update: Callable[[Any], object]) -> None:
+    def update_when_read(self, update: Callable[[Any], object]) -> None:
         """`update(self)` is called before a weight is next looked at or written to, once."""
         self.__dict__["_update"] = update
 
