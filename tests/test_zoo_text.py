@@ -15,6 +15,7 @@ import torch
 
 import saekit as sk
 from saekit.index.text import IndexText
+from saekit.models.text_matching import tokens_of_matches
 
 from . import zoo
 from .zoo_tokenizers import MIXED
@@ -157,13 +158,13 @@ def tokens_by_offsets(model: Any, texts: list[str]) -> pd.DataFrame:
 
 def masks_by_offsets(index: Any, table: pd.DataFrame, texts: list[str], pattern: str) -> tuple[np.ndarray, np.ndarray]:
     """Which tokens share a character with a match, document by document; and the same where each token also has the
-    characters before it, and the last one those after it: normalisers drop some, and no offsets say whose they were.
+    characters between it and its neighbours: normalisers drop some, and no offsets say whose they were.
     """
     strict, lenient = [], []
     for number, part in table.groupby("document"):
         start, end = part["start"].to_numpy(), part["end"].to_numpy()
         after = np.concatenate([[0], np.maximum.accumulate(end)[:-1]])
-        upto = np.append(end[:-1], len(texts[number]))
+        upto = np.append(start, len(texts[number]))[np.searchsorted(start, end)]  # where the next token begins
         own, more = np.zeros((2, len(part)), bool)
         for m in re.compile(pattern, re.IGNORECASE).finditer(texts[number]):
             own |= (start < m.end()) & (end > m.start())
@@ -277,3 +278,32 @@ def test_highlight_shows_the_text(build, zoo_model):
         widget = sk.highlight(model, random_sae(model), text)
         shown = widget.tokens[1:] if model.facts.prepend_bos else widget.tokens
         assert "".join(shown) == text
+
+
+@pytest.mark.parametrize("name", ["qwen3", "neox"])
+def test_letters_written_as_several_characters_are_matched_at_their_own_tokens(name):
+    """The tokenizer composes them, and its offsets name the first character alone; the rest belongs to it as well."""
+    model = zoo.load(name).model
+    text = unicodedata.normalize("NFD", "Việt Nam 한국어 문장 the café the end")
+    ids, strings = model.tokenize_with_strings(text, bos=False)
+    assert (
+        "".join(strings) == text and " the" in strings and not any(unicodedata.combining(s[:1] or "a") for s in strings)
+    )
+    offsets = model.tokenize_with_offsets(text)[1]
+    [windows] = [sk.tokenize([text], model, length=64, prepend_bos=False)]
+    shown = IndexText(windows, model.vocabulary, model.special_ids)
+    for word in ("Việt", "한국어", "café", "문장"):
+        found = re.search(unicodedata.normalize("NFD", word), text)
+        [run] = shown.runs()
+        [(first, last)] = tokens_of_matches(run.text, [found.span()])
+        assert [n for n, (a, b) in enumerate(offsets) if a < found.end() and b > found.start()] == list(
+            range(first, last)
+        )
+
+
+def test_the_space_of_a_tokenizer_after_a_special_token_reads_as_nothing():
+    model = zoo.load("llama").model
+    for text, expected in (("hi</s> the bridge", ["</s>", "", " the"]), ("hi</s>\nthe", ["</s>", "", "\n"])):
+        strings = model.tokenize_with_strings(text, bos=False)[1]
+        at = strings.index("</s>")
+        assert strings[at : at + 3] == expected and "".join(strings) == text

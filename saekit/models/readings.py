@@ -66,8 +66,10 @@ def find_readings(
     """The bytes of each token, by its place among `ids`, that reads otherwise than the vocabulary says.
 
     `offsets` are the (start, end) characters of `text` that each token came from. What stands between two tokens
-    belongs to the second, and what is left at the end to the last, so that all tokens are together the text. Several
-    tokens of one character keep its bytes where they are its bytes; otherwise the first has it and the others b"".
+    belongs to the first up to a space (accents and syllables that were composed have the offset of their first
+    character) and to the second from there on; what is left at the end belongs to the last. So all tokens are together
+    the text. Several tokens of one character keep its bytes where they are its bytes, a space that the tokenizer put in
+    front of them aside; otherwise the first has it and the others b"".
 
     >>> from saekit.models.readings import find_readings
     >>> ids = model.tokenize("a b", bos=False)
@@ -78,6 +80,10 @@ def find_readings(
     if not ids or b"".join(pieces) == text.encode("utf8", "surrogatepass"):
         return {}
     ends = list(accumulate((end for _, end in offsets), max))
+    for n, (start, _) in enumerate(offsets[1:]):
+        while ends[n] < start and not text[ends[n]].isspace():
+            ends[n] += 1
+    ends = list(accumulate(ends, max))
     ends[-1] = len(text)
     out: dict[int, bytes] = {}
     first = done = 0
@@ -85,7 +91,10 @@ def find_readings(
         if n + 1 < len(ids) and offsets[n + 1][0] < end:
             continue  # the next token came from the same character
         meant = text[done:end].encode("utf8", "surrogatepass")
-        if b"".join(pieces[first : n + 1]) != meant:
+        read = b"".join(pieces[first : n + 1])
+        if read == b" " + meant:
+            out[first] = pieces[first].removeprefix(b" ")
+        elif read != meant:
             out[first] = meant
             out |= {i: b"" for i in range(first + 1, n + 1) if pieces[i]}
         first, done = n + 1, end
