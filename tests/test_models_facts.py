@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -107,6 +108,29 @@ def test_an_sae_says_whether_text_begins_with_bos(model: Any, sae: Any, tmp_path
     assert common_prepend_bos([without.config, without.config]) is False
     with pytest.raises(MismatchError, match="begins with BOS, and some do not"):
         common_prepend_bos([without.config, sae.config.replace(prepend_bos=True)])
+
+
+def test_generation_begins_prompts_as_the_sae_says_or_the_caller(
+    model: Any, sae: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    dose_response: Any = sys.modules["saekit.steering.dose_response"]
+    without = sk.SAE(sae.config.replace(prepend_bos=False))
+    without.load_state_dict(sae.state_dict())
+    edit, plain = sk.clamp(without, {3: 2.0}), len(model.tokenize("the cat", bos=False))
+    assert sk.generate(model, "the cat", edits=edit, max_new_tokens=2).n_prompt_tokens == plain
+    assert sk.generate(model, "the cat", edits=edit, max_new_tokens=2, prepend_bos=True).n_prompt_tokens == plain + 1
+    assert sk.generate(model, "the cat", max_new_tokens=2).n_prompt_tokens == plain + 1
+    assert sk.generate(model, "the cat", max_new_tokens=2, prepend_bos=False).n_prompt_tokens == plain
+    assert next(iter(sk.stream(model, "the cat", edits=edit, max_new_tokens=2))).position == plain
+    chat = sk.generate(model, "the cat", edits=edit, chat=True, max_new_tokens=2)
+    assert chat.n_prompt_tokens == len(model.tokenize(chat.prompt, bos=False))
+    seen: list[Any] = []
+    rows = dose_response.make_rows
+    monkeypatch.setattr(dose_response, "make_rows", lambda *a, **k: seen.append(k["prepend_bos"]) or rows(*a, **k))
+    how = {"controls": 0, "chat": False, "max_new_tokens": 2, "progress": False}
+    sk.dose_response(model, without, 3, ["the cat"], sk.Concept.keywords("gate"), [0.4], **how)
+    assert seen and set(seen) == {False}  # the unsteered texts too
 
 
 def test_training_and_caches_record_whether_text_began_with_bos(model: Any, corpus: Any, tmp_path: Any) -> None:

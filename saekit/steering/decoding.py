@@ -46,9 +46,15 @@ class Row:
 
 
 def make_rows(
-    model: LanguageModel, prompts: Sequence[Prompt], *, edits: tuple[Edit, ...] = (), seed: int, chat: bool
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    *,
+    edits: tuple[Edit, ...] = (),
+    seed: int,
+    chat: bool,
+    prepend_bos: bool | None = None,
 ) -> list[Row]:
-    """The prompts as rows of token ids; equal prompts are numbered."""
+    """The prompts as rows of token ids; equal prompts are numbered. A chat template writes its own BOS."""
     rows: list[Row] = []
     seen: Counter[tuple[int, ...]] = Counter()
     for prompt in prompts:
@@ -57,7 +63,7 @@ def make_rows(
         if not isinstance(prompt, str) and not chat:
             raise ConfigError("turns of a conversation need the chat template", got=prompt, fix="pass chat=True")
         text = model.chat_prompt(prompt if isinstance(prompt, str) else [dict(t) for t in prompt]) if chat else prompt
-        ids = tuple(model.tokenize(str(text), bos=False if chat else None))  # a template writes its own
+        ids = tuple(model.tokenize(str(text), bos=False if chat else prepend_bos))
         rows.append(Row(prompt=str(text), ids=ids, seed=seed, edits=edits, repeat=seen[ids]))
         seen[ids] += 1
     return rows

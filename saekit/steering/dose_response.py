@@ -132,7 +132,7 @@ def dose_response(
     plan += [("control", matched[0], s, edit(matched, s)) for matched in chosen for s in strengths]
     for _, _, _, edits in plan:
         check_edits(model, edits)
-    jobs = _jobs(model, plan, prompts, seeds, chat, instruction, max_new_tokens)
+    jobs = _jobs(model, plan, prompts, seeds, chat, sae.config.prepend_bos, instruction, max_new_tokens)
 
     described = {
         "model": model.fingerprint,
@@ -207,12 +207,17 @@ def _jobs(
     prompts: Sequence[str],
     seeds: Sequence[int],
     chat: bool,
+    prepend_bos: bool | None,
     instruction: str | None,
     max_new_tokens: int,
 ) -> list[_Job]:
-    rows = [row for seed in seeds for row in make_rows(model, prompts, seed=seed, chat=chat)]
+    def rows_of(texts: Sequence[str]) -> list[Row]:
+        made = (make_rows(model, texts, seed=seed, chat=chat, prepend_bos=prepend_bos) for seed in seeds)
+        return [row for rows in made for row in rows]
+
+    rows = rows_of(prompts)
     asking = [p if instruction is None else f"{p} {instruction}" for p in prompts]
-    instructed = [row for seed in seeds for row in make_rows(model, asking, seed=seed, chat=chat)]
+    instructed = rows_of(asking)
     check_room(model, instructed, max_new_tokens)
     jobs = []
     for condition, i, strength, edits in plan:

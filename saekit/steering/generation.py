@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, overload
 from ..errors import ConfigError
 from ..models import LanguageModel
 from ..models.token_text import TextPieces
+from ..sae import common_prepend_bos
 from .decoding import Decoding, Prompt, Row, make_rows
 from .edits import EDITS, Edit
 
@@ -67,6 +68,7 @@ def generate(
     temperature: float = ...,
     seed: int = ...,
     chat: bool = ...,
+    prepend_bos: bool | None = ...,
     use_cache: bool = ...,
 ) -> Generation: ...
 @overload
@@ -79,6 +81,7 @@ def generate(
     temperature: float = ...,
     seed: int = ...,
     chat: bool = ...,
+    prepend_bos: bool | None = ...,
     use_cache: bool = ...,
 ) -> Any: ...
 def generate(
@@ -90,6 +93,7 @@ def generate(
     temperature: float = 0.0,
     seed: int = 0,
     chat: bool = False,
+    prepend_bos: bool | None = None,
     use_cache: bool = True,
 ) -> Generation | list[Generation]:
     """A Generation, or a list of them for a list of prompts, which run as one padded batch.
@@ -98,7 +102,9 @@ def generate(
     samples with its own generator, seeded by `seed` and the row's tokens: a prompt gets the same text alone and in any
     batch, and prompts given twice get different texts. `edits` are applied in order at every step (`Edit`), to all
     tokens but special ones and attention sinks (`resolve_token_filter` where an edit's SAE stores no filter). chat=True
-    wraps each prompt, a user's message or a list of turns {"role": ..., "content": ...}, in the model's template.
+    wraps each prompt, a user's message or a list of turns {"role": ..., "content": ...}, in the model's template, which
+    says by itself what a text begins with. Without it, BOS comes first where `prepend_bos` says so, or else the edits'
+    SAEs, or else what is true of the model.
 
     Raises DataError for an empty prompt or logits that are NaN, ContextLengthError when prompt and new tokens do not
     fit, MismatchError when an edit's SAE belongs to another model, ConfigError for other settings.
@@ -110,7 +116,8 @@ def generate(
     one = isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], Mapping))
     prompts: list[Any] = [prompt] if one else list(prompt)
     chosen = check_edits(model, edits)
-    rows = make_rows(model, prompts, edits=chosen, seed=seed, chat=chat)
+    bos = _prepend_bos(chosen, prepend_bos)
+    rows = make_rows(model, prompts, edits=chosen, seed=seed, chat=chat, prepend_bos=bos)
     done = complete(model, rows, max_new_tokens=max_new_tokens, temperature=temperature, use_cache=use_cache)
     return done[0] if one else done
 
@@ -124,6 +131,7 @@ def stream(
     temperature: float = 0.0,
     seed: int = 0,
     chat: bool = False,
+    prepend_bos: bool | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[StreamToken]:
     """An iterator of StreamToken, the same tokens that `generate` returns, each as soon as it is there.
@@ -135,7 +143,9 @@ def stream(
     ...     model, "the cat", max_new_tokens=4).text
     True
     """
-    rows = make_rows(model, [prompt], edits=check_edits(model, edits), seed=seed, chat=chat)
+    chosen = check_edits(model, edits)
+    bos = _prepend_bos(chosen, prepend_bos)
+    rows = make_rows(model, [prompt], edits=chosen, seed=seed, chat=chat, prepend_bos=bos)
     steps = advance(model, rows, max_new_tokens=max_new_tokens, temperature=temperature, stop=stop)
     return (token for [token] in steps if token is not None)
 
@@ -179,6 +189,12 @@ def check_edits(model: LanguageModel, edits: Edits) -> tuple[Edit, ...]:
             )
         edit.check(model)
     return chosen
+
+
+def _prepend_bos(edits: Sequence[Edit], asked: bool | None) -> bool | None:
+    """Whether prompts begin with BOS: what is asked for, or what the SAEs of the edits say."""
+    saes = [sae for edit in edits if (sae := getattr(edit, "sae", None)) is not None]
+    return common_prepend_bos(sae.config for sae in saes) if asked is None else asked
 
 
 def complete(

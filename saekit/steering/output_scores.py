@@ -63,7 +63,7 @@ def output_scores(
         for question, answer in starts:
             chat = getattr(model.tokenizer, "chat_template", None) is not None
             text = model.chat_prompt(question) + answer if chat else f"{question} {answer}"
-            tokens = torch.tensor([model.tokenize(text, bos=False if chat else None)])
+            tokens = torch.tensor([model.tokenize(text, bos=False if chat else sae.config.prepend_bos)])
             clean = model.forward(tokens)[0][0, -1].float().log_softmax(-1)[ids]
             for at in range(0, len(features), batch_size):
                 part = edits[at : at + batch_size]

@@ -168,7 +168,8 @@ class _Writer:
             for reply, message in zip(request.replies[i], messages[1:], strict=True):
                 prompt += [{"role": "assistant", "content": reply}, {"role": "user", "content": message}]
         checked = check_edits(self._model, edits)
-        return make_rows(self._model, [prompt], edits=checked, seed=request.seed, chat=request.chat)[0]
+        bos = self._sae.config.prepend_bos
+        return make_rows(self._model, [prompt], edits=checked, seed=request.seed, chat=request.chat, prepend_bos=bos)[0]
 
     def _annotation(self, new: Sequence[int], reading: Any) -> Annotation:
         from ..steering.fluency import repetition
