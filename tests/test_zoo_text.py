@@ -285,7 +285,7 @@ def test_letters_written_as_several_characters_are_matched_at_their_own_tokens(n
     """The tokenizer composes them, and its offsets name the first character alone; the rest belongs to it as well."""
     model = zoo.load(name).model
     text = unicodedata.normalize("NFD", "Việt Nam 한국어 문장 the café the end")
-    ids, strings = model.tokenize_with_strings(text, bos=False)
+    _, strings = model.tokenize_with_strings(text, bos=False)
     assert (
         "".join(strings) == text and " the" in strings and not any(unicodedata.combining(s[:1] or "a") for s in strings)
     )

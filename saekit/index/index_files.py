@@ -95,6 +95,7 @@ def write_index(
                 "fingerprint": model.fingerprint,
                 "weight_processing": model.weight_processing,
                 "begins_without_space": model.vocabulary.begins_without_space,
+                "ends_without_space": model.vocabulary.ends_without_space,
                 "special_ids": sorted(model.special_ids),
             },
             "hook_name": hook_as_json(encoder.hook_name),

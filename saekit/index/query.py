@@ -301,7 +301,8 @@ class FeatureIndex:
     def _text(self) -> IndexText:
         frame, model = self._store.frame("vocabulary.parquet"), self.manifest["model"]
         pieces = list(frame["bytes"]) if "bytes" in frame else token_bytes(self._vocabulary)  # older ones lack them
-        vocabulary = Vocabulary(pieces, bool(model.get("begins_without_space", False)))
+        spaces = [bool(model.get(name, False)) for name in ("begins_without_space", "ends_without_space")]
+        vocabulary = Vocabulary(pieces, *spaces)
         return IndexText(self.windows, vocabulary, frozenset(model.get("special_ids", ())))
 
     def _token_ids(self, positions: Sequence[int] | np.ndarray) -> list[int]:

@@ -31,8 +31,12 @@ class Vocabulary:
     'a cat'
     """
 
-    def __init__(self, pieces: Sequence[bytes | None], begins_without_space: bool = False) -> None:
+    def __init__(
+        self, pieces: Sequence[bytes | None], begins_without_space: bool = False, ends_without_space: bool = False
+    ) -> None:
         self._pieces = pieces
+        self.ends_without_space = ends_without_space
+        """Whether the space behind the last word of a text is the vocabulary's own, as where words end in </w>."""
         self.begins_without_space = begins_without_space
         """Whether the space before the first word of a text is the tokenizer's own, not the text's."""
 
@@ -59,7 +63,7 @@ class Vocabulary:
         return np.array([p is not None and bool(_UNDECODED.search(_decoded(p))) for p in self._pieces])
 
     def bytes_of(self, ids: Iterable[int], begins: bool = True, special: Collection[int] = ()) -> list[bytes]:
-        """The bytes of each token of a sequence; `begins` says that a text begins with it.
+        """The bytes of each token of a sequence; `begins` says that a text begins with it, and is all of it.
 
         `special` are ids that stand before a text without being part of it.
         """
@@ -69,6 +73,8 @@ class Vocabulary:
             first = next((n for n, i in enumerate(ids) if i not in special), None)
             if first is not None:
                 pieces[first] = pieces[first].removeprefix(b" ")
+        if begins and self.ends_without_space and pieces:
+            pieces[-1] = pieces[-1].removesuffix(b" ")
         return pieces
 
     def text(self, ids: Iterable[int], begins: bool = True, special: Collection[int] = ()) -> TokenText:
@@ -130,17 +136,38 @@ def read_vocabulary(tokenizer: Any, n: int) -> Vocabulary:
         pieces[i] = _piece(whole, str(names[i]))
         if whole.startswith(" ") and whole.strip():
             spaced.append(i)
-    return Vocabulary(pieces, _strips_space(tokenizer, pieces, spaced))
+    ends_words = _ends_words(tokenizer, anchor, known, pieces)
+    for i in ends_words:
+        pieces[i] = (pieces[i] or b"") + b" "
+    return Vocabulary(pieces, _strips_space(tokenizer, pieces, spaced), bool(ends_words))
 
 
 def _piece(text: str, name: str) -> bytes:
     """The bytes of a token that reads `text` after another one and is called `name` in the vocabulary."""
+    if not text and len(name) == 1 and 0x80 <= ord(name) <= 0xFF:  # bytes that do not decode are dropped
+        return bytes([ord(name)])
     if "\ufffd" in text and "\ufffd" not in name:
         if byte := _BYTE_TOKEN.fullmatch(name):
             return bytes([int(byte[1], 16)])
         if all(c in _BYTE_OF for c in name):
             return bytes(_BYTE_OF[c] for c in name)
     return text.encode("utf8", "surrogatepass")
+
+
+def _ends_words(tokenizer: Any, anchor: int | None, known: Sequence[int], pieces: Sequence[bytes | None]) -> list[int]:
+    """The tokens that put a space between themselves and whatever comes next, as those do that end in </w>."""
+    if anchor is None:
+        return []
+    once, twice = _decode(tokenizer, [[anchor], [anchor, anchor]])
+    if twice != once + once:  # words begin with their space
+        return []
+
+    def found(ids: Sequence[int]) -> list[int]:
+        texts = _decode(tokenizer, [[anchor, i, anchor] for i in ids])
+        read = [(pieces[i] or b"").decode("utf8", "replace") for i in ids]
+        return [i for i, text, piece in zip(ids, texts, read, strict=True) if text == f"{once}{piece} {once}"]
+
+    return found(known) if found(known[:: max(1, len(known) // 256)]) else []
 
 
 def _strips_space(tokenizer: Any, pieces: Sequence[bytes | None], spaced: Sequence[int]) -> bool:
@@ -185,13 +212,18 @@ class TextPieces:
     def __init__(self, vocabulary: Vocabulary, prompt_ids: Sequence[int], special: Collection[int] = ()) -> None:
         self._vocabulary, self._special = vocabulary, special
         self._decoder = codecs.getincrementaldecoder("utf8")("replace")
+        self._space = ""  # of the last word, where it may be the vocabulary's own
         for token in prompt_ids[-4:]:
             self.push(token)
 
     def push(self, token: int) -> str:
         """What the token adds to the text; nothing for a special token."""
         [piece] = [b""] if token in self._special else self._vocabulary.bytes_of([token], begins=False)
-        return self._decoder.decode(piece)
+        text = self._space + self._decoder.decode(piece)
+        self._space = ""
+        if self._vocabulary.ends_without_space and text.endswith(" "):
+            text, self._space = text[:-1], " "
+        return text
 
 
 def _bytes_of_pieces() -> dict[str, int]:
