@@ -43,7 +43,10 @@ class Trainer:
     weights are the trainer's: what is written into them between steps is lost at the next one. A tensor that was taken
     from it earlier is brought up to date when the SAE itself is next used. `trainer.sae` is a copy of the moment.
 
-    An SAE whose biases are all zero counts as new, and its b_dec begins at the geometric median of the first batch.
+    An SAE whose biases and thresholds are all zero counts as new, and its b_dec begins at the geometric median of the
+    first batch. Where the architecture holds decoder rows at unit norm, rows of other norms (of a file, of
+    `from_tensors`) have them moved into the encoder before the first step, with the same reconstruction. Where other
+    features would be chosen then, as in a topk SAE whose rows differ in norm, each row keeps its norm instead.
     `blocks` are the widths of the hook points a crosscoder reads, one after the other: each is normalised alone, so
     that none drowns another; one scale for all where features are compared with each other (topk), since the choice
     depends on it.
@@ -66,7 +69,7 @@ class Trainer:
         self._blocks = [c.d_in] if blocks is None or not c.architecture.elementwise else list(blocks)
         if sum(self._blocks) != c.d_in:
             raise MismatchError("the widths of the hook points do not add up", got=blocks, accepted=f"d_in = {c.d_in}")
-        self._new = not bool(sae.b_enc.any()) and not bool(sae.b_dec.any())
+        self._new = not any(bool(vector.any()) for vector in (sae.b_enc, sae.b_dec, sae.threshold))
         self._given = weakref.ref(sae.requires_grad_(False))
         self._sae = copy.deepcopy(sae).to(self.device).requires_grad_(True)
         self._normalisation = identity(self._sae)
@@ -211,12 +214,15 @@ class Trainer:
         if self.config.normalise:
             self._normalisation = fit_normalisation(x, target, self._blocks)
         norm = self._normalisation
-        if not self._new:
+        read = norm.apply(x)
+        wanted = read if target is None else norm.apply_to_output(target)
+        if self._new:
+            sae.b_dec.copy_(geometric_median(wanted))
+        else:
             sae.load_state_dict(fold_normalisation(sae, norm.inverse()).state_dict())
-            return
-        wanted = norm.apply(x) if target is None else norm.apply_to_output(target)
-        sae.b_dec.copy_(geometric_median(wanted))
-        sae.architecture.begin(sae)
+        self._optimiser.begin(read, wanted)
+        if self._new:
+            sae.architecture.begin(sae)
 
     @torch.no_grad()
     def _after(self, out: TrainingForward, x: Tensor, finite: Tensor) -> None:
