@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -96,3 +99,25 @@ def test_thresholds_of_an_sae_without_biases_are_not_begun_again():
     before = explained(sae, x)
     sk.Trainer(sae, STILL).step(x)
     assert explained(sae, x) == pytest.approx(before, abs=1e-3)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))], ids=["copy", "pickle"])
+@pytest.mark.parametrize("activation", sorted(sk.sae.ARCHITECTURES))
+def test_a_copy_of_a_trainer_goes_on_alone_and_bit_for_bit(activation, copied):
+    k = 6 if activation in with_option("k") else None
+    sae = sk.SAE(sk.SAEConfig(d_in=D_IN, d_sae=D_SAE, activation=activation, k=k))
+    trainer = sk.Trainer(sae, config(20, lr=1e-3))
+    for i in range(3):
+        trainer.step(batch(i))
+    at_three = sae.fingerprint
+    branch, (pair, given) = copied(trainer), copied((trainer, sae))
+    assert given is not sae and given.fingerprint == at_three == branch.sae.fingerprint
+    for i in range(3, 6):
+        metrics = branch.step(batch(i))
+        assert pair.step(batch(i)) == metrics
+    assert sae.fingerprint == trainer.sae.fingerprint == at_three
+    assert branch.sae.fingerprint == pair.sae.fingerprint == given.fingerprint != at_three
+    for i in range(3, 6):
+        metrics_here = trainer.step(batch(i))
+    assert metrics_here == metrics
+    assert sae.fingerprint == branch.sae.fingerprint

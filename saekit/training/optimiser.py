@@ -41,6 +41,14 @@ class Optimiser:
         self.adam = torch.optim.Adam(groups, lr=0.0, betas=BETAS, eps=EPS, fused=True)
         self._keeps_norms = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"sae": self._sae, "grad_clip": self._grad_clip, "adam": self.adam.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy moves the weights of the SAE that was copied with it."""
+        self.__init__(state["sae"], state["grad_clip"])  # type: ignore[misc]
+        self.load_state_dict(state["adam"])
+
     @torch.no_grad()
     def begin(self, x: Float[Tensor, "n d_in"], target: Float[Tensor, "n d_out"]) -> None:
         """Makes decoder rows of other norms unit ones before the first step, in place, with the same reconstruction.
