@@ -167,12 +167,13 @@ def test_explained_variance_is_zero_for_the_mean_and_never_inflated():
 
 @pytest.mark.parametrize("activation", sorted(sk.sae.ARCHITECTURES))
 def test_the_sae_that_was_given_is_the_trained_one_after_every_step(activation):
-    """However it is looked at: by attribute, as parameters, saved, copied, moved or written to."""
+    """However it is looked at: by attribute, as parameters, through a parent, saved, copied, moved or written to."""
     sae = sk.SAE(
         sk.SAEConfig(d_in=16, d_sae=64, activation=activation, k=4 if activation in with_option("k") else None)
     )
     batch, _ = superposition()
-    trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=2048, batch_size=256, lr=2e-3))
+    parent = torch.nn.ModuleDict({"sae": sae})
+    trainer = sk.Trainer(sae, sk.TrainConfig(n_tokens=3072, batch_size=256, lr=2e-3))
     looks = [
         lambda s: {n: getattr(s, n) for n in s.weight_names},
         lambda s: dict(s.named_parameters()) | dict(s.named_buffers()),
@@ -180,6 +181,10 @@ def test_the_sae_that_was_given_is_the_trained_one_after_every_step(activation):
         lambda s: copy.deepcopy(s).state_dict(),
         lambda s: s.to("cpu", torch.float32).__dict__["_parameters"],
         lambda s: [s.load_state_dict({}, strict=False), s.__dict__["_parameters"]][1],
+        lambda s: {n.removeprefix("sae."): p for n, p in parent.named_parameters()},
+        lambda s: {n.removeprefix("sae."): b for n, b in parent.named_buffers()},
+        lambda s: {n.removeprefix("sae."): p for n, p in parent.state_dict().items()},
+        lambda s: dict(zip((n for n, _ in s.named_parameters()), parent.parameters(), strict=True)),
     ]
     for look in looks:
         x = batch()

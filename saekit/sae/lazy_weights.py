@@ -2,15 +2,32 @@
 
 A Trainer works in normalised units, on weights of its own. Folding the normalisation into the SAE it was given after
 every step would cost a copy of all weights each time; so a step only says that the SAE is behind, and the first look at
-a weight, in whatever way torch offers, does the work.
+a weight, in whatever way torch offers, does the work: all of them, those of a parent module too, go through
+`_parameters` and `_buffers`, which are properties here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+
+
+def _caught_up(name: str) -> Any:
+    """A dictionary of weights that nn.Module keeps in `__dict__`, never behind for who reads it as an attribute."""
+
+    def read(self: LazyWeights) -> dict[str, Any]:
+        self._catch_up()
+        try:
+            return self.__dict__[name]  # type: ignore[no-any-return]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def write(self: LazyWeights, value: dict[str, Any]) -> None:
+        self.__dict__[name] = value
+
+    return property(read, write)
 
 
 class LazyWeights(nn.Module):
@@ -23,6 +40,9 @@ class LazyWeights(nn.Module):
     >>> module.weight.tolist()
     [3.0, 3.0]
     """
+
+    _parameters = _caught_up("_parameters")
+    _buffers = _caught_up("_buffers")
 
     def update_when_read(self, update: Callable[[Any], object]) -> None:
         """`update(self)` is called before a weight is next looked at or written to, once."""
@@ -37,26 +57,10 @@ class LazyWeights(nn.Module):
         return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "_update" in self.__dict__ and (name in self._parameters or name in self._buffers):
+        if "_update" in self.__dict__ and (name in self.__dict__["_parameters"] or name in self.__dict__["_buffers"]):
             self._catch_up()
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         self._catch_up()
         return dict(self.__dict__)
-
-    def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        self._catch_up()
-        return super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
-
-    def _named_members(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        self._catch_up()
-        return super()._named_members(*args, **kwargs)  # type: ignore[no-any-return]
-
-    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._catch_up()
-        super()._save_to_state_dict(*args, **kwargs)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._catch_up()
-        super()._load_from_state_dict(*args, **kwargs)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,8 +42,12 @@ class Trainer:
     stays where it is, on its device and without gradients (`sae.requires_grad_(True)` for a loop of your own). Its
     weights are the trainer's: what is written into them between steps is lost at the next one. A tensor that was taken
     from it earlier is brought up to date when the SAE itself is next used. `trainer.sae` is a copy of the moment.
+    A copy of a trainer (copy.deepcopy, pickle) goes on bit for bit and leaves that SAE alone.
 
-    An SAE whose biases are all zero counts as new, and its b_dec begins at the geometric median of the first batch.
+    An SAE whose biases and thresholds are all zero counts as new, and its b_dec begins at the geometric median of the
+    first batch. Where the architecture holds decoder rows at unit norm, rows of other norms (of a file, of
+    `from_tensors`) have them moved into the encoder before the first step, with the same reconstruction. Where other
+    features would be chosen then, as in a topk SAE whose rows differ in norm, each row keeps its norm instead.
     `blocks` are the widths of the hook points a crosscoder reads, one after the other: each is normalised alone, so
     that none drowns another; one scale for all where features are compared with each other (topk), since the choice
     depends on it.
@@ -66,8 +70,8 @@ class Trainer:
         self._blocks = [c.d_in] if blocks is None or not c.architecture.elementwise else list(blocks)
         if sum(self._blocks) != c.d_in:
             raise MismatchError("the widths of the hook points do not add up", got=blocks, accepted=f"d_in = {c.d_in}")
-        self._new = not bool(sae.b_enc.any()) and not bool(sae.b_dec.any())
-        self._given = weakref.ref(sae.requires_grad_(False))
+        self._new = not any(bool(vector.any()) for vector in (sae.b_enc, sae.b_dec, sae.threshold))
+        self._given: Callable[[], SAE | None] = weakref.ref(sae.requires_grad_(False))
         self._sae = copy.deepcopy(sae).to(self.device).requires_grad_(True)
         self._normalisation = identity(self._sae)
         self._sae.matmul_dtype = config.torch_matmul_dtype
@@ -211,12 +215,15 @@ class Trainer:
         if self.config.normalise:
             self._normalisation = fit_normalisation(x, target, self._blocks)
         norm = self._normalisation
-        if not self._new:
+        read = norm.apply(x)
+        wanted = read if target is None else norm.apply_to_output(target)
+        if self._new:
+            sae.b_dec.copy_(geometric_median(wanted))
+        else:
             sae.load_state_dict(fold_normalisation(sae, norm.inverse()).state_dict())
-            return
-        wanted = norm.apply(x) if target is None else norm.apply_to_output(target)
-        sae.b_dec.copy_(geometric_median(wanted))
-        sae.architecture.begin(sae)
+        self._optimiser.begin(read, wanted)
+        if self._new:
+            sae.architecture.begin(sae)
 
     @torch.no_grad()
     def _after(self, out: TrainingForward, x: Tensor, finite: Tensor) -> None:
@@ -258,6 +265,15 @@ class Trainer:
 
     # ---- state --------------------------------------------------------------------------------------------------
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_given": self._given()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy has an SAE of its own: `trainer.sae`, or the one that was copied or pickled together with it."""
+        given = state.pop("_given")
+        vars(self).update(state)
+        self._given = _nothing if given is None else weakref.ref(given)
+
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to resume bit for bit; copies, so later steps do not change them."""
         state = {
@@ -292,3 +308,7 @@ class Trainer:
         self._firing_tracker.n_fired = state["n_fired"].to(self.device)
         self._firing_tracker.n_counted = state["n_counted"]
         self._tell_given()
+
+
+def _nothing() -> None:
+    """In place of a reference to an SAE that is gone."""
