@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import saekit as sk
+from saekit.activations import array_digest
+from saekit.activations.array_digest import digest_of_arrays
 from saekit.activations.sources import as_source
 from saekit.errors import DataError, MismatchError
 
@@ -82,6 +86,40 @@ def test_other_activations_in_the_folder_of_a_run_are_refused(tmp_path):
     train(numbers(), out=tmp_path)
     with pytest.raises(MismatchError, match="trained on other text or activations"):
         train(numbers() + 1, out=tmp_path)
+
+
+def test_any_other_row_is_noticed_in_the_folder_of_a_run(tmp_path):
+    x = numbers(3000)
+    np.save(tmp_path / "x.npy", x.numpy())
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    trained = train(x, out=tmp_path / "run", steps=4)
+    same = (x.clone(), x.numpy(), mapped, x.double(), x.reshape(1000, 3, 8), x.T.contiguous().T)
+    assert [train(given, out=tmp_path / "run", steps=4).fingerprint for given in same] == [trained.fingerprint] * 6
+    for place in (slice(1, None, 2), 2999, 7):
+        other = x.clone()
+        other[place] += 1
+        with pytest.raises(MismatchError, match="trained on other text or activations"):
+            train(other, out=tmp_path / "run", steps=4)
+        train(list(x.split(30)), out=tmp_path / f"list {place}", steps=4)
+        with pytest.raises(MismatchError, match="seen:     a list of arrays"):
+            train(list(other.split(30)), out=tmp_path / f"list {place}", steps=4)
+
+
+def test_of_a_large_file_rows_all_over_it_and_when_it_was_written_are_compared(tmp_path, monkeypatch):
+    def digest(x, written=1.0):
+        np.save(tmp_path / "x.npy", x)
+        os.utime(tmp_path / "x.npy", (written, written))
+        return digest_of_arrays([np.load(tmp_path / "x.npy", mmap_mode="r")])
+
+    x = numbers(3000).numpy()
+    whole = digest(x)
+    monkeypatch.setattr(array_digest, "WHOLE_BYTES", 1000)
+    monkeypatch.setattr(array_digest, "N_SAMPLED", 50)
+    assert whole != digest(x) == digest(x) != digest(x, written=2.0)
+    for place in (slice(1, None, 2), slice(0, None, 2), slice(0, 1), slice(2999, None), slice(0, 300)):
+        other = x.copy()
+        other[place] += 1
+        assert digest(other) != digest(x), place
 
 
 def test_what_is_no_activations_gets_one_clear_error():

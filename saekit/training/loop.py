@@ -109,8 +109,9 @@ def train(
     With `out` the folder receives metrics.jsonl, checkpoints/ while the run lasts, and the SAE (one folder each for a
     list). The same call again resumes from the newest whole checkpoint, bit for bit on a CPU, and returns the SAE if
     the run had ended; another configuration, and other text or activations, is a MismatchError (of a stream the first
-    windows are compared, of an array its shape and a sample). resume=False starts again. An interrupt (the notebook's
-    stop button, Ctrl-C) ends the run after the current step and returns the SAE as it is, saved if there is an `out`.
+    windows are compared, of an array all of it, of an iterable of batches the first). resume=False starts again. An
+    interrupt (the notebook's stop button, Ctrl-C) ends the run after the current step and returns the SAE as it is,
+    saved if there is an `out`.
 
     Raises DataError for activations that are not finite, on a CPU at their step, on a GPU at the next step that is
     logged or saved, with weights and checkpoints free of them; DiskFullError with the last checkpoint intact.
