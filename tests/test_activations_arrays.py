@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import saekit as sk
 from saekit.activations import array_digest
@@ -43,7 +44,11 @@ def kinds(x, folder):
         "npy": folder / "x.npy",
         "safetensors": str(folder / "x.safetensors"),
         "list": list(x.split(30)),
-        "DataLoader": torch.utils.data.DataLoader(x, batch_size=32),  # type: ignore[arg-type]
+        "DataLoader": DataLoader(x, batch_size=32),  # type: ignore[arg-type]
+        "DataLoader of a TensorDataset": DataLoader(TensorDataset(x), batch_size=32),
+        "TensorDataset": TensorDataset(x),
+        "list of tuples": [(part.numpy(),) for part in x.split(30)],
+        "generator of lists": ([part] for part in x.split(30)),
         "generator": (part for part in x.split(30)),
         "function": lambda: (part.numpy() for part in x.reshape(20, 10, 8).split(3)),
     }
@@ -58,7 +63,7 @@ def test_every_kind_gives_every_token_once_an_epoch_and_trains(tmp_path):
         assert torch.allclose(seen[order], x[x.mean(1).argsort()], atol=0.2 if kind == "half" else 0.0), kind
         assert not torch.equal(seen, x), kind
     for kind, given in kinds(x, tmp_path).items():
-        steps = 4 if kind == "generator" else 8
+        steps = 4 if kind.startswith("generator") else 8
         trained = train(given, steps=steps)
         assert trained.training_summary["finished"] and trained.config.hook_name == "activations", kind
 
@@ -134,6 +139,9 @@ def test_what_is_no_activations_gets_one_clear_error():
         ([], DataError, "no activations to train on"),
         (torch.zeros(9, 8, dtype=torch.long), DataError, "token ids are text"),
         (torch.zeros(9), DataError, r"shape \(9,\)"),
+        (TensorDataset(numbers(), numbers()), DataError, r"several arrays(.|\n)*shape \(200, 8\), shape \(200, 8\)"),
+        (DataLoader(TensorDataset(numbers(), torch.arange(200)), batch_size=50), DataError, "several arrays"),
+        (Subset(TensorDataset(numbers()), range(50)), DataError, "pass torch.utils.data.DataLoader"),
         (numbers(20), DataError, "fewer tokens than one batch"),
     ):
         with pytest.raises(error, match=says):

@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
 
 from ..errors import DataError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint, hook_text
@@ -49,6 +50,15 @@ def of_arrays(given: object, model: LanguageModel | None, buffer_tokens: int) ->
         provenance = Provenance(
             model_name=model.name, model_fingerprint=model.fingerprint, weight_processing=model.weight_processing
         )
+    if isinstance(given, TensorDataset):
+        given = unpacked(given.tensors)
+    elif isinstance(given, Dataset) and not hasattr(given, "__iter__"):
+        raise DataError(
+            "a Dataset of torch gives rows one at a time",
+            got=type(given).__name__,
+            accepted="activations [n, d_in], or batches of them",
+            fix="pass torch.utils.data.DataLoader(dataset, batch_size=...)",
+        )
     if isinstance(given, Tensor | np.ndarray):
         rows = _rows(given)
         return ArraySource(provenance=provenance, array=rows, d_in=rows.shape[1], digest=digest_of_arrays([rows]))
@@ -66,7 +76,7 @@ def of_arrays(given: object, model: LanguageModel | None, buffer_tokens: int) ->
         return None
     if first is None:
         raise DataError("there are no activations to train on", got="no batch", accepted="batches [n, d_in]")
-    if not isinstance(first, Tensor | np.ndarray):
+    if not isinstance(unpacked(first), Tensor | np.ndarray):
         return None
     rows = _rows(first)
     held = list(given) if isinstance(given, list | tuple) else None
@@ -237,8 +247,29 @@ class _Batches(ActivationBatches):
             raise MismatchError("the iterable gave other batches than before", fix=fix)
 
 
+def unpacked(batch: object) -> object:
+    """The one array of a batch that a DataLoader of a TensorDataset gives as [array]; others as they are.
+
+    DataError for several arrays.
+
+    >>> from saekit.activations.arrays import unpacked
+    >>> unpacked([torch.zeros(4, 8)]).shape
+    torch.Size([4, 8])
+    """
+    arrays = batch if isinstance(batch, list | tuple) and all(isinstance(x, Tensor | np.ndarray) for x in batch) else []
+    if len(arrays) > 1:
+        raise DataError(
+            "a batch holds several arrays, and it is not known which one has the activations",
+            got=", ".join(f"shape {tuple(x.shape)}" for x in arrays),
+            accepted="one array [n, d_in] or [batch, pos, d_in]",
+            fix="pass a function that picks it, lambda: (batch[0] for batch in batches), or TensorDataset(activations)",
+        )
+    return arrays[0] if arrays else batch
+
+
 def _rows(given: Any, width: int | None = None) -> Any:
     """An array as [n, d_in]; DataError for another shape, width or type."""
+    given = unpacked(given)
     if not isinstance(given, Tensor | np.ndarray):
         raise DataError(
             "a batch is no array", got=type(given).__name__, accepted="a torch tensor or numpy array of activations"
