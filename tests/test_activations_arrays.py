@@ -14,7 +14,7 @@ import saekit as sk
 from saekit.activations import array_digest
 from saekit.activations.array_digest import digest_of_arrays
 from saekit.activations.sources import as_source
-from saekit.errors import DataError, MismatchError
+from saekit.errors import ConfigError, DataError, MismatchError
 
 CONFIG = sk.SAEConfig(d_in=8, d_sae=16, activation="topk", k=2)
 
@@ -161,3 +161,10 @@ def test_with_a_model_the_sae_belongs_to_it(model):
     )
     sae.check(model)
     assert sae.config.model_name == model.name
+
+
+def test_with_a_model_an_array_needs_the_hook_point_it_was_read_at(model):
+    x = model.activations([[1, 2, 3]] * 40, "blocks.0.hook_resid_post")
+    for given in (x, list(x)):
+        with pytest.raises(ConfigError, match='(?s)an array does not say at which hook point.*pass hook_name="blocks'):
+            sk.train(model, given, sae=CONFIG.replace(d_in=32), config=sk.TrainConfig(n_tokens=64, batch_size=32))

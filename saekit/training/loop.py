@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..activations import ActivationBatches, ActivationSource, ModelActivations
+from ..activations.arrays import NO_HOOK_POINT, ArraySource
 from ..activations.source import check_provenance
 from ..activations.sources import Activations, as_source
 from ..corpus import AnyCorpus, Corpus, Windows
@@ -262,11 +263,15 @@ def _check_kinds(model: object, config: object) -> None:
 def _batches(
     model: LanguageModel | None, source: ActivationSource, saes: Sequence[SAEConfig], config: TrainConfig
 ) -> ActivationBatches:
-    if any(c.hook_name is None for c in saes):
+    missing = "the source of activations does not say at which hook point it reads"
+    if isinstance(source, ModelActivations):
+        missing = "training on text needs a model and a hook_name"
+    if isinstance(source, ArraySource):
+        missing = "an array does not say at which hook point of the model its activations were read"
+    unknown = model is not None and isinstance(source, ArraySource) and {c.hook_name for c in saes} == {NO_HOOK_POINT}
+    if unknown or any(c.hook_name is None for c in saes):
         raise ConfigError(
-            "training on text needs a model and a hook_name"
-            if isinstance(source, ModelActivations)
-            else "the source of activations does not say at which hook point it reads",
+            missing,
             got="hook_name=None",
             accepted="the name of a hook point, or of several",
             fix='pass hook_name="blocks.15.hook_resid_post"',
