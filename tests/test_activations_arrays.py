@@ -168,3 +168,22 @@ def test_with_a_model_an_array_needs_the_hook_point_it_was_read_at(model):
     for given in (x, list(x)):
         with pytest.raises(ConfigError, match='(?s)an array does not say at which hook point.*pass hook_name="blocks'):
             sk.train(model, given, sae=CONFIG.replace(d_in=32), config=sk.TrainConfig(n_tokens=64, batch_size=32))
+
+
+def test_batches_shuffled_anew_are_told_how_to_stay_the_same(tmp_path, interrupt_at):
+    x = numbers()
+
+    def loader(seed):
+        return DataLoader(TensorDataset(x), batch_size=50, shuffle=True, generator=torch.Generator().manual_seed(seed))
+
+    for name, steps in (("finished", None), ("interrupted", 5)):
+        if steps:
+            interrupt_at(steps)
+        trained = train(loader(0), out=tmp_path / name)
+        assert trained.training_summary["finished"] == (steps is None)
+        with pytest.raises(MismatchError, match=r"(?s)shuffled anew each time.*manual_seed.*the array itself"):
+            train(loader(1), out=tmp_path / name)
+    assert train(loader(0), out=tmp_path / "finished").fingerprint == train(loader(0)).fingerprint
+    with pytest.raises(MismatchError, match="trained on other") as e:
+        train(x, out=tmp_path / "finished")
+    assert "shuffled anew" not in str(e.value)
