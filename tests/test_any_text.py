@@ -211,3 +211,13 @@ def test_every_function_with_a_corpus_takes_plain_texts_and_refuses_other_things
                 verb(wrong)
     with pytest.raises(DataError, match="this is not a corpus"):
         sk.sparse_probing(model, sae, 7, label="x")
+
+
+def test_an_index_and_a_cache_keep_labels_of_several_types(model, sae, tmp_path: Path) -> None:
+    lines = [{"text": "the gate", "y": "1", "z": 1.5}, {"text": "the cat", "y": 2, "z": "unknown"}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    corpus = sk.load_corpus(tmp_path / "rows.jsonl")
+    sk.build_index(model, sae, corpus, out=tmp_path / "index", length=8, progress=False)
+    assert sk.load_index(tmp_path / "index").documents.to_dict("list") == {"y": ["1", "2"], "z": ["1.5", "unknown"]}
+    cache = sk.cache_activations(model, corpus, HOOK, tmp_path / "cache", length=8, progress=False)
+    assert cache.windows.labels["y"].tolist() == ["1", "2"]

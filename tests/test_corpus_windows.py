@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import saekit as sk
-from saekit.corpus import Windows
+from saekit.corpus import Windows, iter_windows
 from saekit.errors import ConfigError, ContextLengthError, DataError, FileError
 from saekit.models import LanguageModel
 
@@ -148,6 +149,37 @@ def test_saved_windows_come_back(model: LanguageModel, tmp_path: Path, rows: lis
     (tmp_path / "windows.safetensors").write_bytes(b"short")
     with pytest.raises(FileError, match="damaged windows"):
         Windows.load(tmp_path)
+
+
+MIXED = {
+    "text and number": (["1", 2, 3], ["1", "2", "3"]),
+    "number and text": ([1.5, "unknown", 3, 2.0], ["1.5", "unknown", "3", "2"]),
+    "with gaps": ([1, None, 2, "x"], ["1", None, "2", "x"]),
+    "truth and number": ([True, 1, 0.5], ["True", "1", "0.5"]),
+    "truth and text": ([True, None, "no"], ["True", None, "no"]),
+    "too long": ([2**70, 1, -(2**63)], [str(2**70), "1", str(-(2**63))]),
+    "far too long": ([10**400, 1.5], [str(10**400), "1.5"]),
+    "numbers": ([1, 2.5, 3], [1, 2.5, 3]),
+    "truth": ([True, None, False], [True, None, False]),
+}
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_labels_of_several_types_become_text_and_are_saved(kind: str, model: LanguageModel, tmp_path: Path) -> None:
+    values, expected = MIXED[kind]
+    rows = [{"text": "abc", "x": v} if v is not None else {"text": "abc"} for v in values]
+    windows = sk.tokenize(sk.load_corpus(rows), model, length=8)
+    pieces = [windows.select([i]) for i in range(len(windows))]
+    parts = list(iter_windows(sk.load_corpus(rows), model, length=8, chunk_windows=1))
+    for made in (windows, Windows.concatenate(parts), Windows.concatenate(pieces)):
+        made.save(tmp_path)
+        again = Windows.load(tmp_path)
+        for labels in (made.labels, again.labels):
+            assert [None if v is None or v != v else v for v in labels["x"]] == expected
+        assert again.digest == made.digest
+    raw = pd.DataFrame({"x": pd.Series(values, dtype=object)})
+    replace(windows, labels=raw).save(tmp_path)
+    assert Windows.load(tmp_path).labels["x"].dropna().tolist() == [v for v in expected if v is not None]
 
 
 def test_bad_arguments(model: LanguageModel, corpus: sk.Corpus) -> None:

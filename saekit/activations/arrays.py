@@ -19,19 +19,21 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
 
 from ..errors import DataError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint, hook_text
 from ..models import LanguageModel
 from ..sae import TokenFilter
+from .array_digest import as_floats, digest_of_arrays
 from .batches import ActivationBatches, mixed_seed
 from .prefetch import checked_device, to_device
 from .source import Provenance
 
+OF_ITERABLE = "batches of an iterable: the first one"
+"""What a run says that it was trained on where the first batch is all that is compared."""
 NO_HOOK_POINT = "activations"
 """The hook point of activations whose own is not given."""
-N_SAMPLED = 1024
-"""Rows of an array that its digest is made of."""
 
 
 def of_arrays(given: object, model: LanguageModel | None, buffer_tokens: int) -> ArraySource | None:
@@ -48,9 +50,18 @@ def of_arrays(given: object, model: LanguageModel | None, buffer_tokens: int) ->
         provenance = Provenance(
             model_name=model.name, model_fingerprint=model.fingerprint, weight_processing=model.weight_processing
         )
+    if isinstance(given, TensorDataset):
+        given = unpacked(given.tensors)
+    elif isinstance(given, Dataset) and not hasattr(given, "__iter__"):
+        raise DataError(
+            "a Dataset of torch gives rows one at a time",
+            got=type(given).__name__,
+            accepted="activations [n, d_in], or batches of them",
+            fix="pass torch.utils.data.DataLoader(dataset, batch_size=...)",
+        )
     if isinstance(given, Tensor | np.ndarray):
         rows = _rows(given)
-        return ArraySource(provenance=provenance, array=rows, d_in=rows.shape[1], digest=_digest(rows))
+        return ArraySource(provenance=provenance, array=rows, d_in=rows.shape[1], digest=digest_of_arrays([rows]))
     if isinstance(given, str | bytes | dict) or not (callable(given) or isinstance(given, Iterable)):
         return None
     once = isinstance(given, Iterator)
@@ -65,16 +76,18 @@ def of_arrays(given: object, model: LanguageModel | None, buffer_tokens: int) ->
         return None
     if first is None:
         raise DataError("there are no activations to train on", got="no batch", accepted="batches [n, d_in]")
-    if not isinstance(first, Tensor | np.ndarray):
+    if not isinstance(unpacked(first), Tensor | np.ndarray):
         return None
     rows = _rows(first)
+    held = list(given) if isinstance(given, list | tuple) else None
     return ArraySource(
         provenance=provenance,
         opened=opened,
         first=(first, begun) if once else None,
         buffer_tokens=buffer_tokens,
         d_in=rows.shape[1],
-        digest=_digest(rows),
+        digest=digest_of_arrays([rows] if held is None else [_rows(part, rows.shape[1]) for part in held]),
+        held=held is not None,
     )
 
 
@@ -85,12 +98,14 @@ class ArraySource:
     provenance: Provenance
     d_in: int
     digest: str
-    """Of the shape and a sample of an array, of the first batch of an iterable."""
+    """Of an array, of all arrays of a list, of the first batch of another iterable."""
     array: Any = None
     opened: Callable[[], Iterator[Any]] | None = None
     first: tuple[Any, Iterator[Any]] | None = None
     """Of a generator, which is read once: its first batch and itself."""
     buffer_tokens: int = 65_536
+    held: bool = False
+    """Whether what is iterated over is a list."""
     hook_name: HookPoint = NO_HOOK_POINT
 
     def at(self, hook_name: HookPoint) -> Self:
@@ -132,8 +147,8 @@ class _Batches(ActivationBatches):
     @property
     def origin(self) -> dict[str, str]:
         s = self._source
-        what = f"an array of {len(s.array):,} rows" if s.array is not None else "batches of an iterable: the first one"
-        return {"digest": s.digest, "described": what}
+        what = "a list of arrays" if s.held else OF_ITERABLE
+        return {"digest": s.digest, "described": what if s.array is None else f"an array of {len(s.array):,} rows"}
 
     def __next__(self) -> Tensor:
         x = next(self._batches)
@@ -168,7 +183,7 @@ class _Batches(ActivationBatches):
             order = torch.randperm(len(array), generator=torch.Generator().manual_seed(mixed_seed(self._seed, epoch)))
             first, skip = min(skip, len(order)), max(skip - len(order), 0)
             for rows in torch.split(order[first:], self.batch_size):
-                yield _floats(array[rows if isinstance(array, Tensor) else rows.numpy()])
+                yield as_floats(array[rows if isinstance(array, Tensor) else rows.numpy()])
 
     def _of_iterable(self) -> Iterator[Tensor]:
         n = 0
@@ -177,7 +192,7 @@ class _Batches(ActivationBatches):
                 return
             parts: list[Tensor] = []
             for batch in self._opened():
-                parts.append(_floats(_rows(batch, self._source.d_in)))
+                parts.append(as_floats(_rows(batch, self._source.d_in)))
                 if sum(map(len, parts)) >= max(self._source.buffer_tokens, self.batch_size):
                     yield self._shuffled(parts, n)
                     parts, n = [], n + 1
@@ -232,8 +247,29 @@ class _Batches(ActivationBatches):
             raise MismatchError("the iterable gave other batches than before", fix=fix)
 
 
+def unpacked(batch: object) -> object:
+    """The one array of a batch that a DataLoader of a TensorDataset gives as [array]; others as they are.
+
+    DataError for several arrays.
+
+    >>> from saekit.activations.arrays import unpacked
+    >>> unpacked([torch.zeros(4, 8)]).shape
+    torch.Size([4, 8])
+    """
+    arrays = batch if isinstance(batch, list | tuple) and all(isinstance(x, Tensor | np.ndarray) for x in batch) else []
+    if len(arrays) > 1:
+        raise DataError(
+            "a batch holds several arrays, and it is not known which one has the activations",
+            got=", ".join(f"shape {tuple(x.shape)}" for x in arrays),
+            accepted="one array [n, d_in] or [batch, pos, d_in]",
+            fix="pass a function that picks it, lambda: (batch[0] for batch in batches), or TensorDataset(activations)",
+        )
+    return arrays[0] if arrays else batch
+
+
 def _rows(given: Any, width: int | None = None) -> Any:
     """An array as [n, d_in]; DataError for another shape, width or type."""
+    given = unpacked(given)
     if not isinstance(given, Tensor | np.ndarray):
         raise DataError(
             "a batch is no array", got=type(given).__name__, accepted="a torch tensor or numpy array of activations"
@@ -247,18 +283,6 @@ def _rows(given: Any, width: int | None = None) -> Any:
             fix="pass activations of the hook point the SAE is for; token ids are text: sk.load_corpus",
         )
     return given.reshape(-1, given.shape[-1])
-
-
-def _floats(rows: Any) -> Tensor:
-    x = rows.detach() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
-    return x.to("cpu", torch.float32)
-
-
-def _digest(rows: Any) -> str:
-    """16 hexadecimal digits of the shape and of rows at equal distances."""
-    digest = hashlib.sha256(repr(tuple(rows.shape)).encode())
-    digest.update(_floats(rows[:: max(1, len(rows) // N_SAMPLED)]).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _of_file(path: Path) -> Any:

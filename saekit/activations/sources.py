@@ -13,7 +13,7 @@ from torch import Tensor
 from ..corpus import AnyCorpus, Corpus, Windows, as_corpus
 from ..errors import ConfigError
 from ..models import LanguageModel
-from .arrays import of_arrays
+from .arrays import of_arrays, unpacked
 from .source import ActivationSource, ModelActivations, Provenance
 
 Activations = (
@@ -42,7 +42,7 @@ def as_source(
         is_text = False
         if isinstance(source, Iterator):  # can be read once: what is looked at is put back
             first = list(islice(source, 1))
-            is_text, source = not (first and isinstance(first[0], Tensor | np.ndarray)), chain(first, source)
+            is_text, source = not (first and isinstance(unpacked(first[0]), Tensor | np.ndarray)), chain(first, source)
         if not is_text and (made := of_arrays(source, model, buffer_tokens)) is not None:
             return made
         source = as_corpus(source, also=f"Windows, activations, or a source of them ({', '.join(MEMBERS)})")

@@ -20,7 +20,7 @@ from ..models.readings import Readings
 from .document_tokens import encode_documents
 from .documents import Corpus
 from .sources import AnyCorpus, as_corpus
-from .windows import Windows
+from .windows import Windows, one_type_each
 
 _TEXTS_PER_CALL = 256
 _Window = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -228,7 +228,7 @@ def _table(
         torch.from_numpy(tokens),
         torch.from_numpy(documents),
         torch.from_numpy(lengths),
-        frame,
+        one_type_each(frame),
         _readings(documents.reshape(-1), places.reshape(-1), readings),
     )
 

@@ -42,7 +42,7 @@ class Windows:
     lengths: Int32[Tensor, " windows"]
     """Real tokens in each window, the BOS included."""
     labels: pd.DataFrame
-    """One row for each document, indexed by document number."""
+    """One row for each document, indexed by document number; a column of several types is text."""
     readings: Readings = field(default_factory=Readings)
     """Tokens that read otherwise than the model's vocabulary says, where its tokenizer changes text."""
 
@@ -148,7 +148,7 @@ class Windows:
         if len(self.readings):
             tensors |= {name: torch.from_numpy(a) for name, a in _packed_readings(self.readings).items()}
         with atomic_write(Path(folder) / "documents.parquet") as part:
-            self.labels.to_parquet(part)
+            one_type_each(self.labels).to_parquet(part)
         with atomic_write(Path(folder) / "windows.safetensors") as part:
             part.write_bytes(save({name: t.contiguous() for name, t in tensors.items()}))
 
@@ -177,7 +177,7 @@ class Windows:
     def concatenate(cls, parts: Sequence[Windows]) -> Windows:
         """All windows of `parts` in order; the parts number their documents as one corpus, as `iter_windows` does."""
         labels = pd.concat([p.labels for p in parts if len(p.labels)] or [parts[0].labels])
-        labels = labels[~labels.index.duplicated()].sort_index()
+        labels = one_type_each(labels[~labels.index.duplicated()].sort_index())
         tokens, documents = torch.cat([p.tokens for p in parts]), torch.cat([p.documents for p in parts])
         readings = Readings.concatenate([(p.readings, p.tokens.numel()) for p in parts])
         return cls(tokens, documents, torch.cat([p.lengths for p in parts]), labels, readings)
@@ -186,6 +186,39 @@ class Windows:
         labels = ", ".join(map(str, self.labels.columns)) or "none"
         size = f"{len(self):,} windows of {self.length}: {self.n_tokens:,} tokens of {self.n_documents:,} documents"
         return f"Windows({size}; labels: {labels})"
+
+
+def one_type_each(labels: pd.DataFrame) -> pd.DataFrame:
+    """Labels with columns of one type each, as a table in a file has them: several types together become text.
+
+    Whole numbers and others are numbers together; what is longer than 64 bits is text. A number that is whole is
+    written as such, since a column with gaps has turned 1 into 1.0.
+
+    >>> import pandas as pd
+    >>> from saekit.corpus.windows import one_type_each
+    >>> one_type_each(pd.DataFrame({"year": [1937, 2.0, "unknown"], "kept": [True, None, False]})).to_dict("list")
+    {'year': ['1937', '2', 'unknown'], 'kept': [True, None, False]}
+    """
+    labels = labels.copy(deep=False)
+    for name in [c for c in labels if labels[c].dtype == object]:
+        column = labels[name]
+        present = [v for v in column if not _is_missing(v)]
+        types = {type(v) for v in present}
+        fits = all(-(2**63) <= v < 2**63 for v in present if type(v) is int)
+        if types == {int, float} and fits:
+            labels[name] = column.astype(float)
+        elif len(types) > 1 or not fits:
+            texts = [None if _is_missing(v) else _as_text(v) for v in column]
+            labels[name] = pd.Series(texts, index=column.index, dtype=object)
+    return labels
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or value != value
+
+
+def _as_text(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else str(value)
 
 
 READINGS = ("reading_position", "reading_end", "reading_bytes")

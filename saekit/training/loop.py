@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..activations import ActivationBatches, ActivationSource, ModelActivations
+from ..activations.arrays import NO_HOOK_POINT, ArraySource
 from ..activations.source import check_provenance
 from ..activations.sources import Activations, as_source
 from ..corpus import AnyCorpus, Corpus, Windows
@@ -109,8 +110,9 @@ def train(
     With `out` the folder receives metrics.jsonl, checkpoints/ while the run lasts, and the SAE (one folder each for a
     list). The same call again resumes from the newest whole checkpoint, bit for bit on a CPU, and returns the SAE if
     the run had ended; another configuration, and other text or activations, is a MismatchError (of a stream the first
-    windows are compared, of an array its shape and a sample). resume=False starts again. An interrupt (the notebook's
-    stop button, Ctrl-C) ends the run after the current step and returns the SAE as it is, saved if there is an `out`.
+    windows are compared, of an array all of it, of an iterable of batches the first). resume=False starts again. An
+    interrupt (the notebook's stop button, Ctrl-C) ends the run after the current step and returns the SAE as it is,
+    saved if there is an `out`.
 
     Raises DataError for activations that are not finite, on a CPU at their step, on a GPU at the next step that is
     logged or saved, with weights and checkpoints free of them; DiskFullError with the last checkpoint intact.
@@ -261,11 +263,15 @@ def _check_kinds(model: object, config: object) -> None:
 def _batches(
     model: LanguageModel | None, source: ActivationSource, saes: Sequence[SAEConfig], config: TrainConfig
 ) -> ActivationBatches:
-    if any(c.hook_name is None for c in saes):
+    missing = "the source of activations does not say at which hook point it reads"
+    if isinstance(source, ModelActivations):
+        missing = "training on text needs a model and a hook_name"
+    if isinstance(source, ArraySource):
+        missing = "an array does not say at which hook point of the model its activations were read"
+    unknown = model is not None and isinstance(source, ArraySource) and {c.hook_name for c in saes} == {NO_HOOK_POINT}
+    if unknown or any(c.hook_name is None for c in saes):
         raise ConfigError(
-            "training on text needs a model and a hook_name"
-            if isinstance(source, ModelActivations)
-            else "the source of activations does not say at which hook point it reads",
+            missing,
             got="hook_name=None",
             accepted="the name of a hook point, or of several",
             fix='pass hook_name="blocks.15.hook_resid_post"',

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..activations.arrays import OF_ITERABLE
 from ..atomic_io import atomic_write
 from ..errors import FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint, hook_names
@@ -139,6 +140,13 @@ class RunFolder:
                 self.rows.append(row)
 
 
+SHUFFLED = (
+    ". Batches that are shuffled anew each time begin with another one although they hold the same: pass "
+    "DataLoader(generator=torch.Generator().manual_seed(0)), or the array itself, which is shuffled here"
+)
+"""What to add where the first batch of an iterable differs."""
+
+
 def check_origin(saved: Mapping[str, str] | None, now: Mapping[str, str] | None, path: Path | None) -> None:
     """MismatchError when a run was trained on something else; nothing is held against runs that do not say."""
     if saved and now and saved["digest"] != now["digest"]:
@@ -147,7 +155,7 @@ def check_origin(saved: Mapping[str, str] | None, now: Mapping[str, str] | None,
             got=f"{now['described']} (digest {now['digest']})",
             accepted=f"{saved['described']} (digest {saved['digest']})",
             fix="pass another folder as out= to keep both, resume=False to train again in this one, "
-            "or what it was trained on",
+            f"or what it was trained on{SHUFFLED if now['described'] == OF_ITERABLE else ''}",
         )
 
 
