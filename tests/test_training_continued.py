@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
 import saekit as sk
+from saekit.errors import ConfigError, MismatchError
 from saekit.sae.architectures import with_option
 
 D_IN, D_SAE, N = 16, 48, 512
@@ -121,3 +123,68 @@ def test_a_copy_of_a_trainer_goes_on_alone_and_bit_for_bit(activation, copied):
         metrics_here = trainer.step(batch(i))
     assert metrics_here == metrics
     assert sae.fingerprint == branch.sae.fingerprint
+
+
+def test_a_configuration_and_arrays_do_what_an_sae_and_tensors_do():
+    made, x = sk.SAEConfig(d_in=D_IN, d_sae=D_SAE, activation="topk", k=6), batch()
+    by_hand, by_config = (sk.Trainer(a, config()) for a in (sk.SAE(made), made))
+    frozen = x.numpy().copy()
+    frozen.flags.writeable = False
+    for array in (x.numpy(), frozen, x.numpy().astype(">f4")):
+        assert by_config.step(array) == by_hand.step(x)
+    assert by_config.sae.fingerprint == by_hand.sae.fingerprint
+    pairs = sk.Trainer(sk.SAEConfig(d_in=D_IN, d_sae=D_SAE, d_out=D_IN, activation="topk", k=6), config())
+    assert pairs.step(x.numpy(), x.numpy()).n_tokens == N
+
+
+@pytest.mark.parametrize("wrong", [[[0.0] * D_IN], None, np.array([["a"] * D_IN])], ids=["list", "None", "text"])
+def test_a_batch_that_is_no_array_is_refused(wrong):
+    trainer = sk.Trainer(sk.SAEConfig(d_in=D_IN, d_sae=D_SAE, activation="topk", k=6), config())
+    with pytest.raises(ConfigError, match=r"neither a tensor nor an array[\s\S]*\[batch, width\]"):
+        trainer.step(wrong)
+
+
+def test_a_trainer_of_something_else_is_refused():
+    made = sk.SAEConfig(d_in=D_IN, d_sae=D_SAE, activation="topk", k=6)
+    with pytest.raises(ConfigError, match=r"not an SAE[\s\S]*dict"):
+        sk.Trainer(made.to_dict(), config())
+    with pytest.raises(ConfigError, match=r"not a TrainConfig[\s\S]*SAEConfig"):
+        sk.Trainer(made, made)
+    with pytest.raises(MismatchError):
+        sk.Trainer(made, config()).step(np.zeros((4, D_IN + 1)))
+
+
+def test_arrays_make_the_sae_that_tensors_make():
+    W, b = torch.randn(8, 32), torch.randn(32)
+    of_tensors = sk.SAE.from_tensors(W_enc=W, W_dec=W.T, b_enc=b, activation="jumprelu", threshold=b.abs())
+    of_arrays = sk.SAE.from_tensors(
+        W_enc=W.numpy(), W_dec=W.T.numpy(), b_enc=b.numpy(), activation="jumprelu", threshold=b.abs().numpy()
+    )
+    assert of_arrays.fingerprint == of_tensors.fingerprint
+    doubles = sk.SAE.from_tensors(W_enc=W.double().numpy(), W_dec=W.double().T.numpy())
+    assert doubles.config.dtype == "float64"
+    with pytest.raises(ConfigError, match="W_dec is not a tensor"):
+        sk.SAE.from_tensors(W_enc=W, W_dec="W_dec.npy")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        (((8, 32), (16, 8)), "W_enc and W_dec do not fit each other"),
+        (((8, 32), (16, 8), 8), "W_enc and W_dec are transposed"),
+        (((64, 8), (16, 64)), "W_enc and W_dec are transposed"),
+        (((32, 8), (8, 32), 32), "W_enc and W_dec are transposed"),
+        (((32, 8), (8, 32), 32, 8), "W_enc and W_dec are transposed"),
+        (((32, 8), (8, 32), None, 8), "W_enc and W_dec are transposed"),
+        (((32, 8), (8, 32), 32, 32), "b_enc has the wrong shape"),
+        (((32, 8), (8, 32), 7), "b_enc has the wrong shape"),
+        (((32, 8), (32, 8)), "W_enc is transposed"),
+        (((8, 32), (8, 32)), "W_dec is transposed"),
+        (((8, 32), (8, 32), 8), "W_enc is transposed"),
+    ],
+)
+def test_matrices_that_do_not_fit_are_called_what_they_are(shapes, said):
+    names = ("W_enc", "W_dec", "b_enc", "b_dec")
+    tensors = {name: torch.zeros(shape) for name, shape in zip(names, shapes, strict=False) if shape is not None}
+    with pytest.raises(ConfigError, match=said):
+        sk.SAE.from_tensors(**tensors)

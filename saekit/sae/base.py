@@ -19,7 +19,7 @@ from ..hook_points import HookPoint
 from .architectures import TrainingForward, weight_shapes, with_option
 from .config import SAEConfig
 from .fingerprint import Fingerprint, fingerprint
-from .from_tensors import configuration, fill
+from .from_tensors import ArrayLike, as_tensors, configuration, fill
 from .input_normalisation import normalised, token_units
 from .lazy_weights import LazyWeights
 from .output import SAEOutput
@@ -88,18 +88,19 @@ class SAE(LazyWeights):
     def from_tensors(
         cls,
         *,
-        W_enc: Tensor,
-        W_dec: Tensor,
-        b_enc: Tensor | None = None,
-        b_dec: Tensor | None = None,
+        W_enc: ArrayLike,
+        W_dec: ArrayLike,
+        b_enc: ArrayLike | None = None,
+        b_dec: ArrayLike | None = None,
         activation: str = "relu",
-        threshold: Tensor | float | None = None,
-        b_mag: Tensor | None = None,
-        r_mag: Tensor | None = None,
-        W_skip: Tensor | None = None,
+        threshold: ArrayLike | float | None = None,
+        b_mag: ArrayLike | None = None,
+        r_mag: ArrayLike | None = None,
+        W_skip: ArrayLike | None = None,
         **fields: Any,
     ) -> SAE:
-        """An SAE of tensors from anywhere: W_enc [d_in, d_sae], W_dec [d_sae, d_out], vectors over features or outputs.
+        """An SAE of tensors or numpy arrays from anywhere: W_enc [d_in, d_sae], W_dec [d_sae, d_out], vectors over
+        features or outputs.
 
         Biases that are left out are 0; one threshold may stand for all. `fields` are fields of SAEConfig: k,
         hook_name, apply_b_dec_to_input (True unless it is a transcoder), input_normalisation, and so on. Weights are
@@ -113,10 +114,9 @@ class SAE(LazyWeights):
         """
         if W_skip is not None:
             fields = {"skip": True, **fields}
-        sae = cls(configuration(W_enc, W_dec, activation, fields))
-        one_for_all = torch.as_tensor(threshold) if isinstance(threshold, int | float) else threshold
-        biases = {"b_enc": b_enc, "b_dec": b_dec, "threshold": one_for_all, "b_mag": b_mag, "r_mag": r_mag}
-        return fill(sae, {"W_enc": W_enc, "W_dec": W_dec, **biases, "W_skip": W_skip})
+        biases = {"b_enc": b_enc, "b_dec": b_dec, "threshold": threshold, "b_mag": b_mag, "r_mag": r_mag}
+        tensors = as_tensors({"W_enc": W_enc, "W_dec": W_dec, **biases, "W_skip": W_skip})
+        return fill(cls(configuration(tensors, activation, fields)), tensors)
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: a copy has weights of its own, and is hashed by itself."""

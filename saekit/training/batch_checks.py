@@ -1,12 +1,47 @@
-"""What a training batch must be: as wide as the SAE, paired for a transcoder, and finite."""
+"""What a Trainer must be given: an SAE, a configuration, and batches as wide, paired for a transcoder, and finite."""
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError, MismatchError
-from ..sae import SAEConfig
+from ..errors import ConfigError, DataError, MismatchError
+from ..sae import SAE, SAEConfig
+from .config import TrainConfig
+
+Batch: TypeAlias = "Tensor | np.ndarray[Any, Any]"
+
+
+def check_kinds(sae: object, config: object) -> None:
+    """Raises ConfigError unless these are an SAE, or the configuration of one, and a TrainConfig."""
+    for what, value, kinds, fix in (
+        ("an SAE, nor the configuration of one", sae, (SAE, SAEConfig), "sk.SAEConfig(d_in=..., d_sae=...)"),
+        ("a TrainConfig", config, (TrainConfig,), "sk.TrainConfig(n_tokens=...)"),
+    ):
+        if not isinstance(value, kinds):
+            raise ConfigError(
+                f"not {what}",
+                got=type(value).__name__,
+                accepted=", ".join(k.__name__ for k in kinds),
+                fix=f"pass {fix}",
+            )
+
+
+def as_batch(x: object) -> Tensor:
+    """A batch as a tensor; an array is copied, into floating point. ConfigError for anything else."""
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, np.ndarray) and x.dtype.kind in "fiu":
+        return torch.from_numpy(np.array(x, dtype=np.float64 if x.dtype.itemsize >= 8 else np.float32))
+    raise ConfigError(
+        "a batch is neither a tensor nor an array of numbers",
+        got=f"array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__,
+        accepted="[batch, width], a torch tensor or a numpy array",
+        fix="pass torch.as_tensor(batch)",
+    )
 
 
 def check_batch(sae: SAEConfig, x: Tensor, target: Tensor | None) -> None:

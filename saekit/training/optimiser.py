@@ -10,6 +10,7 @@ all of it (sae/triton); nothing is read back there.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,9 +59,11 @@ class Optimiser:
         sae = self._sae
         if not sae.architecture.unit_decoder or _of_unit_norm(sae.W_dec):
             return
-        error = target - sae.decode(sae.encode_sparse(x), x)
-        folded = fold_decoder_norms(sae)
-        changed, kept = ((s.training_forward(x, target).error - error).norm() for s in (folded, sae))
+        as_is = copy.deepcopy(sae)
+        as_is.matmul_dtype = torch.float32  # the rounding of a narrower type is no difference between the two
+        folded = fold_decoder_norms(as_is)
+        error = target - as_is.decode(as_is.encode_sparse(x), x)
+        changed, kept = ((s.training_forward(x, target).error - error).norm() for s in (folded, as_is))
         if changed <= kept + SAME * (target - error).norm():
             sae.load_state_dict(folded.state_dict())
         self._keeps_norms = not _of_unit_norm(sae.W_dec)

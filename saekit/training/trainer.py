@@ -21,9 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ConfigError, MismatchError
-from ..sae import SAE, Normalisation, TrainingForward, fold_decoder_norms, fold_normalisation
+from ..sae import SAE, Normalisation, SAEConfig, TrainingForward, fold_decoder_norms, fold_normalisation
 from ..sae.sparse import kernels
-from .batch_checks import check_batch, check_finite, loss_not_finite
+from .batch_checks import Batch, as_batch, check_batch, check_finite, check_kinds, loss_not_finite
 from .config import TrainConfig, configuration_differs, difference, peak_lr
 from .dead_features import FiringTracker, auxiliary_loss, resample
 from .metrics import StepMetrics
@@ -36,7 +36,7 @@ DENSITY_FRACTION = 0.2  # firing frequencies are counted over the last fifth of 
 
 
 class Trainer:
-    """Trains an SAE batch by batch, in place.
+    """Trains an SAE batch by batch, in place; of a configuration it makes one: `trainer.sae`.
 
     After any number of steps the SAE that was given is the trained one: it takes activations in the model's units and
     stays where it is, on its device and without gradients (`sae.requires_grad_(True)` for a loop of your own). Its
@@ -61,7 +61,9 @@ class Trainer:
     True
     """
 
-    def __init__(self, sae: SAE, config: TrainConfig, blocks: Sequence[int] | None = None) -> None:
+    def __init__(self, sae: SAE | SAEConfig, config: TrainConfig, blocks: Sequence[int] | None = None) -> None:
+        check_kinds(sae, config)
+        sae = SAE(sae) if isinstance(sae, SAEConfig) else sae
         c = sae.config
         self.config = config
         self.device = config.torch_device
@@ -114,15 +116,16 @@ class Trainer:
         """For the training summary: the L0 of the last steps, the target, and whether it was missed; {} without one."""
         return self._sparsity.summary()
 
-    def step(self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None = None) -> StepMetrics:
+    def step(self, x: Batch, target: Batch | None = None) -> StepMetrics:
         """Moves the weights by one batch of activations in the model's units; `target` is what a transcoder writes.
 
-        Raises DataError for NaN or infinity and MismatchError for another width; the weights then stay as they were.
+        Both are [batch, width], tensors or numpy arrays. Raises ConfigError for anything else, DataError for NaN or
+        infinity and MismatchError for another width; the weights then stay as they were.
         """
         self.advance(x, target)
         return self.metrics()
 
-    def advance(self, x: Float[Tensor, "batch d_in"], target: Float[Tensor, "batch d_out"] | None = None) -> None:
+    def advance(self, x: Batch, target: Batch | None = None) -> None:
         """What `step` does, without its metrics: `metrics` has them.
 
         On a GPU nothing is waited for: a batch that is not finite leaves the weights alone, and `metrics` raises.
@@ -197,7 +200,8 @@ class Trainer:
 
     # ---- parts of a step ----------------------------------------------------------------------------------------
 
-    def _checked(self, x: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _checked(self, x: Batch, target: Batch | None) -> tuple[Tensor, Tensor | None]:
+        x, target = as_batch(x), None if target is None else as_batch(target)
         check_batch(self._sae.config, x, target)
         x = self._taken(x)
         return x, None if target is None else self._taken(target)
