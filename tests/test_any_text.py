@@ -221,3 +221,22 @@ def test_an_index_and_a_cache_keep_labels_of_several_types(model, sae, tmp_path:
     assert sk.load_index(tmp_path / "index").documents.to_dict("list") == {"y": ["1", "2"], "z": ["1.5", "unknown"]}
     cache = sk.cache_activations(model, corpus, HOOK, tmp_path / "cache", length=8, progress=False)
     assert cache.windows.labels["y"].tolist() == ["1", "2"]
+
+
+def test_class_labels_inside_fields_and_lists_come_as_their_names(tmp_path: Path) -> None:
+    mood = datasets.ClassLabel(names=["bad", "good"])
+    text = datasets.Value("string")
+    fields = {"text": text, "mood": mood, "deep": {"mood": mood, "n": datasets.Value("int32")}}
+    features = datasets.Features({"m": fields, "turns": [{"said": text, "mood": mood}], "moods": datasets.List(mood)})
+    turns = [{"said": "x", "mood": 0}, {"said": "y", "mood": 1}]
+    row = {"m": {"text": "a", "mood": 1, "deep": {"mood": 0, "n": 7}}, "turns": turns, "moods": [1, 0]}
+    without = {"text": "b", "mood": -1, "deep": {"mood": None, "n": 8}}
+    second_row = {"m": without, "turns": [{"said": "x", "mood": -1}, turns[0]], "moods": [0]}
+    dataset = datasets.Dataset.from_list([row, second_row], features=features)
+    dataset.to_parquet(tmp_path / "rows.parquet")
+    names = ["m.mood", "m.deep.mood", "m.deep.n", "turns.0.mood", "turns.1.mood", "moods.0"]
+    for source in (dataset, dataset.to_iterable_dataset(), tmp_path / "rows.parquet"):
+        first = next(iter(sk.load_corpus(source, text="m.text", labels=names)))
+        assert list(first.labels.values()) == ["good", "bad", 7, "bad", "good", "good"]
+        second = list(sk.load_corpus(source, text="m.text", labels=names))[1]
+        assert dict(second.labels) == {"m.deep.n": 8, "turns.1.mood": "bad", "moods.0": "bad"}
