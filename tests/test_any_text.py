@@ -240,3 +240,9 @@ def test_class_labels_inside_fields_and_lists_come_as_their_names(tmp_path: Path
         assert list(first.labels.values()) == ["good", "bad", 7, "bad", "good", "good"]
         second = list(sk.load_corpus(source, text="m.text", labels=names))[1]
         assert dict(second.labels) == {"m.deep.n": 8, "turns.1.mood": "bad", "moods.0": "bad"}
+
+
+def test_long_numbers_in_a_table_stay_apart(tmp_path: Path) -> None:
+    ids = ["12345678901234567890", "12345678901234567891", "7"]
+    pd.DataFrame({"text": ["a", "b", "c"], "id": ids}).to_csv(tmp_path / "rows.csv", index=False)
+    assert [d.labels["id"] for d in sk.load_corpus(tmp_path / "rows.csv")] == ids
