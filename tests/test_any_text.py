@@ -214,11 +214,15 @@ def test_every_function_with_a_corpus_takes_plain_texts_and_refuses_other_things
 
 
 def test_an_index_and_a_cache_keep_labels_of_several_types(model, sae, tmp_path: Path) -> None:
-    lines = [{"text": "the gate", "y": "1", "z": 1.5}, {"text": "the cat", "y": 2, "z": "unknown"}]
+    lines = [
+        {"text": "the gate", "y": "1", "z": 1.5, "half": "\ud83dx"},
+        {"text": "the cat", "y": 2, "z": "unknown", "half": "\U0001f600ü"},
+    ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
     corpus = sk.load_corpus(tmp_path / "rows.jsonl")
     sk.build_index(model, sae, corpus, out=tmp_path / "index", length=8, progress=False)
-    assert sk.load_index(tmp_path / "index").documents.to_dict("list") == {"y": ["1", "2"], "z": ["1.5", "unknown"]}
+    expected = {"y": ["1", "2"], "z": ["1.5", "unknown"], "half": ["\ufffdx", "\U0001f600ü"]}
+    assert sk.load_index(tmp_path / "index").documents.to_dict("list") == expected
     cache = sk.cache_activations(model, corpus, HOOK, tmp_path / "cache", length=8, progress=False)
     assert cache.windows.labels["y"].tolist() == ["1", "2"]
 
