@@ -214,10 +214,39 @@ def test_every_function_with_a_corpus_takes_plain_texts_and_refuses_other_things
 
 
 def test_an_index_and_a_cache_keep_labels_of_several_types(model, sae, tmp_path: Path) -> None:
-    lines = [{"text": "the gate", "y": "1", "z": 1.5}, {"text": "the cat", "y": 2, "z": "unknown"}]
+    lines = [
+        {"text": "the gate", "y": "1", "z": 1.5, "half": "\ud83dx"},
+        {"text": "the cat", "y": 2, "z": "unknown", "half": "\U0001f600ü"},
+    ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
     corpus = sk.load_corpus(tmp_path / "rows.jsonl")
     sk.build_index(model, sae, corpus, out=tmp_path / "index", length=8, progress=False)
-    assert sk.load_index(tmp_path / "index").documents.to_dict("list") == {"y": ["1", "2"], "z": ["1.5", "unknown"]}
+    expected = {"y": ["1", "2"], "z": ["1.5", "unknown"], "half": ["\ufffdx", "\U0001f600ü"]}
+    assert sk.load_index(tmp_path / "index").documents.to_dict("list") == expected
     cache = sk.cache_activations(model, corpus, HOOK, tmp_path / "cache", length=8, progress=False)
     assert cache.windows.labels["y"].tolist() == ["1", "2"]
+
+
+def test_class_labels_inside_fields_and_lists_come_as_their_names(tmp_path: Path) -> None:
+    mood = datasets.ClassLabel(names=["bad", "good"])
+    text = datasets.Value("string")
+    fields = {"text": text, "mood": mood, "deep": {"mood": mood, "n": datasets.Value("int32")}}
+    features = datasets.Features({"m": fields, "turns": [{"said": text, "mood": mood}], "moods": datasets.List(mood)})
+    turns = [{"said": "x", "mood": 0}, {"said": "y", "mood": 1}]
+    row = {"m": {"text": "a", "mood": 1, "deep": {"mood": 0, "n": 7}}, "turns": turns, "moods": [1, 0]}
+    without = {"text": "b", "mood": -1, "deep": {"mood": None, "n": 8}}
+    second_row = {"m": without, "turns": [{"said": "x", "mood": -1}, turns[0]], "moods": [0]}
+    dataset = datasets.Dataset.from_list([row, second_row], features=features)
+    dataset.to_parquet(tmp_path / "rows.parquet")
+    names = ["m.mood", "m.deep.mood", "m.deep.n", "turns.0.mood", "turns.1.mood", "moods.0"]
+    for source in (dataset, dataset.to_iterable_dataset(), tmp_path / "rows.parquet"):
+        first = next(iter(sk.load_corpus(source, text="m.text", labels=names)))
+        assert list(first.labels.values()) == ["good", "bad", 7, "bad", "good", "good"]
+        second = list(sk.load_corpus(source, text="m.text", labels=names))[1]
+        assert dict(second.labels) == {"m.deep.n": 8, "turns.1.mood": "bad", "moods.0": "bad"}
+
+
+def test_long_numbers_in_a_table_stay_apart(tmp_path: Path) -> None:
+    ids = ["12345678901234567890", "12345678901234567891", "7"]
+    pd.DataFrame({"text": ["a", "b", "c"], "id": ids}).to_csv(tmp_path / "rows.csv", index=False)
+    assert [d.labels["id"] for d in sk.load_corpus(tmp_path / "rows.csv")] == ids

@@ -194,6 +194,7 @@ def _parsed(text: str, where: str, accepted: str) -> Any:
 
 def _csv_rows(path: Path, encoding: str | None, text: str, separator: str, whole: bool) -> Iterator[Row]:
     """Cells are read as they are written; columns of nothing but numbers, or of true and false, become such labels.
+    Numbers of more than 18 digits, of which a float keeps only the first 16, stay text: they are names of something.
 
     What a column is follows from the whole file, or for a stream from its first 10,000 rows.
     """
@@ -226,7 +227,7 @@ def _csv_rows(path: Path, encoding: str | None, text: str, separator: str, whole
 _CELLS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
     (re.compile(r"true|false", re.I), lambda cell: cell.lower() == "true"),
     (re.compile(r"-?(0|[1-9]\d{0,17})"), int),
-    (re.compile(r"-?(0|[1-9]\d*)(\.\d*)?(e[-+]?\d+)?", re.I), float),
+    (re.compile(r"-?(0|[1-9]\d{0,17})(\.\d*)?(e[-+]?\d+)?", re.I), float),
 )
 
 

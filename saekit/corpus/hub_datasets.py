@@ -124,27 +124,51 @@ def class_names(schema: Any) -> Named | None:
 
 
 def _naming(features: Mapping[str, Any]) -> Named | None:
-    import datasets
-
-    classes = {c: f for c, f in features.items() if isinstance(f, datasets.ClassLabel)}
-    if not classes:
+    """What names the class labels of a row, those in fields of fields and in lists too; None when there are none."""
+    naming = {column: n for column, feature in features.items() if (n := _naming_of(feature, column))}
+    if not naming:
         return None
 
     def named(row: dict[str, Any]) -> dict[str, Any]:
-        out = dict(row)
-        for column, feature in classes.items():
-            value = row.get(column)
-            if value is None or value == -1 or isinstance(value, str):  # -1: without a label
-                out[column] = None if value == -1 else value
-                continue
-            if not 0 <= value < feature.num_classes:
-                raise DataError(
-                    f"column {column!r} holds a class that it does not name",
-                    got=value,
-                    accepted=f"0 to {feature.num_classes - 1}: {', '.join(feature.names[:20])}",
-                    fix="mend the class labels of the dataset",
-                )
-            out[column] = feature.int2str(int(value))
-        return out
+        return {column: naming[column](value) if column in naming else value for column, value in row.items()}
 
     return named
+
+
+def _naming_of(feature: Any, column: str) -> Callable[[Any], Any] | None:
+    """What names the class labels in a value of this feature; None when there are none in it."""
+    import datasets
+
+    if isinstance(feature, datasets.ClassLabel):
+        return lambda value: _name_of(feature, column, value)
+    if isinstance(feature, Mapping):
+        fields = {k: n for k, f in feature.items() if (n := _naming_of(f, f"{column}.{k}"))}
+        if not fields:
+            return None
+        return lambda value: value and {k: fields[k](v) if k in fields else v for k, v in value.items()}
+    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", None)
+    if inner is None or (each := _naming_of(inner, column)) is None:
+        return None
+    if isinstance(inner, Mapping):  # earlier versions hold a list of fields as lists in each field
+        lists = {k: n for k, f in inner.items() if (n := _naming_of([f], f"{column}.{k}"))}
+
+        def in_either(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {k: lists[k](v) if k in lists else v for k, v in value.items()}
+            return value and [each(v) for v in value]
+
+        return in_either
+    return lambda value: value and [each(v) for v in value]
+
+
+def _name_of(feature: Any, column: str, value: Any) -> Any:
+    if value is None or value == -1 or isinstance(value, str):  # -1: without a label
+        return None if value == -1 else value
+    if not 0 <= value < feature.num_classes:
+        raise DataError(
+            f"column {column!r} holds a class that it does not name",
+            got=value,
+            accepted=f"0 to {feature.num_classes - 1}: {', '.join(feature.names[:20])}",
+            fix="mend the class labels of the dataset",
+        )
+    return feature.int2str(int(value))

@@ -34,7 +34,7 @@ def make_document(row: object, where: str, text: str, labels: Sequence[str] | No
         named = {str(c): v for c, v in row.items() if c != root}
     else:
         named = {c: found(row, c, where, "label") for c in labels}
-    plain = {c: v.item() if isinstance(v, np.generic) else v for c, v in named.items()}
+    plain = {c: _plain(v) for c, v in named.items()}
     return Document(labels={c: v for c, v in plain.items() if _is_label(v)}, **content)
 
 
@@ -124,6 +124,15 @@ def _token_ids(value: object) -> tuple[int, ...] | None:
     ):
         return tuple(int(i) for i in value)
     return None
+
+
+def _plain(value: Any) -> Any:
+    """A value of numpy as one of Python; text without halves of characters, which no file can hold."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
 
 
 def _is_label(value: object) -> bool:
