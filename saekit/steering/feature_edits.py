@@ -137,7 +137,9 @@ class FeatureEdit(Edit):
         sae = self.sae
         with torch.no_grad():
             h = x.to(sae.W_dec.device, sae.W_dec.dtype)
-            lengths = sae.unit_of(h) * sae.W_dec[list(self.features)].norm(dim=1)
+            rows = sae.W_dec[list(self.features)].norm(dim=1)
+            rows = torch.where((rows - 1).abs() < 1e-5, 1.0, rows)  # unit up to rounding: no noise from a division
+            lengths = sae.unit_of(h) * rows
             change = self.change(h, raw_strengths(self.values, self.unit, h, norm, self.maxima, lengths))
             return sae.written(change, self.features, h).to(x)
 
