@@ -8,6 +8,7 @@ controls of the same size do not, before the text degenerates. With a folder, a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -16,9 +17,11 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from ..activations import resolve_token_filter
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
 from ..models.likelihood import negative_log_likelihood
+from ..output_folder import digest_of_plan, output_folder, parts_of
 from ..sae import SAE
 from .control_features import control_features
 from .decoding import Row, check_room, make_rows
@@ -103,7 +106,7 @@ def dose_response(
     With `out`, a folder, texts are saved as they are generated, and the same call resumes where it was stopped.
 
     Raises ConfigError, UnknownNameError and MismatchError for settings that do not fit, before anything is run;
-    MismatchError when `out` holds another study.
+    MismatchError when `out` holds another study, FolderInUseError while another process writes there.
 
     >>> concept = sk.Concept.keywords(["gate"])
     >>> study = sk.dose_response(model, sae, 3, ["the cat", "a mat"], concept, [0.5], controls=1, max_new_tokens=3,
@@ -134,14 +137,21 @@ def dose_response(
         check_edits(model, edits)
     jobs = _jobs(model, plan, prompts, seeds, chat, sae.config.prepend_bos, instruction, max_new_tokens)
 
+    maxima = dict.fromkeys(m for *_, edits in plan for edit in edits if (m := getattr(edit, "maxima", None)))
     described = {
         "model": model.fingerprint,
+        "dtype": str(model.dtype),
         "sae": sae.fingerprint,
+        "hook_name": sae.config.hook_name,
+        "token_filter": resolve_token_filter(model, sae).to_dict(),
         "weights": {str(i): w for i, w in weights.items()},
         "prompts": prompts,
+        "read": digest_of_plan({"ids": [[list(job.prompt.ids), list(job.run.ids)] for job in jobs]}),
         "concept": repr(concept),
         "strengths": strengths,
         "unit": unit,
+        "maxima": [list(of_features) for of_features in maxima],
+        "edits": digest_of_plan({"edits": [[edit.to_dict() for edit in edits] for _, _, _, edits in plan]}),
         "seeds": seeds,
         "controls": [list(matched) for matched in chosen],
         "instruction": instruction,
@@ -152,10 +162,14 @@ def dose_response(
         "positions": positions,
         "costs": costs,
     }
-    log = StudyLog(Path(out), described) if out is not None else None
-    records = _run(
-        model, sae, jobs, concept, log, list(weights), max_new_tokens, temperature, costs, batch_size, progress
-    )
+    with ExitStack() as stack:
+        log = None
+        if out is not None:
+            folder = stack.enter_context(output_folder(out, "a steering study", leftovers=parts_of("study.json")))
+            log = StudyLog(folder, described)
+        records = _run(
+            model, sae, jobs, concept, log, list(weights), max_new_tokens, temperature, costs, batch_size, progress
+        )
     return SteeringStudy(
         model_name=model.name,
         hook_name=str(sae.config.hook_name),
