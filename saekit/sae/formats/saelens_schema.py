@@ -16,18 +16,11 @@ from typing_extensions import TypedDict
 from ...atomic_io import with_current_keys
 from ...errors import FileError
 from ...json_files import DIGEST, RESTORE, Count, Finite, Hooks, Natural, Sha256, TokenId, checked, digest_of
+from ..token_filter import TokenFilterFields
 
 Digits = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 MARKS = ("weights_sha256", "fingerprint")
 """Fields of saekit's part that nobody else writes."""
-
-
-class TokenFilterFields(TypedDict):
-    """A TokenFilter as JSON."""
-
-    special_ids: list[TokenId]
-    max_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
-    blocks: NotRequired[list[Annotated[list[Any], Field(min_length=2, max_length=2)]]]
 
 
 class ConfigFields(TypedDict, total=False):
