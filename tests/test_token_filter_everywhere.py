@@ -77,7 +77,7 @@ def read_index(index: sk.FeatureIndex) -> Any:
 
 
 def evaluated(w: World, sae: Any) -> Any:
-    e = sk.evaluate(w.model, sae, w.corpus, n_bootstrap=0, **FAST)
+    e = sk.evaluate(w.model, sae, w.corpus, **FAST)
     return e.n_tokens, e.l0, e.explained_variance, e.ce_loss_recovered, e.kl
 
 

@@ -101,7 +101,7 @@ def rows(windows: sk.Windows) -> list[list[int]]:
 
 def test_fidelity_equals_one_window_at_a_time_through_the_plain_model(zoo_model, sae, corpus):
     windows = sk.tokenize(corpus.take(6), zoo_model.model, length=32)
-    found = sk.evaluate(zoo_model.model, sae, windows, n_tokens=None, progress=False, n_bootstrap=10)
+    found = sk.evaluate(zoo_model.model, sae, windows, n_tokens=None, progress=False)
     losses: dict[str, list[Tensor]] = {"clean": [], "sae": [], "zero": []}
     xs, x_hats, n_active = [], [], []
     for ids in rows(windows):
