@@ -30,15 +30,15 @@ from saekit.training.plots import training_curves
 from .array_index import ArrayIndex
 
 
-def record(dead: bool = False) -> FeatureRecord:
-    counts = np.array([0, 0, 0, 0] if dead else [70, 9, 0, 1])
-    edges = np.linspace(0, 0 if dead else 8, 5)
+def record(silent: bool = False) -> FeatureRecord:
+    counts = np.array([0, 0, 0, 0] if silent else [70, 9, 0, 1])
+    edges = np.linspace(0, 0 if silent else 8, 5)
     stats = {
         "density": counts.sum() / 4000,
         "n_firings": int(counts.sum()),
         "n_documents": 12,
         "max": edges[-1],
-        "dead": dead,
+        "silent": silent,
     }
     return FeatureRecord(
         feature=7,
@@ -70,7 +70,7 @@ def result() -> SpecificityResult:
 
 
 @pytest.fixture(scope="module")
-def dead() -> SpecificityResult:
+def silent() -> SpecificityResult:
     index = ArrayIndex(["a Gate", "a gate"])
     return specificity(index, 0, Concept.regex("gate"), n_bootstrap=10)
 
@@ -188,7 +188,7 @@ def test_density_histogram_counts_every_live_feature(evaluated: Evaluation) -> N
     for d, n in ((0.001, 1), (0.01, 2), (0.3, 1)):
         (at,) = np.flatnonzero(np.abs(np.array(bars.x) - math.log10(d)) <= np.array(bars.width) / 0.92 / 2 + 1e-9)[:1]
         assert n in (bars.y[at], bars.y[min(at + 1, len(bars.y) - 1)])
-    assert "2 dead (33.3%) on 5,000 tokens of demo" in fig.layout.title.subtitle.text
+    assert "2 silent (33.3%) on 5,000 tokens of demo" in fig.layout.title.subtitle.text
     assert list(fig.layout.xaxis.ticktext) == ["0.1%", "1%", "10%"]
 
 
@@ -232,8 +232,8 @@ def test_specificity(result: SpecificityResult) -> None:
     assert "&lt;b&gt;gate" in fig.layout.title.text
 
 
-def test_specificity_of_a_dead_feature_says_so(dead: SpecificityResult) -> None:
-    fig = dead.plot()
+def test_specificity_of_a_silent_feature_says_so(silent: SpecificityResult) -> None:
+    fig = silent.plot()
     assert not fig.data and "never fires" in fig.layout.annotations[0].text
 
 
@@ -283,12 +283,12 @@ def test_evaluation(evaluated: Evaluation) -> None:
 def test_every_figure_is_small_labelled_and_see_through(
     result: SpecificityResult, study: SteeringStudy, evaluated: Evaluation
 ) -> None:
-    dead_index = SimpleNamespace(features=pd.DataFrame({"density": [0.0, 0.0]}), n_tokens=5, corpus_name="demo")
+    silent_index = SimpleNamespace(features=pd.DataFrame({"density": [0.0, 0.0]}), n_tokens=5, corpus_name="demo")
     figures = [
         activation_histogram(record()),
-        activation_histogram(record(dead=True)),
+        activation_histogram(record(silent=True)),
         plot_specificity(result),
-        density_histogram(dead_index),
+        density_histogram(silent_index),
         training_curves(history()),
         plot_dose_response(study),  # type: ignore[arg-type]
         plot_evaluation(evaluated),

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ..corpus import Windows
 from ..sae import TokenFilter
 from ..sae.precision import doubles
 
@@ -146,7 +147,9 @@ class ExcludedTokens:
     def from_dict(cls, value: Mapping[str, Any]) -> ExcludedTokens:
         """The counts that `to_dict` wrote."""
         fractions = ("norm_fraction", "squared_norm_fraction")
-        norms = [{k: math.nan if v is None and k in fractions else v for k, v in n.items()} for n in value["norms"]]
+        norms: list[dict[str, Any]] = [
+            {k: math.nan if v is None and k in fractions else v for k, v in n.items()} for n in value["norms"]
+        ]
         return cls(
             **{name: int(value[name]) for name in ("n_tokens", "n_special", "n_sinks")},
             norms=tuple(ExcludedNorm(**norm) for norm in norms),
@@ -190,13 +193,22 @@ class ExclusionCounter:
         squared norms, of the excluded tokens and of all."""
         special = torch.tensor(self.token_filter.special_ids, dtype=tokens.dtype, device=tokens.device)
         rows, ordinary = [], ~torch.isin(tokens, special)
+        keep, ordinary = keep.to(x.device), ordinary.to(x.device)
         for part, limit in zip(torch.split(x, list(self.widths), dim=-1), self.limits, strict=True):
-            norm = doubles(part.float().norm(dim=-1))
+            norm = part.float().norm(dim=-1)
+            above = ((norm > limit) & ordinary).sum() if limit is not None else norm.new_zeros(())
+            norm = doubles(norm)
             out = norm * ~keep.to(norm.device)
-            above = (norm > (math.inf if limit is None else limit)) & ordinary.to(norm.device)
-            rows.append(torch.stack([above.sum(), out.sum(), norm.sum(), (out**2).sum(), (norm**2).sum()]))
+            rows.append(torch.stack([above.to(norm), out.sum(), norm.sum(), (out**2).sum(), (norm**2).sum()]))
         totals: np.ndarray = torch.stack(rows).cpu().numpy()
         return totals
+
+    def count_windows(self, windows: Windows, kept: Int[np.ndarray, " n_kept"]) -> None:
+        """Counts all tokens of windows, of which those at the flat positions `kept` are not left out."""
+        keep = np.zeros(windows.tokens.numel(), bool)
+        keep[kept] = True
+        real = (torch.arange(windows.length) < windows.lengths[:, None]).reshape(-1).numpy()
+        self.count(windows.tokens.reshape(-1).numpy()[real], keep[real])
 
     def count(self, tokens: Int[np.ndarray, " n"], keep: Bool[np.ndarray, " n"]) -> None:
         """Counts tokens whose activations are not at hand."""
