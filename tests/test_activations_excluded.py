@@ -133,3 +133,16 @@ def test_norms_that_are_not_known_are_null_in_json():
     value = found.to_dict()
     assert value["norms"][0]["norm_fraction"] is None
     assert math.isnan(ExcludedTokens.from_dict(value).norms[0].norm_fraction) and "squared" not in str(found)
+
+
+def test_a_filter_that_is_found_warns_once_of_what_it_takes(model, windows):
+    """A limit just above the median."""
+    with pytest.warns(UserWarning, match=rf"leaves out .* by their norm at {HOOK}") as warned:
+        token_filter = sk.fit_token_filter(model, windows, HOOK, multiple=1.01)
+    found = describe_token_filter(model, windows, HOOK, token_filter)
+    assert len(warned) == 1 and f"{found.n_sinks:,} of {found.n_tokens - found.n_special:,} tokens" in str(
+        warned[0].message
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sk.fit_token_filter(model, windows, HOOK)

@@ -262,15 +262,19 @@ def _add_batch(
             x_hat = saes[i].decode(acts, inside)
             accumulators[i].add_activations(where, goal, x_hat, acts.feature, acts.token)
             of_sae = everywhere = spliced_scores(place, keep, x_hat)
-            if rest := int((real & ~keep).sum()):
+            if bool((real & ~keep).any()):
                 left_out = x[real & ~keep].to(device, torch.float32)
-                at_every = x_hat.new_empty(len(x_hat) + rest, x_hat.shape[1])
-                kept = keep[real].to(device)
-                at_every[kept], at_every[~kept] = x_hat, saes[i].decode(saes[i].encode_sparse(left_out), left_out)
-                everywhere = spliced_scores(place, real, at_every)
+                everywhere = spliced_scores(place, real, _at_every(saes[i], x_hat, keep[real].to(device), left_out))
             scores = torch.cat([ce[:, None], of_sae, everywhere, of_zeros[place.writes]], dim=1)
             for row, n in enumerate(lengths):
                 accumulators[i].add_scores(int(unit[row]), n - 1, scores[row])
+
+
+def _at_every(sae: SAE, x_hat: Tensor, kept: Tensor, left_out: Tensor) -> Tensor:
+    """The reconstruction at every position: `x_hat` where a token is `kept`, elsewhere that of `left_out`."""
+    out = x_hat.new_empty(len(kept), x_hat.shape[1])
+    out[kept], out[~kept] = x_hat, sae.decode(sae.encode_sparse(left_out), left_out)
+    return out
 
 
 def _check_finite(place: _Place, finite: Tensor) -> None:

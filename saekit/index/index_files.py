@@ -165,7 +165,7 @@ def excluded_tokens(encoder: IndexEncoder, windows: Windows, position: np.ndarra
     if len(norms):
         counter.totals += norms
     excluded = counter.result(encoder.model.vocabulary.shown)
-    warn_of_excluded(excluded, stacklevel=4)
+    warn_of_excluded(excluded, stacklevel=5)
     return excluded
 
 
