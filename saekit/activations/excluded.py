@@ -18,8 +18,10 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from ..corpus import Windows
+from ..json_files import Count, Finite, Natural
 from ..sae import TokenFilter
 from ..sae.precision import doubles
 
@@ -155,6 +157,35 @@ class ExcludedTokens:
             norms=tuple(ExcludedNorm(**norm) for norm in norms),
             tokens=tuple(ExcludedToken(**token) for token in value["tokens"]),
         )
+
+
+class ExcludedTokenSchema(TypedDict):
+    """An ExcludedToken in a file."""
+
+    token: str
+    n_excluded: Count
+    n: Count
+    special: bool
+
+
+class ExcludedNormSchema(TypedDict):
+    """An ExcludedNorm in a file."""
+
+    hook_name: str
+    max_norm: Finite | None
+    n_above: Natural | None
+    norm_fraction: Finite | None
+    squared_norm_fraction: Finite | None
+
+
+class ExcludedSchema(TypedDict):
+    """What `ExcludedTokens.to_dict` gives."""
+
+    n_tokens: Natural
+    n_special: Natural
+    n_sinks: Natural
+    norms: list[ExcludedNormSchema]
+    tokens: list[ExcludedTokenSchema]
 
 
 def warn_of_excluded(excluded: ExcludedTokens, stacklevel: int = 3) -> None:

@@ -26,8 +26,9 @@ from ..activations.excluded import ExclusionCounter
 from ..activations.forward import WindowsForward
 from ..activations.prefetch import prefetch
 from ..corpus import Corpus, Windows, iter_windows
-from ..errors import DataError, FileError, MismatchError
+from ..errors import DataError, MismatchError
 from ..hook_points import hook_names
+from ..json_files import FAILURES, damaged
 from .sparse import Sparse
 from .store import save_tensors
 
@@ -198,7 +199,7 @@ def progress_bar(source: IndexInput, progress: bool) -> Any:
 def _write_part(file: Path, found: list[Part], chunk: Windows) -> None:
     part = _merge(found)
     tensors = {"position": part.position, "norms": part.norms, **part.acts._asdict()}
-    save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors)})
+    save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors, chunk.digest)})
 
 
 def _is_done(file: Path, chunk: Windows) -> bool:
@@ -208,8 +209,9 @@ def _is_done(file: Path, chunk: Windows) -> bool:
     try:
         with safe_open(file, "pt") as f:
             marks = f.metadata() or {}
-            whole = marks.get("contents") == _digest({k: f.get_tensor(k).numpy() for k in f.keys()})  # noqa: SIM118
-    except SafetensorError:
+            tensors = {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
+            whole = marks.get("contents") == _digest(tensors, str(marks.get("windows")))
+    except (SafetensorError, OSError, *FAILURES):  # whatever is wrong with it, it is computed again
         return False
     if whole and marks.get("windows") != chunk.digest:
         raise MismatchError(
@@ -222,17 +224,13 @@ def _is_done(file: Path, chunk: Windows) -> bool:
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with safe_open(file, "pt") as f:
-            return {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as e:
-        raise FileError(
-            f"{file} is damaged: {e}", got=file.name, fix="run the same call again: it is computed again"
-        ) from e
+    fix = "run the same call again: it is computed again"
+    with damaged(file, fix=fix, also=(SafetensorError, OSError)), safe_open(file, "pt") as f:
+        return {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
 
 
-def _digest(tensors: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, np.ndarray], windows: str) -> str:
+    digest = hashlib.sha256(windows.encode())
     for key in sorted(tensors):
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(tensors[key]).data)
