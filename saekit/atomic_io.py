@@ -86,25 +86,11 @@ def write_json(path: str | Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf8")
 
 
-def read_json(path: str | Path) -> Any:
-    """The JSON value in `path`; FileError when it is missing or not JSON."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(f"no file {path}", got=path, accepted="a file that saekit wrote", fix="check the path")
-    with disk_errors(path):
-        text = path.read_text("utf8")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as e:
-        raise FileError(
-            f"{path} is not valid JSON: {e}", got=text[:80], fix="the file is damaged; write it again"
-        ) from e
-
-
 OLDER_KEYS = {
     "decay_share": "decay_fraction",
     "l1_coefficient": "sparsity_coefficient",
     "n_bins": "n_histogram_bins",
+    "n_dead": "n_silent",
     "n_intervals": "n_activation_bins",
     "n_per_interval": "n_per_bin",
     "products": "matmul_dtype",

@@ -22,7 +22,7 @@ from ..output_folder import output_folder, parts_of
 from ..sae import TokenFilter
 from .cache import ActivationCache
 from .forward import WINDOWS_PER_RUN, kept_activations, nothing_kept
-from .shards import DTYPES, FILES, begin, check_shard, complete, read_manifest, shard_name, write_shard
+from .shards import DTYPES, FILES, begin, check_plans, check_shard, complete, read_manifest, shard_name, write_shard
 from .token_filter import fit_token_filter
 
 
@@ -84,11 +84,13 @@ def cache_activations(
         return manifest
 
     if (manifest := complete(path, windows, identity)) is not None:
+        check_plans(path, manifest)
         return ActivationCache.opened(path, checked(manifest))  # nothing is written, so no lock is needed
     with output_folder(path, "activations", leftovers=parts_of(*FILES)):
         manifest = checked(
             begin(path, windows, identity, lambda: token_filter or fit_token_filter(model, windows, hook_name))
         )
+        check_plans(path, manifest)
         _fill(model, windows, path, manifest, progress)
         return ActivationCache.opened(path, manifest)
 
@@ -145,6 +147,9 @@ def open_activations(path: str | Path, *, verify: bool = True) -> ActivationCach
     for shard in manifest["shards"]:
         check_shard(path, shard, verify)
     cache = ActivationCache.opened(path, manifest)
-    if verify and cache.windows.digest != manifest["text"]:
+    n_shards = -(-len(cache.windows) // manifest["windows_per_shard"])
+    fits = cache.windows.length == manifest["length"] and n_shards == manifest["n_shards"]
+    if not fits or (verify and cache.windows.digest != manifest["text"]):
         raise FileError(f"the windows in {path} were altered", fix="delete the folder and write it again")
+    check_plans(path, manifest)
     return cache

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..atomic_io import read_json, sync_folder, with_current_keys, write_json
+from ..atomic_io import sync_folder, with_current_keys, write_json
 from ..errors import FileError, MismatchError, disk_errors
+from ..json_files import read_json
 from ..output_folder import check_part, digest_of_plan
 
 PLAN, TEXTS = "study.json", "texts.jsonl"

@@ -1,7 +1,7 @@
 """SAEs on disk, in the layout of SAELens 6 and later, both ways; and the SAEs that come with the package.
 
 A folder holds sae_weights.safetensors, cfg.json and, where known, sparsity.safetensors (log10 of firing frequency).
-What SAELens has no field for stands under metadata.saekit, with hashes of the other files and a checksum of cfg.json
+What SAELens has no field for stands under metadata.saekit, with hashes of the other files and a digest of cfg.json
 itself, so that a truncated or altered file is refused. Files written by others carry none of these and load too.
 
 What an architecture is called there, and which of its tensors have other names, its class says. Transcoders and
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,17 +22,19 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ...atomic_io import read_json, with_current_keys
-from ...errors import FileError, SaekitError, disk_errors
+from ...atomic_io import with_current_keys
+from ...errors import FileError, disk_errors
+from ...json_files import FAILURES, damaged, read_json
 from ...output_folder import output_folder, parts_of
 from ..architectures import ARCHITECTURES, of_saelens, weight_shapes
 from ..config import SAEConfig
 from .assembly import read_safetensors
 from .contents import folder_of, json_at
 from .family import Family
-from .hashes import check_hash, check_unaltered, checksum
+from .hashes import check_hash
 from .replacement import place, replace_together
 from .saelens_folding import PER_TOKEN, TRAINING, fold, weight_processing
+from .saelens_schema import Cfg, check_digest, check_fields, with_digest
 from .saved import SavedSAE
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.safetensors"
 SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
 MIN_DENSITY = 1e-10
+MAX_LOG = 1e-3  # of a fraction, rounded in half precision
 
 
 def save_sae(sae: SAE, folder: str | Path) -> Path:
@@ -51,8 +55,7 @@ def save_sae(sae: SAE, folder: str | Path) -> Path:
     if sae.density is not None:
         files[SPARSITY] = to_bytes({"sparsity": sae.density.cpu().float().clamp(min=MIN_DENSITY).log10()})
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    cfg = _to_saelens(sae, hashes)
-    cfg["metadata"]["saekit"]["checksum"] = checksum(cfg)
+    cfg = with_digest(_to_saelens(sae, hashes))
     files[CONFIG] = (json.dumps(cfg, indent=2, ensure_ascii=False) + "\n").encode()
     with output_folder(folder, "an SAE", leftovers=parts_of(*files)) as path, disk_errors(path):
         replace_together(path, files, optional=[SPARSITY])
@@ -88,13 +91,11 @@ def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
     file, weights_file = (place(folder, name, CONFIG) for name in (CONFIG, WEIGHTS))
     config = config_of(cfg, file)
     own = (cfg.get("metadata") or {}).get("saekit") or {}
-    if own:
-        check_unaltered(cfg, file, SAELENS_VERSION)
     weights = _read_weights(weights_file, own.get("weights_sha256"))
     if not own:
         config = config.replace(input_normalisation=fold(cfg, weights, folder, said))
     _check_tensors(weights, config, weights_file)
-    density = _read_density(place(folder, SPARSITY, CONFIG), own, settled=file.parent == folder)
+    density = _read_density(place(folder, SPARSITY, CONFIG), config, own, settled=file.parent == folder)
     return SavedSAE(
         config=config,
         weights={name: _turned(name, weights[called]) for name, called in _file_names(config).items()},
@@ -107,7 +108,10 @@ def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
 
 def saved_config(folder: Path) -> SAEConfig:
     """The configuration in a folder that saekit wrote, as it was saved: half precision is said to be that."""
-    return SAEConfig.from_dict(read_json(place(folder, CONFIG, CONFIG))["metadata"]["saekit"]["config"])
+    file = place(folder, CONFIG, CONFIG)
+    cfg: Any = read_json(file, Cfg)
+    with damaged(file):
+        return SAEConfig.from_dict(cfg["metadata"]["saekit"]["config"])
 
 
 def _architecture(config: SAEConfig) -> str:
@@ -178,9 +182,10 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted="SAELens 6 or later: architecture, d_in, d_sae, ...",
             fix="load and save it once with SAELens 6",
         )
+    check_fields(cfg, path)
     meta = cfg.get("metadata") or {}
     version = str(cfg.get("sae_lens_version") or meta.get("sae_lens_version") or "")
-    if not version.split(".")[0].isdigit() or int(version.split(".")[0]) < 6:
+    if not re.match(r"([6-9]|[1-9][0-9]+)(\.|$)", version):
         raise FileError(
             f"{path} is in SAELens' old layout",
             got=f"sae_lens_version {version or 'missing'}",
@@ -232,14 +237,14 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
                 context_size=meta.get("context_size"),
                 dataset=meta.get("dataset_path"),
             )
-    except (SaekitError, KeyError, TypeError) as e:
+    except FAILURES as e:
         raise FileError(
             f"{path} holds a value that is not accepted: {getattr(e, 'what', e)}",
             got=getattr(e, "got", None),
             accepted=getattr(e, "accepted", None),
             fix="restore the file, or save it again",
         ) from e
-    if cfg["architecture"] in TRAINING:
+    if not own and cfg["architecture"] in TRAINING:
         return config
     seen = (cfg["architecture"], cfg["d_in"], cfg["d_sae"], cfg.get("d_out", cfg["d_in"]))
     if seen != (said := (_architecture(config), config.d_in, config.d_sae, config.width_out)):
@@ -249,6 +254,7 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted="what metadata.saekit says: {}, d_in {}, d_sae {}, d_out {}".format(*said),
             fix="the file was altered: restore it from where it came",
         )
+    check_digest(cfg, path, SAELENS_VERSION)
     return config.replace(dtype=_dtype_name(config.dtype))
 
 
@@ -278,7 +284,7 @@ def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
     return read_safetensors(path)
 
 
-def _read_density(path: Path, own: Mapping[str, Any], settled: bool) -> Tensor | None:
+def _read_density(path: Path, config: SAEConfig, own: Mapping[str, Any], settled: bool) -> Tensor | None:
     """The firing frequencies in a file; None where there are none of this SAE, with a warning once all is settled."""
     expected = own.get("sparsity_sha256")
     if "sparsity_sha256" in own and (expected is None) == path.is_file():
@@ -290,8 +296,7 @@ def _read_density(path: Path, own: Mapping[str, Any], settled: bool) -> Tensor |
         return None
     if expected is not None:
         check_hash(path, expected, "it is truncated or altered: copy it again, or delete it and go without density")
-    sparsity = read_safetensors(path).get("sparsity")
-    return None if sparsity is None else 10.0 ** sparsity.float()
+    return _density(read_safetensors(path).get("sparsity"), config, path)
 
 
 def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) -> None:
@@ -315,6 +320,22 @@ def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) ->
                 accepted=shape,
                 fix=f"check that {CONFIG} belongs to this file",
             )
+
+
+def _density(sparsity: Tensor | None, config: SAEConfig, path: Path) -> Tensor | None:
+    """How often each feature fires, of its logarithm in a file; FileError where it is not one for each feature."""
+    if sparsity is None:
+        return None
+    fits = tuple(sparsity.shape) == (config.d_sae,) and sparsity.is_floating_point()
+    if not fits or not bool((sparsity <= MAX_LOG).all()):
+        raise FileError(
+            f"{path} does not hold how often each feature fires",
+            got=f"shape {tuple(sparsity.shape)}, {sparsity.dtype}"
+            + (f", up to {float(sparsity.max()):g}" if fits else ""),
+            accepted=f"log10 of a fraction for each of {config.d_sae} features: at most 0",
+            fix=f"it is of another SAE, or was altered: copy the folder again, or delete {SPARSITY} to load without it",
+        )
+    return 10.0 ** sparsity.float()
 
 
 FAMILY = Family(name="SAELens 6 or later", recognises=recognises, read=read, beside=(CONFIG, WEIGHTS, SPARSITY))
