@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 
 import saekit as sk
 from conftest import tiny_sae
-from saekit.atomic_io import read_json
 from saekit.errors import DiskFullError, FileError, MismatchError
 from saekit.index import parts, store
+from saekit.json_files import read_json
 
 from .killed_runs import run_until
 

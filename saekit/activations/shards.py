@@ -15,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..atomic_io import atomic_write, read_json, sha256, with_current_keys, write_json
+from ..atomic_io import atomic_write, sha256, with_current_keys, write_json
 from ..corpus import Windows
 from ..errors import DataError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint
+from ..json_files import read_json
 from ..sae import TokenFilter
 
 FORMAT = 1

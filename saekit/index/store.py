@@ -31,8 +31,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..atomic_io import atomic_write, read_json, sha256, with_current_keys, write_json
+from ..atomic_io import atomic_write, sha256, with_current_keys, write_json
 from ..errors import FileError, disk_errors
+from ..json_files import read_json
 from .statistics import BUILT_IN
 
 KIND, FORMAT = "saekit feature index", 1

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from ...atomic_io import read_json
+from ...json_files import read_json
 
 MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...atomic_io import read_json
 from ...errors import FileError, UnknownNameError
+from ...json_files import read_json
 
 TABLE = Path(__file__).with_name("releases.json")
 UNREADABLE = {

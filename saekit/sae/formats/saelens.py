@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ...atomic_io import atomic_write, read_json, sha256, with_current_keys
+from ...atomic_io import atomic_write, sha256, with_current_keys
 from ...errors import FileError, SaekitError
+from ...json_files import read_json
 from ..architectures import ARCHITECTURES, of_saelens, weight_shapes
 from ..config import SAEConfig
 from .assembly import read_safetensors
