@@ -52,7 +52,7 @@ def record(dead: bool = False) -> FeatureRecord:
 
 @pytest.fixture(scope="module")
 def result() -> SpecificityResult:
-    texts = [f"a {'Golden Gate' if i % 3 else 'toll gate'} Bridge and more words here" for i in range(45)]
+    texts = [f"a {'Golden Gate' if i % 3 else 'toll gate'} Bridge and more words here {i}" for i in range(90)]
 
     def acts(strings: np.ndarray, documents: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(0)
@@ -63,14 +63,14 @@ def result() -> SpecificityResult:
 
     index = ArrayIndex(texts, acts=acts)
     return specificity(
-        index, 0, Concept.regex("Gate", ignore_case=False, name="<b>gate"), n_bootstrap=100, n_controls=3
+        index, 0, Concept.regex("Gate", ignore_case=False, name="<b>gate"), n_permutations=19, n_controls=3
     )
 
 
 @pytest.fixture(scope="module")
 def dead() -> SpecificityResult:
     index = ArrayIndex(["a Gate", "a gate"])
-    return specificity(index, 0, Concept.regex("gate"), n_bootstrap=10)
+    return specificity(index, 0, Concept.regex("gate"), n_permutations=0)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_training_curves() -> None:
 
 def test_specificity(result: SpecificityResult) -> None:
     fig = result.plot()
-    (curve,) = traces(fig, "feature 0, 95% interval")
+    (curve,) = traces(fig, "feature 0, 95% interval over documents")
     assert list(curve.x) == list(result.curve.recall) and list(curve.y) == list(result.curve.precision)
     (end,) = traces(fig, "wherever it fires")
     assert (end.x[0], end.y[0]) == pytest.approx((result.recall.value, result.precision.value))
