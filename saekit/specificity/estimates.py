@@ -14,8 +14,8 @@ from .leave_one_out import LeaveOneOut
 from .sparse_statistics import Floats
 
 UNIT = "documents"
-UNSTRATIFIED = ("base_rate", "precision", "top_precision")
-"""They depend on how many documents hold the concept, which another corpus would have others of."""
+STRATIFIED = ("auroc", "recall", "top_recall")
+"""They do not depend on how many documents hold the concept; the others do, and another corpus would have others."""
 
 
 def estimates(
@@ -36,7 +36,8 @@ def estimates(
         found = jackknife_estimate(
             point,
             left_out,
-            strata=None if name in UNSTRATIFIED else strata,
+            strata=strata if name in STRATIFIED else None,
+            bias_corrected=name == "average_precision",
             informative=informative,
             unit=UNIT,
             level=level,
