@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import FileError, MismatchError, disk_errors
+from .errors import MismatchError, disk_errors
+from .json_files import read_json
 
 
 @contextmanager
@@ -54,21 +55,6 @@ def write_json(path: str | Path, value: Any) -> None:
     """Writes `value` as indented JSON, atomically."""
     with atomic_write(path) as part:
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf8")
-
-
-def read_json(path: str | Path) -> Any:
-    """The JSON value in `path`; FileError when it is missing or not JSON."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(f"no file {path}", got=path, accepted="a file that saekit wrote", fix="check the path")
-    with disk_errors(path):
-        text = path.read_text("utf8")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as e:
-        raise FileError(
-            f"{path} is not valid JSON: {e}", got=text[:80], fix="the file is damaged; write it again"
-        ) from e
 
 
 PLAN = "plan.json"

