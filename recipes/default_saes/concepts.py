@@ -210,6 +210,7 @@ def steering_row(
         "rate": float(rows["feature"]["rate"]),
         "rate_none": float(rows["none"]["rate"]),
         "rate_controls": float(rows["control"]["rate"]) if controls else None,
+        "n_controls": controls,
         "nll_increase": float(rows["feature"]["nll_increase"]),
     }
 
