@@ -8,16 +8,15 @@ is a folder in Hugging Face's format.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import tempfile
 import warnings
 import zipfile
 from pathlib import Path
 
-import platformdirs
-
 from ..atomic_io import sha256, write_json
+from ..cache_folder import cache_dir
 from ..errors import FileError, disk_errors
 from ..json_files import read_json
 from ..output_folder import remove_leftovers, shared_result
@@ -32,16 +31,6 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 MANIFEST = "saekit.json"
 
 
-def cache_dir() -> Path:
-    """The folder saekit keeps models in: $SAEKIT_CACHE, or the user's cache folder.
-
-    >>> cache_dir().is_absolute()
-    True
-    """
-    override = os.environ.get("SAEKIT_CACHE")
-    return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("saekit", False))
-
-
 def default_model_folder() -> Path:
     """The verified folder of the default model, fetched and converted first if it is not in the cache.
 
@@ -50,6 +39,7 @@ def default_model_folder() -> Path:
     """
     folder = cache_dir() / "models" / NAME
     if folder.is_dir() and damaged_file(folder) is None:
+        clear_leftovers(folder)
         return folder
     with shared_result(folder, "the default model"):
         remove_leftovers(folder.parent, [f".{NAME}.*"])
@@ -65,6 +55,13 @@ def default_model_folder() -> Path:
                 folder.rename(Path(part) / "damaged")
             converted.rename(folder)
     return folder
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what a killed conversion left beside a whole model, where that may be written to."""
+    if any(folder.parent.glob(f".{folder.name}.*")):
+        with contextlib.suppress(FileError), shared_result(folder, "a converted model"):
+            remove_leftovers(folder.parent, [f".{folder.name}.*"])
 
 
 def damaged_file(folder: Path) -> str | None:
