@@ -20,7 +20,7 @@ from ..errors import ConfigError, FileError, SaekitError, disk_errors
 from ..output_folder import remove_leftovers, shared_result
 from .checking import check_config, check_folder
 from .default_model import NAME as DEFAULT_NAME
-from .default_model import convert_gguf, damaged_file, default_model_folder
+from .default_model import clear_leftovers, convert_gguf, damaged_file, default_model_folder
 from .hub import find_on_hub, no_connection
 from .language_model import LanguageModel
 from .placement import find_device, find_dtype
