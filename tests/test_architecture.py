@@ -14,7 +14,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "saekit"
 PUBLIC = "saekit"
 """The public API: saekit/__init__.pyi, from which __init__.py imports."""
-ROOMS = ["errors", "json_files", "atomic_io", "output_folder", "statistics", "plotting", "hook_points", "sae", "models"]
+ROOMS = [
+    "errors",
+    "json_files",
+    "json_lines",
+    "atomic_io",
+    "output_folder",
+    "statistics",
+    "plotting",
+    "hook_points",
+    "sae",
+    "models",
+]
 ROOMS += ["corpus", "activations", "evaluation", "training", "synthetic", "scaling", "index", "specificity"]
 ROOMS += ["steering", "circuits", "widgets"]
 ROOMS += [PUBLIC, "demo", "cli_help", "cli_config", "cli", "__main__"]

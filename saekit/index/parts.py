@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..sae import SAE, TokenFilter
 
 CHUNK_WINDOWS = 256
+UNREADABLE: tuple[type[Exception], ...] = (SafetensorError, OSError, *FAILURES)
 READ_TOKENS = 12_288  # of a cache, at a time
 
 
@@ -205,7 +206,7 @@ def _is_done(file: Path, chunk: Windows, plan: str) -> bool:
             marks = f.metadata() or {}
             tensors = {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
         whole = marks.get("plan") == plan and marks.pop("contents", None) == _digest(tensors, marks)
-    except (SafetensorError, OSError, *FAILURES):  # whatever is wrong with it, it is computed again
+    except UNREADABLE:  # whatever is wrong with it, it is computed again
         return False
     if whole and marks.get("windows") != chunk.digest:
         raise MismatchError(

@@ -9,7 +9,9 @@ from typing import Any
 
 from ..atomic_io import with_current_keys, write_json
 from ..errors import MismatchError
-from ..json_files import read_json
+from ..json_files import CHECKSUM, read_sealed, sealed
+from ..json_lines import append_lines, read_lines
+from .file_schema import Plan, TextFields
 
 PLAN, TEXTS = "study.json", "texts.jsonl"
 KEY = ("condition", "feature", "strength", "prompt", "seed")
@@ -24,7 +26,8 @@ class StudyLog:
         folder.mkdir(parents=True, exist_ok=True)
         described = json.loads(json.dumps(described))
         if (folder / PLAN).exists():
-            before = with_current_keys(read_json(folder / PLAN))
+            before = with_current_keys(read_sealed(folder / PLAN, Plan))
+            before.pop(CHECKSUM, None)
             if differing := sorted(k for k in {*before, *described} if before.get(k) != described.get(k)):
                 raise MismatchError(
                     f"{folder} holds another study",
@@ -33,18 +36,13 @@ class StudyLog:
                     fix="pass another folder as out=, or delete this one",
                 )
         else:
-            write_json(folder / PLAN, described)
+            write_json(folder / PLAN, sealed(described))
 
     def read(self) -> dict[tuple[Any, ...], dict[str, Any]]:
         """The records so far by key. A last line that was cut off in the middle is dropped."""
-        if not self.path.exists():
-            return {}
-        whole, _, cut = self.path.read_text("utf8").rpartition("\n")
-        if cut:
-            self.path.write_text(whole + "\n" * bool(whole), "utf8")
-        records = [json.loads(line) for line in whole.splitlines()]
+        fix = "remove that line: its text is written again"
+        records = read_lines(self.path, TextFields, fix=fix)
         return {tuple(record[name] for name in KEY): record for record in records}
 
     def append(self, records: Sequence[dict[str, Any]]) -> None:
-        with self.path.open("a", encoding="utf8") as file:
-            file.writelines(json.dumps(record, ensure_ascii=True) + "\n" for record in records)
+        append_lines(self.path, records)

@@ -14,13 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from typing_extensions import TypedDict
 
 from ..atomic_io import atomic_write, sha256, write_json
 from ..errors import FileError, disk_errors
-from ..json_files import read_json
+from ..json_files import Natural, Sha256, damaged, read_sealed, sealed
 from ..sae import SAE
 
 N_KEPT = 2
+STATE = {"trainers", "batches"}
+"""What a state holds beside its step."""
+
+
+class Manifest(TypedDict):
+    """manifest.json of a checkpoint."""
+
+    step: Natural
+    sha256: Sha256
 
 
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], saes: Mapping[str, SAE]) -> Path:
@@ -35,7 +45,7 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], saes: Map
                 _save(dict(state), file)
             for name, sae in saes.items():
                 sae.save(part / name)
-            write_json(part / "manifest.json", {"step": step, "sha256": sha256(part / "state.pt")})
+            write_json(part / "manifest.json", sealed({"step": step, "sha256": sha256(part / "state.pt")}))
             shutil.rmtree(final, ignore_errors=True)
             part.rename(final)
         except BaseException:
@@ -50,10 +60,14 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """The state of the newest whole checkpoint, or None. A damaged one is passed over with a warning."""
     for candidate in _folders(folder):
         try:
-            if read_json(candidate / "manifest.json")["sha256"] != sha256(candidate / "state.pt"):
+            manifest = read_sealed(candidate / "manifest.json", Manifest)
+            if manifest["sha256"] != sha256(candidate / "state.pt"):
                 raise FileError(f"{candidate / 'state.pt'} is truncated or altered")
-            state: dict[str, Any] = torch.load(candidate / "state.pt", map_location="cpu", weights_only=True)
-        except (FileError, KeyError) as e:
+            with damaged(candidate / "state.pt"):
+                state: dict[str, Any] = torch.load(candidate / "state.pt", map_location="cpu", weights_only=True)
+                if state["step"] != manifest["step"] or not state.keys() >= STATE:
+                    raise ValueError(f"step {state['step']} with {', '.join(state)}")
+        except FileError as e:
             first_line = str(e).splitlines()[0]
             warnings.warn(f"checkpoint {candidate.name} is damaged ({first_line}); using the one before", stacklevel=2)
             continue
