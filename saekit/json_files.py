@@ -85,6 +85,25 @@ def read_sealed(path: str | Path, schema: Any = Any, *, fix: str = RESTORE) -> A
     return value
 
 
+def read_yaml(path: str | Path, schema: Any = Any, *, fix: str = RESTORE) -> Any:
+    """The value in a YAML file; FileError as of `read_json`. Aliases, which can stand for more than any memory holds,
+    are refused."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError("it has aliases (*name); write the value out")
+            return super().compose_node(parent, index)
+
+    path = Path(path)
+    with disk_errors(path):
+        content = path.read_bytes()
+    with damaged(path, fix=fix, also=(yaml.YAMLError,)):
+        value = yaml.load(content.decode("utf8"), Loader)
+    return checked(value, schema, path, fix=fix)
+
+
 def parsed(content: str | bytes, where: object, *, fix: str = RESTORE) -> Any:
     """The JSON value of a text; FileError, naming `where`, for invalid UTF-8, JSON, surrogates or 200 levels."""
     try:
