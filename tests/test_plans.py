@@ -13,6 +13,7 @@ import saekit as sk
 from conftest import HOOK, tiny_sae
 from saekit.errors import FileError, MismatchError
 from saekit.index import parts
+from saekit.json_files import sealed
 from saekit.training.run_folder import origin_of
 
 CHUNK = 8
@@ -151,14 +152,16 @@ def test_a_study_of_an_earlier_version_is_read_and_texts_of_another_study_are_re
     plan = json.loads((tmp_path / "study.json").read_text())
     lines = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
     assert len({line["plan"] for line in lines}) == 1 and "plan" not in first
-    foreign = "".join(json.dumps({**line, "plan": "0123456789abcdef"}) + "\n" for line in lines)
+    foreign = "".join(json.dumps(sealed({**line, "plan": "0123456789abcdef"})) + "\n" for line in lines)
     (tmp_path / "texts.jsonl").write_text(foreign)
     with pytest.raises(FileError, match=r"texts.jsonl belongs to another run than the rest of its folder"):
         study(llama, sae, tmp_path)
-    for name in ("hook_name", "token_filter", "edits", "maxima", "read", "dtype"):
-        del plan[name]
+    for name in ("hook_name", "token_filter", "edits", "maxima", "read", "dtype", "checksum"):
+        plan.pop(name, None)
     (tmp_path / "study.json").write_text(json.dumps(plan))
-    earlier = "".join(json.dumps({k: v for k, v in line.items() if k != "plan"}) + "\n" for line in lines)
+    earlier = "".join(
+        json.dumps({k: v for k, v in line.items() if k not in ("plan", "checksum")}) + "\n" for line in lines
+    )
     (tmp_path / "texts.jsonl").write_text(earlier)
     assert study(llama, sae, tmp_path).to_frame().equals(first)
 
@@ -190,7 +193,7 @@ def test_a_shard_of_another_cache_is_refused(model: Any, corpus: Any, tmp_path: 
     sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     manifest["token_filter"]["max_norm"] = 3.25
-    manifest.pop("digest", None)  # as one who changes it on purpose does
+    del manifest["checksum"]  # as one who changes it on purpose does
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     for read in (
         lambda: sk.open_activations(tmp_path, verify=False),

@@ -25,6 +25,8 @@ from ..sae import SAE
 
 N_KEPT = 2
 MANIFEST = "manifest.json"
+CHECKPOINTS = ("step-*", ".step-*.part")
+"""Patterns of the folders of checkpoints, whole and half-written."""
 STATE = {"trainers", "batches"}
 """What a state holds beside its step."""
 
@@ -83,10 +85,15 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there are any, whole or half-written."""
+    return any(path for pattern in CHECKPOINTS for path in folder.glob(pattern))
+
+
 def remove_checkpoints(folder: Path) -> None:
     """Removes the checkpoints of a run, whole and half-written, and their folder, unless that is a link or holds other
     files. The caller holds the lock of the run's folder."""
-    remove_leftovers(folder, ["step-*", ".step-*.part"])
+    remove_leftovers(folder, CHECKPOINTS)
     with contextlib.suppress(OSError):
         folder.rmdir()
 

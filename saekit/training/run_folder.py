@@ -20,7 +20,7 @@ from ..json_files import Natural
 from ..json_lines import append_lines, as_lines, read_lines
 from ..output_folder import digest_of_plan, output_folder, parts_of, remove_leftovers
 from ..sae import SAE, SAEConfig, holds_sae, load_sae, saved_config
-from .checkpoints import check_link, load_checkpoint, remove_checkpoints, save_checkpoint
+from .checkpoints import check_link, has_checkpoints, load_checkpoint, remove_checkpoints, save_checkpoint
 from .config import NOT_PART_OF_THE_RUN, TrainConfig, configuration_differs, difference
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class RunFolder:
         """
         if self.path is None or not all(holds_sae(self.path / n) for n in self.names):
             return None
-        if not clear and self.checkpoints.is_dir():
+        if not clear and has_checkpoints(self.checkpoints):
             return None
         try:
             saes = [load_sae(self.path / n) for n in self.names]
