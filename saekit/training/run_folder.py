@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,10 @@ class RunFolder:
                 if differs:
                     raise configuration_differs(*differs)
         self._read_rows(last_step=None)
+        n_rows = -(-config.n_steps // config.log_every)
+        if any(sum(row["sae"] == i for row in self.rows) < n_rows for i in range(len(saes))):
+            file = self.path / "metrics.jsonl"
+            warnings.warn(f"{file} was cut short or is missing: the history of the run is not whole", stacklevel=3)
         for i, sae in enumerate(saes):
             sae.history = self.history(i)
         return saes
