@@ -99,6 +99,13 @@ def test_a_killed_fetch_is_cleaned_up_by_the_next(cache):
     assert sorted(p.name for p in (cache / "models").iterdir()) == sorted([folder.name, f"{dm.NAME}.lock"])
 
 
+def whole_model(folder):
+    """A folder that stands for a converted model."""
+    file = folder / "model.safetensors"
+    file.write_text("whole")
+    dm.write_json(folder / dm.MANIFEST, {"source": "tiny", "sha256": {file.name: dm.sha256(file)}})
+
+
 def test_a_gguf_file_is_converted_once_by_whoever_comes_first(cache, tmp_path, monkeypatch):
     gguf, made = tmp_path / "tiny.gguf", []
 
@@ -106,8 +113,11 @@ def test_a_gguf_file_is_converted_once_by_whoever_comes_first(cache, tmp_path, m
         made.append(source)
         time.sleep(0.2)
         folder.mkdir()
-        (folder / "weights").write_text("whole")
-        dm.write_json(folder / dm.MANIFEST, {"source": "tiny", "sha256": {"weights": dm.sha256(folder / "weights")}})
+        (folder / "model.safetensors").write_text("whole")
+        dm.write_json(
+            folder / dm.MANIFEST,
+            {"source": "tiny", "sha256": {"model.safetensors": dm.sha256(folder / "model.safetensors")}},
+        )
 
     monkeypatch.setattr(loading, "convert_gguf", convert)
     gguf.write_bytes(b"GGUF")
@@ -122,8 +132,11 @@ def test_a_gguf_file_is_converted_once_by_whoever_comes_first(cache, tmp_path, m
 def test_a_whole_model_in_a_cache_that_cannot_be_written_to_is_taken(cache, monkeypatch):
     folder = cache / "models" / dm.NAME
     folder.mkdir(parents=True)
-    (folder / "weights").write_text("whole")
-    dm.write_json(folder / dm.MANIFEST, {"source": "tiny", "sha256": {"weights": dm.sha256(folder / "weights")}})
+    (folder / "model.safetensors").write_text("whole")
+    dm.write_json(
+        folder / dm.MANIFEST,
+        {"source": "tiny", "sha256": {"model.safetensors": dm.sha256(folder / "model.safetensors")}},
+    )
 
     def refused(*_):
         raise FileError("read-only")
