@@ -71,6 +71,10 @@ class ContextLengthError(SaekitError, ValueError):
     """Text that is longer than the model's context."""
 
 
+class FolderInUseError(FileError):
+    """A folder that another process or thread is writing to."""
+
+
 class DiskFullError(FileError):
     """No room left; what was complete before is untouched."""
 

@@ -15,14 +15,13 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from .errors import FileError, SaekitError, disk_errors
 
-T = TypeVar("T")
 DIGEST = "digest"
 """The key of a file's digest of all else in it."""
 RESTORE = "the file is damaged: restore it from where it came, or write it again"
@@ -49,7 +48,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Hooks = str | list[str]
 
 
-def read_json(path: str | Path, schema: type[T] | Any = Any, *, fix: str = RESTORE) -> T:
+def read_json(path: str | Path, schema: Any = Any, *, fix: str = RESTORE) -> Any:
     """The JSON value in `path`; FileError where it is missing, damaged, altered, or not as `schema` says.
 
     >>> (tmp_path / "a.json").write_text('{"k": "many"}')
@@ -70,7 +69,7 @@ def read_json(path: str | Path, schema: type[T] | Any = Any, *, fix: str = RESTO
     return checked(parsed(content, path, fix=fix), schema, path, fix=fix)
 
 
-def read_sealed(path: str | Path, schema: type[T] | Any = Any, *, fix: str = RESTORE) -> T:
+def read_sealed(path: str | Path, schema: Any = Any, *, fix: str = RESTORE) -> Any:
     """The JSON object in a file that saekit wrote, `sealed`; FileError as of `read_json`, and where it was altered.
 
     >>> from saekit.atomic_io import write_json
@@ -81,9 +80,9 @@ def read_sealed(path: str | Path, schema: type[T] | Any = Any, *, fix: str = RES
     saekit.errors.FileError: ...a.json was altered: its content is not what its digest says
     ...
     """
-    value: Any = read_json(path, schema, fix=fix)
+    value = read_json(path, schema, fix=fix)
     check_seal(value, path, fix=fix)
-    return cast(T, value)
+    return value
 
 
 def parsed(content: str | bytes, where: object, *, fix: str = RESTORE) -> Any:
@@ -100,7 +99,7 @@ def parsed(content: str | bytes, where: object, *, fix: str = RESTORE) -> Any:
         ) from e
 
 
-def checked(value: Any, schema: type[T] | Any, where: object, *, fix: str = RESTORE) -> T:
+def checked(value: Any, schema: Any, where: object, *, fix: str = RESTORE) -> Any:
     """`value` as it is; FileError with the first field of it that is not as `schema` says."""
     try:
         _adapter(schema).validate_python(value, strict=True)
@@ -114,7 +113,7 @@ def checked(value: Any, schema: type[T] | Any, where: object, *, fix: str = REST
             accepted="a file with it" if lacks else says,
             fix=fix,
         ) from e
-    return cast(T, value)
+    return value
 
 
 @functools.cache

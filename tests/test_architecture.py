@@ -18,6 +18,7 @@ ROOMS = [
     "errors",
     "json_files",
     "atomic_io",
+    "output_folder",
     "statistics",
     "plotting",
     "hook_points",

@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 import pytest
 
 import saekit
+from saekit.activations import ExcludedTokens
 from saekit.errors import DataError, SaekitError
 from saekit.evaluation import Evaluation
 from saekit.evaluation.comparison import Comparison
@@ -31,6 +32,7 @@ from saekit.scaling.plots import plot_scaling_fit
 from saekit.specificity import SpecificityResult, specificity
 from saekit.specificity.concepts import Concept
 from saekit.specificity.plots import plot_specificity
+from saekit.statistics import Estimate
 from saekit.steering import SteeringStudy
 from saekit.steering.plots import plot_dose_response, plot_steering_pareto
 from saekit.training.plots import training_curves
@@ -39,15 +41,15 @@ from .array_index import ArrayIndex
 from .drawn_words import HOSTILE, PLAIN, assert_literal
 
 
-def record(dead: bool = False) -> FeatureRecord:
-    counts = np.array([0, 0, 0, 0] if dead else [70, 9, 0, 1])
-    edges = np.linspace(0, 0 if dead else 8, 5)
+def record(silent: bool = False) -> FeatureRecord:
+    counts = np.array([0, 0, 0, 0] if silent else [70, 9, 0, 1])
+    edges = np.linspace(0, 0 if silent else 8, 5)
     stats = {
         "density": counts.sum() / 4000,
         "n_firings": int(counts.sum()),
         "n_documents": 12,
         "max": edges[-1],
-        "dead": dead,
+        "silent": silent,
     }
     return FeatureRecord(
         feature=7,
@@ -79,7 +81,7 @@ def result() -> SpecificityResult:
 
 
 @pytest.fixture(scope="module")
-def dead() -> SpecificityResult:
+def silent() -> SpecificityResult:
     index = ArrayIndex(["a Gate", "a gate"])
     return specificity(index, 0, Concept.regex("gate"), n_bootstrap=10)
 
@@ -137,15 +139,24 @@ def evaluated() -> Evaluation:
         mse=1.0,
         ce_clean=3.8,
         ce_sae=4.2,
+        ce_sae_everywhere=5.0,
         ce_zero=15.0,
         ce_loss_recovered=0.96,
+        ce_loss_recovered_everywhere=0.89,
         kl=0.4,
+        kl_everywhere=0.9,
         kl_zero=9.0,
         mse_mean=3.0,
         explained_variance_zero=-0.2,
         density=np.array([0, 0, 0.001, 0.01, 0.01, 0.3]),
-        intervals={"explained_variance": (0.69, 0.71), "ce_loss_recovered": (0.95, 0.97)},
+        estimates={
+            "l0": Estimate(32.0, n_units=95, unit="documents"),
+            "explained_variance": Estimate(0.7, 0.69, 0.71, n_units=95, unit="documents"),
+            "ce_loss_recovered": Estimate(0.96, 0.95, 0.97, n_units=95, unit="documents"),
+        },
         interval_unit="documents",
+        excluded=ExcludedTokens(n_tokens=20_100, n_special=100, n_sinks=0, norms=(), tokens=()),
+        n_dead_in_training=1,
         n_tokens=20_000,
         n_scored=1,
         n_sequences=2,
@@ -188,7 +199,7 @@ def test_density_histogram_counts_every_live_feature(evaluated: Evaluation) -> N
     for d, n in ((0.001, 1), (0.01, 2), (0.3, 1)):
         (at,) = np.flatnonzero(np.abs(np.array(bars.x) - math.log10(d)) <= np.array(bars.width) / 0.92 / 2 + 1e-9)[:1]
         assert n in (bars.y[at], bars.y[min(at + 1, len(bars.y) - 1)])
-    assert "2 dead (33.3%) on 5,000 tokens of demo" in fig.layout.title.subtitle.text
+    assert "2 silent (33.3%) on 5,000 tokens of demo" in fig.layout.title.subtitle.text
     assert list(fig.layout.xaxis.ticktext) == ["0.1%", "1%", "10%"]
 
 
@@ -232,8 +243,8 @@ def test_specificity(result: SpecificityResult) -> None:
     assert "&lt;b&gt;gate" in fig.layout.title.text
 
 
-def test_specificity_of_a_dead_feature_says_so(dead: SpecificityResult) -> None:
-    fig = dead.plot()
+def test_specificity_of_a_silent_feature_says_so(silent: SpecificityResult) -> None:
+    fig = silent.plot()
     assert not fig.data and "never fires" in fig.layout.annotations[0].text
 
 
@@ -272,20 +283,23 @@ def test_steering_pareto(study: SteeringStudy) -> None:
 def test_evaluation(evaluated: Evaluation) -> None:
     fig = plot_evaluation(evaluated)
     loss, density = fig.data
-    assert list(loss.y) == [3.8, 4.2, 15.0] and sum(density.y) == 4
-    assert "explained variance 0.700 [0.690, 0.710], loss recovered 0.960" in fig.layout.title.subtitle.text
-    assert fig.layout.annotations[0].text == "32.0 active per token, 2 of 6 dead"
+    assert list(loss.y) == [3.8, 4.2, 5.0, 15.0] and sum(density.y) == 4
+    assert (
+        "explained variance 0.700 [0.690, 0.710], loss recovered 0.960 [0.950, 0.970]; 95 documents"
+        in fig.layout.title.subtitle.text
+    )
+    assert fig.layout.annotations[0].text == "32.0 active per token, 2 of 6 silent on this text (1 dead in training)"
 
 
 def test_every_figure_is_small_labelled_and_see_through(
     result: SpecificityResult, study: SteeringStudy, evaluated: Evaluation
 ) -> None:
-    dead_index = SimpleNamespace(features=pd.DataFrame({"density": [0.0, 0.0]}), n_tokens=5, corpus_name="demo")
+    silent_index = SimpleNamespace(features=pd.DataFrame({"density": [0.0, 0.0]}), n_tokens=5, corpus_name="demo")
     figures = [
         activation_histogram(record()),
-        activation_histogram(record(dead=True)),
+        activation_histogram(record(silent=True)),
         plot_specificity(result),
-        density_histogram(dead_index),
+        density_histogram(silent_index),
         training_curves(history()),
         plot_dose_response(study),  # type: ignore[arg-type]
         plot_evaluation(evaluated),
@@ -339,6 +353,8 @@ def test_figures_draw_names_letter_by_letter(result: SpecificityResult, study: S
             "explained_variance": [0.5, 0.6],
             "measured_on": "held-out text",
             "d_sae": 8,
+            "n_units": 5,
+            "unit": "documents",
         },
         index=[HOSTILE, "b"],
     )

@@ -88,7 +88,7 @@ BAD: list[tuple[type[Widget], str, list[Any]]] = [
 
 def test_the_table_has_the_traits_that_a_browser_sets() -> None:
     settable = {(cls, name) for cls, name in TRAITS if made(cls).trait_metadata(name, "browser")}
-    typed = {"descending", "hide_dead", "chat", "prompt"}  # any value of their type is accepted
+    typed = {"descending", "hide_silent", "chat", "prompt"}  # any value of their type is accepted
     assert {(cls, name) for cls, name in settable if name not in typed} <= {(cls, name) for cls, name, _ in BAD}
     assert len(settable) == 23 and len(BAD) >= 25
     assert {cls for cls, _ in TRAITS} == set(CLASSES)

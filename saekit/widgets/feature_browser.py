@@ -56,7 +56,7 @@ class FeatureBrowser(Widget):
     max_density = t.Float(None, allow_none=True, help="Highest density shown, a fraction of tokens.").tag(
         sync=True, browser=True
     )
-    hide_dead = t.Bool(False, help="Leave out features that never fired.").tag(sync=True, browser=True)
+    hide_silent = t.Bool(False, help="Leave out features that never fired.").tag(sync=True, browser=True)
     page = t.Int(0, help="Visible page, from 0.").tag(sync=True, browser=True)
     page_size = t.Int(10, help="Rows on a page, at most MAX_ROWS.").tag(sync=True, browser=True)
     feature = t.Int(-1, help="Feature whose card is open, -1 for none.").tag(sync=True, browser=True)
@@ -107,14 +107,14 @@ class FeatureBrowser(Widget):
     def _page_exists(self, value: Any) -> int:
         return check_count("page", value, least=0)
 
-    @t.observe("filter", "min_density", "max_density", "hide_dead")
+    @t.observe("filter", "min_density", "max_density", "hide_silent")
     def _to_first_page(self, _: Any) -> None:
         self.page = 0
 
     @property
     def matches(self) -> np.ndarray[Any, Any]:
         """Numbers of all features that pass the filters, in order."""
-        query = (self.sort, self.descending, self.filter, self.min_density, self.max_density, self.hide_dead)
+        query = (self.sort, self.descending, self.filter, self.min_density, self.max_density, self.hide_silent)
         if query != self._order_of:
             self._order, self._order_of = select(self._frame, *query), query
         return self._order
@@ -187,12 +187,12 @@ def select(
     filter: str,
     min_density: float | None,
     max_density: float | None,
-    hide_dead: bool,
+    hide_silent: bool,
 ) -> np.ndarray[Any, Any]:
     """Numbers of the features that pass the filters, ordered; equal values by number, missing ones last."""
     density = frame["density"].to_numpy()
     keep = np.ones(len(frame), bool)
-    if hide_dead:
+    if hide_silent:
         keep &= frame["n_firings"].to_numpy() > 0
     if min_density is not None:
         keep &= density >= np.float32(min_density)
@@ -259,7 +259,7 @@ def example_text(tokens: list[str], centre: int) -> str:
 
 
 def examples(index: FeatureIndex, before: int = 8, after: int = 14) -> list[str]:
-    """For each feature, the tokens around its strongest firing on one line; "" for a dead feature."""
+    """For each feature, the tokens around its strongest firing on one line; "" for a silent feature."""
     strongest = index.strongest()
     window, pos = strongest["window"].to_numpy(np.int64), strongest["pos"].to_numpy(np.int64)
     start = np.maximum(pos - before, 0)
@@ -279,7 +279,7 @@ def explore(
     """A FeatureBrowser over all features of `index`, which opens their cards.
 
     `model` and `sae` are checked against the index when they are given (MismatchError). Further keywords set traits of
-    the browser: sort, descending, filter, min_density, max_density, hide_dead, page, page_size, feature.
+    the browser: sort, descending, filter, min_density, max_density, hide_silent, page, page_size, feature.
 
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
     >>> browser = sk.explore(index, sort="max", page_size=3)

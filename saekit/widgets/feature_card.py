@@ -96,7 +96,7 @@ def card_data(record: FeatureRecord, names: Names | None = None) -> dict[str, An
     neighbours = [(int(i), _number(cosine)) for i, cosine in record.neighbours]
     return {
         "feature": int(record.feature),
-        "stats": {name: _number(record.stats[name]) for name in stats} | {"dead": bool(record.stats["dead"])},
+        "stats": {name: _number(record.stats[name]) for name in stats} | {"silent": bool(record.stats["silent"])},
         "histogram": {
             "edges": [_number(edge) for edge in record.histogram.edges],
             "counts": [int(n) for n in record.histogram.counts],

@@ -19,7 +19,7 @@ describe("FeatureBrowser", () => {
     filter: "",
     min_density: null,
     max_density: null,
-    hide_dead: false,
+    hide_silent: false,
     page: 0,
     page_size: 10,
     feature: -1,

@@ -32,14 +32,14 @@ export function filters(model: Model, signal: AbortSignal | undefined): Filters 
   const low = densityInput("Lowest density in percent", "0", (value) => set({ min_density: value }));
   const high = densityInput("Highest density in percent", "100", (value) => set({ max_density: value }));
   const density = h("span", { class: "sk-field-name" }, "Density %");
-  const hideDead = h("input", { type: "checkbox", ...NO_SHORTCUTS });
-  hideDead.addEventListener("change", () => set({ hide_dead: hideDead.checked }));
+  const hideSilent = h("input", { type: "checkbox", ...NO_SHORTCUTS });
+  hideSilent.addEventListener("change", () => set({ hide_silent: hideSilent.checked }));
   const element = h(
     "div",
     { class: "sk-controls", role: "search" },
     field("Find", search, "sk-search"),
     h("span", { class: "sk-field sk-density" }, density, low, "to", high),
-    h("label", { class: "sk-field" }, hideDead, "Hide dead features"),
+    h("label", { class: "sk-field" }, hideSilent, "Hide silent features"),
   );
   element.addEventListener("keydown", (event) => event.stopPropagation());
 
@@ -48,7 +48,7 @@ export function filters(model: Model, signal: AbortSignal | undefined): Filters 
     if (timer === undefined && search.value !== state.filter) search.value = state.filter;
     low.value = percent(state.min_density);
     high.value = percent(state.max_density);
-    hideDead.checked = state.hide_dead;
+    hideSilent.checked = state.hide_silent;
   };
   return { element, draw };
 }

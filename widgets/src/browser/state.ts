@@ -11,7 +11,7 @@ export interface BrowserState extends Query, CardTraits, WidgetState {
   page_size: number;
 }
 
-export const FILTERS = ["filter", "min_density", "max_density", "hide_dead"] as const;
+export const FILTERS = ["filter", "min_density", "max_density", "hide_silent"] as const;
 export const QUERY = [...FILTERS, "sort", "descending"] as const;
 
 export type Model = AnyModel<BrowserState & Record<string, unknown>>;
