@@ -14,7 +14,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "saekit"
 PUBLIC = "saekit"
 """The public API: saekit/__init__.pyi, from which __init__.py imports."""
-ROOMS = ["errors", "json_files", "atomic_io", "output_folder", "cache_folder", "statistics", "plotting", "hook_points"]
+ROOMS = [
+    "errors",
+    "number_arguments",
+    "json_files",
+    "atomic_io",
+    "output_folder",
+    "cache_folder",
+    "statistics",
+    "plotting",
+    "hook_points",
+]
 ROOMS += ["sae", "models", "corpus", "activations", "evaluation", "training", "synthetic", "scaling", "index"]
 ROOMS += ["specificity", "steering", "circuits", "widgets"]
 ROOMS += ["diagnosis", PUBLIC, "demo", "cli_help", "cli_config", "cli", "__main__"]

@@ -18,6 +18,7 @@ from ..corpus import AnyCorpus, Windows, tokenize
 from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
+from ..number_arguments import checks_numbers
 from ..output_folder import output_folder, parts_of
 from ..sae import TokenFilter
 from .cache import ActivationCache
@@ -26,6 +27,7 @@ from .shards import DTYPES, FILES, begin, check_plans, check_shard, complete, re
 from .token_filter import fit_token_filter
 
 
+@checks_numbers
 def cache_activations(
     model: LanguageModel,
     corpus: AnyCorpus | Windows,

@@ -27,6 +27,7 @@ from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import Hook
 from ..models.hook_layout import HookLayout
 from ..models.likelihood import token_nll
+from ..number_arguments import checks_numbers
 from ..sae import SAE, TokenFilter, common_prepend_bos
 from ..sae.precision import doubles
 from .accumulators import FidelityAccumulator
@@ -66,6 +67,7 @@ def evaluate(
 ) -> list[Evaluation]: ...
 
 
+@checks_numbers
 def evaluate(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

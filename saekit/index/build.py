@@ -14,6 +14,7 @@ from ..activations import ActivationCache, resolve_token_filter
 from ..corpus import AnyCorpus, Windows, as_corpus
 from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint
+from ..number_arguments import checks_numbers
 from ..output_folder import (
     PLAN,
     check_same_plan,
@@ -38,6 +39,7 @@ PARTS = "parts"
 """The folder in that of an index in which the parts of an unfinished one lie."""
 
 
+@checks_numbers
 def build_index(
     model: LanguageModel,
     sae: SAE,

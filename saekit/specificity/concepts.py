@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
 from ..models.text_matching import compiled, matches, tokens_of_matches
+from ..number_arguments import checks_numbers
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -59,6 +60,7 @@ class Concept:
             compiled(self.pattern, self.ignore_case)
 
     @classmethod
+    @checks_numbers
     def regex(cls, pattern: str, *, name: str | None = None, after: int = 0, ignore_case: bool = True) -> Concept:
         """The concept of all tokens that overlap a match of a regular expression (Python's `re`).
 
@@ -73,6 +75,7 @@ class Concept:
         return cls(name=name or pattern, kind="regex", pattern=pattern, ignore_case=ignore_case, after=after)
 
     @classmethod
+    @checks_numbers
     def keywords(
         cls,
         words: str | Iterable[str],

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..errors import ConfigError
 from ..index.records import N_ACTIVATION_BINS
+from ..number_arguments import checks_numbers
 from .concepts import Concept
 from .controls import f1_at, feature_statistics, feature_table
 from .estimates import estimates
@@ -28,6 +29,7 @@ N_WITH_INTERVALS = 50
 SHOWN = ("auroc", "average_precision", "f1", "precision", "recall")
 
 
+@checks_numbers
 def rank_features(
     index: FeatureIndex,
     concept: Concept,

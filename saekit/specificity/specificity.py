@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ConfigError, check_feature
 from ..index.records import N_ACTIVATION_BINS
+from ..number_arguments import checks_numbers
 from .concepts import Concept
 from .controls import f1_at, feature_statistics, matched_controls
 from .estimates import estimates
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..index import FeatureIndex
 
 
+@checks_numbers
 def specificity(
     index: FeatureIndex,
     feature: int,

@@ -16,6 +16,7 @@ from ..errors import ConfigError, MismatchError
 from ..index import FeatureIndex
 from ..index.directions import written_to_residual
 from ..models import LanguageModel
+from ..number_arguments import checks_numbers
 from ..sae import SAE
 from ..specificity import rank_features
 from ..specificity.concepts import Concept
@@ -24,6 +25,7 @@ from .word_effects import STARTS, effects_table, word_changes
 INPUT = ["n_firings", "precision", "recall", "auroc", "average_precision"]
 
 
+@checks_numbers
 def steering_features(
     model: LanguageModel,
     sae: SAE,

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, overload
 from ..errors import ConfigError
 from ..models import LanguageModel
 from ..models.token_text import TextPieces
+from ..number_arguments import checks_numbers
 from ..sae import common_prepend_bos
 from .decoding import Decoding, Prompt, Row, make_rows
 from .edits import EDITS, Edit
@@ -84,6 +85,7 @@ def generate(
     prepend_bos: bool | None = ...,
     use_cache: bool = ...,
 ) -> Any: ...
+@checks_numbers
 def generate(
     model: LanguageModel,
     prompt: Prompt | Sequence[Prompt],
@@ -122,6 +124,7 @@ def generate(
     return done[0] if one else done
 
 
+@checks_numbers
 def stream(
     model: LanguageModel,
     prompt: Prompt,

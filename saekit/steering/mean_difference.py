@@ -13,11 +13,13 @@ from ..activations import kept_activations, resolve_token_filter
 from ..errors import ConfigError, DataError, MismatchError
 from ..index import FeatureIndex
 from ..models import LanguageModel
+from ..number_arguments import checks_numbers
 from ..sae import SAE
 from ..specificity.concepts import Concept
 from .directions import Direction
 
 
+@checks_numbers
 def mean_difference(
     model: LanguageModel,
     sae: SAE,

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
+from ..number_arguments import checks_numbers
 from ..sae import SAE
 from ..statistics import jackknife_bounds
 from .edit_hooks import Span
@@ -37,6 +38,7 @@ STARTS = (
 """Unrelated questions and beginnings of answers after which nearly any noun could follow."""
 
 
+@checks_numbers
 def word_effects(
     model: LanguageModel,
     sae: SAE,

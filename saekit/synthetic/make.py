@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import ConfigError, unknown_name
+from ..number_arguments import checks_numbers
 from .truth import GroundTruth, stream
 
 Number = int | float
@@ -28,6 +29,7 @@ DIRECTIONS = ("random", "spread", "orthogonal")
 SPREAD_STEPS = 100
 
 
+@checks_numbers
 def independent(
     d_model: int,
     n_features: int,
@@ -62,6 +64,7 @@ def independent(
     )
 
 
+@checks_numbers
 def correlated(
     d_model: int,
     n_features: int,
@@ -108,6 +111,7 @@ def correlated(
     )
 
 
+@checks_numbers
 def hierarchical(
     d_model: int,
     n_features: int,
@@ -172,6 +176,7 @@ def hierarchical(
     )
 
 
+@checks_numbers
 def unit_directions(
     d_model: int, n_features: int, *, kind: str = "random", seed: int = 0
 ) -> Float[Tensor, "n_features d_model"]:

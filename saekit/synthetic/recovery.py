@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import ConfigError, MismatchError, unknown_name
+from ..number_arguments import checks_numbers
 from ..sae import SAE, SparseActs
 from .accumulators import RecoveryAccumulator, pearson
 from .recovery_result import Recovery
@@ -25,6 +26,7 @@ MATCHES = ("cosine", "correlation")
 BLOCK_TOKENS = 4096
 
 
+@checks_numbers
 def recovery(
     sae: SAE,
     truth: GroundTruth,

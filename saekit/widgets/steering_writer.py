@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import ConfigError, check_feature
+from ..number_arguments import checks_numbers
 from ..steering.strength_units import STRENGTH_UNITS, convert_strength
 from .base import check_choice
 from .steering_panel import SteeringPanel
@@ -32,6 +33,7 @@ DEFAULT_STRENGTH = 0.5
 """Of the residual norm: the initial strength without a recommendation."""
 
 
+@checks_numbers
 def steer(
     model: LanguageModel,
     sae: SAE,

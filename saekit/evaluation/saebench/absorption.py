@@ -34,6 +34,7 @@ from jaxtyping import Float
 from ...activations import common_token_filter
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
+from ...number_arguments import checks_numbers
 from ...sae import SAE, common_prepend_bos
 from ...sae.precision import doubles
 from ...statistics import point_and_interval, resample_within
@@ -234,6 +235,7 @@ def feature_absorption(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[Absorption]: ...
+@checks_numbers
 def feature_absorption(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...errors import DataError, unknown_name
+from ...number_arguments import checks_numbers
 from ...statistics import LEVEL, percentile_interval, resample_picks
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class ComputeFraction:
     __str__ = __repr__
 
 
+@checks_numbers
 def compute_fraction(
     evaluation: Evaluation | tuple[float, float],
     reference: pd.DataFrame | Mapping[str, Any],

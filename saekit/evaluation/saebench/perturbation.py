@@ -27,6 +27,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from ...corpus import as_corpus
+from ...number_arguments import checks_numbers
 from ...sae import SAE
 from ...statistics import point_and_interval, resample_within
 from .pooled import choose_documents, decoder, hook_point, pool, several, writes_where_it_reads
@@ -211,6 +212,7 @@ def targeted_probe_perturbation(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[ProbePerturbation]: ...
+@checks_numbers
 def targeted_probe_perturbation(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],
