@@ -16,7 +16,7 @@ PUBLIC = "saekit"
 """The public API: saekit/__init__.pyi, from which __init__.py imports."""
 ROOMS = [
     "errors",
-    "number_arguments",
+    "arguments",
     "json_files",
     "atomic_io",
     "output_folder",

@@ -24,11 +24,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Corpus, Windows, as_corpus, iter_windows, tokenize
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
-from ..number_arguments import checks_numbers
 from ..sae import TokenFilter
 from .columns import Columns
 from .forward import WINDOWS_PER_RUN, WindowsForward, nothing_kept
@@ -93,7 +93,7 @@ def mixed_seed(*parts: int) -> int:
     return random.Random(":".join(map(str, parts))).getrandbits(63)
 
 
-@checks_numbers
+@checks_arguments
 def activation_batches(
     model: LanguageModel,
     corpus: AnyCorpus | Windows,

@@ -12,11 +12,11 @@ from typing import Protocol, Self, runtime_checkable
 
 import torch
 
+from ..arguments import checks_arguments
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint, hook_text
 from ..models import LanguageModel
-from ..number_arguments import checks_numbers
 from .batches import ActivationBatches, activation_batches
 
 
@@ -56,7 +56,7 @@ class ActivationSource(Protocol):
     def at(self, hook_name: HookPoint) -> ActivationSource:
         """The activations of one hook point, or of several, out of those that it has; MismatchError for others."""
 
-    @checks_numbers
+    @checks_arguments
     def batches(
         self, batch_size: int, seed: int = 0, n_epochs: int | None = None, device: str | torch.device = "cpu"
     ) -> ActivationBatches:

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows, as_corpus, load_corpus, tokenize
 from ..errors import ConfigError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
-from ..number_arguments import checks_numbers
 from ..sae import SAE, TokenFilter
 from .excluded import ExcludedTokens, ExclusionCounter, warn_of_excluded
 from .forward import WINDOWS_PER_RUN, WindowsForward, nothing_kept
@@ -92,7 +92,7 @@ def common_token_filter(model: LanguageModel, saes: Sequence[SAE], hook_name: Ho
     return TokenFilter.strictest([resolve_token_filter(model, s, hook_name).of_input(s.config.d_in) for s in saes])
 
 
-@checks_numbers
+@checks_arguments
 def fit_token_filter(
     model: LanguageModel, windows: AnyCorpus | Windows, hook_name: HookPoint, n_windows: int = 64, multiple: float = 4.0
 ) -> TokenFilter:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, DataError, LengthUnknownError, unknown_name
-from ..number_arguments import checks_numbers
 
 Label = str | int | float | bool
 Turn = Mapping[str, Any]
@@ -142,14 +142,14 @@ class Corpus:
 
         return self._derive(keep, ", ".join(f"{name}={value!r}" for name, value in labels.items()))
 
-    @checks_numbers
+    @checks_arguments
     def take(self, n: int) -> Corpus:
         """The first `n` documents, or all when there are fewer."""
         if n < 1:
             raise ConfigError("a corpus of no documents", got=n, accepted="an integer of at least 1")
         return self._derive(lambda items: islice(items, n), f"first {n:,}")
 
-    @checks_numbers
+    @checks_arguments
     def shuffle(self, seed: int = 0) -> Corpus:
         """The same documents in another order, the same for the same seed.
 
@@ -173,7 +173,7 @@ class Corpus:
 
         return self._derive(mix, f"shuffled by {seed}")
 
-    @checks_numbers
+    @checks_arguments
     def split(self, fraction_held_out: float = 0.1, seed: int = 0) -> tuple[Corpus, Corpus]:
         """(training, held-out) documents: two corpora that share no document and together are the whole.
 

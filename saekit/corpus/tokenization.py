@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
 from ..models.readings import Readings
-from ..number_arguments import checks_numbers
 from .document_tokens import encode_documents
 from .documents import Corpus
 from .sources import AnyCorpus, as_corpus
@@ -28,7 +28,7 @@ _Window = tuple[np.ndarray, np.ndarray, np.ndarray]
 """The tokens of one window, their document numbers and their places in those documents; -1 for added ones."""
 
 
-@checks_numbers
+@checks_arguments
 def tokenize(
     corpus: AnyCorpus,
     model: LanguageModel,
@@ -68,7 +68,7 @@ def tokenize(
     return Windows.concatenate([p for p in parts if len(p)])
 
 
-@checks_numbers
+@checks_arguments
 def iter_windows(
     corpus: AnyCorpus,
     model: LanguageModel,

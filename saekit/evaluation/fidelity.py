@@ -21,13 +21,13 @@ from tqdm.auto import tqdm
 
 from ..activations import resolve_token_filter
 from ..activations.excluded import ExclusionCounter, warn_of_excluded
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows, as_corpus, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names, hook_text
 from ..models import Hook
 from ..models.hook_layout import HookLayout
 from ..models.likelihood import token_nll
-from ..number_arguments import checks_numbers
 from ..sae import SAE, TokenFilter, common_prepend_bos
 from ..sae.precision import doubles
 from .accumulators import FidelityAccumulator
@@ -67,7 +67,7 @@ def evaluate(
 ) -> list[Evaluation]: ...
 
 
-@checks_numbers
+@checks_arguments
 def evaluate(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, check_feature
 from ..index.records import N_ACTIVATION_BINS
-from ..number_arguments import checks_numbers
 from .concepts import Concept
 from .controls import f1_at, feature_statistics, matched_controls
 from .estimates import estimates
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..index import FeatureIndex
 
 
-@checks_numbers
+@checks_arguments
 def specificity(
     index: FeatureIndex,
     feature: int,

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, MismatchError
 from ..index import FeatureIndex
 from ..index.directions import written_to_residual
 from ..models import LanguageModel
-from ..number_arguments import checks_numbers
 from ..sae import SAE
 from ..specificity import rank_features
 from ..specificity.concepts import Concept
@@ -25,7 +25,7 @@ from .word_effects import STARTS, effects_table, word_changes
 INPUT = ["n_firings", "precision", "recall", "auroc", "average_precision"]
 
 
-@checks_numbers
+@checks_arguments
 def steering_features(
     model: LanguageModel,
     sae: SAE,

@@ -17,9 +17,9 @@ import torch
 from tqdm.auto import tqdm
 
 from ..activations import resolve_token_filter
+from ..arguments import checks_arguments
 from ..models import LanguageModel
 from ..models.likelihood import negative_log_likelihood
-from ..number_arguments import checks_numbers
 from ..output_folder import digest_of_plan, output_folder, parts_of
 from ..sae import SAE
 from .control_features import control_features
@@ -50,7 +50,7 @@ class PresentIn(Protocol):
         """Whether the text shows the concept."""
 
 
-@checks_numbers
+@checks_arguments
 def dose_response(
     model: LanguageModel,
     sae: SAE,

@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, MismatchError, check_feature
 from ..index import FeatureIndex
 from ..index.directions import logit_effects, written_to_residual
 from ..models import LanguageModel
-from ..number_arguments import checks_numbers
 from ..sae import SAE
 from .make_edits import add
 
@@ -33,7 +33,7 @@ MIN_CONTEXTS = 10
 """Fewer strongest contexts give no input score."""
 
 
-@checks_numbers
+@checks_arguments
 def output_scores(
     model: LanguageModel,
     sae: SAE,
@@ -86,7 +86,7 @@ def output_scores(
     return table.sort_values("score", ascending=False, kind="stable")
 
 
-@checks_numbers
+@checks_arguments
 def input_scores(
     model: LanguageModel, sae: SAE, index: FeatureIndex, features: Sequence[int], *, n_tokens: int = N_LENS_TOKENS
 ) -> pd.DataFrame:

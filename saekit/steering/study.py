@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from ..arguments import checks_arguments
 from ..errors import UnknownNameError, unknown_name
-from ..number_arguments import checks_numbers
 from ..statistics import MIN_UNITS, Estimate
 from .control_comparison import ControlComparison, compare_with_controls
 from .edits import Positions
@@ -74,7 +74,7 @@ class SteeringStudy:
         """
         return summarise(self.generations, self._prompts(prompts))
 
-    @checks_numbers
+    @checks_arguments
     def estimate(
         self,
         condition: str,
@@ -102,7 +102,7 @@ class SteeringStudy:
             raise unknown_name("metric", metric, list(metrics))
         return metrics[metric]
 
-    @checks_numbers
+    @checks_arguments
     def compare(self, strength: float | None = None) -> ControlComparison:
         """The feature beside the control features, with a p value that counts features.
 

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
-from ..number_arguments import checks_numbers
 from ..sae import SAE
 from ..statistics import jackknife_bounds
 from .edit_hooks import Span
@@ -38,7 +38,7 @@ STARTS = (
 """Unrelated questions and beginnings of answers after which nearly any noun could follow."""
 
 
-@checks_numbers
+@checks_arguments
 def word_effects(
     model: LanguageModel,
     sae: SAE,

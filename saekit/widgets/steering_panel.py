@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import pandas as pd
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, SaekitError
-from ..number_arguments import checks_numbers
 from ..steering.strength_units import convert_strength
 from .steering_history import export, frame_of, lines_of
 from .steering_request import (
@@ -108,7 +108,7 @@ class SteeringPanel(SteeringTraits):
         self._check_conversation()
         return self._start(self._ran, self.ran_unit, self.exchanges[:-1], self.exchanges[-1]["user"], wait)
 
-    @checks_numbers
+    @checks_arguments
     def sweep(
         self,
         strengths: Sequence[float] | None = None,

@@ -26,11 +26,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ...activations import common_token_filter
+from ...arguments import checks_arguments
 from ...corpus import AnyCorpus, Corpus, as_corpus, tokenize
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...models.hook_layout import HookLayout
-from ...number_arguments import checks_numbers
 from ...sae import SAE, common_prepend_bos
 from ...sae.precision import doubles
 from ...statistics import point_and_interval, resample_within
@@ -119,7 +119,7 @@ def ablation_sparsity(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[AblationSparsity]: ...
-@checks_numbers
+@checks_arguments
 def ablation_sparsity(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ...arguments import checks_arguments
 from ...corpus import as_corpus
-from ...number_arguments import checks_numbers
 from ...sae import SAE
 from ...statistics import point_and_interval, resample_within
 from .pooled import choose_documents, decoder, hook_point, pool, several, writes_where_it_reads
@@ -212,7 +212,7 @@ def targeted_probe_perturbation(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[ProbePerturbation]: ...
-@checks_numbers
+@checks_arguments
 def targeted_probe_perturbation(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

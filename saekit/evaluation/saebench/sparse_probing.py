@@ -28,9 +28,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ...arguments import checks_arguments
 from ...corpus import as_corpus
 from ...errors import ConfigError, DataError, unknown_name
-from ...number_arguments import checks_numbers
 from ...sae import SAE
 from ...statistics import point_and_interval, resample_within
 from .pooled import choose_documents, hook_point, label_values, pool, several
@@ -188,7 +188,7 @@ def sparse_probing(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[SparseProbing]: ...
-@checks_numbers
+@checks_arguments
 def sparse_probing(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from ...arguments import checks_arguments
 from ...corpus import as_corpus
 from ...errors import ConfigError, DataError, unknown_name
-from ...number_arguments import checks_numbers
 from ...sae import SAE
 from ...statistics import point_and_interval, resample_within
 from .perturbation import NS, attributed, without
@@ -205,7 +205,7 @@ def spurious_correlation_removal(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[SpuriousRemoval]: ...
-@checks_numbers
+@checks_arguments
 def spurious_correlation_removal(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

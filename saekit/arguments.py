@@ -1,16 +1,18 @@
-"""What the numbers among the arguments of public functions may be, by the argument's name: one name means one thing.
+"""What the arguments of public functions may be, by their names: one name means one thing everywhere.
 
-A number that cannot be (inf, nan, 2.5 documents, -1, "3", True) is refused before any work, whatever the function.
+A number that cannot be (inf, nan, 2.5 documents, -1, "3", True), a text in place of a path and a word in place of a
+model, an SAE, an index or a concept are refused before any work, whatever the function.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from .errors import ConfigError, check_count, check_number, check_seed
+from .errors import ConfigError, FileError, check_count, check_number, check_seed
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -43,7 +45,7 @@ REPEATED = {"n_bootstrap": 100_000, "n_controls": 100_000, "n_permutations": 100
 """How often something is repeated: from 0 to so many, beyond which only time and memory grow."""
 FRACTIONS = {"fraction_held_out"}
 """Numbers above 0 and below 1."""
-REAL = {"amplification", "level", "strength"}
+REAL = {"amplification", "bias", "level", "strength"}
 """Finite numbers."""
 NOT_NEGATIVE = {"above", "min_f1", "temperature"}
 """Finite numbers of at least 0."""
@@ -56,10 +58,23 @@ LISTS: dict[str, Callable[[str, Any], Any]] = {
 """Sequences, by what each of their values must be."""
 
 
-def check_argument(name: str, value: Any) -> Any:
-    """A number as an int or a float, by what its argument's name means; what has no such name as it is.
+PATHS = {"folder", "out", "path", "path_or_name"}
+"""Files and folders, and names of what is fetched."""
+LONGEST_PATH = 4096
+OBJECTS = {
+    "concept": (("token_mask", "present"), 'sk.Concept.regex("golden gate")'),
+    "index": (("d_sae", "features"), "sk.load_index(folder), or sk.build_index(...)"),
+    "model": (("tokenize", "forward"), "sk.load_model(name)"),
+    "sae": (("config", "__iter__"), "sk.load_sae(folder)"),
+}
+"""Things of saekit: what one of them has (any of these), and what makes it."""
+CALLED = {"concept": "a concept", "index": "an index", "model": "a model", "sae": "an SAE"}
 
-    >>> from saekit.number_arguments import check_argument
+
+def check_argument(name: str, value: Any) -> Any:
+    """A number as an int or a float, all else as it is; ConfigError where it is not what the name means.
+
+    >>> from saekit.arguments import check_argument
     >>> check_argument("batch_size", 8), check_argument("temperature", 1)
     (8, 1.0)
     """
@@ -81,14 +96,51 @@ def check_argument(name: str, value: Any) -> Any:
         return check_number(name, value, least=0, above=True)
     if name in LISTS:
         return _each(name, value)
+    if name in PATHS:
+        check_path(name, value)
+    if name in OBJECTS:
+        _check_object(name, value)
     return value
 
 
-def checks_numbers(function: Function) -> Function:
-    """The function, its numbers being checked by `check_argument` first; None stays where it is accepted.
+def check_path(name: str, value: Any) -> None:
+    """FileError for what is neither text nor a path, or is no file's name: with a NUL, or longer than 4,096.
 
-    >>> from saekit.number_arguments import checks_numbers
-    >>> @checks_numbers
+    >>> from saekit.arguments import check_path
+    >>> check_path("out", "a text in place of a path " * 1000)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    saekit.errors.FileError: out is no path: it is too long
+      seen:     'a text in place of a path a text in place of a path a text i...
+    """
+    accepted = "a path as text or pathlib.Path"
+    try:
+        text = os.fsdecode(os.fspath(value))
+    except (TypeError, ValueError):
+        text = None
+    if text is None or isinstance(value, bytes):
+        raise FileError(f"{name} is no path", got=f"{type(value).__name__}: {value!r:.80}", accepted=accepted)
+    too_long = len(text) > LONGEST_PATH or any(len(part.encode("utf8", "replace")) > 255 for part in text.split("/"))
+    if "\0" in text or too_long:
+        why = "it is too long" if too_long else "it holds a NUL character"
+        raise FileError(f"{name} is no path: {why}", got=f"{text[:80]!r}", accepted=accepted, fix="check the path")
+
+
+def _check_object(name: str, value: Any) -> None:
+    has, maker = OBJECTS[name]
+    if isinstance(value, (str, bytes)) or not any(hasattr(value, attribute) for attribute in has):
+        raise ConfigError(
+            f"{name} is not {CALLED[name]}",
+            got=f"{type(value).__name__}: {value!r:.80}",
+            accepted=CALLED[name],
+            fix=f"pass {maker}",
+        )
+
+
+def checks_arguments(function: Function) -> Function:
+    """The function, its arguments being checked by `check_argument` first; None stays where it is accepted.
+
+    >>> from saekit.arguments import checks_arguments
+    >>> @checks_arguments
     ... def windows(n, *, length=128):
     ...     return n * length
     >>> windows(2)
@@ -116,6 +168,8 @@ def checks_numbers(function: Function) -> Function:
             try:
                 bound.arguments[name] = check_argument(name, value)
             except ConfigError as e:
+                if name in OBJECTS:
+                    raise
                 raise _with_default(e, name, defaults[name]) from None
         return function(*bound.args, **bound.kwargs)
 
