@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..activations import ActivationCache, resolve_token_filter
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows, as_corpus
 from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint
@@ -38,6 +39,7 @@ PARTS = "parts"
 """The folder in that of an index in which the parts of an unfinished one lie."""
 
 
+@checks_arguments
 def build_index(
     model: LanguageModel,
     sae: SAE,

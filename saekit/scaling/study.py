@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..activations import ActivationCache
 from ..activations.stream import BatchFunction
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint
@@ -78,6 +79,7 @@ class ScalingStudy:
     def sparsities(self) -> list[float]:
         return sorted(self.frame["sparsity"].unique().tolist())
 
+    @checks_arguments
     def fit_lnk(self, n_tokens: int | None = None, *, n_bootstrap: int = 300, seed: int = 0) -> ScalingFit:
         """L(n, k) fitted to the runs of one token budget, the largest by default; L(n) where there is one sparsity.
 
@@ -102,6 +104,7 @@ class ScalingStudy:
         about = f"of {n_tokens:,} tokens" + ("" if several else f" at sparsity {self.sparsities[0]:g}")
         return fit(LNK if several else LN, runs, n_bootstrap=n_bootstrap, seed=seed, about=about)
 
+    @checks_arguments
     def fit_compute(self, sparsity: float | None = None, *, n_bootstrap: int = 300, seed: int = 0) -> ComputeFit:
         """The surface L(n, tokens) at one sparsity, with the best width and number of steps for every compute.
 
@@ -126,6 +129,7 @@ class ScalingStudy:
         """The width and number of steps with the least loss for a budget in FLOP; see ComputeFit.best."""
         return self.fit_compute(sparsity).best(compute, extrapolate=extrapolate)
 
+    @checks_arguments
     def plot(self, *, n_bootstrap: int = 300) -> go.Figure:
         """Loss over width by sparsity, residuals, curves of equal compute with their minima, loss over compute.
 
@@ -153,6 +157,7 @@ class ScalingStudy:
     __str__ = __repr__
 
 
+@checks_arguments
 def scaling_study(
     model: LanguageModel | None,
     corpus: AnyCorpus | Windows | ActivationCache | BatchFunction,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, MismatchError
 from ..index import FeatureIndex
 from ..index.directions import written_to_residual
@@ -24,6 +25,7 @@ from .word_effects import STARTS, effects_table, word_changes
 INPUT = ["n_firings", "precision", "recall", "auroc", "average_precision"]
 
 
+@checks_arguments
 def steering_features(
     model: LanguageModel,
     sae: SAE,

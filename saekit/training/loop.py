@@ -16,6 +16,7 @@ from ..activations import ActivationBatches, ActivationSource, ModelActivations
 from ..activations.arrays import NO_HOOK_POINT, ArraySource
 from ..activations.source import check_provenance
 from ..activations.sources import Activations, as_source
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Corpus, Windows
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint
@@ -78,6 +79,7 @@ def train(
 ) -> TrainedSAEs: ...
 
 
+@checks_arguments
 def train(
     model: LanguageModel | None,
     corpus: AnyCorpus | Windows | ActivationSource | Activations,
