@@ -15,6 +15,11 @@ from ..split import HELD_OUT
 from . import concepts, mixture
 from .harvest import LENGTH, matmul_dtype_of
 
+EARLIER = (
+    "; where\nit says nothing they are bootstraps over documents of an earlier measurement, and loss recovered follows "
+    "from its\ncross-entropies"
+)
+"""Of metrics that were measured before intervals were jackknife t intervals and zeros stood at every position."""
 TEXTS = {"held_out": "held-out documents", "other": "other prose", "demo_held_out": "its own text"}
 """What fidelity is measured on."""
 N_DEMO_TOKENS = 6_000
@@ -29,15 +34,15 @@ Architecture {architecture}, about {l0:.0f} active per token.
 
 {metrics}
 
-95 % intervals are jackknife t intervals over documents, as many as the last column says. "Loss recovered" has the SAE
-at the tokens that its filter keeps and, "everywhere", at every position; zeros stand at every position for both, as
-in published figures, and leave this model with a uniform guess, ln 49,152 = 10.803 nats. On the tokens that the filter
-leaves out the SAE was not trained, and the model needs them. "Held-out documents" are {share:.0%} of the documents of
-every source{remark}, chosen by a hash of their text; "other prose" is of kinds that the mixture does not hold
+95 % intervals are jackknife t intervals over documents, as many as the last column says{remark}. "Loss recovered" has
+the SAE at the tokens that its filter keeps and, "everywhere", at every position; zeros stand at every position for
+both, as in published figures, and leave this model with a uniform guess, ln 49,152 = 10.803 nats. On the tokens that
+the filter leaves out the SAE was not trained, and the model needs them. "Held-out documents" are {share:.0%} of the
+documents of every source, chosen by a hash of their text; "other prose" is of kinds that the mixture does not hold
 ({other}). "Its own text" is the held-out part of the demo corpus, so that anyone can measure it again:
 `sk.evaluate(model, sae, sk.load_corpus("demo").where(part="held_out"), n_tokens={n_demo}, length={length})`.
 
-Tokens that the filter leaves out of each text:
+Tokens that the filter leaves out of a text:
 
 {excluded}
 
@@ -136,7 +141,7 @@ def page(card: dict[str, Any]) -> str:
         seed=card["seed"],
         commit=card["commit"],
         metrics=_metrics(card["metrics"]),
-        remark=card["metrics"]["held_out"].get("remark", ""),
+        remark=EARLIER if any("n_units" not in m for m in card["metrics"].values()) else "",
         excluded=_excluded(card["metrics"]),
         share=HELD_OUT,
         other=", ".join(sources.loc[sources["other_tokens"] > 0, "kind"]),
@@ -181,7 +186,7 @@ def _metrics(measured: dict[str, Any]) -> str:
     for text, title in TEXTS.items():
         m = measured[text]
         cells = {
-            column: f"{m[key]:.3f}{_interval(m['intervals'][key])}"
+            column: f"{m[key]:.3f}{_interval(m['intervals'].get(key))}" if key in m else "-"
             for column, key in (
                 ("explained variance", "explained_variance"),
                 ("loss recovered", "ce_loss_recovered"),
@@ -190,21 +195,24 @@ def _metrics(measured: dict[str, Any]) -> str:
                 ("KL", "kl"),
             )
         }
-        ce = " / ".join(f"{m[key]:.3f}" for key in ("ce_clean", "ce_sae", "ce_sae_everywhere", "ce_zero"))
-        over = f"{m['n_tokens']:,} of {m['n_units']} {m['unit']}"
+        losses = ("ce_clean", "ce_sae", "ce_sae_everywhere", "ce_zero")
+        ce = " / ".join(f"{m[key]:.3f}" if key in m else "-" for key in losses)
+        over = f"{m['n_tokens']:,}" + (f" of {m['n_units']} {m['unit']}" if "n_units" in m else "")
         rows.append({"text": title, **cells, "CE clean / SAE / everywhere / zero": ce, "tokens": over})
     return markdown_table(pd.DataFrame(rows))
 
 
-def _interval(ends: list[float | None]) -> str:
+def _interval(ends: list[float | None] | None) -> str:
     """The ends in brackets; nothing where there is no interval."""
-    return "" if ends[0] is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]"
+    return "" if ends is None or ends[0] is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
 def _excluded(measured: dict[str, Any]) -> str:
     """What the token filter left out of each text, a row each."""
     rows = []
     for text, title in TEXTS.items():
+        if "excluded" not in measured[text]:
+            continue
         excluded = ExcludedTokens.from_dict(measured[text]["excluded"])
         words = [t for t in excluded.tokens if not t.special][:3]
         (norm,) = excluded.norms
