@@ -155,6 +155,32 @@ def test_damaged_weights_are_refused_by_name(damage, tmp_path):
         sk.load_sae(tmp_path)
 
 
+def test_an_altered_density_is_refused_and_a_lost_one_is_not_known(tmp_path):
+    sae = some_sae()
+    sae.density = torch.linspace(0.01, 0.5, 64)
+    path = sae.save(tmp_path) / "sparsity.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(FileError, match=r"sparsity.safetensors is not the file that was saved"):
+        sk.load_sae(tmp_path)
+    path.unlink()
+    with pytest.warns(UserWarning, match=r"sparsity.safetensors is missing"):
+        assert sk.load_sae(tmp_path).density is None
+    sae.density = None
+    sae.save(tmp_path)
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="is not of this SAE, which was saved without a density"):
+        assert sk.load_sae(tmp_path).density is None
+
+
+def test_what_saelens_has_saved_again_is_not_held_to_the_digest(tmp_path):
+    path = some_sae().save(tmp_path) / "cfg.json"
+    cfg = json.loads(path.read_text())
+    cfg["metadata"] |= {"sae_lens_version": "6.54.0", "neuronpedia_id": "tiny/3"}
+    path.write_text(json.dumps(cfg))
+    assert sk.load_sae(tmp_path).config.k == 5
+
+
 def test_truncated_file_of_others_is_refused(tmp_path):
     foreign(tmp_path)
     path = tmp_path / WEIGHTS
@@ -294,7 +320,7 @@ def test_a_full_disk_leaves_the_sae_that_was_there(tmp_path, monkeypatch):
         path.write_bytes(content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("saekit.sae.formats.saelens._write", full)
+    monkeypatch.setattr("saekit.sae.formats.replacement.write", full)
     with pytest.raises(DiskFullError, match="no space left while writing"):
         some_sae("relu").save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cfg.json", WEIGHTS]

@@ -87,7 +87,9 @@ def _check_weights(saved: SavedSAE, config: SAEConfig) -> None:
 
 def _check_alone(folder: Path) -> None:
     """FileError for a folder whose folders hold SAEs, rather than that it holds none."""
-    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and registry.family_of(p) is not None)
+    inside = sorted(
+        p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "." and registry.family_of(p) is not None
+    )
     if inside:
         raise FileError(
             f"{folder} holds several SAEs, a folder each",

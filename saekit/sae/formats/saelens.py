@@ -1,8 +1,8 @@
 """SAEs on disk, in the layout of SAELens 6 and later, both ways; and the SAEs that come with the package.
 
 A folder holds sae_weights.safetensors, cfg.json and, where known, sparsity.safetensors (log10 of firing frequency).
-What SAELens has no field for stands under metadata.saekit, with a hash of the weights file, so that a truncated or
-altered file is refused. Files written by others carry neither and load too.
+What SAELens has no field for stands under metadata.saekit, with hashes of the other files and a digest of cfg.json
+itself, so that a truncated or altered file is refused. Files written by others carry none of these and load too.
 
 What an architecture is called there, and which of its tensors have other names, its class says. Transcoders and
 architectures that SAELens lacks are written alike, under names that it does not use. A crosscoder is an SAE on its
@@ -11,9 +11,10 @@ hook points' activations side by side there.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +22,17 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ...atomic_io import atomic_write, sha256, with_current_keys
-from ...errors import FileError
+from ...atomic_io import with_current_keys
+from ...errors import FileError, disk_errors
 from ...json_files import FAILURES, damaged, read_json
+from ...output_folder import output_folder, parts_of
 from ..architectures import ARCHITECTURES, of_saelens, weight_shapes
 from ..config import SAEConfig
 from .assembly import read_safetensors
 from .contents import folder_of, json_at
 from .family import Family
+from .hashes import check_hash
+from .replacement import place, replace_together
 from .saelens_folding import PER_TOKEN, TRAINING, fold, weight_processing
 from .saelens_schema import Cfg, check_digest, check_fields, with_digest
 from .saved import SavedSAE
@@ -43,46 +47,55 @@ MAX_LOG = 1e-3  # of a fraction, rounded in half precision
 
 
 def save_sae(sae: SAE, folder: str | Path) -> Path:
-    """Writes `sae` into `folder` and returns it; one that lay there is replaced only by a complete one."""
-    folder = Path(folder)
-    weights = {name: tensor.cpu().contiguous() for name, tensor in _tensors(sae).items()}
-    with atomic_write(folder / WEIGHTS) as weights_part, atomic_write(folder / CONFIG) as config_part:
-        _write(weights_part, to_bytes(weights))
-        config = with_digest(_to_saelens(sae, weights_hash=sha256(weights_part)))
-        _write(config_part, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    """Writes `sae` into `folder` and returns it; one that lay there is replaced as a whole, whenever a kill comes.
+
+    FolderInUseError while another process or thread writes there.
+    """
+    files = {WEIGHTS: to_bytes({name: tensor.cpu().contiguous() for name, tensor in _tensors(sae).items()})}
     if sae.density is not None:
-        with atomic_write(folder / SPARSITY) as part:
-            _write(part, to_bytes({"sparsity": sae.density.cpu().float().clamp(min=MIN_DENSITY).log10()}))
-    else:
-        (folder / SPARSITY).unlink(missing_ok=True)
-    return folder
+        files[SPARSITY] = to_bytes({"sparsity": sae.density.cpu().float().clamp(min=MIN_DENSITY).log10()})
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    cfg = with_digest(_to_saelens(sae, hashes))
+    files[CONFIG] = (json.dumps(cfg, indent=2, ensure_ascii=False) + "\n").encode()
+    with output_folder(folder, "an SAE", leftovers=parts_of(*files)) as path, disk_errors(path):
+        replace_together(path, files, optional=[SPARSITY])
+    return path
+
+
+def holds_sae(folder: Path) -> bool:
+    """Whether an SAE was saved in the folder."""
+    return place(folder, CONFIG, CONFIG).is_file()
 
 
 def recognises(path: Path) -> bool:
     """Whether there is a cfg.json that names an architecture, or one that says nothing, or only its weights."""
     folder = folder_of(path)
-    cfg = json_at(folder / CONFIG)
+    cfg = json_at(place(folder, CONFIG, CONFIG))
     return "architecture" in cfg or (not cfg and any((folder / name).is_file() for name in (CONFIG, WEIGHTS)))
 
 
 def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
     """The SAE there. FileError, naming the file, when one is missing, truncated, altered or not readable."""
     folder = folder_of(path)
-    return read_as(read_json(folder / CONFIG), folder, said)
+    cfg = read_json(place(folder, CONFIG, CONFIG))
+    try:
+        return read_as(cfg, folder, said)
+    except FileError:
+        if (now := read_json(place(folder, CONFIG, CONFIG))) != cfg:  # another process replaced it meanwhile
+            return read_as(now, folder, said)
+        raise
 
 
 def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
     """The SAE in a folder whose configuration, in the layout of version 6, is `cfg`."""
-    file = folder / CONFIG
+    file, weights_file = (place(folder, name, CONFIG) for name in (CONFIG, WEIGHTS))
     config = config_of(cfg, file)
     own = (cfg.get("metadata") or {}).get("saekit") or {}
-    weights = _read_weights(folder / WEIGHTS, own.get("weights_sha256"))
+    weights = _read_weights(weights_file, own.get("weights_sha256"))
     if not own:
         config = config.replace(input_normalisation=fold(cfg, weights, folder, said))
-    _check_tensors(weights, config, folder / WEIGHTS)
-    density = None
-    if (folder / SPARSITY).is_file():
-        density = _density(read_safetensors(folder / SPARSITY).get("sparsity"), config, folder / SPARSITY)
+    _check_tensors(weights, config, weights_file)
+    density = _read_density(place(folder, SPARSITY, CONFIG), config, own, settled=file.parent == folder)
     return SavedSAE(
         config=config,
         weights={name: _turned(name, weights[called]) for name, called in _file_names(config).items()},
@@ -95,8 +108,9 @@ def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
 
 def saved_config(folder: Path) -> SAEConfig:
     """The configuration in a folder that saekit wrote, as it was saved: half precision is said to be that."""
-    cfg: Any = read_json(folder / CONFIG, Cfg)
-    with damaged(folder / CONFIG):
+    file = place(folder, CONFIG, CONFIG)
+    cfg: Any = read_json(file, Cfg)
+    with damaged(file):
         return SAEConfig.from_dict(cfg["metadata"]["saekit"]["config"])
 
 
@@ -121,7 +135,7 @@ def _tensors(sae: SAE) -> dict[str, Tensor]:
     return {called: _turned(name, getattr(sae, name).detach()) for name, called in _file_names(sae.config).items()}
 
 
-def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
+def _to_saelens(sae: SAE, hashes: Mapping[str, str]) -> dict[str, Any]:
     c = sae.config
     out: dict[str, Any] = {
         "architecture": _architecture(c),
@@ -150,7 +164,8 @@ def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
         "exclude_special_tokens": special or False if c.exclude_special_tokens is None else c.exclude_special_tokens,
         "saekit": {
             "format": 1,
-            "weights_sha256": weights_hash,
+            "weights_sha256": hashes[WEIGHTS],
+            "sparsity_sha256": hashes.get(SPARSITY),
             "fingerprint": sae.fingerprint,
             "config": c.to_dict(),
             "training": sae.training_summary,
@@ -239,7 +254,7 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted="what metadata.saekit says: {}, d_in {}, d_sae {}, d_out {}".format(*said),
             fix="the file was altered: restore it from where it came",
         )
-    check_digest(cfg, path)
+    check_digest(cfg, path, SAELENS_VERSION)
     return config.replace(dtype=_dtype_name(config.dtype))
 
 
@@ -260,14 +275,28 @@ def _dtype_name(name: Any) -> str:
 
 
 def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
-    if expected_hash is not None and path.is_file() and sha256(path) != expected_hash:
-        raise FileError(
-            f"{path} is not the file that was saved",
-            got=f"{path.stat().st_size} bytes with another hash",
-            accepted=f"sha256 {expected_hash[:16]}...",
-            fix="it is truncated or altered: copy it again, or train again (sk.train resumes from its checkpoints)",
+    if expected_hash is not None and path.is_file():
+        check_hash(
+            path,
+            expected_hash,
+            "it is truncated or altered: copy it again, or train again (sk.train resumes from its checkpoints)",
         )
     return read_safetensors(path)
+
+
+def _read_density(path: Path, config: SAEConfig, own: Mapping[str, Any], settled: bool) -> Tensor | None:
+    """The firing frequencies in a file; None where there are none of this SAE, with a warning once all is settled."""
+    expected = own.get("sparsity_sha256")
+    if "sparsity_sha256" in own and (expected is None) == path.is_file():
+        if settled:
+            what = "is not of this SAE, which was saved without a density" if expected is None else "is missing"
+            warnings.warn(f"{path} {what}: its density is not known", stacklevel=5)
+        return None
+    if not path.is_file():
+        return None
+    if expected is not None:
+        check_hash(path, expected, "it is truncated or altered: copy it again, or delete it and go without density")
+    return _density(read_safetensors(path).get("sparsity"), config, path)
 
 
 def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) -> None:
@@ -307,13 +336,6 @@ def _density(sparsity: Tensor | None, config: SAEConfig, path: Path) -> Tensor |
             fix=f"it is of another SAE, or was altered: copy the folder again, or delete {SPARSITY} to load without it",
         )
     return 10.0 ** sparsity.float()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
 
 
 FAMILY = Family(name="SAELens 6 or later", recognises=recognises, read=read, beside=(CONFIG, WEIGHTS, SPARSITY))

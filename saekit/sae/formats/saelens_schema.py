@@ -77,6 +77,7 @@ class Own(TypedDict):
 
     format: Literal[1]
     weights_sha256: Sha256
+    sparsity_sha256: NotRequired[Sha256 | None]
     fingerprint: Digits
     config: ConfigFields
     training: NotRequired[Training]
@@ -136,9 +137,14 @@ def check_fields(cfg: dict[str, Any], path: Path) -> None:
             )
 
 
-def check_digest(cfg: Mapping[str, Any], path: Path) -> None:
-    """FileError for a file of saekit's own whose content is not what its digest says."""
-    own = (cfg.get("metadata") or {}).get("saekit")
+def check_digest(cfg: Mapping[str, Any], path: Path, version: str) -> None:
+    """FileError for a file of saekit's own whose content is not what its digest says.
+
+    SAELens keeps metadata when it saves an SAE again, and writes another version there than `version`, which saekit
+    writes: such a file is not held to the digest.
+    """
+    metadata = cfg.get("metadata") or {}
+    own = metadata.get("saekit") if metadata.get("sae_lens_version") == version else None
     if own and DIGEST in own and own[DIGEST] != (found := with_digest(cfg)["metadata"]["saekit"][DIGEST]):
         raise FileError(
             f"{path} was altered: its content is not what its digest says",
