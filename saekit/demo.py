@@ -175,7 +175,7 @@ def write_page(
         f"and the {sae.config.d_sae:,} features of a packaged one, `{PACKAGED}`, were explored. This page holds what "
         "was found and needs no network.",
         "## How good the autoencoders are\n\nOn documents that neither was trained on.",
-        rows[["n_tokens", "l0", "explained_variance", "ce_loss_recovered", "kl", "dead_fraction"]].round(3),
+        rows[["n_tokens", "l0", "explained_variance", "ce_loss_recovered", "kl", "silent_fraction"]].round(3),
         "The packaged one, beside two baselines:",
         evaluations[1],
         *([] if small.history is None else ["The small one's training:", training_curves(small.history)]),

@@ -162,8 +162,8 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     yield "two hook points", lambda: model.activations([model.tokenize(TEXT)], (HOOK, "blocks.1.mlp.hook_out"))
     yield "logits", lambda: model.forward([model.tokenize(TEXT)])[0]
     yield "unembedding", model.unembedding
-    yield "evaluate", lambda: _metrics(sk.evaluate(model, sae, corpus, **few))
-    yield "evaluate two", lambda: [_metrics(e) for e in sk.evaluate(model, [sae, other], corpus, **few)]
+    yield "evaluate", lambda: _metrics(sk.evaluate(model, sae, corpus, **cut))
+    yield "evaluate two", lambda: [_metrics(e) for e in sk.evaluate(model, [sae, other], corpus, **cut)]
     yield "compare", lambda: len(sk.compare([sae, other]).frame)
     yield "fit_token_filter", lambda: sk.fit_token_filter(model, sk.tokenize(corpus, model, **cut), HOOK).max_norm
     yield "activation_batches", lambda: next(iter(sk.activation_batches(model, corpus, HOOK, batch_size=64, length=32)))

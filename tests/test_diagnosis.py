@@ -109,7 +109,7 @@ def test_kernels_that_pass_are_shown_with_their_largest_difference_and_their_tim
     gpu.append(check(*RIGHT))
     dropped = {TILES[0].label: "no"}
     timing = tiles.TileTiming(size="top_k n 16", chosen="dense", seconds={"dense": 0.002}, dropped=dropped)
-    outcome.keep(device_key(CPU).file("tiles"), {timing.size: diagnosis.asdict(timing)})
+    outcome.keep(device_key(CPU).file("tiles"), {"timings": {timing.size: diagnosis.asdict(timing)}})
     what = sk.doctor()
     assert (what and "checked against PyTorch in 61 s: used" in found(what, "cpu").detail) or found(what, "adam_")
     adam = found(what, "adam_")

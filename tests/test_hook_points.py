@@ -79,7 +79,7 @@ def test_everything_works_where_heads_come_first(llama: Any, heads_first: Any, m
 
     def results() -> list[Any]:
         calm = sk.steered(llama, edits)
-        evaluation = sk.evaluate(llama, sae, sk.load_corpus(TEXTS), length=16, n_bootstrap=5, progress=False)
+        evaluation = sk.evaluate(llama, sae, sk.load_corpus(TEXTS), length=16, progress=False)
         [reading] = list(read(llama, sae, [sample]))
         sparse = sk.ablation_sparsity(
             llama, sae, sk.load_corpus(TEXTS), n_tokens=2, n_features=2, n_following=3, n_bootstrap=5, progress=False

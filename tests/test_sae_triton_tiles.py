@@ -173,7 +173,7 @@ def test_a_chosen_plan_that_is_no_candidate_any_more_is_not_taken(device):
     top_k()
     key = device_key.device_key(CPU)
     kept = {size: replace(t, chosen=TILES[0].label) for size, t in tiles.timings(key).items()}  # did not pass here
-    outcome.keep(key.file("tiles"), {size: asdict(t) for size, t in kept.items()})
+    outcome.keep(key.file("tiles"), {"timings": {size: asdict(t) for size, t in kept.items()}})
     forget()
     top_k()
     assert len(timings) == 6 and used[-1] != TILES[0]

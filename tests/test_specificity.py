@@ -32,7 +32,7 @@ N_DOCUMENTS = 60
 
 
 def planted(strings: np.ndarray, documents: np.ndarray) -> np.ndarray:
-    """Features: 0 dead, 1 the bridge exactly, 2 any bridge, 3 noise, 4 the bridge in even documents, 5 to 8 noise."""
+    """Features: 0 silent, 1 the bridge exactly, 2 any bridge, 3 noise, 4 the bridge in even documents, 5 to 8 noise."""
     rng = np.random.default_rng(0)
     golden = np.zeros(len(strings), dtype=bool)
     for i in range(2, len(strings)):
@@ -217,12 +217,12 @@ def test_controls(index: ArrayIndex) -> None:
 
 
 def test_undefined_numbers_are_nan_and_say_why(index: ArrayIndex) -> None:
-    dead = specificity(index, 0, BRIDGE, n_bootstrap=20)
+    silent = specificity(index, 0, BRIDGE, n_bootstrap=20)
     for name in ("auroc", "average_precision", "f1", "precision", "recall", "top_precision", "top_recall"):
-        estimate = getattr(dead, name)
+        estimate = getattr(silent, name)
         assert math.isnan(estimate.value) and estimate.reason == "feature 0 never fires on this corpus"
-    assert dead.curve.empty and dead.controls.empty and dead.evidence_frame().group.unique().tolist() == ["miss"]
-    assert "undefined: feature 0 never fires" in str(dead) and "nan" not in str(dead)
+    assert silent.curve.empty and silent.controls.empty and silent.evidence_frame().group.unique().tolist() == ["miss"]
+    assert "undefined: feature 0 never fires" in str(silent) and "nan" not in str(silent)
     everything = specificity(index, 3, Concept.labels(topic=["golden", "bay", "cats"]), n_bootstrap=20)
     assert math.isnan(everything.auroc.value) and "every scored token belongs" in everything.auroc.reason
     assert everything.average_precision.value == 1.0

@@ -220,7 +220,7 @@ def judge(
             "sae": sae.fingerprint,
             "n_tokens_chosen": choose.n_tokens,
             "n_tokens_reported": report.n_tokens,
-            "silent": int((choose.features["dead"] & report.features["dead"]).sum()),
+            "silent": int((choose.features["silent"] & report.features["silent"]).sum()),
             "concepts": {},
         }
     for concept in NAMED_CONCEPTS:

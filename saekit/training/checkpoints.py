@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from ..atomic_io import atomic_write, read_json, sha256, write_json
+from ..atomic_io import atomic_write, sha256, write_json
 from ..errors import FileError, disk_errors
+from ..json_files import read_json
 from ..sae import SAE
 
 N_KEPT = 2
