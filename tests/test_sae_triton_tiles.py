@@ -168,6 +168,24 @@ def test_damaged_timings_and_other_versions_are_timed_again(damage, device, monk
     assert len(timings) == 9
 
 
+def test_a_timing_made_while_memory_was_short_is_not_kept(device, monkeypatch):
+    _, used = device
+    fused = encode.top_k
+
+    def short(*args):
+        if args[-1] == TILES[3]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return fused(*args)
+
+    monkeypatch.setattr(encode, "top_k", short)
+    top_k()
+    assert used[-1] == TILES[2] and tiles.timings(device_key.device_key(CPU)) == {}
+    monkeypatch.setattr(encode, "top_k", fused)
+    forget()
+    top_k()
+    assert used[-1] == TILES[3] and len(tiles.timings(device_key.device_key(CPU))) == 1
+
+
 def test_a_chosen_plan_that_is_no_candidate_any_more_is_not_taken(device):
     timings, used = device
     top_k()

@@ -57,16 +57,15 @@ def available(device: torch.device | str) -> bool:
         return False
     if device.type not in CHECKED:
         return has_triton()
-    if device.type == "cuda" and not torch.cuda.is_available():
-        return False
     device = _numbered(device)
-    if device in _being_checked:
-        return True
-    if not has_triton():
-        _warn_once(device, "absent", "Triton is not installed", "install it with `pip install triton`")
-        return False
-    if device in _off:
-        return False
+    if device not in _outcomes and device not in _being_checked:
+        if device.type == "cuda" and not torch.cuda.is_available():
+            return False
+        if not has_triton():
+            _warn_once(device, "absent", "Triton is not installed", "install it with `pip install triton`")
+            return False
+    if device in _being_checked or device in _off:
+        return device not in _off
     outcome = self_check(device)
     if not outcome:
         _warn_once(device, "check", outcome.reason, AGAIN)

@@ -23,7 +23,7 @@ from .outcome import KernelCheck, SelfCheck, check_of
 
 SECONDS = 900.0
 """After which the check counts as hanging. Most of it is compiling."""
-COMMAND = [sys.executable, "-m", "saekit.sae.triton.checks"]
+COMMAND = [sys.executable or "python", "-P", "-m", "saekit.sae.triton.checks"]
 
 
 def check_in_own_process(device: torch.device, key: DeviceKey) -> SelfCheck:

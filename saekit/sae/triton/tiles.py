@@ -8,6 +8,7 @@ d_in, d_sae and k. Without a GPU nothing is timed: the plan is dense.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -91,15 +92,14 @@ def quickest(
 def _kept_or_timed(size: str, tried: Sequence[Plan], choose: Choose, timer: Timer, key: DeviceKey) -> Plan:
     plans = {p.label: p for p in tried}
     path = key.file("tiles")
-    known = timings(key)
-    if size in known and known[size].chosen in plans:
-        return plans[known[size].chosen]
-    found = time_plans(size, tried, choose, timer)
-    try:
-        with gate.lock_of(path):
-            keep(path, {"timings": {name: asdict(t) for name, t in (timings(key) | {size: found}).items()}})
-    except FileError:
-        pass  # without a folder to keep it in, the next process times again
+    with gate.lock_of(path):  # of several processes one times, and all choose the same
+        known = timings(key)
+        found = known.get(size)
+        if found is None or found.chosen not in plans:
+            found = time_plans(size, tried, choose, timer)
+            if not any("OutOfMemory" in why for why in found.dropped.values()):  # that would say more about the moment
+                with contextlib.suppress(FileError):  # without a folder to keep it in, the next process times again
+                    keep(path, {"timings": {name: asdict(t) for name, t in (known | {size: found}).items()}})
     return plans[found.chosen]
 
 
