@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from dataclasses import replace
 
 import pytest
 import torch
@@ -126,6 +127,13 @@ def test_a_kernel_that_is_wrong_is_broken_and_checked_again_when_asked(gpu):
     assert run.exit_code == 1 and "adam_" in run.output and "differs from the reference by 0.5" in run.output
     run = CliRunner().invoke(app, ["doctor", "--recheck"])
     assert run.exit_code == 0 and "nothing is broken" in run.output and gpu == []
+
+
+def test_a_check_that_did_not_end_is_broken_though_each_that_ended_passed(gpu):
+    gpu.append(replace(check(*RIGHT), error="no answer within 900 s, in top_k (bfloat16)"))
+    with pytest.warns(UserWarning, match="no answer"):
+        what = sk.doctor()
+    assert [f.name for f in what.broken] == ["cpu"] and "not used: no answer within 900 s, in top_k" in repr(what)
 
 
 def test_tiles_that_are_wrong_are_noted_and_not_used(gpu):
