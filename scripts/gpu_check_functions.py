@@ -178,7 +178,7 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     yield "search text", lambda: firings(text="golden gate") is None
     yield "search token", lambda: firings(token="g") is None
     yield "rank_features", lambda: sk.rank_features(index(), concept)["average_precision"].to_numpy()[:3]
-    yield "specificity", lambda: sk.specificity(index(), 3, concept, n_bootstrap=10, n_controls=2) and None
+    yield "specificity", lambda: sk.specificity(index(), 3, concept, n_permutations=10, n_controls=2) and None
     yield "highlight", lambda: sk.highlight(model, sae, TEXT, index=index()).values(3)
     yield "explore", lambda: sk.explore(index(), model, sae).text() and None
     yield "card", lambda: sk.card(index(), 3).text() and None
@@ -200,13 +200,14 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     yield "add_direction", lambda: written([sk.add_direction(direction(), 0.4)])
     yield "project_out", lambda: written([sk.project_out(direction())])
     yield (
-        "output_scores",
+        "word_effects",
         lambda: (
-            sk.output_scores(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], **quiet)
-            .loc[[3, 7], "score"]
+            sk.word_effects(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], **quiet)
+            .loc[[3, 7], "effect"]
             .to_numpy()
         ),
     )
+    yield "output_scores", lambda: sk.output_scores(model, sae, [3, 7]).loc[[3, 7], "score"].to_numpy()
     yield "steering_features", lambda: len(sk.steering_features(model, sae, index(), concept, ["g"], **quiet)) and None
     yield (
         "dose_response",

@@ -35,6 +35,7 @@ from saekit.specificity.plots import plot_specificity
 from saekit.statistics import Estimate
 from saekit.steering import SteeringStudy
 from saekit.steering.plots import plot_dose_response, plot_steering_pareto
+from saekit.steering.prompt_split import split_prompts
 from saekit.training.plots import training_curves
 
 from .array_index import ArrayIndex
@@ -65,7 +66,7 @@ def record(silent: bool = False) -> FeatureRecord:
 
 @pytest.fixture(scope="module")
 def result() -> SpecificityResult:
-    texts = [f"a {'Golden Gate' if i % 3 else 'toll gate'} Bridge and more words here" for i in range(45)]
+    texts = [f"a {'Golden Gate' if i % 3 else 'toll gate'} Bridge and more words here {i}" for i in range(90)]
 
     def acts(strings: np.ndarray, documents: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(0)
@@ -76,14 +77,14 @@ def result() -> SpecificityResult:
 
     index = ArrayIndex(texts, acts=acts)
     return specificity(
-        index, 0, Concept.regex("Gate", ignore_case=False, name="<b>gate"), n_bootstrap=100, n_controls=3
+        index, 0, Concept.regex("Gate", ignore_case=False, name="<b>gate"), n_permutations=19, n_controls=3
     )
 
 
 @pytest.fixture(scope="module")
 def silent() -> SpecificityResult:
     index = ArrayIndex(["a Gate", "a gate"])
-    return specificity(index, 0, Concept.regex("gate"), n_bootstrap=10)
+    return specificity(index, 0, Concept.regex("gate"), n_permutations=0)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def study() -> SteeringStudy:
         ("none", [0.0], [None]),
         ("instruction", [0.0], [None]),
         ("feature", [0.2, 0.5, 0.9], [3]),
-        ("control", [0.2, 0.5, 0.9], [5, 6]),
+        ("control", [0.2, 0.5, 0.9], [5, 6, 7, 8, 9]),
     ):
         for strength in strengths:
             for feature in features:
@@ -118,7 +119,8 @@ def study() -> SteeringStudy:
         hook_name="h",
         feature=3,
         weights={3: 1.0},
-        controls=(5, 6),
+        controls=(5, 6, 7, 8, 9),
+        split=split_prompts([f"p{p}" for p in range(6)]),
         direction=None,
         concept="bridge",
         strengths=(0.2, 0.5, 0.9),
@@ -222,7 +224,7 @@ def test_training_curves() -> None:
 
 def test_specificity(result: SpecificityResult) -> None:
     fig = result.plot()
-    (curve,) = traces(fig, "feature 0, 95% interval")
+    (curve,) = traces(fig, "feature 0, 95% interval over documents")
     assert list(curve.x) == list(result.curve.recall) and list(curve.y) == list(result.curve.precision)
     (end,) = traces(fig, "wherever it fires")
     assert (end.x[0], end.y[0]) == pytest.approx((result.recall.value, result.precision.value))
@@ -232,7 +234,7 @@ def test_specificity(result: SpecificityResult) -> None:
     assert len(lines) == len(result.controls) == 3 and [t.showlegend for t in lines] == [True, False, False]
     assert all(t.line.color == "rgba(138,138,138,0.7)" for t in lines)
     (bars,) = [t for t in fig.data if t.type == "bar"]
-    assert 0 < result.bins.fraction.min() < 1
+    assert 0 <= result.bins.fraction.min() < result.bins.fraction.max()
     assert np.array_equal(bars.y, result.bins.fraction, equal_nan=True)
     assert np.allclose(bars.error_y.array, result.bins.fraction_high - result.bins.fraction, equal_nan=True)
     (steps,) = [t for t in traces(fig, "matched features") if t.xaxis == "x2"]
@@ -251,7 +253,7 @@ def test_specificity_of_a_silent_feature_says_so(silent: SpecificityResult) -> N
 def test_dose_response(study: SteeringStudy) -> None:
     fig = study.plot()
     summary = study.summary
-    for name, condition in (("feature 3", "feature"), ("2 control features", "control")):
+    for name, condition in (("feature 3", "feature"), ("5 control features", "control")):
         rate, nll = [t for t in traces(fig, name) if t.mode == "lines+markers"]
         here = summary[summary.condition == condition]
         assert list(rate.x) == [0.2, 0.5, 0.9] and list(rate.y) == list(here.rate) and list(nll.y) == list(here.nll)
@@ -259,14 +261,20 @@ def test_dose_response(study: SteeringStudy) -> None:
         assert list(bands[0].y) == [*here.rate_high, *reversed(list(here.rate_low))] and bands[0].mode == "lines"
     assert list(traces(fig, "unsteered")[0].y) == [0, 0] and len(traces(fig, "instruction")) == 2
     assert study.recommended == 0.9 and [s.x0 for s in fig.layout.shapes] == [0.9, 0.9]
-    assert "recommended strength 0.9 × the residual norm" in fig.layout.title.subtitle.text
+    assert (
+        fig.layout.title.subtitle.text
+        == "recommended strength 0.9 × the residual norm; 95 % intervals over 6 prompts and 5 features"
+    )
+    first = summary[summary.condition == "feature"].iloc[0]
+    hover = next(t for t in traces(fig, "feature 3") if t.mode == "lines+markers").customdata[0][0]
+    assert hover == f"[{first.rate_low:.0%}, {first.rate_high:.0%}], 6 prompts"
     assert fig.layout.xaxis2.title.text == "strength (× the residual norm)"
 
 
 def test_steering_pareto(study: SteeringStudy) -> None:
     fig = study.plot("pareto")
     summary = study.summary.set_index("condition")
-    for name, condition in (("feature 3", "feature"), ("2 control features", "control")):
+    for name, condition in (("feature 3", "feature"), ("5 control features", "control")):
         [trace] = traces(fig, name)
         here = summary.loc[condition]
         assert list(trace.x) == list(here.nll) and list(trace.y) == list(here.rate)

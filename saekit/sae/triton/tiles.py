@@ -61,7 +61,7 @@ class StoredTimings(TypedDict):
     """What is kept about a device."""
 
     timings: dict[str, StoredTiming]
-    digest: str
+    checksum: str
 
 
 _lock = threading.RLock()
