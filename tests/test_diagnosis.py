@@ -84,9 +84,9 @@ def test_the_command_ends_with_1_only_where_something_is_broken(empty):
     assert run.exit_code == 0 and "nothing is broken" in run.output
     folder = cache_dir() / "models" / NAME
     folder.mkdir(parents=True)
-    (folder / "saekit.json").write_text(json.dumps({"sha256": {"config.json": "0" * 64}}))
+    (folder / "saekit.json").write_text(json.dumps({"sha256": {"model.safetensors": "0" * 64}}))
     run = CliRunner().invoke(app, ["doctor"])
-    assert run.exit_code == 1 and f"1 broken: {NAME}" in run.output and "config.json is damaged" in run.output
+    assert run.exit_code == 1 and f"1 broken: {NAME}" in run.output and "model.safetensors is damaged" in run.output
 
 
 def test_a_driver_without_a_torch_for_it_is_noted(empty, monkeypatch):
