@@ -31,7 +31,7 @@ from ..config import SAEConfig
 from .assembly import read_safetensors
 from .contents import folder_of, json_at
 from .family import Family
-from .hashes import check_hash, checksum
+from .hashes import check_hash, check_unaltered, checksum
 from .replacement import place, replace_together
 from .saelens_folding import PER_TOKEN, TRAINING, fold, weight_processing
 from .saelens_schema import Cfg, check_fields, density_of
