@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from saekit.atomic_io import read_json
+from saekit.json_files import read_json
 
 
 def load_results(path: Path) -> dict[str, Any]:

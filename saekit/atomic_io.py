@@ -1,26 +1,31 @@
-"""Writing files so that a reader never sees half of one, and which run an output folder belongs to.
+"""Writing files so that a reader never sees half of one.
 
 A file is written beside its place, flushed to disk and renamed: a kill, a crash or a full disk leaves the old file or
-none.
+none. What is a link stays one, and what others may read stays so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import FileError, MismatchError, disk_errors
+from .errors import FileError, disk_errors
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """A temporary path in the same folder; it becomes `path` when the block ends well and vanishes when it does not.
+
+    A new file is as readable as the process' umask says, one that replaces another as that one was. Through a link the
+    file that it leads to is replaced.
 
     >>> with atomic_write(tmp_path / "a.txt") as part:
     ...     _ = part.write_text("whole")
@@ -29,19 +34,44 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        part = Path(name)
+        target = Path(os.path.realpath(path))
+        if target.is_symlink():
+            raise FileError(f"{path} is a link that leads to itself", got=target, fix="remove the link")
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = _new_file(target)
         try:
             yield part
-            part.chmod(0o644)
             with part.open("rb+") as f:
                 os.fsync(f.fileno())
-            part.replace(path)
+            if mode is not None:
+                part.chmod(mode)
+            part.replace(target)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+        sync_folder(target.parent)
+
+
+def _new_file(target: Path) -> Path:
+    """An empty hidden file beside `target`, with the mode of any new file."""
+    while True:
+        part = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+            return part
+
+
+def sync_folder(folder: Path) -> None:
+    """Writes the names in a folder to disk, where the system can, so that renames last in the order they were made."""
+    if os.name == "nt":
+        return
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def sha256(path: str | Path) -> str:
@@ -56,59 +86,11 @@ def write_json(path: str | Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf8")
 
 
-def read_json(path: str | Path) -> Any:
-    """The JSON value in `path`; FileError when it is missing or not JSON."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileError(f"no file {path}", got=path, accepted="a file that saekit wrote", fix="check the path")
-    with disk_errors(path):
-        text = path.read_text("utf8")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as e:
-        raise FileError(
-            f"{path} is not valid JSON: {e}", got=text[:80], fix="the file is damaged; write it again"
-        ) from e
-
-
-PLAN = "plan.json"
-"""The file that says which run a folder belongs to."""
-
-
-def claim_folder(folder: str | Path, plan: Mapping[str, Any], what: str, *, in_use: bool = True) -> None:
-    """Makes `folder` the output of the run that `plan` describes; MismatchError when it belongs to another run.
-
-    `what` is what the folder holds, in the error's words. in_use=False lets go of what another run planned there.
-
-    >>> claim_folder(tmp_path / "out", {"seed": 0}, "a study")
-    >>> claim_folder(tmp_path / "out", {"seed": 1}, "a study")  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    saekit.errors.MismatchError: ...out holds a study of another seed
-    ...
-    """
-    record = Path(folder) / PLAN
-    if in_use and record.is_file():
-        check_same_plan(folder, with_current_keys(read_json(record)), plan, what)
-    else:
-        write_json(record, plan)
-
-
-def check_same_plan(folder: str | Path, found: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> None:
-    """MismatchError that names what differs between the run a folder belongs to and the one asked for."""
-    differs = [key for key in wanted if found.get(key) != wanted[key]]
-    if differs:
-        raise MismatchError(
-            f"{folder} holds {what} of another {', '.join(d.replace('_', ' ') for d in differs)}",
-            got="; ".join(f"{d}: {wanted[d]}" for d in differs),
-            accepted="; ".join(f"{d}: {found.get(d)}" for d in differs),
-            fix="pass another folder as out=, or delete this one if it is no longer needed",
-        )
-
-
 OLDER_KEYS = {
     "decay_share": "decay_fraction",
     "l1_coefficient": "sparsity_coefficient",
     "n_bins": "n_histogram_bins",
+    "n_dead": "n_silent",
     "n_intervals": "n_activation_bins",
     "n_per_interval": "n_per_bin",
     "products": "matmul_dtype",

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from saekit.json_files import sealed
 from saekit.sae.formats.releases import expand
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -203,7 +204,7 @@ def main() -> int:
                 given[name] = path.format(*values, id=name)
         assert given == ids, (release, set(given.items()) ^ set(ids.items()))
         n_ids += len(ids)
-    content = {"source": "sae_lens/pretrained_saes.yaml of SAELens 6.54.12 (MIT)", "releases": releases}
+    content = sealed({"source": "sae_lens/pretrained_saes.yaml of SAELens 6.54.12 (MIT)", "releases": releases})
     text = json.dumps(content, indent=0, ensure_ascii=False, separators=(",", ":")) + "\n"
     print(f"{len(releases)} releases, {n_ids} ids, {len(text)} bytes")
     if arguments.check:

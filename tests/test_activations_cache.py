@@ -10,8 +10,9 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ import saekit as sk
 from conftest import HOOK, tiny_llama, tiny_model, tiny_texts
 from saekit.activations import kept_activations
 from saekit.errors import ConfigError, DataError, DiskFullError, FileError, MismatchError, UnknownNameError
+from saekit.json_files import sealed
 from saekit.models import LanguageModel
 
 LENGTH = 16
@@ -219,6 +221,50 @@ def test_bad_paths_and_arguments(model: LanguageModel, windows: sk.Windows, tmp_
         sk.cache_activations(model, windows, "blocks.0.hook_resid_pots", tmp_path / "new")
     with pytest.raises(DataError, match="every one is excluded"):
         cache(model, windows, tmp_path / "new", token_filter=sk.TokenFilter(max_norm=1e-9))
+
+
+def harmed_manifest(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Writes the manifest again with a change, and a digest that agrees with it."""
+    manifest = json.loads((path / "manifest.json").read_text())
+    change(manifest)
+    (path / "manifest.json").write_text(json.dumps(sealed(manifest)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["shards"][0].update(file="../shard-00000.safetensors"), r"not accepted at shards\[0\].file"),
+        (lambda m: m["shards"].extend([m["shards"][0]] * 2), "lists a shard twice"),
+        (lambda m: m["shards"].reverse(), "does not list its shards in order"),
+        (lambda m: m["shards"][-1].update(file="shard-00017.safetensors"), "lists a shard beyond the 6"),
+        (lambda m: m["shards"][0].update(n_tokens=5), "other tensors than the manifest says"),
+        (lambda m: m.update(d_in=10**9), "other tensors than the manifest says"),
+        (lambda m: m.update(dtype="float16"), "other tensors than the manifest says"),
+        (lambda m: m.update(windows_per_shard=10), "the windows in .* were altered"),
+        (lambda m: m.update(length=8), "the windows in .* were altered"),
+        (lambda m: m["token_filter"].update(special_ids=[10**12]), r"not accepted at token_filter.special_ids\[0\]"),
+        (lambda m: m.pop("text"), "manifest.json lacks text"),
+        (lambda m: m.update(widths=[16, 17]), "widths that do not make up d_in"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_or_its_files_is_refused(
+    model: LanguageModel, windows: sk.Windows, tmp_path: Path, change: Any, message: str
+) -> None:
+    cache(model, windows, tmp_path)
+    harmed_manifest(tmp_path, change)
+    with pytest.raises(FileError, match=message):
+        sk.open_activations(tmp_path)
+
+
+def test_an_altered_digit_of_the_manifest_is_noticed(model: LanguageModel, windows: sk.Windows, tmp_path: Path) -> None:
+    stored = cache(model, windows, tmp_path, token_filter=sk.TokenFilter(max_norm=9.25))
+    text = (tmp_path / "manifest.json").read_text()
+    (tmp_path / "manifest.json").write_text(text.replace("9.25", "9.35"))
+    for read in (lambda: sk.open_activations(tmp_path), lambda: cache(model, windows, tmp_path)):
+        with pytest.raises(FileError, match=r"manifest.json was altered[\s\S]*take the line .digest. out of it"):
+            read()
+    (tmp_path / "manifest.json").write_text(text)
+    assert same(sk.open_activations(tmp_path), stored)
 
 
 def test_altered_windows_are_noticed_and_mended(model: LanguageModel, windows: sk.Windows, tmp_path: Path) -> None:

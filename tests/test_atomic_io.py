@@ -1,10 +1,13 @@
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
 import saekit as sk
-from saekit.atomic_io import atomic_write, read_json, sha256, write_json
+from saekit.atomic_io import atomic_write, sha256, write_json
 from saekit.errors import DiskFullError, FileError
+from saekit.json_files import read_json
 from saekit.training.config import difference
 
 
@@ -25,6 +28,39 @@ def test_a_full_disk_says_so_and_keeps_the_old_file(tmp_path):
     with expected, atomic_write(target), full.open("w") as f:
         f.write("x" * 100_000)
     assert target.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_is_as_readable_as_the_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "a.json", 1)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == mode
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path):
+    write_json(tmp_path / "a.json", 1)
+    for mode in (0o640, 0o600, 0o444):
+        (tmp_path / "a.json").chmod(mode)
+        write_json(tmp_path / "a.json", mode)
+        assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == mode and read_json(tmp_path / "a.json") == mode
+
+
+def test_a_link_stays_one_and_the_file_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "far").mkdir()
+    write_json(tmp_path / "far" / "b.json", 1)
+    (tmp_path / "a.json").symlink_to("far/b.json")
+    write_json(tmp_path / "a.json", 2)
+    assert (tmp_path / "a.json").is_symlink() and read_json(tmp_path / "far" / "b.json") == 2
+    (tmp_path / "new.json").symlink_to("far/new.json")  # leads to nothing yet
+    write_json(tmp_path / "new.json", 3)
+    assert (tmp_path / "new.json").is_symlink() and read_json(tmp_path / "far" / "new.json") == 3
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(FileError, match="leads to itself"):
+        write_json(tmp_path / "loop", 4)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.json", "b.json", "far", "loop", "new.json", "new.json"]
 
 
 def test_json_round_trip_and_damage(tmp_path):

@@ -22,7 +22,8 @@ from recipes.demo_corpus import corpus as demo_corpus
 from recipes.generated_text.documents import layout, whole_sentences
 from recipes.results import fixed, load_results, markdown_table, without_nan
 from recipes.split import is_held_out
-from saekit.atomic_io import read_json, write_json
+from saekit.atomic_io import write_json
+from saekit.json_files import read_json
 from saekit.sae.formats.packaged import PRETRAINED
 
 COMMANDS = ["own-text", "gather", "layers", "harvest", "compare", "train", "concepts", "golden-gate", "package"]

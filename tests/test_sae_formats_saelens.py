@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 import saekit as sk
 from saekit.errors import DiskFullError, FileError, UnknownNameError
 
+from .hostile_files import at_most
+
 WEIGHTS = "sae_weights.safetensors"
 
 
@@ -153,6 +155,32 @@ def test_damaged_weights_are_refused_by_name(damage, tmp_path):
         sk.load_sae(tmp_path)
 
 
+def test_an_altered_density_is_refused_and_a_lost_one_is_not_known(tmp_path):
+    sae = some_sae()
+    sae.density = torch.linspace(0.01, 0.5, 64)
+    path = sae.save(tmp_path) / "sparsity.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(FileError, match=r"sparsity.safetensors is not the file that was saved"):
+        sk.load_sae(tmp_path)
+    path.unlink()
+    with pytest.warns(UserWarning, match=r"sparsity.safetensors is missing"):
+        assert sk.load_sae(tmp_path).density is None
+    sae.density = None
+    sae.save(tmp_path)
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match="is not of this SAE, which was saved without a density"):
+        assert sk.load_sae(tmp_path).density is None
+
+
+def test_what_saelens_has_saved_again_is_not_held_to_the_digest(tmp_path):
+    path = some_sae().save(tmp_path) / "cfg.json"
+    cfg = json.loads(path.read_text())
+    cfg["metadata"] |= {"sae_lens_version": "6.54.0", "neuronpedia_id": "tiny/3"}
+    path.write_text(json.dumps(cfg))
+    assert sk.load_sae(tmp_path).config.k == 5
+
+
 def test_truncated_file_of_others_is_refused(tmp_path):
     foreign(tmp_path)
     path = tmp_path / WEIGHTS
@@ -165,8 +193,20 @@ def test_altered_configuration_is_refused(tmp_path):
     some_sae().save(tmp_path)
     path = tmp_path / "cfg.json"
     text = path.read_text()
-    path.write_text(text.replace('"k": 5', '"k": 6'))
+    for old, new in (('"k": 5', '"k": 6'), ('"seed": 0', '"seed": 1'), ('"context_size": null', '"context_size": 64')):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(
+            FileError, match=r"cfg.json was altered[\s\S]*take the line .digest. out of metadata.saekit"
+        ):
+            sk.load_sae(tmp_path)
+    edited = json.loads(text.replace('"k": 5', '"k": 6'))
+    del edited["metadata"]["saekit"]["digest"]
+    path.write_text(json.dumps(edited))
     with pytest.raises(FileError, match=r"cfg.json does not describe the weights beside it"):
+        sk.load_sae(tmp_path)
+    path.write_text(text.replace('"saekit"', '"raekit"'))
+    with pytest.raises(FileError, match=r"has saekit's part under another name"):
         sk.load_sae(tmp_path)
     path.write_text(text.replace('"d_sae": 64', '"d_sae": 63', 1))
     with pytest.raises(FileError, match="contradicts itself"):
@@ -202,6 +242,44 @@ def test_altered_configuration_is_refused(tmp_path):
 def test_configurations_that_cannot_be_read(cfg, message, tmp_path):
     foreign(tmp_path, **cfg)
     with pytest.raises(FileError, match=message):
+        sk.load_sae(tmp_path)
+
+
+def test_a_configuration_that_was_edited_on_purpose_loads_without_its_digest(tmp_path):
+    some_sae().save(tmp_path)
+    cfg = json.loads((tmp_path / "cfg.json").read_text())
+    cfg["metadata"]["saekit"]["config"]["model_name"] = "gpt2"
+    del cfg["metadata"]["saekit"]["digest"]
+    (tmp_path / "cfg.json").write_text(json.dumps(cfg))
+    assert sk.load_sae(tmp_path).config.model_name == "gpt2"
+
+
+@pytest.mark.parametrize(
+    "sparsity",
+    [torch.zeros(31), torch.full((32,), 0.5), torch.full((32,), torch.nan), torch.zeros(32, dtype=torch.int32)],
+)
+def test_a_sparsity_that_is_not_of_this_sae_is_refused(sparsity, tmp_path):
+    foreign(tmp_path)
+    save_file({"sparsity": sparsity}, tmp_path / "sparsity.safetensors")
+    with pytest.raises(FileError, match=r"sparsity.safetensors does not hold how often[\s\S]*each of 32 features"):
+        sk.load_sae(tmp_path)
+
+
+def test_sizes_are_compared_with_the_tensors_before_anything_is_made(tmp_path):
+    foreign(tmp_path, d_sae=10**9)
+    with at_most(2**30), pytest.raises(FileError, match=r"W_enc has the wrong shape"):
+        sk.load_sae(tmp_path)
+    foreign(tmp_path)
+    with at_most(2**30), pytest.raises(FileError, match=r"W_enc does not fit the configuration[\s\S]*1000000000"):
+        sk.load_sae(tmp_path, d_sae=10**9)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(value, tmp_path):
+    w = foreign(tmp_path)
+    w["W_dec"][3, 2] = value
+    foreign(tmp_path, tensors=w)
+    with pytest.raises(FileError, match=r"W_dec holds what is no weight\n.*1 of 256 numbers are not finite"):
         sk.load_sae(tmp_path)
 
 
@@ -242,7 +320,7 @@ def test_a_full_disk_leaves_the_sae_that_was_there(tmp_path, monkeypatch):
         path.write_bytes(content[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("saekit.sae.formats.saelens._write", full)
+    monkeypatch.setattr("saekit.sae.formats.replacement.write", full)
     with pytest.raises(DiskFullError, match="no space left while writing"):
         some_sae("relu").save(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cfg.json", WEIGHTS]

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 import saekit as sk
-from saekit.atomic_io import atomic_write, read_json, sha256, write_json
+from saekit.atomic_io import atomic_write, sha256, write_json
+from saekit.json_files import read_json
 from saekit.sae.formats.saelens import WEIGHTS
 
 from ..results import load_results, without_nan

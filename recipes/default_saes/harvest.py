@@ -18,7 +18,8 @@ import torch
 
 import saekit as sk
 from saekit.activations import kept_activations
-from saekit.atomic_io import read_json, write_json
+from saekit.atomic_io import write_json
+from saekit.json_files import read_json
 
 from ..results import load_results
 from . import mixture

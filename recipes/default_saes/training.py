@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import saekit as sk
-from saekit.atomic_io import read_json, write_json
+from saekit.atomic_io import write_json
+from saekit.json_files import read_json
 from saekit.training.config import peak_lr
 
 from ..results import load_results

@@ -7,46 +7,92 @@ from collections.abc import Callable
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
 import torch
 from jaxtyping import Float, Int64
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+from typing_extensions import TypedDict
 
-from ..atomic_io import atomic_write, read_json, sha256, with_current_keys, write_json
+from ..atomic_io import atomic_write, sha256, with_current_keys, write_json
 from ..corpus import Windows
 from ..errors import DataError, FileError, MismatchError, disk_errors
-from ..hook_points import HookPoint
+from ..hook_points import HookPoint, hook_names
+from ..json_files import DIGEST, Count, Hooks, Natural, Sha256, checked, damaged, read_sealed, sealed
+from ..output_folder import check_part, digest_of_plan
 from ..sae import TokenFilter
+from ..sae.token_filter import TokenFilterFields
 
 FORMAT = 1
 SHARD_TOKENS = 32_768
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+FILES = ("manifest.json", "shard-*", "windows.safetensors", "documents.parquet")
+"""Names of the files of a cache."""
+_AGAIN = "delete the folder and write it again with cache_activations"
 _MEND = "delete that file and call cache_activations with the same arguments: it alone is made again"
 
 
+class Shard(TypedDict):
+    """A file of a cache in its manifest."""
+
+    file: Annotated[str, Field(pattern=r"^shard-[0-9]{5,9}\.safetensors$")]
+    n_tokens: Natural
+    bytes: Natural
+    sha256: Sha256
+
+
+class Manifest(TypedDict):
+    """manifest.json of an activation cache."""
+
+    format: Literal[1]
+    model_name: str
+    model_fingerprint: str
+    weight_processing: str
+    hook_name: Hooks
+    d_in: Count
+    widths: NotRequired[list[Count]]
+    dtype: Literal["float32", "float16", "bfloat16"]
+    text: str
+    length: Count
+    token_filter: TokenFilterFields
+    windows_per_shard: Count
+    n_shards: Natural
+    shards: list[Shard]
+
+
+def complete(path: Path, windows: Windows, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest of the finished cache in `path`, its shards checked; None where something has to be written."""
+    if not (path / "manifest.json").is_file():
+        return None
+    manifest = read_manifest(path)
+    _check_identity(path, manifest, identity)
+    there = all((path / shard["file"]).exists() for shard in manifest["shards"])
+    if not there or len(manifest["shards"]) < manifest["n_shards"] or _stored(path) != windows.digest:
+        return None
+    for shard in manifest["shards"]:
+        check_shard(path, shard, verify=True)
+    return manifest
+
+
 def begin(path: Path, windows: Windows, identity: dict[str, Any], fit: Callable[[], TokenFilter]) -> dict[str, Any]:
-    """The manifest of the cache in `path`: a new one, or that of an earlier run of the same, its shards checked."""
+    """The manifest of the cache in `path`: a new one, or that of an earlier run of the same, its shards checked.
+
+    The caller holds the lock of the folder.
+    """
     if (path / "manifest.json").is_file():
         manifest = read_manifest(path)
-        for key, mine in identity.items():
-            if manifest[key] != mine:
-                raise MismatchError(
-                    f"{path} holds activations that differ in {key.replace('_', ' ')}",
-                    got=mine,
-                    accepted=manifest[key],
-                    fix="write to another folder, or delete this one",
-                )
+        _check_identity(path, manifest, identity)
         manifest["shards"] = [shard for shard in manifest["shards"] if (path / shard["file"]).exists()]
         for shard in manifest["shards"]:
             check_shard(path, shard, verify=True)
     else:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if any(p.name[0] != "." for p in path.iterdir()):
             raise FileError(
                 f"{path} exists and is not an activation cache",
-                got="a folder with other files" if path.is_dir() else "a file",
+                got="a folder with other files",
                 accepted="a new or empty folder, or an activation cache",
                 fix="pass another path",
             )
@@ -59,23 +105,41 @@ def begin(path: Path, windows: Windows, identity: dict[str, Any], fit: Callable[
             "n_shards": -(-len(windows) // per_shard),
             "shards": [],
         }
-        write_json(path / "manifest.json", manifest)
-    for part in path.glob(".*.part"):  # what a killed run left half-written
-        part.unlink(missing_ok=True)
-    try:
-        stored = Windows.load(path).digest
-    except FileError:
-        stored = None
-    if stored != windows.digest:
+        write_json(path / "manifest.json", sealed(manifest))
+    if _stored(path) != windows.digest:
         windows.save(path)
     return manifest
+
+
+def _check_identity(path: Path, manifest: dict[str, Any], identity: dict[str, Any]) -> None:
+    for key, mine in identity.items():
+        if manifest[key] != mine:
+            raise MismatchError(
+                f"{path} holds activations that differ in {key.replace('_', ' ')}",
+                got=mine,
+                accepted=manifest[key],
+                fix="write to another folder, or delete this one",
+            )
+
+
+def _stored(path: Path) -> str | None:
+    """The digest of the windows in a folder; None where there are none that can be read."""
+    try:
+        return Windows.load(path).digest
+    except FileError:
+        return None
+
+
+def plan_of(manifest: dict[str, Any]) -> str:
+    """The digest of everything that the shards of a cache depend on."""
+    return digest_of_plan({key: value for key, value in manifest.items() if key not in ("shards", DIGEST)})
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest in `path`; FileError when there is none or it is of another format."""
     if not (path / "manifest.json").is_file():
         raise FileError(f"no activation cache in {path}", got=path, fix="write one with cache_activations")
-    manifest = read_json(path / "manifest.json")
+    manifest = read_sealed(path / "manifest.json", fix=_AGAIN)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT or "windows_per_shard" not in manifest:
         raise FileError(
             f"{path / 'manifest.json'} is not the manifest of an activation cache",
@@ -85,7 +149,30 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     if "rule" in manifest:  # written before token filters were called that
         manifest["token_filter"] = manifest.pop("rule")
-    return with_current_keys(manifest)  # type: ignore[no-any-return]
+    manifest = {name: value for name, value in manifest.items() if name != DIGEST}
+    manifest = checked(with_current_keys(manifest), Manifest, path / "manifest.json", fix=_AGAIN)
+    _check_manifest(path / "manifest.json", manifest)
+    return manifest  # type: ignore[no-any-return]
+
+
+def _check_manifest(file: Path, manifest: dict[str, Any]) -> None:
+    """FileError where parts of a manifest contradict each other."""
+    names = [shard["file"] for shard in manifest["shards"]]
+    numbers = [int(name[6:-12]) for name in names]
+    widths = manifest.get("widths", [manifest["d_in"]])
+    hook = manifest["hook_name"]
+    wrong = {
+        "lists a shard twice": len(set(numbers)) < len(numbers),
+        "does not list its shards in order": numbers != sorted(numbers),
+        f"lists a shard beyond the {manifest['n_shards']} there are": max(numbers, default=-1) >= manifest["n_shards"],
+        "has widths that do not make up d_in": sum(widths) != manifest["d_in"],
+        "has another number of widths than of hook points": "widths" in manifest
+        and len(widths) != len(hook_names(hook if isinstance(hook, str) else tuple(hook))),
+    }
+    for what in [what for what, so in wrong.items() if so]:
+        raise FileError(
+            f"{file} {what}", got=f"shards {names[:8]}, widths {widths}, d_in {manifest['d_in']}", fix=_AGAIN
+        )
 
 
 def shard_name(n: int) -> str:
@@ -106,22 +193,18 @@ def write_shard(
             fix='pass dtype="bfloat16" or "float32"',
         )
     file = shard_name(n)
-    data = save({"x": stored.contiguous(), "position": position.contiguous()})
+    data = save({"x": stored.contiguous(), "position": position.contiguous()}, {"plan": plan_of(manifest)})
     with atomic_write(path / file) as part:
         part.write_bytes(data)
     entry = {"file": file, "n_tokens": len(x), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     manifest["shards"] = sorted([*manifest["shards"], entry], key=lambda shard: str(shard["file"]))
-    write_json(path / "manifest.json", manifest)
+    write_json(path / "manifest.json", sealed(manifest))
 
 
 def read_shard(file: Path) -> tuple[Float[Tensor, "n d_in"], Int64[Tensor, " n"]]:
     """(x, position) of a shard, memory-mapped, x in its dtype on disk."""
-    with disk_errors(file):
-        try:
-            with safe_open(file, framework="pt") as f:
-                return f.get_tensor("x"), f.get_tensor("position")
-        except SafetensorError as e:
-            raise FileError(f"{file} is damaged: {e}", fix=_MEND) from e
+    with disk_errors(file), damaged(file, fix=_MEND, also=(SafetensorError,)), safe_open(file, framework="pt") as f:
+        return f.get_tensor("x"), f.get_tensor("position")
 
 
 def check_shard(path: Path, shard: dict[str, Any], verify: bool) -> None:
@@ -133,6 +216,14 @@ def check_shard(path: Path, shard: dict[str, Any], verify: bool) -> None:
         raise FileError(f"{file} was cut short or added to", got=f"{size} bytes", accepted=shard["bytes"], fix=_MEND)
     if verify and (digest := sha256(file)) != shard["sha256"]:
         raise FileError(f"{file} was altered", got=f"SHA-256 {digest}", accepted=shard["sha256"], fix=_MEND)
+
+
+def check_plans(path: Path, manifest: dict[str, Any]) -> None:
+    """FileError for a shard that was written for another cache than the one that the manifest describes."""
+    plan = plan_of(manifest)
+    for file in (path / shard["file"] for shard in manifest["shards"]):
+        with disk_errors(file), damaged(file, fix=_MEND, also=(SafetensorError,)), safe_open(file, "pt") as f:
+            check_part((f.metadata() or {}).get("plan"), plan, file)
 
 
 class ShardFiles:
@@ -149,6 +240,13 @@ class ShardFiles:
         self.dtype: str = manifest["dtype"]
         self._files = [path / s["file"] for s in manifest["shards"]]
         self._shards = [read_shard(file) for file in self._files]
+        for file, shard, (x, position) in zip(self._files, manifest["shards"], self._shards, strict=True):
+            n = shard["n_tokens"]
+            seen = (tuple(x.shape), x.dtype, tuple(position.shape), position.dtype)
+            if seen != (said := ((n, self.d_in), DTYPES[self.dtype], (n,), torch.int64)):
+                raise FileError(
+                    f"{file} holds other tensors than the manifest says", got=seen, accepted=said, fix=_MEND
+                )
         self._starts = [0, *accumulate(len(x) for x, _ in self._shards)]
 
     @property
@@ -169,7 +267,10 @@ class ShardFiles:
     @cached_property
     def position(self) -> Int64[Tensor, " n_tokens"]:
         """For each token window * length + place in the window; ascending."""
-        return torch.cat([position for _, position in self._shards])
+        position = torch.cat([position for _, position in self._shards])
+        if not bool((position[1:] > position[:-1]).all()) or bool((position < 0).any()):
+            raise FileError(f"{self.path} holds tokens that are not in the text's order", fix=_AGAIN)
+        return position
 
     def x(self, rows: slice | Int64[Tensor, " n"]) -> Float[Tensor, "n d_in"]:
         """The activations of these tokens, in the order asked for, as float32."""

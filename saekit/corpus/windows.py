@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from jaxtyping import Int32, Int64
 from safetensors import SafetensorError, safe_open
@@ -20,7 +21,9 @@ from torch import Tensor
 
 from ..atomic_io import atomic_write
 from ..errors import ConfigError, FileError, disk_errors
+from ..json_files import damaged
 from ..models.readings import Readings
+from ..output_folder import output_folder, parts_of
 from .documents import check_fraction, is_held_out
 
 _BATCHES_PER_SORT = 16
@@ -71,11 +74,13 @@ class Windows:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that change when a token, a document number or a label changes."""
+        """16 hexadecimal digits that change when a token, what it reads, a document number or a label changes."""
         digest = hashlib.sha256(repr(tuple(self.tokens.shape)).encode())
         for tensor in (self.tokens, self.documents, self.lengths):
             digest.update(tensor.contiguous().numpy().data)
         digest.update(self.labels.to_json(orient="split", force_ascii=True).encode())
+        for array in _packed_readings(self.readings).values() if len(self.readings) else ():
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
 
     def select(self, rows: Sequence[int] | slice | np.ndarray | Tensor) -> Windows:
@@ -143,13 +148,21 @@ class Windows:
         return self.tokens[rows, :width].long(), mask
 
     def save(self, folder: str | Path) -> None:
-        """Writes windows.safetensors and documents.parquet into `folder`, each atomically."""
+        """Writes windows.safetensors and documents.parquet into `folder`, each atomically.
+
+        FolderInUseError while another process or thread writes there.
+        """
+        with output_folder(folder, "token windows", leftovers=parts_of("windows.safetensors", "documents.parquet")):
+            self.write(Path(folder).expanduser())
+
+    def write(self, folder: Path) -> None:
+        """What `save` does, for a caller that holds the lock of the folder, on whatever thread."""
         tensors = {"tokens": self.tokens, "documents": self.documents, "lengths": self.lengths}
         if len(self.readings):
             tensors |= {name: torch.from_numpy(a) for name, a in _packed_readings(self.readings).items()}
-        with atomic_write(Path(folder) / "documents.parquet") as part:
+        with atomic_write(folder / "documents.parquet") as part:
             one_type_each(self.labels).to_parquet(part)
-        with atomic_write(Path(folder) / "windows.safetensors") as part:
+        with atomic_write(folder / "windows.safetensors") as part:
             part.write_bytes(save({name: t.contiguous() for name, t in tensors.items()}))
 
     @classmethod
@@ -161,16 +174,22 @@ class Windows:
         >>> type(windows).load(tmp_path).digest == windows.digest
         True
         """
-        path = Path(folder) / "windows.safetensors"
-        with disk_errors(path):
-            try:
-                with safe_open(path, framework="pt") as f:
-                    tokens, documents, lengths = (f.get_tensor(name) for name in ("tokens", "documents", "lengths"))
-                    names = [name for name in READINGS if name in f.keys()]  # noqa: SIM118 - no mapping
-                    readings = _unpacked_readings([f.get_tensor(name).numpy() for name in names])
-                labels = pd.read_parquet(Path(folder) / "documents.parquet")
-            except (SafetensorError, ValueError) as e:
-                raise FileError(f"{path.parent} holds damaged windows: {e}", fix="delete it and write it again") from e
+        path, table = Path(folder) / "windows.safetensors", Path(folder) / "documents.parquet"
+        fix = "the file is damaged: delete the folder and write it again"
+        for file in (path, table):
+            if not file.is_file():
+                raise FileError(f"no file {file}", got="missing", accepted="windows that saekit wrote", fix=fix)
+        with disk_errors(path), damaged(path, fix=fix, also=(SafetensorError,)):
+            with safe_open(path, framework="pt") as f:
+                tokens, documents, lengths = (f.get_tensor(name) for name in ("tokens", "documents", "lengths"))
+                names = [name for name in READINGS if name in f.keys()]  # noqa: SIM118 - no mapping
+                readings = _unpacked_readings([f.get_tensor(name).numpy() for name in names])
+            _check_shapes(tokens, documents, lengths)
+        with disk_errors(table), damaged(table, fix=fix, also=(pa.ArrowException,)):
+            labels = pd.read_parquet(table)
+            last = int(documents.max()) if documents.numel() else -1
+            if last >= 0 and last not in labels.index:
+                raise ValueError(f"no labels for document {last}")
         return cls(tokens, documents, lengths, labels, readings)
 
     @classmethod
@@ -219,6 +238,19 @@ def _is_missing(value: object) -> bool:
 
 def _as_text(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else str(value)
+
+
+def _check_shapes(tokens: Tensor, documents: Tensor, lengths: Tensor) -> None:
+    """ValueError for tensors that are no table of windows."""
+    shapes = tokens.ndim == 2 and tokens.shape[1] > 0 and documents.shape == tokens.shape
+    if not shapes or lengths.shape != tokens.shape[:1]:
+        raise ValueError(f"tokens {tuple(tokens.shape)}, documents {tuple(documents.shape)}, {tuple(lengths.shape)}")
+    if any(t.dtype != torch.int32 for t in (tokens, documents, lengths)):
+        raise ValueError(f"numbers of type {tokens.dtype}, {documents.dtype}, {lengths.dtype}")
+    if len(lengths) and not (int(lengths.min()) >= 0 and int(lengths.max()) <= tokens.shape[1]):
+        raise ValueError(f"lengths from {int(lengths.min())} to {int(lengths.max())} in windows of {tokens.shape[1]}")
+    if tokens.numel() and (int(tokens.min()) < 0 or int(documents.min()) < -1):
+        raise ValueError(f"token {int(tokens.min())}, document {int(documents.min())}")
 
 
 READINGS = ("reading_position", "reading_end", "reading_bytes")

@@ -1,9 +1,9 @@
 """The one pass over a corpus: windows in, sparse activations out, kept in parts so that a killed build resumes.
 
-A part is the activations of CHUNK_WINDOWS successive windows in one file, written atomically, and marked with a digest
-of the windows and one of its own contents. A thread writes it while the next is computed. A later run of the same build
-computes only the parts that are missing or damaged; because a part depends on nothing outside it, the result is the
-same as that of a build never interrupted. `index_files` makes the index of the parts.
+A part is the activations of CHUNK_WINDOWS successive windows in one file, written atomically, and marked with digests
+of the windows, of its own contents and of the plan of the index. A thread writes it while the next is computed. A later
+run of the same build computes only the parts that are missing or damaged; because a part depends on nothing outside it,
+the result is the same as that of a build never interrupted. `index_files` makes the index of the parts.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from scipy import sparse
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..activations import ActivationCache, kept_activations
+from ..activations import ActivationCache
+from ..activations.excluded import ExclusionCounter
+from ..activations.forward import WindowsForward
 from ..activations.prefetch import prefetch
 from ..corpus import Corpus, Windows, iter_windows
-from ..errors import DataError, FileError, MismatchError
+from ..errors import DataError, MismatchError
+from ..hook_points import hook_names
+from ..json_files import FAILURES, damaged
 from .sparse import Sparse
 from .store import save_tensors
 
@@ -42,6 +46,7 @@ class Part(NamedTuple):
 
     position: np.ndarray  # Int64 [n_kept], ascending
     acts: Sparse
+    norms: np.ndarray = np.zeros((0, 5))  # Float64 [hook points, 5]: what the token filter leaves out, see `counter`
 
 
 class IndexInput(NamedTuple):
@@ -86,13 +91,19 @@ class IndexEncoder(NamedTuple):
     token_filter: TokenFilter
     batch_size: int
 
+    def counter(self) -> ExclusionCounter:
+        """Of what the token filter leaves out; sums of norms are those of `ExclusionCounter.norm_totals`."""
+        names = hook_names(self.hook_name)
+        return ExclusionCounter(self.token_filter, names, [self.model.hook_width(name) for name in names])
+
     @torch.inference_mode()
     def run(self, windows: Windows, bar: Any = None) -> list[Part]:
         """The activations of `windows`, from the model; batches in the order in which they were run."""
-        found = []
+        found, counter = [], self.counter()
         for _, mask, rows in windows.batches(self.batch_size):
-            position, x = kept_activations(self.model, windows, rows, self.hook_name, self.token_filter)
-            found.append(self._encode(position, x))
+            forward = WindowsForward(self.model, windows, rows, self.hook_name, self.token_filter)
+            position, x = forward.kept()
+            found.append(self._encode(position, x)._replace(norms=forward.norm_totals(counter)))
             if bar is not None:
                 bar.update(int(mask.sum()))
         return found
@@ -131,14 +142,19 @@ class IndexEncoder(NamedTuple):
         )
 
 
-def encode_all(source: IndexInput, encoder: IndexEncoder, folder: Path, bar: Any) -> tuple[Windows, list[Path]]:
-    """The corpus' windows and the files of its parts in order; computes those that are not in `folder` yet."""
+def encode_all(
+    source: IndexInput, encoder: IndexEncoder, folder: Path, plan: str, bar: Any
+) -> tuple[Windows, list[Path]]:
+    """The corpus' windows and the files of its parts in order; computes those that are not in `folder` yet.
+
+    `plan` is the digest of everything that the index depends on: a part of another one does not count.
+    """
     chunks, files, first, seen = [], [], 0, 0
     with ThreadPoolExecutor(1) as writer:
         written: Future[None] | None = None
         for number, chunk in enumerate(source.chunks()):
             file = folder / f"{number:06d}.safetensors"
-            if _is_done(file, chunk):
+            if _is_done(file, chunk, plan):
                 bar.update(chunk.n_tokens)
             else:
                 if isinstance(source.data, ActivationCache):
@@ -148,7 +164,7 @@ def encode_all(source: IndexInput, encoder: IndexEncoder, folder: Path, bar: Any
                     found = encoder.run(chunk, bar)
                 if written is not None:
                     written.result()  # no more than one part waits, and none is written after one that could not be
-                written = writer.submit(_write_part, file, found, chunk)
+                written = writer.submit(_write_part, file, found, chunk, plan)
             chunks.append(chunk)
             files.append(file)
             first, seen = first + len(chunk), seen + chunk.n_tokens
@@ -163,6 +179,8 @@ def encode_all(source: IndexInput, encoder: IndexEncoder, folder: Path, bar: Any
 def join_parts(files: list[Path], length: int) -> Part:
     """All parts as one, positions counted over the whole corpus."""
     loaded = [_load(file) for file in files]
+    norms = [p.get("norms", np.zeros((0, 5))) for p in loaded]  # without a row where they are not known
+    totals = np.sum(norms, axis=0) if all(map(len, norms)) else np.zeros((0, 5))
     n_tokens, n_firings = (sum(len(p[key]) for p in loaded) for key in ("position", "column"))
     position, start = np.empty(n_tokens, np.int64), np.zeros(n_tokens + 1, np.int64)
     column, value = np.empty(n_firings, np.int32), np.empty(n_firings, np.float32)
@@ -174,7 +192,7 @@ def join_parts(files: list[Path], length: int) -> Part:
         start[rows.start + 1 : rows.stop + 1] = part["start"][1:] + firing
         column[entries], value[entries] = part["column"], part["value"]
         token, firing = rows.stop, entries.stop
-    return Part(position, Sparse(start, column, value))
+    return Part(position, Sparse(start, column, value), totals)
 
 
 def progress_bar(source: IndexInput, progress: bool) -> Any:
@@ -183,21 +201,22 @@ def progress_bar(source: IndexInput, progress: bool) -> Any:
     return tqdm(total=total, desc="indexing", unit=" tokens", unit_scale=True, disable=not progress)
 
 
-def _write_part(file: Path, found: list[Part], chunk: Windows) -> None:
+def _write_part(file: Path, found: list[Part], chunk: Windows, plan: str) -> None:
     part = _merge(found)
-    tensors = {"position": part.position, **part.acts._asdict()}
-    save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors)})
+    tensors = {"position": part.position, "norms": part.norms, **part.acts._asdict()}
+    save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors, chunk.digest), "plan": plan})
 
 
-def _is_done(file: Path, chunk: Windows) -> bool:
-    """Whether the part is there and whole. MismatchError when it was made from other windows."""
+def _is_done(file: Path, chunk: Windows, plan: str) -> bool:
+    """Whether the part is there, whole, and of this plan. MismatchError when it was made from other windows."""
     if not file.is_file():
         return False
     try:
         with safe_open(file, "pt") as f:
             marks = f.metadata() or {}
-            whole = marks.get("contents") == _digest({k: f.get_tensor(k).numpy() for k in f.keys()})  # noqa: SIM118
-    except SafetensorError:
+            tensors = {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
+        whole = marks.get("plan") == plan and marks.get("contents") == _digest(tensors, str(marks.get("windows")))
+    except (SafetensorError, OSError, *FAILURES):  # whatever is wrong with it, it is computed again
         return False
     if whole and marks.get("windows") != chunk.digest:
         raise MismatchError(
@@ -210,17 +229,13 @@ def _is_done(file: Path, chunk: Windows) -> bool:
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with safe_open(file, "pt") as f:
-            return {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as e:
-        raise FileError(
-            f"{file} is damaged: {e}", got=file.name, fix="run the same call again: it is computed again"
-        ) from e
+    fix = "run the same call again: it is computed again"
+    with damaged(file, fix=fix, also=(SafetensorError, OSError)), safe_open(file, "pt") as f:
+        return {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
 
 
-def _digest(tensors: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, np.ndarray], windows: str) -> str:
+    digest = hashlib.sha256(windows.encode())
     for key in sorted(tensors):
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(tensors[key]).data)
@@ -242,4 +257,5 @@ def _merge(found: list[Part]) -> Part:
     rows = rows.tocsr()[order]
     rows.sort_indices()
     rows.eliminate_zeros()
-    return Part(position[order], Sparse(rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data))
+    acts = Sparse(rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data)
+    return Part(position[order], acts, np.sum([p.norms for p in found], axis=0))

@@ -31,8 +31,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..atomic_io import atomic_write, read_json, sha256, with_current_keys, write_json
+from ..atomic_io import atomic_write, sha256, with_current_keys, write_json
 from ..errors import FileError, disk_errors
+from ..json_files import checked, damaged, read_json
+from .manifest import Manifest, sizes_of
 from .statistics import BUILT_IN
 
 KIND, FORMAT = "saekit feature index", 1
@@ -47,7 +49,10 @@ FILES = (
     "by_token.safetensors",
     "by_feature.safetensors",
 )
-OLDER_COLUMNS = {"interval": "bin"}  # of tables that earlier versions wrote, and what they are called today
+OLDER_COLUMNS = {
+    "interval": "bin",
+    "dead": "silent",
+}  # of tables that earlier versions wrote, and what they are called today
 _REBUILD = "build the index again in another folder, or restore the file from a copy"
 
 
@@ -95,7 +100,9 @@ class Store:
             )
         self.manifest: dict[str, Any] = read_json(self.folder / MANIFEST)
         self._check_manifest()
-        self.manifest = with_current_keys(self.manifest)
+        self.manifest = checked(with_current_keys(self.manifest), Manifest, self.folder / MANIFEST, fix=_REBUILD)
+        if missing := [name for name in FILES if name not in self.manifest["files"]]:
+            raise FileError(f"{self.folder / MANIFEST} does not list {missing[0]}", accepted=FILES, fix=_REBUILD)
         self.verify = verify
         self._checked: set[str] = set()
         self._open: dict[str, dict[str, np.ndarray]] = {}
@@ -107,26 +114,25 @@ class Store:
     @property
     def statistics(self) -> tuple[str, ...]:
         """The columns of features.parquet that are statistics."""
-        return tuple(self.manifest.get("statistics", BUILT_IN))
+        return tuple(OLDER_COLUMNS.get(name, name) for name in self.manifest.get("statistics", BUILT_IN))
 
     def tensors(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a safetensors file, memory-mapped: only the parts that are touched are read from disk."""
         if name not in self._open:
             self.ready(name)
-            try:
-                with safe_open(self.folder / name, "pt") as f:
-                    self._open[name] = {key: f.get_tensor(key).numpy() for key in f.keys()}  # noqa: SIM118
-            except SafetensorError as e:
-                raise FileError(f"{self.folder / name} is damaged: {e}", got=name, fix=_REBUILD) from e
+            where = self.folder / name
+            with damaged(where, fix=_REBUILD, also=(SafetensorError,)), safe_open(where, "pt") as f:
+                arrays = {key: f.get_tensor(key).numpy() for key in f.keys()}  # noqa: SIM118
+            self._check_counts(name, {key: len(a) if a.ndim == 1 else -1 for key, a in arrays.items()})
+            self._open[name] = arrays
         return self._open[name]
 
     def frame(self, name: str) -> pd.DataFrame:
         """A parquet file as a data frame, with the names that its columns have today."""
         self.ready(name)
-        try:
+        with damaged(self.folder / name, fix=_REBUILD, also=(pa.ArrowException, OSError)):
             table: pd.DataFrame = pq.read_table(self.folder / name).to_pandas()
-        except (pa.ArrowException, OSError) as e:
-            raise FileError(f"{self.folder / name} is damaged: {e}", got=name, fix=_REBUILD) from e
+        self._check_counts(name, {"": len(table)})
         return table.rename(columns=OLDER_COLUMNS)
 
     def check_all(self) -> None:
@@ -142,8 +148,9 @@ class Store:
             self._check_contents(name)
 
     def _check_manifest(self) -> None:
-        manifest = {k: v for k, v in self.manifest.items() if k != "checksum"}
         where = self.folder / MANIFEST
+        checked(self.manifest, dict[str, Any], where, fix=_REBUILD)
+        manifest = {k: v for k, v in self.manifest.items() if k != "checksum"}
         if manifest.get("kind") != KIND:
             raise FileError(
                 f"{self.folder} holds something else than a feature index",
@@ -160,6 +167,17 @@ class Store:
             )
         if self.manifest.get("checksum") != _checksum(manifest):
             raise FileError(f"{where} has been altered: its own checksum does not match", got=where, fix=_REBUILD)
+
+    def _check_counts(self, name: str, seen: Mapping[str, int]) -> None:
+        """FileError for arrays of other sizes than the manifest says, which would be read beyond their end."""
+        wanted = sizes_of(name, self.manifest["counts"])
+        if different := [key for key in wanted if seen.get(key) != wanted[key]]:
+            raise FileError(
+                f"{self.folder / name} does not have the size that {MANIFEST} says",
+                got=", ".join(f"{key or 'rows'}: {seen.get(key)}" for key in different),
+                accepted=", ".join(f"{key or 'rows'}: {wanted[key]}" for key in different),
+                fix=_REBUILD,
+            )
 
     def _check_size(self, name: str) -> None:
         path, expected = self.folder / name, self.manifest["files"][name]["bytes"]

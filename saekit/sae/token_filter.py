@@ -8,13 +8,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from ..errors import ConfigError, MismatchError
+from ..json_files import Count, TokenId
+
+MaxNorm = Annotated[float, Field(gt=0)]
+
+
+class TokenFilterFields(TypedDict):
+    """A TokenFilter as JSON."""
+
+    special_ids: list[TokenId]
+    max_norm: MaxNorm | None
+    blocks: NotRequired[list[Annotated[list[Count | MaxNorm | None], Field(min_length=2, max_length=2)]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +50,8 @@ class TokenFilter:
     where it counts at every one of them. A transcoder's token filter has its input's block and then its output's."""
 
     def __post_init__(self) -> None:
+        if outside := [i for i in self.special_ids if not 0 <= i < 2**31]:
+            raise ConfigError("a special id is no token id", got=outside[0], accepted="0 to 2147483647")
         for limit in (self.max_norm, *(limit for _, limit in self.blocks)):
             if limit is not None and not limit > 0:
                 raise ConfigError("max_norm is not positive", got=limit, accepted="a positive number or None")

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 LEVEL = 0.95
 """The level of every interval for which no other is given."""
+MIN_UNITS = 5
+"""No interval is given from fewer documents, prompts or features than this."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -27,11 +29,14 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval; nan where it is undefined, and then `reason` says why.
+    """A number with its interval and the number of units that the interval is over; nan where it is undefined, and
+    then `reason` says why.
 
     >>> from saekit.statistics import Estimate
-    >>> Estimate(0.5, 0.25, 0.75), f"{Estimate(12.34, 11, 13):.3g}"
-    (0.50 [0.25, 0.75], '12.3 [11, 13]')
+    >>> Estimate(0.5, 0.25, 0.75, n_units=20, unit="documents"), f"{Estimate(12.34, 11, 13):.3g}"
+    (0.50 [0.25, 0.75], 20 documents, '12.3 [11, 13]')
+    >>> Estimate(0.5, reason="no interval: 3 documents, at least 5 are needed", n_units=3, unit="documents")
+    0.50 (no interval: 3 documents, at least 5 are needed)
     """
 
     value: float
@@ -39,7 +44,11 @@ class Estimate:
     high: float = math.nan
     level: float = LEVEL
     reason: str = ""
-    """Why the value, the interval or some of its resamples are undefined; empty when nothing is."""
+    """Why the value or the interval is undefined; empty when nothing is."""
+    n_units: int | None = None
+    """How many units the interval is over; None where it is not over units."""
+    unit: str = ""
+    """What they are: "documents", "prompts", "features"."""
 
     def __float__(self) -> float:
         return self.value
@@ -50,17 +59,19 @@ class Estimate:
 
         if math.isnan(self.value):
             return f"undefined: {self.reason}"
-        bounds = "" if math.isnan(self.low) else f" [{number(self.low)}, {number(self.high)}]"
-        return f"{number(self.value)}{bounds}"
+        if math.isnan(self.low):
+            return f"{number(self.value)} ({self.reason})" if self.reason else number(self.value)
+        units = "" if self.n_units is None else f", {self.n_units:,} {self.unit}"
+        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]{units}"
 
     def __str__(self) -> str:
         return format(self)
 
     __repr__ = __str__
 
-    def row(self) -> dict[str, float]:
-        """value, low and high, for a table."""
-        return {"value": self.value, "low": self.low, "high": self.high}
+    def row(self) -> dict[str, Any]:
+        """value, low, high and n_units, for a table."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n_units": self.n_units}
 
 
 def short(value: float) -> str:

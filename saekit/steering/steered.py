@@ -17,8 +17,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..atomic_io import read_json, write_json
+from ..atomic_io import write_json
 from ..errors import FileError, MismatchError
+from ..json_files import read_json
 from ..models import LanguageModel
 from ..models.facts import ModelFacts
 from ..models.token_text import Vocabulary

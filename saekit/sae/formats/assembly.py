@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...errors import FileError, SaekitError
+from ...json_files import damaged
 from ..architectures import weight_shapes
 from ..config import SAEConfig
 from .saved import SavedSAE
@@ -24,7 +25,8 @@ def read_safetensors(path: Path) -> Tensors:
     if not path.is_file():
         raise FileError(f"no file {path}", got="missing", accepted="a file of tensors", fix="copy the whole SAE folder")
     try:
-        return load_file(path)
+        with damaged(path):
+            return load_file(path)
     except SafetensorError as e:
         raise FileError(
             f"{path} is not a whole safetensors file",

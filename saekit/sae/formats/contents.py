@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
 
-from ...atomic_io import read_json
+from ...errors import SaekitError
+from ...json_files import checked, damaged, parsed, read_json
 
 MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 
@@ -23,10 +23,10 @@ def files_ending(path: Path, *suffixes: str) -> list[Path]:
     return [p for p in found if p.suffix in suffixes and p.is_file()]
 
 
-def json_at(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is none; FileError where it is damaged."""
-    value = read_json(path) if path.is_file() else {}
-    return value if isinstance(value, dict) else {}
+def json_at(path: Path, schema: Any = Any) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none; FileError where it is damaged or not as `schema` says."""
+    value: Any = read_json(path) if path.is_file() else {}
+    return checked(value, schema, path) if isinstance(value, dict) else {}  # of a list or a number it says nothing
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -34,7 +34,9 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     try:
         with path.open("rb") as f:
             size = struct.unpack("<Q", f.read(8))[0]
-            header = json.loads(f.read(size)) if size <= MAX_HEADER else {}
-        return {name: tuple(about["shape"]) for name, about in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
+            header = f.read(size) if size <= MAX_HEADER else b"{}"
+        with damaged(path):
+            about = parsed(header, path).items()
+            return {name: tuple(map(int, of["shape"])) for name, of in about if name != "__metadata__"}
+    except (OSError, struct.error, SaekitError):
         return {}

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import FileError, unknown_name
+from ..architectures import weight_shapes
 from ..base import SAE
 from ..config import SAEConfig
 from . import registry
 from .locations import locate
+from .saved import SavedSAE
 
 
 def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
@@ -42,7 +44,9 @@ def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     if location.path.is_dir() and registry.family_of(location.path) is None:
         _check_alone(location.path)
     saved = registry.read(location.path, {**location.facts, **said})
-    sae = SAE(_with(_filled(saved.config, location.facts), said))
+    config = _with(_filled(saved.config, location.facts), said)
+    _check_weights(saved, config)
+    sae = SAE(config)
     for name, tensor in saved.weights.items():
         getattr(sae, name).detach().copy_(tensor)
     if saved.fingerprint not in (None, sae.fingerprint):
@@ -57,9 +61,35 @@ def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     return sae
 
 
+def _check_weights(saved: SavedSAE, config: SAEConfig) -> None:
+    """FileError for tensors that do not fit the configuration, or are not finite, before anything of its size is made.
+
+    A threshold may be infinite: that feature never fires.
+    """
+    for name, shape in weight_shapes(config).items():
+        tensor = saved.weights.get(name)
+        if tensor is None or tuple(tensor.shape) != shape:
+            raise FileError(
+                f"{saved.path}: {name} does not fit the configuration",
+                got="missing" if tensor is None else tuple(tensor.shape),
+                accepted=shape,
+                fix="check d_in, d_sae and d_out, in the file or as they were passed to sk.load_sae",
+            )
+        wrong = tensor.isnan() if name == "threshold" else ~tensor.isfinite()
+        if not tensor.is_floating_point() or bool(wrong.any()):
+            raise FileError(
+                f"{saved.path}: {name} holds what is no weight",
+                got=f"{int(wrong.sum())} of {tensor.numel()} numbers are not finite" if wrong.any() else tensor.dtype,
+                accepted="finite floating-point numbers",
+                fix="the file was damaged, or training diverged: fetch or copy it again, or train again",
+            )
+
+
 def _check_alone(folder: Path) -> None:
     """FileError for a folder whose folders hold SAEs, rather than that it holds none."""
-    inside = sorted(p.name for p in folder.iterdir() if p.is_dir() and registry.family_of(p) is not None)
+    inside = sorted(
+        p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "." and registry.family_of(p) is not None
+    )
     if inside:
         raise FileError(
             f"{folder} holds several SAEs, a folder each",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...atomic_io import read_json
+from ...json_files import read_json
 from .saelens import CONFIG, WEIGHTS, config_of
 
 if TYPE_CHECKING:

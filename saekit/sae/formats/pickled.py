@@ -28,7 +28,16 @@ def state_at(path: Path) -> dict[str, Any]:
             fix="a whole model was pickled, or the file is damaged: save its state_dict() with its own library, or "
             "pass the tensors to sk.SAE.from_tensors",
         ) from e
-    return dict(state) if isinstance(state, dict) else {}
+    state = state if isinstance(state, dict) else {}
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and value.nbytes > value.untyped_storage().nbytes():
+            raise FileError(
+                f"{path}: {name} is larger than what the file holds of it",
+                got=f"shape {tuple(value.shape)} of {value.untyped_storage().nbytes()} bytes",
+                accepted="tensors that were saved in full",
+                fix="call .contiguous() on it before it is saved",
+            )
+    return dict(state)
 
 
 def keys_at(path: Path) -> set[str]:

@@ -7,7 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from safetensors import SafetensorError
+
 from ...errors import FileError
+from ...json_files import damaged
 from . import (
     circuit_tracer,
     dictionary_learning,
@@ -45,7 +48,8 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 def family_of(path: Path) -> Family | None:
     """The family that recognises what lies at `path`; None where none does."""
-    return next((family for family in FAMILIES if family.recognises(path)), None)
+    with damaged(path):
+        return next((family for family in FAMILIES if family.recognises(path)), None)
 
 
 def read(path: Path, said: Mapping[str, Any] = NOTHING) -> SavedSAE:
@@ -55,7 +59,8 @@ def read(path: Path, said: Mapping[str, Any] = NOTHING) -> SavedSAE:
     activations were multiplied by in training where the file does not say.
     """
     if family := family_of(path):
-        return family.read(path, said)
+        with damaged(path, also=(SafetensorError,)):
+            return family.read(path, said)
     for file in files_ending(path, *SUFFIXES):
         state_at(file)  # says so where it cannot be read at all
     there = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "an empty folder" if path.is_dir() else path.name

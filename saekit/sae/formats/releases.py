@@ -15,10 +15,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
-from ...atomic_io import read_json
+from typing_extensions import TypedDict
+
 from ...errors import FileError, UnknownNameError
+from ...json_files import read_sealed
 
 TABLE = Path(__file__).with_name("releases.json")
 UNREADABLE = {
@@ -28,6 +30,24 @@ UNREADABLE = {
 """Families of releases that cannot be read, and what they are."""
 _BRACES = re.compile(r"\{([^}]*)\}")
 _LAYER = re.compile(r"(?:^|[^a-z])(?:layers?[._]?|blocks\.|L)(\d+)|^l(\d+)[arm]_|_l(\d+)$|^(\d+)$")
+
+
+class Release(TypedDict):
+    """One release in the table."""
+
+    repo: str
+    family: str
+    facts: dict[str, Any]
+    ids: dict[str, str]
+    facts_by_id: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Table(TypedDict):
+    """releases.json."""
+
+    source: str
+    releases: dict[str, Release]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -114,13 +134,13 @@ def facts_of(repo: str, path: str) -> dict[str, Any]:
 
 
 @functools.cache
-def table() -> dict[str, dict[str, Any]]:
+def table() -> dict[str, Release]:
     """releases.json: for each release its repository, the patterns of its ids, and facts."""
-    content: dict[str, dict[str, Any]] = read_json(TABLE)["releases"]
-    return content
+    content: Table = read_sealed(TABLE, Table, fix="install saekit again")
+    return content["releases"]
 
 
-def _facts(entry: dict[str, Any], sae_id: str, path: str) -> dict[str, Any]:
+def _facts(entry: Release, sae_id: str, path: str) -> dict[str, Any]:
     facts = {**entry.get("facts", {}), **entry.get("facts_by_id", {}).get(sae_id, {})}
     layer = layer_of(path) or layer_of(sae_id)
     for name, value in facts.items():

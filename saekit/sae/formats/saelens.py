@@ -1,8 +1,8 @@
 """SAEs on disk, in the layout of SAELens 6 and later, both ways; and the SAEs that come with the package.
 
 A folder holds sae_weights.safetensors, cfg.json and, where known, sparsity.safetensors (log10 of firing frequency).
-What SAELens has no field for stands under metadata.saekit, with a hash of the weights file, so that a truncated or
-altered file is refused. Files written by others carry neither and load too.
+What SAELens has no field for stands under metadata.saekit, with hashes of the other files and a digest of cfg.json
+itself, so that a truncated or altered file is refused. Files written by others carry none of these and load too.
 
 What an architecture is called there, and which of its tensors have other names, its class says. Transcoders and
 architectures that SAELens lacks are written alike, under names that it does not use. A crosscoder is an SAE on its
@@ -11,8 +11,10 @@ hook points' activations side by side there.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +22,19 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ...atomic_io import atomic_write, read_json, sha256, with_current_keys
-from ...errors import FileError, SaekitError
+from ...atomic_io import with_current_keys
+from ...errors import FileError, disk_errors
+from ...json_files import FAILURES, damaged, read_json
+from ...output_folder import output_folder, parts_of
 from ..architectures import ARCHITECTURES, of_saelens, weight_shapes
 from ..config import SAEConfig
 from .assembly import read_safetensors
 from .contents import folder_of, json_at
 from .family import Family
+from .hashes import check_hash
+from .replacement import place, replace_together
 from .saelens_folding import PER_TOKEN, TRAINING, fold, weight_processing
+from .saelens_schema import Cfg, check_digest, check_fields, with_digest
 from .saved import SavedSAE
 
 if TYPE_CHECKING:
@@ -36,50 +43,59 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.safetensors"
 SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
 MIN_DENSITY = 1e-10
+MAX_LOG = 1e-3  # of a fraction, rounded in half precision
 
 
 def save_sae(sae: SAE, folder: str | Path) -> Path:
-    """Writes `sae` into `folder` and returns it; one that lay there is replaced only by a complete one."""
-    folder = Path(folder)
-    weights = {name: tensor.cpu().contiguous() for name, tensor in _tensors(sae).items()}
-    with atomic_write(folder / WEIGHTS) as weights_part, atomic_write(folder / CONFIG) as config_part:
-        _write(weights_part, to_bytes(weights))
-        config = _to_saelens(sae, weights_hash=sha256(weights_part))
-        _write(config_part, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    """Writes `sae` into `folder` and returns it; one that lay there is replaced as a whole, whenever a kill comes.
+
+    FolderInUseError while another process or thread writes there.
+    """
+    files = {WEIGHTS: to_bytes({name: tensor.cpu().contiguous() for name, tensor in _tensors(sae).items()})}
     if sae.density is not None:
-        with atomic_write(folder / SPARSITY) as part:
-            _write(part, to_bytes({"sparsity": sae.density.cpu().float().clamp(min=MIN_DENSITY).log10()}))
-    else:
-        (folder / SPARSITY).unlink(missing_ok=True)
-    return folder
+        files[SPARSITY] = to_bytes({"sparsity": sae.density.cpu().float().clamp(min=MIN_DENSITY).log10()})
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    cfg = with_digest(_to_saelens(sae, hashes))
+    files[CONFIG] = (json.dumps(cfg, indent=2, ensure_ascii=False) + "\n").encode()
+    with output_folder(folder, "an SAE", leftovers=parts_of(*files)) as path, disk_errors(path):
+        replace_together(path, files, optional=[SPARSITY])
+    return path
+
+
+def holds_sae(folder: Path) -> bool:
+    """Whether an SAE was saved in the folder."""
+    return place(folder, CONFIG, CONFIG).is_file()
 
 
 def recognises(path: Path) -> bool:
     """Whether there is a cfg.json that names an architecture, or one that says nothing, or only its weights."""
     folder = folder_of(path)
-    cfg = json_at(folder / CONFIG)
+    cfg = json_at(place(folder, CONFIG, CONFIG))
     return "architecture" in cfg or (not cfg and any((folder / name).is_file() for name in (CONFIG, WEIGHTS)))
 
 
 def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
     """The SAE there. FileError, naming the file, when one is missing, truncated, altered or not readable."""
     folder = folder_of(path)
-    return read_as(read_json(folder / CONFIG), folder, said)
+    cfg = read_json(place(folder, CONFIG, CONFIG))
+    try:
+        return read_as(cfg, folder, said)
+    except FileError:
+        if (now := read_json(place(folder, CONFIG, CONFIG))) != cfg:  # another process replaced it meanwhile
+            return read_as(now, folder, said)
+        raise
 
 
 def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
     """The SAE in a folder whose configuration, in the layout of version 6, is `cfg`."""
-    file = folder / CONFIG
+    file, weights_file = (place(folder, name, CONFIG) for name in (CONFIG, WEIGHTS))
     config = config_of(cfg, file)
     own = (cfg.get("metadata") or {}).get("saekit") or {}
-    weights = _read_weights(folder / WEIGHTS, own.get("weights_sha256"))
+    weights = _read_weights(weights_file, own.get("weights_sha256"))
     if not own:
         config = config.replace(input_normalisation=fold(cfg, weights, folder, said))
-    _check_tensors(weights, config, folder / WEIGHTS)
-    density = None
-    if (folder / SPARSITY).is_file():
-        sparsity = read_safetensors(folder / SPARSITY).get("sparsity")
-        density = None if sparsity is None else 10.0 ** sparsity.float()
+    _check_tensors(weights, config, weights_file)
+    density = _read_density(place(folder, SPARSITY, CONFIG), config, own, settled=file.parent == folder)
     return SavedSAE(
         config=config,
         weights={name: _turned(name, weights[called]) for name, called in _file_names(config).items()},
@@ -92,7 +108,10 @@ def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
 
 def saved_config(folder: Path) -> SAEConfig:
     """The configuration in a folder that saekit wrote, as it was saved: half precision is said to be that."""
-    return SAEConfig.from_dict(read_json(folder / CONFIG)["metadata"]["saekit"]["config"])
+    file = place(folder, CONFIG, CONFIG)
+    cfg: Any = read_json(file, Cfg)
+    with damaged(file):
+        return SAEConfig.from_dict(cfg["metadata"]["saekit"]["config"])
 
 
 def _architecture(config: SAEConfig) -> str:
@@ -116,7 +135,7 @@ def _tensors(sae: SAE) -> dict[str, Tensor]:
     return {called: _turned(name, getattr(sae, name).detach()) for name, called in _file_names(sae.config).items()}
 
 
-def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
+def _to_saelens(sae: SAE, hashes: Mapping[str, str]) -> dict[str, Any]:
     c = sae.config
     out: dict[str, Any] = {
         "architecture": _architecture(c),
@@ -145,7 +164,8 @@ def _to_saelens(sae: SAE, weights_hash: str) -> dict[str, Any]:
         "exclude_special_tokens": special or False if c.exclude_special_tokens is None else c.exclude_special_tokens,
         "saekit": {
             "format": 1,
-            "weights_sha256": weights_hash,
+            "weights_sha256": hashes[WEIGHTS],
+            "sparsity_sha256": hashes.get(SPARSITY),
             "fingerprint": sae.fingerprint,
             "config": c.to_dict(),
             "training": sae.training_summary,
@@ -162,9 +182,10 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted="SAELens 6 or later: architecture, d_in, d_sae, ...",
             fix="load and save it once with SAELens 6",
         )
+    check_fields(cfg, path)
     meta = cfg.get("metadata") or {}
     version = str(cfg.get("sae_lens_version") or meta.get("sae_lens_version") or "")
-    if not version.split(".")[0].isdigit() or int(version.split(".")[0]) < 6:
+    if not re.match(r"([6-9]|[1-9][0-9]+)(\.|$)", version):
         raise FileError(
             f"{path} is in SAELens' old layout",
             got=f"sae_lens_version {version or 'missing'}",
@@ -216,14 +237,14 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
                 context_size=meta.get("context_size"),
                 dataset=meta.get("dataset_path"),
             )
-    except (SaekitError, KeyError, TypeError) as e:
+    except FAILURES as e:
         raise FileError(
             f"{path} holds a value that is not accepted: {getattr(e, 'what', e)}",
             got=getattr(e, "got", None),
             accepted=getattr(e, "accepted", None),
             fix="restore the file, or save it again",
         ) from e
-    if cfg["architecture"] in TRAINING:
+    if not own and cfg["architecture"] in TRAINING:
         return config
     seen = (cfg["architecture"], cfg["d_in"], cfg["d_sae"], cfg.get("d_out", cfg["d_in"]))
     if seen != (said := (_architecture(config), config.d_in, config.d_sae, config.width_out)):
@@ -233,6 +254,7 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted="what metadata.saekit says: {}, d_in {}, d_sae {}, d_out {}".format(*said),
             fix="the file was altered: restore it from where it came",
         )
+    check_digest(cfg, path, SAELENS_VERSION)
     return config.replace(dtype=_dtype_name(config.dtype))
 
 
@@ -253,14 +275,28 @@ def _dtype_name(name: Any) -> str:
 
 
 def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
-    if expected_hash is not None and path.is_file() and sha256(path) != expected_hash:
-        raise FileError(
-            f"{path} is not the file that was saved",
-            got=f"{path.stat().st_size} bytes with another hash",
-            accepted=f"sha256 {expected_hash[:16]}...",
-            fix="it is truncated or altered: copy it again, or train again (sk.train resumes from its checkpoints)",
+    if expected_hash is not None and path.is_file():
+        check_hash(
+            path,
+            expected_hash,
+            "it is truncated or altered: copy it again, or train again (sk.train resumes from its checkpoints)",
         )
     return read_safetensors(path)
+
+
+def _read_density(path: Path, config: SAEConfig, own: Mapping[str, Any], settled: bool) -> Tensor | None:
+    """The firing frequencies in a file; None where there are none of this SAE, with a warning once all is settled."""
+    expected = own.get("sparsity_sha256")
+    if "sparsity_sha256" in own and (expected is None) == path.is_file():
+        if settled:
+            what = "is not of this SAE, which was saved without a density" if expected is None else "is missing"
+            warnings.warn(f"{path} {what}: its density is not known", stacklevel=5)
+        return None
+    if not path.is_file():
+        return None
+    if expected is not None:
+        check_hash(path, expected, "it is truncated or altered: copy it again, or delete it and go without density")
+    return _density(read_safetensors(path).get("sparsity"), config, path)
 
 
 def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) -> None:
@@ -286,11 +322,20 @@ def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) ->
             )
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as f:
-        f.write(content)
-        f.flush()
-        os.fsync(f.fileno())
+def _density(sparsity: Tensor | None, config: SAEConfig, path: Path) -> Tensor | None:
+    """How often each feature fires, of its logarithm in a file; FileError where it is not one for each feature."""
+    if sparsity is None:
+        return None
+    fits = tuple(sparsity.shape) == (config.d_sae,) and sparsity.is_floating_point()
+    if not fits or not bool((sparsity <= MAX_LOG).all()):
+        raise FileError(
+            f"{path} does not hold how often each feature fires",
+            got=f"shape {tuple(sparsity.shape)}, {sparsity.dtype}"
+            + (f", up to {float(sparsity.max()):g}" if fits else ""),
+            accepted=f"log10 of a fraction for each of {config.d_sae} features: at most 0",
+            fix=f"it is of another SAE, or was altered: copy the folder again, or delete {SPARSITY} to load without it",
+        )
+    return 10.0 ** sparsity.float()
 
 
 FAMILY = Family(name="SAELens 6 or later", recognises=recognises, read=read, beside=(CONFIG, WEIGHTS, SPARSITY))
