@@ -17,6 +17,7 @@ trusted: it takes what too few features lose and what too few tokens lose to add
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ import pandas as pd
 
 from ..errors import DataError
 from ..statistics import Estimate
-from .fits import ScalingFit, between, described, fitted
+from .fits import ScalingFit, between, described, fitted, read_row
 from .flop import training_flop
 from .forms import SURFACE, Doubles
 from .minima import equal_compute, vertices
@@ -58,13 +59,13 @@ class BestChoice:
     """Whether the budget, the width or the number of tokens lies outside what was measured."""
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each of width, n_tokens, n_steps and loss: value, low, high, reason."""
+        """One row for each of width, n_tokens, n_steps and loss: value, low, high, n_units (runs), reason."""
         names = ("width", "n_tokens", "n_steps", "loss")
         return _table({name: getattr(self, name) for name in names}, "quantity")
 
     def __repr__(self) -> str:
         def whole(e: Estimate) -> str:
-            return f"{e:,.0f}" if np.isfinite(e.value) else e.reason
+            return f"{e.value:,.0f} [{e.low:,.0f}, {e.high:,.0f}]" if np.isfinite(e.value) else e.reason
 
         return (
             f"With {self.compute:.3g} FLOP: width {whole(self.width)}, {whole(self.n_tokens)} tokens "
@@ -84,12 +85,12 @@ class ComputeFit(ScalingFit):
 
     @property
     def laws(self) -> pd.DataFrame:
-        """Exponents of compute on the best path, and the irreducible loss: value, low, high, reason.
+        """Exponents of compute on the best path, and the irreducible loss: value, low, high, n_units (runs), reason.
 
         width ~ C^a, n_tokens ~ C^(1 - a), reducible loss ~ C^b. Where the runs leave open whether loss falls with
         width, or with tokens, an exponent is not identified: nan, with the reason.
         """
-        rows = {n: self.estimate(lambda theta, i=i: _exponents(theta)[..., i], *ends) for i, (n, ends) in _EXPONENTS}
+        rows = {n: self.estimate(partial(_exponent, i), *ends) for i, (n, ends) in _EXPONENTS}
         return _table({**rows, "irreducible loss": self.irreducible()}, "law")
 
     def frontier(self, compute: Doubles | float) -> pd.DataFrame:
@@ -130,7 +131,12 @@ class ComputeFit(ScalingFit):
             )
         found = {name: self._on_path(name, float(compute)) for name in WIDEST}
         tokens = found["n_tokens"]
-        found["n_steps"] = replace(tokens, **{k: v / self.batch_size for k, v in tokens.row().items()})
+        found["n_steps"] = replace(
+            tokens,
+            value=tokens.value / self.batch_size,
+            low=tokens.low / self.batch_size,
+            high=tokens.high / self.batch_size,
+        )
         return BestChoice(compute=float(compute), **found, extrapolated=bool(outside.any()))
 
     def iso_compute(self, n_curves: int = 5) -> pd.DataFrame:
@@ -218,9 +224,8 @@ class ComputeFit(ScalingFit):
             return [*lines, "  no best path: loss does not fall with width, or not with tokens"]
         laws = self.laws
         for i, (name, _) in _EXPONENTS:
-            row = laws.loc[name]
-            found = Estimate(row["value"], row["low"], row["high"], reason=row["reason"])
-            lines.append(f"  on the best path {_OF_COMPUTE[i]} as a power of compute: {described(found)}")
+            found = described(read_row(laws.loc[name]))
+            lines.append(f"  on the best path {_OF_COMPUTE[i]} as a power of compute: {found}")
         return [*lines, *self._comparison()]
 
     def _comparison(self) -> list[str]:
@@ -256,6 +261,11 @@ def _exponents(theta: Doubles) -> Doubles:
     """Powers of compute [..., 3] of width, tokens and reducible loss on the best path."""
     p, q = _falls(theta)
     return np.stack([q / (p + q), p / (p + q), -p * q / (p + q)], axis=-1)
+
+
+def _exponent(i: int, theta: Doubles) -> Doubles:
+    out: Doubles = _exponents(theta)[..., i]
+    return out
 
 
 def _path(theta: Doubles, product: Doubles) -> tuple[Doubles, Doubles, Doubles]:

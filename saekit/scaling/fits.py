@@ -46,7 +46,8 @@ class ScalingFit:
     form: Form
     """The law: `form.formula` in words."""
     parameters: pd.DataFrame
-    """One row for each parameter: value, low, high, and where it is not identified the reason, without a value."""
+    """One row for each parameter: value, low, high, n_units (runs), and where it is not identified the reason, without
+    a value."""
     runs: pd.DataFrame
     """What was fitted: the inputs, loss, fitted, and residual = log(loss / fitted); asked, the sparsity that was asked
     for where `sparsity` is the measured one."""
@@ -58,8 +59,8 @@ class ScalingFit:
     """Which runs, in words."""
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each parameter: value, the ends of its 95 % interval low and high, and the reason where there is
-        none."""
+        """One row for each parameter: value, the ends of its 95 % interval low and high, n_units (runs), and the reason
+        where there is none."""
         return self.parameters.copy()
 
     def predict(self, **inputs: Any) -> pd.DataFrame:
@@ -159,8 +160,7 @@ class ScalingFit:
         worst = self.runs.iloc[int(self.runs["residual"].abs().to_numpy().argmax())]
         where = ", ".join(f"{name} {worst[name]:g}" for name in self.form.inputs)
         names = max(len(name) for name in self.form.parameters)
-        rows = self.parameters[["value", "low", "high"]].to_numpy()
-        known = [Estimate(*row, reason=r) for row, r in zip(rows, self.parameters["reason"], strict=True)]
+        known = [read_row(row) for _, row in self.parameters.iterrows()]
         table = [f"{name:<{names}}  {described(e)}" for name, e in zip(self.form.parameters, known, strict=True)]
         return [
             self.form.formula,
@@ -239,7 +239,14 @@ def estimate(profile: Profile, quantity: Quantity, low: float, high: float, *, e
             reason += f"; at least {limits.low:.3g}"
         if np.isfinite(limits.high):
             reason += f"; at most {limits.high:.3g}"
-    return Estimate(value, limits.low, limits.high, reason=reason)
+    n_runs = len(profile.losses.log_loss)
+    return Estimate(value, limits.low, limits.high, reason=reason, n_units=n_runs, unit="runs")
+
+
+def read_row(row: pd.Series) -> Estimate:
+    """The estimate of a row of `parameters` or `laws`."""
+    value, low, high, n_units = (float(row[name]) for name in ("value", "low", "high", "n_units"))
+    return Estimate(value, low, high, reason=str(row["reason"]), n_units=int(n_units), unit="runs")
 
 
 def described(estimate: Estimate) -> str:
