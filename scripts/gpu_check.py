@@ -212,13 +212,14 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     yield "add_direction", lambda: written([sk.add_direction(direction(), 0.4)])
     yield "project_out", lambda: written([sk.project_out(direction())])
     yield (
-        "output_scores",
+        "word_effects",
         lambda: (
-            sk.output_scores(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], **quiet)
-            .loc[[3, 7], "score"]
+            sk.word_effects(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], **quiet)
+            .loc[[3, 7], "effect"]
             .to_numpy()
         ),
     )
+    yield "output_scores", lambda: sk.output_scores(model, sae, [3, 7]).loc[[3, 7], "score"].to_numpy()
     yield "steering_features", lambda: len(sk.steering_features(model, sae, index(), concept, ["g"], **quiet)) and None
     yield (
         "dose_response",

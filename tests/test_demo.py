@@ -50,7 +50,7 @@ def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
     assert better == sorted(better, reverse=True)
     feature = int(screening.index[0])
     study = sk.dose_response(
-        model, sae, feature, demo.PROMPTS, demo.BRIDGE, [0.5], controls=1, index=index, max_new_tokens=4, progress=False
+        model, sae, feature, demo.PROMPTS, demo.BRIDGE, [0.5], controls=2, index=index, max_new_tokens=4, progress=False
     )
     replies = demo.side_by_side(study, 0.5)
     texts = study.to_frame()

@@ -177,7 +177,7 @@ def steered(w: World, sae: Any) -> Any:
 
 def scored(w: World, sae: Any) -> Any:
     fields = {"starts": [("Who of you?", "I feel")], "progress": False}
-    scores = sk.output_scores(w.model, sae, [3, 7], [" gate"], **fields)
+    scores = sk.word_effects(w.model, sae, [3, 7], [" gate"], **fields)
     found = sk.steering_features(w.model, sae, w.index, sk.Concept.regex("gate"), [" gate"], n=2, **fields)
     return scores.to_csv(), found.to_csv()
 

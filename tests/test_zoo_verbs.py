@@ -233,15 +233,15 @@ def test_studies_of_steering_run(zoo_model, sae, index):
         assert row.text == sk.generate(model, row.prompt, **texts).text
 
 
-def test_output_scores_equal_the_plain_model_under_a_hook(zoo_model, sae):
+def test_word_effects_equal_the_plain_model_under_a_hook(zoo_model, sae):
     """The change of a word's log-probability after a question and the beginning of an answer, as in a conversation."""
     model, (question, answer) = zoo_model.model, ("Who?", "I am the")
     if zoo_model.name == "llama_surplus":
         with pytest.raises(DataError, match="has no such token"):
-            sk.output_scores(model, sae, [FEATURE], [" gate"], starts=[(question, answer)], progress=False)
+            sk.word_effects(model, sae, [FEATURE], [" gate"], starts=[(question, answer)], progress=False)
         return
     words = [" gate", " the" if zoo_model.name == "gpt2_wordpiece" else "\n"]  # BERT's tokenizer knows no lines
-    scores = sk.output_scores(model, sae, [FEATURE, 5], words, starts=[(question, answer)], progress=False)
+    scores = sk.word_effects(model, sae, [FEATURE, 5], words, starts=[(question, answer)], progress=False)
     chat = zoo_model.tokenizer.chat_template is not None
     text = model.chat_prompt(question) + answer if chat else f"{question} {answer}"
     ids = model.tokenize(text, bos=False if chat else None)

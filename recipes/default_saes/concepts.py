@@ -189,7 +189,12 @@ def specificity_row(
 
 
 def steering_row(
-    model: sk.LanguageModel, sae: sk.SAE, index: sk.FeatureIndex, concept: NamedConcept, feature: int, controls: int = 3
+    model: sk.LanguageModel,
+    sae: sk.SAE,
+    index: sk.FeatureIndex,
+    concept: NamedConcept,
+    feature: int,
+    controls: int = 20,
 ) -> dict[str, Any]:
     """Fractions of answers that mention the concept: with the feature clamped, with matched ones, and unedited."""
     study = sk.dose_response(
@@ -199,6 +204,7 @@ def steering_row(
         UNRELATED_QUESTIONS,
         concept.in_answer,
         [STRENGTH],
+        choose=(),
         controls=controls,
         index=index,
         max_new_tokens=24,
@@ -211,6 +217,7 @@ def steering_row(
         "rate": float(rows["feature"]["rate"]),
         "rate_none": float(rows["none"]["rate"]),
         "rate_controls": float(rows["control"]["rate"]) if controls else None,
+        "n_controls": controls,
         "nll_increase": float(rows["feature"]["nll_increase"]),
     }
 
