@@ -92,7 +92,7 @@ def concepts(index: sk.FeatureIndex) -> list[tuple[sk.Concept, str]]:
     found: list[tuple[sk.Concept, str]] = []
     for label in LABELS:
         found += [(sk.Concept.labels({label: v}), "document") for v in sorted(index.documents[label].unique())]
-    counts = Counter(word for _, _, run in index.texts() for word in set(re.findall(r"[a-z]{4,}", run.text)))
+    counts = Counter(word for _, _, run in index.texts() for word in set(re.findall(r"\b[a-z]{4,}\b", run.text)))
     words = sorted(counts, key=lambda word: (-counts[word], word))
     found += [(sk.Concept.keywords([word]), unit) for word in words[: 4 * N_WORDS] for unit in ("token", "document")]
     enough = []
