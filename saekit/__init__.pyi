@@ -30,6 +30,8 @@ from .corpus import Windows as Windows
 from .corpus import iter_windows as iter_windows
 from .corpus import load_corpus as load_corpus
 from .corpus import tokenize as tokenize
+from .diagnosis import Diagnosis as Diagnosis
+from .diagnosis import doctor as doctor
 from .errors import SaekitError as SaekitError
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate

@@ -190,7 +190,7 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     yield "search text", lambda: firings(text="golden gate") is None
     yield "search token", lambda: firings(token="g") is None
     yield "rank_features", lambda: sk.rank_features(index(), concept)["average_precision"].to_numpy()[:3]
-    yield "specificity", lambda: sk.specificity(index(), 3, concept, n_bootstrap=10, n_controls=2) and None
+    yield "specificity", lambda: sk.specificity(index(), 3, concept, n_permutations=10, n_controls=2) and None
     yield "highlight", lambda: sk.highlight(model, sae, TEXT, index=index()).values(3)
     yield "explore", lambda: sk.explore(index(), model, sae).text() and None
     yield "card", lambda: sk.card(index(), 3).text() and None

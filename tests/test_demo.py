@@ -62,7 +62,7 @@ def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
     assert "a cat" in capsys.readouterr().out
     saes = [sae, sae]
     evaluations = sk.evaluate(model, saes, index.windows, progress=False)
-    result = sk.specificity(index, feature, demo.BRIDGE, n_bootstrap=50, n_controls=2)
+    result = sk.specificity(index, feature, demo.BRIDGE, n_permutations=19, n_controls=2)
     page = demo.write_page(tmp_path / "p.html", model, saes, evaluations, index, screening, result, study, 0.5, replies)
     html = page.read_text("utf8")
     assert f"How specific feature {feature} is" in html and "plotly" in html and 'src="http' not in html

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import html
 import math
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,23 +16,30 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+import saekit
 from saekit.activations import ExcludedTokens
 from saekit.errors import DataError, SaekitError
 from saekit.evaluation import Evaluation
+from saekit.evaluation.comparison import Comparison
 from saekit.evaluation.plots import plot_evaluation
 from saekit.index.plots import activation_histogram, density_histogram
 from saekit.index.records import FeatureRecord, Histogram
-from saekit.plotting.style import BLUE, GREY, ORANGE, TEXT
+from saekit.plotting import image_grid
+from saekit.plotting.style import BLUE, GREY, ORANGE, TEXT, figure, literal, note
+from saekit.scaling.fits import fit as fit_law
+from saekit.scaling.forms import LN
+from saekit.scaling.plots import plot_scaling_fit
 from saekit.specificity import SpecificityResult, specificity
 from saekit.specificity.concepts import Concept
 from saekit.specificity.plots import plot_specificity
 from saekit.statistics import Estimate
 from saekit.steering import SteeringStudy
-from saekit.steering.plots import plot_dose_response
+from saekit.steering.plots import plot_dose_response, plot_steering_pareto
 from saekit.steering.prompt_split import split_prompts
 from saekit.training.plots import training_curves
 
 from .array_index import ArrayIndex
+from .drawn_words import HOSTILE, PLAIN, assert_literal
 
 
 def record(silent: bool = False) -> FeatureRecord:
@@ -55,7 +66,7 @@ def record(silent: bool = False) -> FeatureRecord:
 
 @pytest.fixture(scope="module")
 def result() -> SpecificityResult:
-    texts = [f"a {'Golden Gate' if i % 3 else 'toll gate'} Bridge and more words here" for i in range(45)]
+    texts = [f"a {'Golden Gate' if i % 3 else 'toll gate'} Bridge and more words here {i}" for i in range(90)]
 
     def acts(strings: np.ndarray, documents: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(0)
@@ -66,14 +77,14 @@ def result() -> SpecificityResult:
 
     index = ArrayIndex(texts, acts=acts)
     return specificity(
-        index, 0, Concept.regex("Gate", ignore_case=False, name="<b>gate"), n_bootstrap=100, n_controls=3
+        index, 0, Concept.regex("Gate", ignore_case=False, name="<b>gate"), n_permutations=19, n_controls=3
     )
 
 
 @pytest.fixture(scope="module")
 def silent() -> SpecificityResult:
     index = ArrayIndex(["a Gate", "a gate"])
-    return specificity(index, 0, Concept.regex("gate"), n_bootstrap=10)
+    return specificity(index, 0, Concept.regex("gate"), n_permutations=0)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +224,7 @@ def test_training_curves() -> None:
 
 def test_specificity(result: SpecificityResult) -> None:
     fig = result.plot()
-    (curve,) = traces(fig, "feature 0, 95% interval")
+    (curve,) = traces(fig, "feature 0, 95% interval over documents")
     assert list(curve.x) == list(result.curve.recall) and list(curve.y) == list(result.curve.precision)
     (end,) = traces(fig, "wherever it fires")
     assert (end.x[0], end.y[0]) == pytest.approx((result.recall.value, result.precision.value))
@@ -223,7 +234,7 @@ def test_specificity(result: SpecificityResult) -> None:
     assert len(lines) == len(result.controls) == 3 and [t.showlegend for t in lines] == [True, False, False]
     assert all(t.line.color == "rgba(138,138,138,0.7)" for t in lines)
     (bars,) = [t for t in fig.data if t.type == "bar"]
-    assert 0 < result.bins.fraction.min() < 1
+    assert 0 <= result.bins.fraction.min() < result.bins.fraction.max()
     assert np.array_equal(bars.y, result.bins.fraction, equal_nan=True)
     assert np.allclose(bars.error_y.array, result.bins.fraction_high - result.bins.fraction, equal_nan=True)
     (steps,) = [t for t in traces(fig, "matched features") if t.xaxis == "x2"]
@@ -314,3 +325,68 @@ def test_every_figure_is_small_labelled_and_see_through(
             c.upper() for c in re.findall(r'"#[0-9a-fA-F]{6}"', go.Figure(fig.data).to_json().split('"template"')[0])
         }
         assert colours <= {f'"{c}"' for c in (ORANGE, BLUE, GREY)}
+
+
+# ---- words of others ----------------------------------------------------------------------------------------------
+
+
+def test_a_word_is_drawn_letter_by_letter() -> None:
+    assert html.unescape(literal(HOSTILE)) == PLAIN
+    assert literal("half \ud800 a character") == "half \ufffd a character"
+    assert literal("golden gate, 50% of 12") == "golden gate, 50% of 12"
+    assert literal("\"a\" 'b'") == "\"a\" 'b'", "plotly knows no entity for a quotation mark"
+    fig = figure(HOSTILE, HOSTILE)
+    note(fig, HOSTILE)
+    assert_literal(fig, times=3)
+
+
+def test_figures_draw_names_letter_by_letter(result: SpecificityResult, study: SteeringStudy) -> None:
+    assert_literal(training_curves({HOSTILE: history(), "b": history()}), times=8)
+    index = SimpleNamespace(features=pd.DataFrame({"density": [0.5]}), n_tokens=5, corpus_name=HOSTILE)
+    assert_literal(density_histogram(index))  # type: ignore[arg-type]
+    concept = Concept.regex("Gate", name=HOSTILE)
+    assert_literal(plot_specificity(dataclasses.replace(result, concept=concept)))
+    directed = study.generations.replace({"condition": {"control": "direction"}})
+    named = dataclasses.replace(study, concept=HOSTILE, direction=HOSTILE, controls=(), generations=directed)
+    assert_literal(plot_dose_response(named), times=5)
+    assert_literal(plot_steering_pareto(named), times=3)
+    assert_literal(
+        image_grid(np.ones((2, 2, 2)), HOSTILE, HOSTILE, row_names=[HOSTILE], column_names=["a", HOSTILE]), 4
+    )
+    frame = pd.DataFrame(
+        {
+            "architecture": HOSTILE,
+            "hook": [HOSTILE, "a"],
+            "l0": [1.0, 2.0],
+            "explained_variance": [0.5, 0.6],
+            "measured_on": "held-out text",
+            "d_sae": 8,
+            "n_units": 20,
+            "unit": "documents",
+        },
+        index=[HOSTILE, "b"],
+    )
+    assert_literal(Comparison(frame=frame, batch_tokens=None).plot("explained_variance"), times=4)
+    runs = pd.DataFrame({"width": [64, 128, 256, 512, 1024], "loss": [0.6, 0.5, 0.42, 0.36, 0.31]})
+    law = fit_law(LN, runs, n_bootstrap=10)
+    form = dataclasses.replace(law.form, formula=HOSTILE)
+    assert_literal(plot_scaling_fit(dataclasses.replace(law, form=form)), times=2)
+
+
+def test_words_are_made_literal_in_one_place_only() -> None:
+    package = Path(saekit.__file__).parent
+    drawing = [p for p in package.rglob("*.py") if p.name == "plots.py" or p.parent.name == "plotting"]
+    own = [p.relative_to(package).as_posix() for p in drawing if "escape" in p.read_text("utf8")]
+    assert own == ["plotting/style.py"]
+    made = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if makes_figures(p)}
+    assert made <= {p.relative_to(package).as_posix() for p in drawing}, "figures are drawn in plots.py"
+
+
+def makes_figures(path: Path) -> bool:
+    """Whether a module imports plotly, but for annotations and its script."""
+    if path.name == "page.py":
+        return False
+    tree = ast.parse(path.read_text("utf8"))
+    guarded = {id(n) for i in ast.walk(tree) if isinstance(i, ast.If) for n in ast.walk(i)}
+    imports = [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom)) and id(n) not in guarded]
+    return any(re.match(r"(from|import) plotly\b", ast.unparse(n)) for n in imports)

@@ -171,7 +171,7 @@ def test_promoted_tokens_are_those_of_the_real_norm_and_head(zoo_model, sae, ind
 def test_scores_of_concepts_and_searches_run(zoo_model, sae, index):
     concept = sk.Concept.regex("e")
     ranked = sk.rank_features(index, concept, n=5)
-    result = sk.specificity(index, int(ranked.index[0]), concept, n_bootstrap=20, n_controls=2)
+    result = sk.specificity(index, int(ranked.index[0]), concept, n_permutations=19, n_controls=2)
     assert 0 <= result.average_precision.value <= 1 and len(ranked) == 5
     ids = zoo_model.model.tokenize(zoo.PROMPT)
     acts = sae.encode(residual(zoo_model, ids)) * ordinary(zoo_model, ids)[:, None]

@@ -143,7 +143,9 @@ def halves(
 def chosen_feature(index: sk.FeatureIndex, concept: NamedConcept) -> int | None:
     """The best feature by average precision, among those above MIN_AUROC if there are any; None if none fires."""
     try:
-        ranked = sk.rank_features(index, concept.in_text, unit=concept.unit, by="average_precision", n=N_CANDIDATES)
+        ranked = sk.rank_features(
+            index, concept.in_text, unit=concept.unit, n=N_CANDIDATES, split=False, n_permutations=0
+        )
     except (DataError, UnknownNameError):  # the concept is not in this half
         return None
     good = ranked[ranked["auroc"] > MIN_AUROC]
@@ -151,10 +153,15 @@ def chosen_feature(index: sk.FeatureIndex, concept: NamedConcept) -> int | None:
 
 
 def specificity_row(
-    index: sk.FeatureIndex, concept: NamedConcept, feature: int, n_bootstrap: int = 500
+    index: sk.FeatureIndex, concept: NamedConcept, feature: int, n_permutations: int = 0
 ) -> dict[str, Any]:
-    """The specificity of a feature for a concept, with that of ten matched features beside it."""
-    result = sk.specificity(index, feature, concept.in_text, unit=concept.unit, n_bootstrap=n_bootstrap)
+    """The specificity of a feature for a concept, with that of ten matched features beside it.
+
+    On all documents of the index: the feature was chosen on another one.
+    """
+    result = sk.specificity(
+        index, feature, concept.in_text, unit=concept.unit, documents="all", n_permutations=n_permutations
+    )
     auroc, top = result.auroc, result.top_precision
     return {
         "feature": feature,

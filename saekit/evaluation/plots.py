@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..plotting.density import add_density
-from ..plotting.style import DASHES, GREY, ORANGE, PALETTE, SYMBOLS, faded, figure, note
+from ..plotting.style import DASHES, GREY, ORANGE, PALETTE, SYMBOLS, faded, figure, literal, note
 from .pareto import HELD_OUT, MEASURES, TRAINING, pareto_optimal
 
 if TYPE_CHECKING:
@@ -48,7 +47,9 @@ def plot_pareto(comparison: Comparison, y: str) -> go.Figure:
                     open_ = "-open" if len(kinds) > 1 and kind == TRAINING else ""
                     parts = [architecture, *([hook] if len(hooks) > 1 else []), *([kind] if len(kinds) > 1 else [])]
                     dash = DASHES[hooks.index(hook) % len(DASHES)]
-                    _frontier(fig, here, y, escape(", ".join(parts)), {"color": colour, "symbol": symbol + open_}, dash)
+                    _frontier(
+                        fig, here, y, literal(", ".join(parts)), {"color": colour, "symbol": symbol + open_}, dash
+                    )
     if len(hooks) > 1 or len(kinds) > 1:  # long names: below the picture
         n = sum(bool(trace.showlegend is not False) for trace in fig.data)
         fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"t": 80}, height=460 + 24 * n)
@@ -63,7 +64,7 @@ def plot_pareto(comparison: Comparison, y: str) -> go.Figure:
     left_out = len(frame) - len(shown)
     if left_out:
         fig.update_layout(
-            title={"subtitle": {"text": f"{escape(comparison.note)}; {left_out} without a place left out"}}
+            title={"subtitle": {"text": f"{literal(comparison.note)}; {left_out} without a place left out"}}
         )
     return fig
 
@@ -101,7 +102,7 @@ def _frontier(fig: go.Figure, here: pd.DataFrame, y: str, name: str, marker: dic
         marker={**marker, "size": 10},
         name=name,
         legendgroup=name,
-        customdata=[[escape(str(sae)), f"{d:,}"] for sae, d in zip(here["sae"], here["d_sae"], strict=True)],
+        customdata=[[literal(str(sae)), f"{d:,}"] for sae, d in zip(here["sae"], here["d_sae"], strict=True)],
         **errors,
         hovertemplate=f"%{{customdata[0]}}<br>L0 %{{x:.4~g}}, {MEASURES[y]} %{{y:.4f}}<br>"
         f"%{{customdata[1]}} features, {here['measured_on'].iloc[0]}<extra></extra>",

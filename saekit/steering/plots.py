@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..plotting.style import BLUE, GREY, ORANGE, band, figure
+from ..plotting.style import BLUE, GREY, ORANGE, band, figure, literal
 from .fluency import MAX_NLL_INCREASE
 from .strength_units import unit_name
 
@@ -158,7 +158,7 @@ def _swept(study: SteeringStudy) -> list[tuple[str, str, str]]:
     """The conditions that vary with strength: condition, label and colour."""
     found = [("control", f"{len(study.controls)} control feature{'s' * (len(study.controls) != 1)}", GREY)]
     if study.direction is not None:
-        found.append(("direction", study.direction, BLUE))
+        found.append(("direction", literal(study.direction), BLUE))
     several = f" and {len(study.weights) - 1} more" if len(study.weights) > 1 else ""
     return [*found, ("feature", f"feature {study.feature}{several}", ORANGE)]
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
-from ..errors import MismatchError, check_feature
-from .base import Widget, check_at_least, check_choice, pack, pack_strings, shown
+from ..errors import ConfigError, MismatchError, check_count, check_feature, check_number
+from .base import Widget, check_choice, pack, pack_strings, shown, validates
 from .feature_card import Load, Names, embedded, load_card
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 COLUMNS = ("feature", "density", "max", "n_firings", "promoted", "example")
 BEGIN, END = "\x02", "\x03"  # around the firing token in an example
 N_PROMOTED = 5
+MAX_ROWS = 1000
+"""Rows of a page at most: all of them are in the document."""
+MAX_FILTER = 500
+"""Characters of a filter at most: every word is looked for in every row. The front end's is in browser/filters.ts."""
 BEFORE, AFTER = 26, 60  # characters of an example on either side of its firing token
 
 
@@ -41,15 +45,21 @@ class FeatureBrowser(Widget):
     columns = t.Dict(help="The columns as bytes: numbers by little-endian values, texts joined by U+001F.").tag(
         sync=True
     )
-    sort = t.Unicode("density", help="Column that orders the rows: one of COLUMNS.").tag(sync=True)
-    descending = t.Bool(True, help="Largest or last first.").tag(sync=True)
-    filter = t.Unicode("", help="Words that must all occur: a feature number or text of a row.").tag(sync=True)
-    min_density = t.Float(None, allow_none=True, help="Lowest density shown, a fraction of tokens.").tag(sync=True)
-    max_density = t.Float(None, allow_none=True, help="Highest density shown, a fraction of tokens.").tag(sync=True)
-    hide_silent = t.Bool(False, help="Leave out features that never fired.").tag(sync=True)
-    page = t.Int(0, help="Visible page, from 0.").tag(sync=True)
-    page_size = t.Int(10, help="Rows on a page.").tag(sync=True)
-    feature = t.Int(-1, help="Feature whose card is open, -1 for none.").tag(sync=True)
+    sort = t.Unicode("density", help="Column that orders the rows: one of COLUMNS.").tag(sync=True, browser=True)
+    descending = t.Bool(True, help="Largest or last first.").tag(sync=True, browser=True)
+    filter = t.Unicode("", help="Words that must all occur: a feature number or text of a row.").tag(
+        sync=True, browser=True
+    )
+    min_density = t.Float(None, allow_none=True, help="Lowest density shown, a fraction of tokens.").tag(
+        sync=True, browser=True
+    )
+    max_density = t.Float(None, allow_none=True, help="Highest density shown, a fraction of tokens.").tag(
+        sync=True, browser=True
+    )
+    hide_silent = t.Bool(False, help="Leave out features that never fired.").tag(sync=True, browser=True)
+    page = t.Int(0, help="Visible page, from 0.").tag(sync=True, browser=True)
+    page_size = t.Int(10, help="Rows on a page, at most MAX_ROWS.").tag(sync=True, browser=True)
+    feature = t.Int(-1, help="Feature whose card is open, -1 for none.").tag(sync=True, browser=True)
     card = t.Dict(help="The open card as plain values; see card_data.").tag(sync=True)
     cards = t.Dict(help="Cards carried along for pages without a kernel, by feature number as text.").tag(sync=True)
     error = t.Unicode("", help="What went wrong while loading a card, in words.").tag(sync=True)
@@ -73,21 +83,29 @@ class FeatureBrowser(Widget):
         self.observe(lambda change: self._show(change["new"]), names="feature")
         self._show(self.feature)
 
-    @t.validate("feature")
-    def _feature_exists(self, proposal: Any) -> int:
-        return -1 if proposal["value"] == -1 else check_feature(proposal["value"], len(self._frame))
+    @validates("feature")
+    def _feature_exists(self, value: Any) -> int:
+        return -1 if value == -1 else check_feature(value, len(self._frame))
 
-    @t.validate("sort")
-    def _column_exists(self, proposal: Any) -> str:
-        return check_choice("column to sort by", proposal["value"], COLUMNS)
+    @validates("sort")
+    def _column_exists(self, value: Any) -> str:
+        return check_choice("column to sort by", value, COLUMNS)
 
-    @t.validate("page_size")
-    def _some_rows(self, proposal: Any) -> int:
-        return int(check_at_least("page_size", proposal["value"], 1))
+    @validates("filter")
+    def _filter_is_short(self, value: Any) -> str:
+        return check_filter(value)
 
-    @t.validate("page")
-    def _page_exists(self, proposal: Any) -> int:
-        return int(check_at_least("page", proposal["value"], 0))
+    @validates("min_density", "max_density")
+    def _density_is_finite(self, value: Any) -> float | None:
+        return None if value is None else check_number("the density", value)
+
+    @validates("page_size")
+    def _some_rows(self, value: Any) -> int:
+        return check_count("page_size", value, most=MAX_ROWS)
+
+    @validates("page")
+    def _page_exists(self, value: Any) -> int:
+        return check_count("page", value, least=0)
 
     @t.observe("filter", "min_density", "max_density", "hide_silent")
     def _to_first_page(self, _: Any) -> None:
@@ -148,6 +166,18 @@ class FeatureBrowser(Widget):
             self.record, self.card, self.error = None, {}, ""
             return
         self.record, self.card, self.error = load_card(self._load, self._names, feature)
+
+
+def check_filter(filter: str) -> str:
+    """`filter` itself; ConfigError when it is longer than MAX_FILTER characters."""
+    if len(filter) > MAX_FILTER:
+        raise ConfigError(
+            "the filter is too long",
+            got=f"{len(filter):,} characters: {filter[:60]}...",
+            accepted=f"at most {MAX_FILTER} characters",
+            fix="look for a few words; explore(...).to_frame() is a table to search in",
+        )
+    return filter
 
 
 def select(

@@ -11,6 +11,7 @@ describe("FeatureCard", () => {
     cards: {},
     live: true,
     error: "",
+    refused: "",
     ...changes,
   });
   test("shows everything, as text", () => {

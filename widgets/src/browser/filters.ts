@@ -4,6 +4,7 @@ import { field, h, NO_SHORTCUTS } from "../shared/dom";
 import { setTraits, traits } from "../shared/model";
 import { type BrowserState, FILTERS, type Model } from "./state";
 
+const MAX_FILTER = 500; // characters, as in saekit/widgets/feature_browser.py
 const SEARCH_DELAY = 150; // milliseconds without a key before the search runs
 
 export interface Filters {
@@ -13,7 +14,8 @@ export interface Filters {
 
 export function filters(model: Model, signal: AbortSignal | undefined): Filters {
   const set = (values: Partial<BrowserState>) => setTraits<BrowserState>(model, { ...values, page: 0 });
-  const search = h("input", { type: "search", placeholder: "number, token or words of the context", ...NO_SHORTCUTS });
+  const words = { placeholder: "number, token or words of the context", maxlength: MAX_FILTER };
+  const search = h("input", { type: "search", ...words, ...NO_SHORTCUTS });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const runSearch = () => {
     clearTimeout(timer);

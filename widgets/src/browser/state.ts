@@ -2,9 +2,10 @@
 
 import type { AnyModel } from "@anywidget/types";
 import type { CardTraits } from "../shared/card";
+import type { WidgetState } from "../shared/refused";
 import type { Query, RawColumns } from "../shared/table";
 
-export interface BrowserState extends Query, CardTraits {
+export interface BrowserState extends Query, CardTraits, WidgetState {
   columns: RawColumns;
   page: number;
   page_size: number;
