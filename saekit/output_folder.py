@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import getpass
-import hashlib
 import json
 import os
 import platform
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from .atomic_io import with_current_keys, write_json
 from .errors import FileError, FolderInUseError, MismatchError, disk_errors
-from .json_files import read_json
+from .json_files import digest_of, read_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -239,8 +238,7 @@ def digest_of_plan(plan: Mapping[str, Any]) -> str:
     >>> digest_of_plan({"seed": 0, "k": 4}) == digest_of_plan({"k": 4, "seed": 0})
     True
     """
-    text = json.dumps(plan, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_of(plan)
 
 
 def claim_folder(folder: str | Path, plan: Mapping[str, Any], what: str, *, in_use: bool = True) -> None:

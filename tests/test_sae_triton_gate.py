@@ -257,11 +257,11 @@ def test_a_damaged_outcome_is_checked_again_and_replaced(damage, unchecked):
 def test_every_flipped_byte_is_found(unchecked):
     projected()
     path = device_key.device_key(CPU).file("check")
-    whole, kept = path.read_bytes(), outcome.kept(path, outcome.outcome_of)
+    whole, kept = path.read_bytes(), outcome.kept(path, outcome.StoredOutcome, outcome.outcome_of)
     assert kept is not None and kept.passed
     for at in range(0, len(whole), 37):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        again = outcome.kept(path, outcome.outcome_of)
+        again = outcome.kept(path, outcome.StoredOutcome, outcome.outcome_of)
         assert again is None or again == kept, at
 
 

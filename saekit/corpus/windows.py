@@ -19,10 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..arguments import checks_arguments
 from ..atomic_io import atomic_write
 from ..errors import ConfigError, FileError, disk_errors
 from ..json_files import damaged
 from ..models.readings import Readings
+from ..output_folder import output_folder, parts_of
 from .documents import check_fraction, is_held_out
 
 _BATCHES_PER_SORT = 16
@@ -100,6 +102,7 @@ class Windows:
             readings = readings.select(torch.arange(len(self))[at].numpy(), self.length)
         return Windows(self.tokens[at], documents, self.lengths[at], self.labels.loc[present], readings)
 
+    @checks_arguments
     def split_rows(
         self, fraction_held_out: float = 0.1, seed: int = 0
     ) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]]:
@@ -120,6 +123,7 @@ class Windows:
         held_out = torch.tensor([sides[n] for n in of_window.tolist()])
         return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
+    @checks_arguments
     def batches(
         self, batch_size: int = 32
     ) -> Iterator[tuple[Int64[Tensor, "batch pos"], Int64[Tensor, "batch pos"], Int64[Tensor, " batch"]]]:
@@ -147,13 +151,21 @@ class Windows:
         return self.tokens[rows, :width].long(), mask
 
     def save(self, folder: str | Path) -> None:
-        """Writes windows.safetensors and documents.parquet into `folder`, each atomically."""
+        """Writes windows.safetensors and documents.parquet into `folder`, each atomically.
+
+        FolderInUseError while another process or thread writes there.
+        """
+        with output_folder(folder, "token windows", leftovers=parts_of("windows.safetensors", "documents.parquet")):
+            self.write(Path(folder).expanduser())
+
+    def write(self, folder: Path) -> None:
+        """What `save` does, for a caller that holds the lock of the folder, on whatever thread."""
         tensors = {"tokens": self.tokens, "documents": self.documents, "lengths": self.lengths}
         if len(self.readings):
             tensors |= {name: torch.from_numpy(a) for name, a in _packed_readings(self.readings).items()}
-        with atomic_write(Path(folder) / "documents.parquet") as part:
+        with atomic_write(folder / "documents.parquet") as part:
             one_type_each(self.labels).to_parquet(part)
-        with atomic_write(Path(folder) / "windows.safetensors") as part:
+        with atomic_write(folder / "windows.safetensors") as part:
             part.write_bytes(save({name: t.contiguous() for name, t in tensors.items()}))
 
     @classmethod

@@ -6,15 +6,24 @@ The pass (`parts`) keeps the sparse activations and nothing else, so that maxima
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..activations import ActivationCache, resolve_token_filter
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows, as_corpus
-from ..errors import ConfigError, FileError, MismatchError, disk_errors
+from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint
-from ..output_folder import check_same_plan, claim_folder
+from ..output_folder import (
+    PLAN,
+    check_same_plan,
+    claim_folder,
+    digest_of_plan,
+    output_folder,
+    parts_of,
+    remove_leftovers,
+)
 from ..sae import TokenFilter
 from . import store
 from .index_files import hook_as_json, write_index
@@ -26,7 +35,11 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..sae import SAE
 
+PARTS = "parts"
+"""The folder in that of an index in which the parts of an unfinished one lie."""
 
+
+@checks_arguments
 def build_index(
     model: LanguageModel,
     sae: SAE,
@@ -56,8 +69,8 @@ def build_index(
     its own.
 
     Raises MismatchError for an SAE of another model, hook or weight processing, and for a folder that holds the index
-    of another build; DataError for an empty corpus or activations that are not finite; DiskFullError, after which the
-    same call resumes.
+    of another build; FolderInUseError while another process builds there; DataError for an empty corpus or activations
+    that are not finite; DiskFullError, after which the same call resumes.
 
     >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
     >>> index.features.loc[3, ["density", "max"]].round(1).to_dict()  # doctest: +SKIP
@@ -72,46 +85,76 @@ def build_index(
     windows = corpus.windows if isinstance(corpus, ActivationCache) else corpus
     window_length = windows.length if isinstance(windows, Windows) else length
     source = IndexInput(corpus, model, window_length, sae.config.prepend_bos)
+    token_filter = _token_filter(model, sae, source, hook_name)
     plan = {
         "sae": sae.fingerprint,
+        "hook_out": sae.config.hook_out,
         "model": model.fingerprint,
+        "dtype": str(model.dtype),
         "hook": hook_as_json(hook_name),
         "corpus": source.name,
+        "activations": corpus.digest if isinstance(corpus, ActivationCache) else None,
         "window_length": source.length,
+        "token_filter": token_filter.to_dict(),
         "parameters": {"n_top": n_top, "n_per_bin": n_per_bin, "seed": seed},
     }
-    parts = out / "parts"
-    if (out / store.MANIFEST).is_file():
-        found = store.Store(out)
-        check_same_plan(out, found.manifest["plan"], plan, "the index")
-        if resume:
-            _check_statistics(found)
-            return FeatureIndex(_same_corpus(found, source), model=model, sae=sae)
-    elif out.is_dir() and not parts.is_dir() and (others := [p.name for p in out.iterdir() if p.name[0] != "."]):
+    encoder = IndexEncoder(model, sae, hook_name, token_filter, batch_size)
+    if resume and not (out / PARTS).exists() and (found := _finished(out, plan, source)):
+        return FeatureIndex(found, model=model, sae=sae)  # nothing is written, so no lock is needed
+    with output_folder(out, "an index", leftovers=parts_of(*store.FILES, store.MANIFEST)):
+        return FeatureIndex(_build(out, plan, source, encoder, resume, progress), model=model, sae=sae)
+
+
+def _build(
+    out: Path, plan: dict[str, Any], source: IndexInput, encoder: IndexEncoder, resume: bool, progress: bool
+) -> store.Store:
+    """The index, built as far as it is not there. The caller holds the lock of the folder."""
+    parts, sae = out / PARTS, encoder.sae
+    if (found := _finished(out, plan, source if resume else None)) and resume:
+        _remove_parts(parts)  # of a run that was killed after it had finished
+        return found
+    if found is None and not parts.is_dir() and (others := [p.name for p in out.iterdir() if p.name[0] != "."]):
         raise FileError(
             f"{out} holds other files",
             got=sorted(others)[:10],
             accepted="a new or empty folder, or one with an index",
             fix="pass another folder as out=",
         )
-    if not resume and parts.is_dir():
-        shutil.rmtree(parts)
+    if not resume:
+        _remove_parts(parts)
     claim_folder(parts, plan, "an unfinished index", in_use=any(parts.glob("*.safetensors")))
-    token_filter = _token_filter(model, sae, source, hook_name)
-    encoder = IndexEncoder(model, sae, hook_name, token_filter, batch_size)
+    remove_leftovers(parts, parts_of("*"))
     was_training = sae.training
     sae.eval()
     try:
         with progress_bar(source, progress) as bar:
-            all_windows, files = encode_all(source, encoder, parts, bar)
+            all_windows, files = encode_all(source, encoder, parts, digest_of_plan(plan), bar)
             write_index(out, plan, encoder, all_windows, files, bar.set_postfix_str)
     finally:
         sae.train(was_training)
-    with disk_errors(out):
-        shutil.rmtree(parts)
-        for leftover in out.glob(".*.part"):
-            leftover.unlink()
-    return FeatureIndex(store.Store(out), model=model, sae=sae)
+    _remove_parts(parts)
+    return store.Store(out)
+
+
+def _finished(out: Path, plan: dict[str, Any], source: IndexInput | None) -> store.Store | None:
+    """The finished index in a folder; MismatchError when it is of another plan, or of other text than `source`'s."""
+    if not (out / store.MANIFEST).is_file():
+        return None
+    found = store.Store(out)
+    earlier = {"hook_out": plan["hook_out"], "dtype": plan["dtype"], "activations": plan["activations"]}
+    earlier["token_filter"] = found.manifest["token_filter"]
+    check_same_plan(out, {**earlier, **found.manifest["plan"]}, plan, "the index")
+    if source is not None:
+        _check_statistics(found)
+        _check_corpus(found, source)
+    return found
+
+
+def _remove_parts(parts: Path) -> None:
+    """Removes the parts of an index and, unless it is a link or holds other files, their folder."""
+    remove_leftovers(parts, ["[0-9]*.safetensors", PLAN, *parts_of("*")])
+    with contextlib.suppress(OSError):
+        parts.rmdir()
 
 
 def _check(model: LanguageModel, sae: SAE, hook_name: HookPoint | None, n_top: int, n_per_bin: int) -> HookPoint:
@@ -160,8 +203,8 @@ def _check_statistics(found: store.Store) -> None:
         )
 
 
-def _same_corpus(found: store.Store, source: IndexInput) -> store.Store:
-    """`found` itself; MismatchError when it is the index of other text than the source's."""
+def _check_corpus(found: store.Store, source: IndexInput) -> None:
+    """MismatchError when the index is of other text than the source's."""
     digest = Windows.concatenate(list(source.chunks())).digest
     if digest != found.manifest["windows"]:
         raise MismatchError(
@@ -170,4 +213,3 @@ def _same_corpus(found: store.Store, source: IndexInput) -> store.Store:
             accepted=found.manifest["windows"],
             fix="pass another folder as out=, or delete this one if it is no longer needed",
         )
-    return found

@@ -58,7 +58,7 @@ def write_index(
     (out / store.MANIFEST).unlink(missing_ok=True)
     with ThreadPoolExecutor(1) as writer:
         writing = [
-            writer.submit(windows.save, out),
+            writer.submit(windows.write, out),
             writer.submit(store.save_tensors, out / "by_token.safetensors", {"position": position, **rows._asdict()}),
         ]
         columns = rows.transpose(d_sae)

@@ -1,9 +1,9 @@
 """The one pass over a corpus: windows in, sparse activations out, kept in parts so that a killed build resumes.
 
-A part is the activations of CHUNK_WINDOWS successive windows in one file, written atomically, and marked with a digest
-of the windows and one of its own contents. A thread writes it while the next is computed. A later run of the same build
-computes only the parts that are missing or damaged; because a part depends on nothing outside it, the result is the
-same as that of a build never interrupted. `index_files` makes the index of the parts.
+A part is the activations of CHUNK_WINDOWS successive windows in one file, written atomically, and marked with digests
+of the windows, of its own contents and of the plan of the index. A thread writes it while the next is computed. A later
+run of the same build computes only the parts that are missing or damaged; because a part depends on nothing outside it,
+the result is the same as that of a build never interrupted. `index_files` makes the index of the parts.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..sae import SAE, TokenFilter
 
 CHUNK_WINDOWS = 256
+UNREADABLE: tuple[type[Exception], ...] = (SafetensorError, OSError, *FAILURES)
 READ_TOKENS = 12_288  # of a cache, at a time
 
 
@@ -142,14 +143,19 @@ class IndexEncoder(NamedTuple):
         )
 
 
-def encode_all(source: IndexInput, encoder: IndexEncoder, folder: Path, bar: Any) -> tuple[Windows, list[Path]]:
-    """The corpus' windows and the files of its parts in order; computes those that are not in `folder` yet."""
+def encode_all(
+    source: IndexInput, encoder: IndexEncoder, folder: Path, plan: str, bar: Any
+) -> tuple[Windows, list[Path]]:
+    """The corpus' windows and the files of its parts in order; computes those that are not in `folder` yet.
+
+    `plan` is the digest of everything that the index depends on: a part of another one does not count.
+    """
     chunks, files, first, seen = [], [], 0, 0
     with ThreadPoolExecutor(1) as writer:
         written: Future[None] | None = None
         for number, chunk in enumerate(source.chunks()):
             file = folder / f"{number:06d}.safetensors"
-            if _is_done(file, chunk):
+            if _is_done(file, chunk, plan):
                 bar.update(chunk.n_tokens)
             else:
                 if isinstance(source.data, ActivationCache):
@@ -159,7 +165,7 @@ def encode_all(source: IndexInput, encoder: IndexEncoder, folder: Path, bar: Any
                     found = encoder.run(chunk, bar)
                 if written is not None:
                     written.result()  # no more than one part waits, and none is written after one that could not be
-                written = writer.submit(_write_part, file, found, chunk)
+                written = writer.submit(_write_part, file, found, chunk, plan)
             chunks.append(chunk)
             files.append(file)
             first, seen = first + len(chunk), seen + chunk.n_tokens
@@ -196,22 +202,23 @@ def progress_bar(source: IndexInput, progress: bool) -> Any:
     return tqdm(total=total, desc="indexing", unit=" tokens", unit_scale=True, disable=not progress)
 
 
-def _write_part(file: Path, found: list[Part], chunk: Windows) -> None:
+def _write_part(file: Path, found: list[Part], chunk: Windows, plan: str) -> None:
     part = _merge(found)
     tensors = {"position": part.position, "norms": part.norms, **part.acts._asdict()}
-    save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors, chunk.digest)})
+    marks = {"windows": chunk.digest, "plan": plan}
+    save_tensors(file, tensors, {**marks, "contents": _digest(tensors, marks)})
 
 
-def _is_done(file: Path, chunk: Windows) -> bool:
-    """Whether the part is there and whole. MismatchError when it was made from other windows."""
+def _is_done(file: Path, chunk: Windows, plan: str) -> bool:
+    """Whether the part is there, whole, and of this plan. MismatchError when it was made from other windows."""
     if not file.is_file():
         return False
     try:
         with safe_open(file, "pt") as f:
             marks = f.metadata() or {}
             tensors = {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
-            whole = marks.get("contents") == _digest(tensors, str(marks.get("windows")))
-    except (SafetensorError, OSError, *FAILURES):  # whatever is wrong with it, it is computed again
+        whole = marks.get("plan") == plan and marks.pop("contents", None) == _digest(tensors, marks)
+    except UNREADABLE:  # whatever is wrong with it, it is computed again
         return False
     if whole and marks.get("windows") != chunk.digest:
         raise MismatchError(
@@ -229,8 +236,8 @@ def _load(file: Path) -> dict[str, np.ndarray]:
         return {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
 
 
-def _digest(tensors: Mapping[str, np.ndarray], windows: str) -> str:
-    digest = hashlib.sha256(windows.encode())
+def _digest(tensors: Mapping[str, np.ndarray], marks: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(repr(sorted(marks.items())).encode())
     for key in sorted(tensors):
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(tensors[key]).data)

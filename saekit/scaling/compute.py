@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..arguments import checks_arguments
 from ..errors import DataError
 from ..statistics import Estimate
 from .fits import ScalingFit, bounds, estimate, fitted
@@ -126,6 +127,7 @@ class ComputeFit(ScalingFit):
         steps = Estimate(*(row[f"n_tokens{end}"] / self.batch_size for end in ("", "_low", "_high")))
         return BestChoice(compute=float(compute), **estimates, n_steps=steps, extrapolated=bool(outside.any()))
 
+    @checks_arguments
     def iso_compute(self, n_curves: int = 5) -> pd.DataFrame:
         """Losses at equal compute: compute, width, n_tokens, loss, and what the law predicts, fitted.
 
@@ -142,6 +144,7 @@ class ComputeFit(ScalingFit):
             frame["fitted"] = self.predict(width=frame["width"], n_tokens=frame["n_tokens"])["loss"].to_numpy()
         return frame
 
+    @checks_arguments
     def minima(self, n_curves: int = 5) -> pd.DataFrame:
         """The best width at each compute of `iso_compute`: from the runs by a parabola, and from the law.
 

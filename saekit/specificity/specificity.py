@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, check_feature
 from ..index.records import N_ACTIVATION_BINS
 from .concepts import Concept
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ..index import FeatureIndex
 
 
+@checks_arguments
 def specificity(
     index: FeatureIndex,
     feature: int,

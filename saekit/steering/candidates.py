@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, MismatchError
 from ..index import FeatureIndex
 from ..index.directions import written_to_residual
@@ -25,6 +26,7 @@ INPUT = ["n_firings", "n_positive_documents", "precision", "recall", "auroc"]
 SHOWN = ["average_precision", "average_precision_low", "average_precision_high"]
 
 
+@checks_arguments
 def steering_features(
     model: LanguageModel,
     sae: SAE,

@@ -8,6 +8,7 @@ controls of the same size do not, before the text degenerates. With a folder, a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -15,8 +16,11 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from ..activations import resolve_token_filter
+from ..arguments import checks_arguments
 from ..models import LanguageModel
 from ..models.likelihood import negative_log_likelihood
+from ..output_folder import digest_of_plan, output_folder, parts_of
 from ..sae import SAE
 from .control_features import control_features
 from .directions import Direction
@@ -46,6 +50,7 @@ class PresentIn(Protocol):
         """Whether the text shows the concept."""
 
 
+@checks_arguments
 def dose_response(
     model: LanguageModel,
     sae: SAE,
@@ -89,7 +94,7 @@ def dose_response(
     With `out`, a folder, texts are saved as they are generated, and the same call resumes where it was stopped.
 
     Raises ConfigError, DataError, UnknownNameError and MismatchError for settings that do not fit, before anything is
-    run; MismatchError when `out` holds another study.
+    run; MismatchError when `out` holds another study, FolderInUseError while another process writes there.
 
     >>> concept = sk.Concept.keywords(["gate"])
     >>> study = sk.dose_response(model, sae, 3, ["the cat", "a mat"], concept, [0.5], controls=4, max_new_tokens=3,
@@ -131,15 +136,22 @@ def dose_response(
         max_new_tokens=max_new_tokens,
         texts_per_control=texts_per_control,
     )
+    maxima = dict.fromkeys(m for arm in arms for one in arm.edits if (m := getattr(one, "maxima", None)))
     described = {
         "model": model.fingerprint,
+        "dtype": str(model.dtype),
         "sae": sae.fingerprint,
+        "hook_name": sae.config.hook_name,
+        "token_filter": resolve_token_filter(model, sae).to_dict(),
         "weights": {str(i): w for i, w in weights.items()},
         "choose": list(split.choose),
         "report": list(split.report),
+        "read": digest_of_plan({"ids": [[list(job.prompt.ids), list(job.run.ids)] for job in jobs]}),
         "concept": repr(concept),
         "strengths": strengths,
         "unit": unit,
+        "maxima": [list(of_features) for of_features in maxima],
+        "edits": digest_of_plan({"edits": [[one.to_dict() for one in arm.edits] for arm in arms]}),
         "seeds": seeds,
         "controls": [list(matched) for matched in chosen],
         "texts_per_control": texts_per_control,
@@ -151,10 +163,14 @@ def dose_response(
         "positions": positions,
         "costs": costs,
     }
-    log = StudyLog(Path(out), described) if out is not None else None
-    records = _run(
-        model, sae, jobs, concept, log, list(weights), max_new_tokens, temperature, costs, batch_size, progress
-    )
+    with ExitStack() as stack:
+        log = None
+        if out is not None:
+            folder = stack.enter_context(output_folder(out, "a steering study", leftovers=parts_of("study.json")))
+            log = StudyLog(folder, described)
+        records = _run(
+            model, sae, jobs, concept, log, list(weights), max_new_tokens, temperature, costs, batch_size, progress
+        )
     return SteeringStudy(
         model_name=model.name,
         hook_name=str(sae.config.hook_name),

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ...arguments import checks_arguments
 from ...errors import FileError
 from ..base import SAE
 from . import releases
@@ -14,6 +15,7 @@ from .loading import load_sae
 from .locations import locate_set
 
 
+@checks_arguments
 def load_transcoders(path: str | Path) -> list[SAE]:
     """The transcoders of a set in circuit-tracer's layout, in the order of their layers.
 
