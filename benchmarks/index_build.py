@@ -101,7 +101,7 @@ def stored(args: argparse.Namespace, model: sk.LanguageModel) -> None:
         median = int(index.features["n_firings"].median())
 
     print(f"{cache.n_tokens:,} tokens in {args.dtype}, {args.d_sae:,} features, {args.activation} k {args.k}")
-    print(f"{index.n_firings:,} firings, median of a feature {median:,}, {index.n_dead:,} features dead")
+    print(f"{index.n_firings:,} firings, median of a feature {median:,}, {index.n_silent:,} features silent")
     for phase, seconds in phases.items():
         print(f"  {phase:<42}{seconds:8.2f} s")
     print(f"  {'in all':<42}{total:8.2f} s")

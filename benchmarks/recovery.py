@@ -55,7 +55,7 @@ COLUMNS = {
     "uniqueness": "unique",
     "shrinkage": "shrink",
     "magnitude_ratio": "magn.",
-    "dead": "dead",
+    "silent": "silent",
     "l0": "l0",
     "l0_off": "off",
     "explained_variance": "EV",
@@ -124,7 +124,7 @@ def run(name: str, kinds: list[str], args: argparse.Namespace) -> dict[str, Any]
 def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
     """Prints some metrics of the rows under short names."""
     frame = pd.DataFrame(rows).set_index("architecture")[list(columns)].rename(columns=columns)
-    forms = {"dead": "{:.0f}", "l0": "{:.2f}", "off": "{:+.1%}", "step ms": "{:.1f}"}
+    forms = {"silent": "{:.0f}", "l0": "{:.2f}", "off": "{:+.1%}", "step ms": "{:.1f}"}
     for name in frame:
         form = forms.get(str(name), "{:.3f}")
         frame[name] = ["-" if pd.isna(v) else form.format(v) for v in frame[name]]

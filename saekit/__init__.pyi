@@ -30,6 +30,8 @@ from .corpus import Windows as Windows
 from .corpus import iter_windows as iter_windows
 from .corpus import load_corpus as load_corpus
 from .corpus import tokenize as tokenize
+from .diagnosis import Diagnosis as Diagnosis
+from .diagnosis import doctor as doctor
 from .errors import SaekitError as SaekitError
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
@@ -84,6 +86,7 @@ from .steering import cap as cap
 from .steering import clamp as clamp
 from .steering import dose_response as dose_response
 from .steering import generate as generate
+from .steering import input_scores as input_scores
 from .steering import load_steered as load_steered
 from .steering import mean_difference as mean_difference
 from .steering import output_scores as output_scores
@@ -92,6 +95,7 @@ from .steering import scale as scale
 from .steering import steered as steered
 from .steering import steering_features as steering_features
 from .steering import stream as stream
+from .steering import word_effects as word_effects
 from .synthetic import Recovery as Recovery
 from .synthetic import recovery as recovery
 from .training import StepMetrics as StepMetrics

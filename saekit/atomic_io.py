@@ -90,6 +90,7 @@ OLDER_KEYS = {
     "decay_share": "decay_fraction",
     "l1_coefficient": "sparsity_coefficient",
     "n_bins": "n_histogram_bins",
+    "n_dead": "n_silent",
     "n_intervals": "n_activation_bins",
     "n_per_interval": "n_per_bin",
     "products": "matmul_dtype",

@@ -80,6 +80,24 @@ def fetch() -> None:
 
 
 @command
+def doctor(
+    recheck: Annotated[
+        bool, typer.Option("--recheck", help="Check the GPU kernels again, whatever was found.")
+    ] = False,
+) -> None:
+    """What is installed, which devices there are, whether the GPU kernels are right on them, the model, the folders.
+
+    Exit status 1 where something is broken. Nothing is fetched.
+    """
+    import saekit as sk
+
+    diagnosis = sk.doctor(recheck=recheck)
+    print(diagnosis)
+    if not diagnosis:
+        raise typer.Exit(1)
+
+
+@command
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the SAE, the index and the page.")] = Path("demo-output"),
 ) -> None:

@@ -3,7 +3,8 @@
 Each step calls the public API as a user would; a step that an earlier run finished is read from its folder. A small SAE
 is trained and compared with the packaged one, whose features are then explored. The feature to steer with is chosen by
 what it fires for, which words it promotes and what the model says while it is clamped, because a feature that fires for
-a concept need not cause it. The rates reported are on prompts that played no part in the choice.
+a concept need not cause it. The rates reported are on prompts that played no part in the choice, beside twenty control
+features.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def run_demo(out: Path) -> Path:
         print(candidates.round(3).to_string())
     with step("7  What the model says while the best of them are clamped"):
         screening = screen(model, sae, candidates.index[:N_SCREENED].tolist(), index)
-        screening = screening.join(candidates[["input", "output"]].round(2))
+        screening = screening.join(candidates[["input", "output", "output_low", "output_high"]].round(2))
         print(screening.to_string())
         feature, strength = int(screening.index[0]), float(screening["strength"].iloc[0])
     with step(f"8  How specific feature {feature} is"):
@@ -84,9 +85,9 @@ def run_demo(out: Path) -> Path:
         print(result)
     with step(f"9  How the answers depend on the strength of feature {feature}, on prompts that did not choose it"):
         study = dose_response(
-            model, sae, feature, PROMPTS, BRIDGE, STRENGTHS, controls=2, index=index, max_new_tokens=24
+            model, sae, feature, PROMPTS, BRIDGE, STRENGTHS, choose=(), index=index, max_new_tokens=24
         )
-        print(study)
+        print(study, study.compare(strength), sep="\n")
         replies = side_by_side(study, strength)
         print_replies(replies)
     with step("10  One page to keep"):
@@ -175,7 +176,7 @@ def write_page(
         f"and the {sae.config.d_sae:,} features of a packaged one, `{PACKAGED}`, were explored. This page holds what "
         "was found and needs no network.",
         "## How good the autoencoders are\n\nOn documents that neither was trained on.",
-        rows[["n_tokens", "l0", "explained_variance", "ce_loss_recovered", "kl", "dead_fraction"]].round(3),
+        rows[["n_tokens", "l0", "explained_variance", "ce_loss_recovered", "kl", "silent_fraction"]].round(3),
         "The packaged one, beside two baselines:",
         evaluations[1],
         *([] if small.history is None else ["The small one's training:", training_curves(small.history)]),
@@ -185,13 +186,18 @@ def write_page(
         "and the busiest ones.",
         browser,
         "## Which feature steers\n\nOf the features that fire for bridges or promote the words for them, those that "
-        "raise the words most, by what the model says while they are clamped: firing is not causing.",
+        "raise the words most, by what the model says while they are clamped: firing is not causing. This table chose "
+        f"the feature and its strength, on {len(SCREENING_QUESTIONS)} questions; what follows is on others. `output` "
+        "is the change in the words' log-probability, in nats, after beginnings of answers that did not rank them.",
         screening,
         f"## How specific feature {feature} is",
         result,
         "## What it does to the model\n\nThe fraction of answers that mention a bridge, to prompts that played no part "
-        "in the choice of feature and strength, and how unlikely the unsteered model finds the answers.",
+        "in the choice of feature and strength, and how unlikely the unsteered model finds the answers. Intervals are "
+        "over prompts, and over features for the controls: twenty features of similar density and maximum, one answer "
+        "each.",
         study.plot(),
+        study.compare(strength).to_frame(),
         study.summary.round(3),
         f"### Answers at {strength:g} of the residual norm",
         replies,

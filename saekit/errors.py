@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 import errno
+import math
 import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 
@@ -113,6 +115,91 @@ def check_feature(feature: object, d_sae: int) -> int:
             fix="check that the feature number comes from this SAE and its index",
         )
     return number
+
+
+def check_count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """A number of things as an int; ConfigError when it is no whole number from `least` to `most`.
+
+    >>> from saekit.errors import check_count
+    >>> check_count("batch_size", float("inf"))
+    Traceback (most recent call last):
+    saekit.errors.ConfigError: batch_size is not a whole number
+      seen:     inf
+      accepted: an integer of at least 1
+      fix:      pass batch_size=1 or more
+    """
+    accepted = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is not None and least <= number and (most is None or number <= most):
+        return number
+    what = "is not a whole number" if number is None else "is too small" if number < least else "is too large"
+    fix = f"pass {name}={least} or more" if most is None else f"pass {name}={most} or less"
+    raise ConfigError(f"{name} {what}", got=repr(value), accepted=accepted, fix=fix)
+
+
+def check_number(
+    name: str, value: object, least: float = -math.inf, most: float = math.inf, *, above: bool = False
+) -> float:
+    """A finite number as a float; ConfigError when it is none, or not from `least` (not itself with `above`) to `most`.
+
+    >>> from saekit.errors import check_number
+    >>> check_number("temperature", float("nan"), least=0)
+    Traceback (most recent call last):
+    saekit.errors.ConfigError: temperature is not a finite number
+      seen:     nan
+      accepted: a number of at least 0
+      fix:      pass temperature=0
+    """
+    try:
+        number = math.nan if isinstance(value, (bool, str, bytes)) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        number = math.nan
+    if math.isfinite(number) and number <= most and (number > least if above else number >= least):
+        return number
+    known, bounds = math.isfinite(least), []
+    if known:
+        bounds.append(f"above {least:g}" if above else f"of at least {least:g}")
+    if math.isfinite(most):
+        bounds.append(f"of at most {most:g}")
+    fix = f"pass {name}={1 if above or not known else least:g}"
+    what = "is too large" if number > most else "is too small"
+    if not math.isfinite(number):
+        what = "is not a finite number"
+    accepted = " and ".join(["a number " + " and ".join(bounds)]) if bounds else "a finite number"
+    raise ConfigError(f"{name} {what}", got=repr(value), accepted=accepted, fix=fix)
+
+
+def check_seed(seed: object, name: str = "seed") -> int:
+    """A seed that torch and numpy take, as an int; ConfigError for any other value.
+
+    >>> from saekit.errors import check_seed
+    >>> check_seed(7)
+    7
+    """
+    return check_count(name, seed, least=0, most=2**32 - 1)
+
+
+def trait_error(error: SaekitError) -> SaekitError:
+    """`error` as one that is a traitlets.TraitError too: traitlets gives a trait its old value back for those alone.
+
+    >>> from saekit.errors import ConfigError, trait_error
+    >>> error = trait_error(ConfigError("page is negative", got=-1))
+    >>> isinstance(error, ConfigError), [c.__name__ for c in type(error).__mro__ if c.__name__ == "TraitError"]
+    (True, ['TraitError'])
+    """
+    return _trait_error_class(type(error))(error.what, got=error.got, accepted=error.accepted, fix=error.fix)
+
+
+@cache
+def _trait_error_class(kind: type[SaekitError]) -> type[SaekitError]:
+    from traitlets import TraitError  # only widgets need it
+
+    if issubclass(kind, TraitError):
+        return kind
+    return type(kind.__name__, (kind, TraitError), {"__module__": kind.__module__, "__doc__": kind.__doc__})
 
 
 @contextmanager

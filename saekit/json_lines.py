@@ -45,7 +45,7 @@ def read_lines(path: str | Path, schema: Any, *, fix: str) -> list[dict[str, Any
 
 
 def append_lines(path: str | Path, values: Sequence[Mapping[str, Any]]) -> None:
-    """Adds objects at the end of a file, after what was cut short there is gone."""
+    """Adds objects at the end of a file, after what was cut short there is gone, and returns once they are on disk."""
     path = Path(path)
     with disk_errors(path), path.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
@@ -53,6 +53,8 @@ def append_lines(path: str | Path, values: Sequence[Mapping[str, Any]]) -> None:
         if last and _is_cut(last):
             file.truncate(start)
         file.write((b"\n" if last and not _is_cut(last) else b"") + as_lines(values).encode("ascii"))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _last_line(file: Any, end: int, block: int = 1 << 16) -> tuple[bytes, int]:

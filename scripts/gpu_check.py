@@ -174,8 +174,8 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     yield "two hook points", lambda: model.activations([model.tokenize(TEXT)], (HOOK, "blocks.1.mlp.hook_out"))
     yield "logits", lambda: model.forward([model.tokenize(TEXT)])[0]
     yield "unembedding", model.unembedding
-    yield "evaluate", lambda: _metrics(sk.evaluate(model, sae, corpus, **few))
-    yield "evaluate two", lambda: [_metrics(e) for e in sk.evaluate(model, [sae, other], corpus, **few)]
+    yield "evaluate", lambda: _metrics(sk.evaluate(model, sae, corpus, **cut))
+    yield "evaluate two", lambda: [_metrics(e) for e in sk.evaluate(model, [sae, other], corpus, **cut)]
     yield "compare", lambda: len(sk.compare([sae, other]).frame)
     yield "fit_token_filter", lambda: sk.fit_token_filter(model, sk.tokenize(corpus, model, **cut), HOOK).max_norm
     yield "activation_batches", lambda: next(iter(sk.activation_batches(model, corpus, HOOK, batch_size=64, length=32)))
@@ -190,7 +190,7 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     yield "search text", lambda: firings(text="golden gate") is None
     yield "search token", lambda: firings(token="g") is None
     yield "rank_features", lambda: sk.rank_features(index(), concept)["average_precision"].to_numpy()[:3]
-    yield "specificity", lambda: sk.specificity(index(), 3, concept, n_bootstrap=10, n_controls=2) and None
+    yield "specificity", lambda: sk.specificity(index(), 3, concept, n_permutations=10, n_controls=2) and None
     yield "highlight", lambda: sk.highlight(model, sae, TEXT, index=index()).values(3)
     yield "explore", lambda: sk.explore(index(), model, sae).text() and None
     yield "card", lambda: sk.card(index(), 3).text() and None
@@ -212,13 +212,14 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     yield "add_direction", lambda: written([sk.add_direction(direction(), 0.4)])
     yield "project_out", lambda: written([sk.project_out(direction())])
     yield (
-        "output_scores",
+        "word_effects",
         lambda: (
-            sk.output_scores(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], **quiet)
-            .loc[[3, 7], "score"]
+            sk.word_effects(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], **quiet)
+            .loc[[3, 7], "effect"]
             .to_numpy()
         ),
     )
+    yield "output_scores", lambda: sk.output_scores(model, sae, [3, 7]).loc[[3, 7], "score"].to_numpy()
     yield "steering_features", lambda: len(sk.steering_features(model, sae, index(), concept, ["g"], **quiet)) and None
     yield (
         "dose_response",

@@ -184,7 +184,7 @@ def test_every_function_with_a_corpus_takes_plain_texts_and_refuses_other_things
         "tokenize": lambda c: sk.tokenize(c, model, length=16),
         "iter_windows": lambda c: next(sk.iter_windows(c, model, length=16)),
         "train": lambda c: sk.train(model, c, sae=chosen, config=config, hook_name=HOOK, **short),
-        "evaluate": lambda c: sk.evaluate(model, sae, c, length=16, n_tokens=200, n_bootstrap=2, **short),
+        "evaluate": lambda c: sk.evaluate(model, sae, c, length=16, n_tokens=200, **short),
         "build_index": lambda c: sk.build_index(model, sae, c, out=tmp_path / "index", length=16, **short),
         "cache_activations": lambda c: sk.cache_activations(model, c, HOOK, tmp_path / "acts", length=16, **short),
         "activation_batches": lambda c: next(sk.activation_batches(model, c, HOOK, batch_size=64, length=16)),

@@ -50,7 +50,7 @@ def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
     assert better == sorted(better, reverse=True)
     feature = int(screening.index[0])
     study = sk.dose_response(
-        model, sae, feature, demo.PROMPTS, demo.BRIDGE, [0.5], controls=1, index=index, max_new_tokens=4, progress=False
+        model, sae, feature, demo.PROMPTS, demo.BRIDGE, [0.5], controls=2, index=index, max_new_tokens=4, progress=False
     )
     replies = demo.side_by_side(study, 0.5)
     texts = study.to_frame()
@@ -61,8 +61,8 @@ def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
     demo.print_replies(replies)
     assert "a cat" in capsys.readouterr().out
     saes = [sae, sae]
-    evaluations = sk.evaluate(model, saes, index.windows, progress=False, n_bootstrap=50)
-    result = sk.specificity(index, feature, demo.BRIDGE, n_bootstrap=50, n_controls=2)
+    evaluations = sk.evaluate(model, saes, index.windows, progress=False)
+    result = sk.specificity(index, feature, demo.BRIDGE, n_permutations=19, n_controls=2)
     page = demo.write_page(tmp_path / "p.html", model, saes, evaluations, index, screening, result, study, 0.5, replies)
     html = page.read_text("utf8")
     assert f"How specific feature {feature} is" in html and "plotly" in html and 'src="http' not in html

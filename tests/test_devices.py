@@ -18,7 +18,7 @@ from saekit.widgets import token_highlight
 from .two_devices import two_devices
 
 ROOT = Path(__file__).parents[1]
-QUICK = ("activations", "evaluate", "highlight", "clamp", "output_scores", "readout")
+QUICK = ("activations", "evaluate", "highlight", "clamp", "word_effects", "output_scores", "readout")
 
 
 def gpu_check() -> Any:
@@ -63,12 +63,12 @@ def test_the_model_and_the_sae_may_be_on_two_devices(place: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_output_scores_in_half_precision_are_those_of_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_word_effects_in_half_precision_are_those_of_float32(dtype: torch.dtype, tmp_path: Path) -> None:
     check, found = gpu_check(), {}
     for of in (torch.float32, dtype):
         model = check.native("cpu", of)
         functions = dict(check.checks(model, check.random_sae(model), check.random_sae(model, 1), tmp_path))
-        found[of] = check.numbers(functions["output_scores"]())
+        found[of] = check.numbers(functions["word_effects"]())
     assert check.difference(found[dtype], found[torch.float32]) < 0.1
 
 

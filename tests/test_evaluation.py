@@ -10,6 +10,8 @@ import saekit as sk
 from conftest import HOOK
 from saekit.errors import ConfigError, DataError, MismatchError
 from saekit.evaluation import evaluate
+from saekit.evaluation.accumulators import estimate
+from saekit.statistics import jackknife_estimate
 
 LENGTH = 32
 
@@ -79,7 +81,8 @@ def test_predicting_the_mean_explains_nothing(model, windows, kept):
 
 def test_zeros_recover_nothing(model, windows, kept):
     e = evaluate(model, constant(model, torch.zeros(model.d_model)), windows, progress=False)
-    assert e.ce_sae == e.ce_zero and e.ce_loss_recovered == 0 and e.kl == e.kl_zero
+    assert e.ce_sae_everywhere == e.ce_zero and e.ce_loss_recovered_everywhere == 0 and e.kl_everywhere == e.kl_zero
+    assert e.ce_sae != e.ce_zero, "BOS is left as it is under ce_sae and zeroed under ce_zero"
     total = (kept - kept.mean(0)).double().pow(2).sum()
     assert e.explained_variance == pytest.approx(float(1 - kept.double().pow(2).sum() / total), rel=1e-5)
     assert e.explained_variance == pytest.approx(e.explained_variance_zero)
@@ -112,57 +115,82 @@ def test_every_number_against_one_window_at_a_time(model, windows, kept):
     unexplained = (x - x_hat).pow(2).sum() / (x - x.mean(0)).pow(2).sum()
     assert e.explained_variance == pytest.approx(float(1 - unexplained), abs=1e-6)
     np.testing.assert_allclose(e.density, (acts != 0).double().mean(0), atol=1e-12)
-    assert e.dead.tolist() == (acts == 0).all(0).nonzero().flatten().tolist() and e.n_dead == len(e.dead)
+    assert e.silent.tolist() == (acts == 0).all(0).nonzero().flatten().tolist() and e.n_silent == len(e.silent)
+    assert e.dead.tolist() == e.silent.tolist() and e.n_dead_in_training is None
 
-    ce, kl, n = {"clean": 0.0, "sae": 0.0, "zero": 0.0}, {"sae": 0.0, "zero": 0.0}, 0
+    ce, kl, n = dict.fromkeys(("clean", "sae", "everywhere", "zero"), 0.0), {}, 0
     for w, length in enumerate(windows.lengths.tolist()):
         ids = windows.tokens[w, :length].long()
         special = torch.tensor([int(i) in model.special_ids for i in ids])
         with torch.no_grad():
             spliced = sae(model.activations(ids.tolist(), HOOK)[0].clone()).x_hat
-        edits = {"clean": None, "sae": spliced, "zero": torch.zeros_like(spliced)}
+        nowhere = torch.zeros_like(special)
+        edits = {
+            "clean": (None, nowhere),
+            "sae": (spliced, special),
+            "everywhere": (spliced, nowhere),
+            "zero": (torch.zeros_like(spliced), nowhere),
+        }
         log_p = {}
-        for name, new in edits.items():
+        for name, (new, stay) in edits.items():
             hook = (
                 []
                 if new is None
-                else [(HOOK, lambda a, new=new, stay=special: torch.where(stay[None, :, None], a, new[None]))]
+                else [(HOOK, lambda a, new=new, stay=stay: torch.where(stay[None, :, None], a, new[None]))]
             )
             log_p[name] = model.forward([ids.tolist()], hooks=hook)[0][0, :-1].double().log_softmax(-1)
             ce[name] -= float(log_p[name].gather(1, ids[1:, None]).sum())
-        for name in kl:
-            kl[name] += float((log_p["clean"].exp() * (log_p["clean"] - log_p[name])).sum())
+        for name in ("sae", "everywhere", "zero"):
+            kl[name] = kl.get(name, 0.0) + float((log_p["clean"].exp() * (log_p["clean"] - log_p[name])).sum())
         n += length - 1
     assert e.n_scored == n
-    for name, got in (("clean", e.ce_clean), ("sae", e.ce_sae), ("zero", e.ce_zero)):
-        assert got == pytest.approx(ce[name] / n, abs=1e-5)
-    assert e.kl == pytest.approx(kl["sae"] / n, abs=1e-5) and e.kl_zero == pytest.approx(kl["zero"] / n, abs=1e-5)
-    recovered = (ce["zero"] - ce["sae"]) / (ce["zero"] - ce["clean"])
-    assert e.ce_loss_recovered == pytest.approx(recovered, abs=1e-3)
+    got = {"clean": e.ce_clean, "sae": e.ce_sae, "everywhere": e.ce_sae_everywhere, "zero": e.ce_zero}
+    assert got == pytest.approx({name: total / n for name, total in ce.items()}, abs=1e-5)
+    assert (e.kl, e.kl_everywhere, e.kl_zero) == pytest.approx([total / n for total in kl.values()], abs=1e-5)
+    for name, recovered in (("sae", e.ce_loss_recovered), ("everywhere", e.ce_loss_recovered_everywhere)):
+        assert recovered == pytest.approx((ce["zero"] - ce[name]) / (ce["zero"] - ce["clean"]), abs=1e-3)
+    assert len(set(np.round(list(ce.values()), 3))) == 4
 
 
-def test_intervals_are_those_of_a_bootstrap_over_documents(model, windows):
-    e = evaluate(model, make_sae(model), windows, n_bootstrap=400, progress=False)
-    assert e.interval_unit == "documents" and set(e.intervals) == {
-        "l0",
-        "explained_variance",
-        "ce_loss_recovered",
-        "kl",
-    }
-    assert all(
-        e.intervals[name][0] <= getattr(e, name) <= e.intervals[name][1] for name in ("explained_variance", "kl")
-    )
-    rng, draws = np.random.default_rng(1), []
-    parts = []
-    for d in range(12):  # each document on its own gives the sums that a draw adds up
-        mine = windows.select((windows.documents == d).any(1).nonzero().flatten())
-        one = evaluate(model, make_sae(model), mine, n_bootstrap=0, progress=False)
-        parts.append((one.kl * one.n_scored, one.n_scored))
-    for _ in range(400):
-        chosen = [parts[i] for i in rng.integers(0, 12, 12)]
-        draws.append(sum(k for k, _ in chosen) / sum(n for _, n in chosen))
-    low, high = np.quantile(draws, [0.025, 0.975])
-    assert e.intervals["kl"] == pytest.approx((low, high), abs=0.35 * (high - low))
+def test_intervals_are_those_of_the_metrics_without_each_document(model, windows):
+    sae = make_sae(model, activation="relu", k=None)
+    e = evaluate(model, sae, windows, progress=False)
+    assert e.interval_unit == "documents" and e.n_units == 12
+    without = []
+    for d in range(12):
+        others = (windows.documents.max(1).values != d).nonzero().flatten()
+        without.append(evaluate(model, sae, windows.select(others), progress=False))
+    for name in ("l0", "mse", "kl", "ce_sae"):
+        values = np.array([getattr(one, name) for one in without])
+        known = jackknife_estimate(getattr(e, name), values, scale="log")
+        assert e.intervals[name] == pytest.approx((known.low, known.high), rel=1e-3), name
+        assert known.low < getattr(e, name) < known.high and e.estimates[name].n_units == 12
+    for name in ("explained_variance", "ce_loss_recovered", "ce_loss_recovered_everywhere"):
+        lost = np.array([1 - getattr(one, name) for one in without])
+        lost_by_all, scale = 1 - getattr(e, name), "log" if lost.min() > 0 else "identity"
+        known = jackknife_estimate(lost_by_all, lost, scale=scale)
+        assert e.intervals[name] == pytest.approx((1 - known.high, 1 - known.low), rel=1e-3), name
+
+
+@pytest.mark.parametrize("n_documents", [1, 4])
+def test_a_few_documents_give_no_interval_and_say_so(model, windows, n_documents):
+    some = windows.select((windows.documents.max(1).values < n_documents).nonzero().flatten())
+    e = evaluate(model, make_sae(model), some, progress=False)
+    assert all(np.isnan(low) and np.isnan(high) for low, high in e.intervals.values())
+    words = "1 document" if n_documents == 1 else "4 documents"
+    assert f"(no interval: {words}, at least 5 are needed)" in str(e) and e.kl > 0
+
+
+def test_what_is_alike_in_every_document_has_no_interval_of_width_zero(model, windows):
+    e = evaluate(model, make_sae(model), windows, progress=False)
+    assert e.l0 == 4 and str(e.estimates["l0"]) == "4.00 (no interval: the same in each of 12 documents)"
+
+
+def test_an_sae_that_improves_the_loss_is_on_the_identity_scale():
+    without = np.array([1.01, 0.99, 1.0, 1.02, 1.01, 1.0])
+    found = estimate("ce_loss_recovered", 1.005, without)
+    known = jackknife_estimate(1.005, without, scale="identity")
+    assert (found.low, found.high) == (known.low, known.high) and found.low < 1 < found.high
 
 
 def test_packed_windows_are_drawn_as_windows(model, corpus):
@@ -179,14 +207,11 @@ def test_the_batch_size_and_padding_change_nothing(model, windows):
 
 def test_the_sample_is_of_the_asked_size_and_seeded(model, corpus, windows):
     sae = make_sae(model)
-    a, b, c = (
-        evaluate(model, sae, corpus, length=LENGTH, n_tokens=300, seed=s, n_bootstrap=10, progress=False)
-        for s in (0, 0, 1)
-    )
+    a, b, c = (evaluate(model, sae, corpus, length=LENGTH, n_tokens=300, seed=s, progress=False) for s in (0, 0, 1))
     assert 250 <= a.n_tokens <= 300 and a.kl == b.kl != c.kl and a == a
-    some = evaluate(model, sae, windows, n_tokens=100, n_bootstrap=10, progress=False)
+    some = evaluate(model, sae, windows, n_tokens=100, progress=False)
     assert 80 <= some.n_tokens <= 132
-    whole = evaluate(model, sae, windows, n_tokens=None, n_bootstrap=10, progress=False)
+    whole = evaluate(model, sae, windows, n_tokens=None, progress=False)
     assert whole.n_sequences == len(windows)
 
 
@@ -194,7 +219,8 @@ def test_an_evaluation_reads_well(model, windows):
     e = evaluate(model, make_sae(model), windows, progress=False)
     text = str(e)
     assert text.startswith(f"Evaluation on {e.n_tokens:,} tokens in {e.n_sequences} windows")
-    for line in ("sae ", "predict the mean", "zero ablation", "no change", "95 % intervals (bootstrap over documents)"):
+    rows = ("sae ", "sae everywhere", "predict the mean", "zero ablation", "no change")
+    for line in (*rows, "95 % intervals (jackknife t over documents)", "left out: 30 of", "silent features: "):
         assert any(row.strip().startswith(line.strip()) for row in text.splitlines())
     frame = e.to_frame()
     assert frame.loc["zero ablation", "ce_loss_recovered"] == 0 == frame.loc["predict the mean", "explained_variance"]
@@ -211,7 +237,7 @@ def test_head_shaped_activations_are_spliced_too(model, windows):
 
 def test_the_sae_is_left_in_the_mode_it_was_in(model, windows):
     sae = make_sae(model).train()
-    evaluate(model, sae, windows.select([0]), n_bootstrap=0, progress=False)
+    evaluate(model, sae, windows.select([0]), progress=False)
     assert sae.training
 
 

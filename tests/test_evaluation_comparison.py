@@ -32,7 +32,7 @@ def trained(model, corpus):
 
 @pytest.fixture(scope="module")
 def evaluated(model, corpus, trained):
-    return [sk.evaluate(model, s, corpus.take(12), length=32, progress=False, n_bootstrap=200) for s in trained]
+    return [sk.evaluate(model, s, corpus.take(12), length=32, progress=False) for s in trained]
 
 
 def drawn(fig, mode):
@@ -60,11 +60,12 @@ def test_training_metrics_and_held_out_metrics_are_labelled(trained, evaluated):
     training, held_out = trained.to_frame(), sk.compare(trained, evaluated).to_frame()
     assert set(training["measured_on"]) == {TRAINING} and set(held_out["measured_on"]) == {HELD_OUT}
     assert "measured on the last training batch (64 tokens), not on held-out text" in repr(trained)
-    assert "measured on held-out text" in repr(sk.compare(trained, evaluated))
+    assert "measured on held-out text, intervals over 12 documents" in repr(sk.compare(trained, evaluated))
     assert held_out["loss"].isna().all(), "a training loss must not stand beside held-out metrics"
     for row, e in zip(held_out.itertuples(), evaluated, strict=True):
         assert (row.l0, row.explained_variance, row.mse, row.kl) == (e.l0, e.explained_variance, e.mse, e.kl)
-        assert row.dead_fraction == len(e.dead) / 64
+        assert row.silent_fraction == e.n_silent / 64 and (row.n_units, row.unit) == (12, "documents")
+        assert row.dead_fraction == e.n_dead_in_training / 64, "beside it what training left dead"
         assert (row.ce_loss_recovered_low, row.ce_loss_recovered_high) == e.intervals["ce_loss_recovered"]
 
 
@@ -224,7 +225,9 @@ def test_hook_points_are_not_mixed(trained, evaluated):
 def test_what_has_no_place_on_the_axis_is_said(trained, evaluated):
     silent = replace(evaluated[0], l0=0.0)
     fig = sk.compare(trained, [silent, *evaluated[1:]]).plot()
-    assert fig.layout.title.subtitle.text == "measured on held-out text; 1 without a place left out"
+    assert fig.layout.title.subtitle.text == (
+        "measured on held-out text, intervals over 12 documents; 1 without a place left out"
+    )
     assert sum(len(t.x) for t in drawn(fig, "markers")) == 4
     nothing = sk.compare(trained[:1], [silent]).plot()
     assert not nothing.data and "No SAE has a positive L0" in nothing.layout.annotations[0].text

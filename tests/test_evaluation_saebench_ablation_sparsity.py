@@ -148,7 +148,7 @@ def test_compute_comes_from_parameters_and_tokens_or_one_of_them():
 
 
 def test_it_takes_an_evaluation_and_reads_well(model, corpus, sae):
-    evaluation = sk.evaluate(model, sae, corpus.take(4), length=32, n_bootstrap=0, progress=False)
+    evaluation = sk.evaluate(model, sae, corpus.take(4), length=32, progress=False)
     low, high = sorted((evaluation.ce_clean, evaluation.ce_sae))
     reference = {"compute": [1.0, 10.0, 100.0], "loss": [high + 0.1, (low + high) / 2, low - 0.1]}
     result = sk.compute_fraction(evaluation, reference, method="interpolate")

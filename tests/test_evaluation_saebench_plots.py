@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 import saekit as sk
 from saekit.evaluation.saebench import plots
 from saekit.plotting.style import BLUE, GREY, ORANGE, TEXT
+
+from .drawn_words import HOSTILE, assert_literal
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +96,22 @@ def test_every_figure_is_small_labelled_and_see_through(results):
         assert all(t.hovertemplate or t.hoverinfo == "skip" for t in fig.data)
         colours = set(re.findall(r'"#[0-9a-fA-F]{6}"', go.Figure(fig.data).to_json().split('"template"')[0]))
         assert colours <= {f'"{c}"' for c in (ORANGE, BLUE, GREY)}, name
+
+
+def test_labels_classes_and_units_are_drawn_letter_by_letter(results):
+    change = dataclasses.replace
+    classes = (HOSTILE, "b")
+    perturbed, absorbed = results["probe_perturbation"], results["absorption"]
+    table = absorbed.table.rename(index={"c": HOSTILE}).assign(reason=HOSTILE)
+    figures = {
+        "sparse_probing": (change(results["sparse_probing"], label=HOSTILE), 1),
+        "probe_perturbation": (change(perturbed, label=HOSTILE, classes=classes), 3),
+        "spurious_removal": (
+            change(results["spurious_removal"], wanted=HOSTILE, spurious=HOSTILE, notes=(HOSTILE,)),
+            2,
+        ),
+        "absorption": (change(absorbed, table=table), 3),
+        "compute_fraction": (change(results["compute_fraction"], unit=HOSTILE), 1),
+    }
+    for name, (result, times) in figures.items():
+        assert_literal(getattr(plots, f"plot_{name}")(result), times)

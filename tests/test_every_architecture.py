@@ -115,7 +115,7 @@ def test_every_way_to_encode_gives_the_same_numbers(sae, x):
 
 
 def test_evaluation_and_index_count_the_same_firings(sae, llama, corpus, index):
-    evaluation = sk.evaluate(llama, sae, corpus, n_tokens=None, length=16, n_bootstrap=10, progress=False)
+    evaluation = sk.evaluate(llama, sae, corpus, n_tokens=None, length=16, progress=False)
     features = index.features
     assert len(features) == 64 and evaluation.n_tokens > 1000
     assert evaluation.density == pytest.approx(features["density"].to_numpy(), abs=1e-6)

@@ -79,7 +79,7 @@ def test_everything_works_where_heads_come_first(llama: Any, heads_first: Any, m
 
     def results() -> list[Any]:
         calm = sk.steered(llama, edits)
-        evaluation = sk.evaluate(llama, sae, sk.load_corpus(TEXTS), length=16, n_bootstrap=5, progress=False)
+        evaluation = sk.evaluate(llama, sae, sk.load_corpus(TEXTS), length=16, progress=False)
         [reading] = list(read(llama, sae, [sample]))
         sparse = sk.ablation_sparsity(
             llama, sae, sk.load_corpus(TEXTS), n_tokens=2, n_features=2, n_following=3, n_bootstrap=5, progress=False
@@ -136,7 +136,7 @@ def test_a_pattern_is_refused_before_anything_is_run(llama: Any, tmp_path: Any, 
         "generate": lambda: sk.generate(llama, "the cat", edits=sk.ablate(sae, 3)),
         "steered": lambda: sk.steered(llama, sk.ablate(sae, 3)),
         "direction": lambda: sk.steered(llama, sk.add_direction(direction, 1.0)),
-        "output_scores": lambda: sk.output_scores(llama, sae, [3], ["g"], progress=False),
+        "word_effects": lambda: sk.word_effects(llama, sae, [3], ["g"], progress=False),
         "probing": lambda: sk.sparse_probing(llama, sae, sk.load_corpus(TEXTS), label="x", **cut),
         "panel": lambda: sk.steer(llama, sae),
     }

@@ -24,7 +24,7 @@ LENGTH = 32
 def sae(model):
     sae = sk.SAE(tiny_config(model))
     with torch.no_grad():
-        sae.b_enc[7] = -1e4  # a dead feature
+        sae.b_enc[7] = -1e4  # a silent feature
         sae.b_enc[9] = 30.0  # one that is always on
     return sae
 
@@ -88,7 +88,7 @@ def test_the_table_of_features_is_the_dense_one(index, dense, model, sae):
         row = table.loc[i]
         assert row["n_firings"] == len(value) and row["density"] == pytest.approx(len(value) / len(flat))
         assert row["n_documents"] == len(set(document[flat[:, i] > 0].tolist()))
-        assert row["dead"] == (len(value) == 0)
+        assert row["silent"] == (len(value) == 0)
         if len(value):
             assert row["max"] == pytest.approx(float(value.max()), rel=1e-4)
             assert row["mean"] == pytest.approx(float(value.mean()), rel=1e-4)
@@ -97,7 +97,7 @@ def test_the_table_of_features_is_the_dense_one(index, dense, model, sae):
         assert row["suppressed"] == model.token_strings((-effects[i]).topk(10).indices)
         assert row["nearest"] == int(cosine[i].argmax())
         assert row["nearest_cosine"] == pytest.approx(float(cosine[i].max()), abs=1e-5)
-    assert table["dead"][7] and table["max"][7] == 0 and table["density"][9] == 1
+    assert table["silent"][7] and table["max"][7] == 0 and table["density"][9] == 1
 
 
 def test_a_record_is_the_dense_one(index, dense):
@@ -143,11 +143,11 @@ def test_a_card_reads_well(index):
     assert lines[0] == "feature 9" and "density 100.0000%" in lines[1]
     assert any(line.startswith("  promotes") for line in lines)
     assert sum("[" in line for line in lines if not line.startswith("  prom")) >= 6
-    assert "dead: never fired" in str(index.feature(7))
+    assert "silent: never fired" in str(index.feature(7))
     assert len(index.feature(7).bins) == 10 and index.feature(7).top == []
     frame = index.feature(9).to_frame()
     assert {"bin", "activation", "text", "topic"} <= set(frame.columns) and (frame["bin"] == -1).sum() == 6
-    assert "64 features (1 dead)" in repr(index)
+    assert "64 features (1 silent here)" in repr(index)
     assert index.feature(9).plot().data and index.plot().data
 
 
@@ -289,14 +289,14 @@ def test_nan_activations_are_reported(model, sae, corpus, tmp_path, monkeypatch)
 
 def test_matched_features_are_near_in_density_and_maximum(index):
     table = index.features
-    live = table[~table["dead"]]
+    live = table[~table["silent"]]
     matched = index.matched_features(20, n=8, seed=1)
     assert len(set(matched)) == 8 and 20 not in matched and 7 not in matched
     assert matched == index.matched_features(20, n=8, seed=1) != index.matched_features(20, n=8, seed=2)
     z = np.log(live[["density", "max"]])
     far = ((z - z.loc[20]) / z.std(ddof=0)).pow(2).sum(axis=1).drop(20).sort_values().index[36:]
     assert not set(matched) & set(far)
-    with pytest.raises(DataError, match="feature 7 is dead"):
+    with pytest.raises(DataError, match="feature 7 is silent"):
         index.matched_features(7)
     with pytest.raises(ConfigError, match="not that many features"):
         index.matched_features(20, n=64)

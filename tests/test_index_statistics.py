@@ -21,7 +21,7 @@ N_FEATURES, N_WINDOWS, LENGTH = 23, 40, 16
 
 
 def random_acts(seed: int = 0) -> tuple[np.ndarray, Tokens]:
-    """Dense activations [n_tokens, N_FEATURES] with dead, rare, dense and tied features, and where the tokens lie."""
+    """Dense activations [n_tokens, N_FEATURES] with silent, rare, dense and tied features, and where the tokens lie."""
     rng = np.random.default_rng(seed)
     position = np.sort(rng.choice(N_WINDOWS * LENGTH, 400, replace=False)).astype(np.int64)
     document = (position // LENGTH // 3).astype(np.int32)
@@ -66,12 +66,12 @@ def test_statistics_match_the_dense_ones(case):
         on = dense[:, i] != 0
         value = dense[on, i].astype(np.float64)
         row = stats.loc[i]
-        assert row["n_firings"] == on.sum() and row["density"] == on.mean() and row["dead"] == (not on.any())
+        assert row["n_firings"] == on.sum() and row["density"] == on.mean() and row["silent"] == (not on.any())
         assert row["n_documents"] == len(set(tokens.document[on].tolist()) - {-1})
         assert row["max"] == (value.max() if on.any() else 0)
         assert row["mean"] == pytest.approx(value.mean() if on.any() else 0, rel=1e-6)
         assert row["std"] == pytest.approx(value.std() if on.any() else 0, rel=1e-5, abs=1e-7)
-    assert stats["dead"].sum() == 1
+    assert stats["silent"].sum() == 1
 
 
 def test_documents_are_counted_in_any_order():

@@ -6,12 +6,13 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
 
 import saekit as sk
-from conftest import tiny_sae
+from conftest import HOOK, tiny_sae
 from saekit.errors import DiskFullError, FileError, MismatchError
 from saekit.index import parts, store
 from saekit.json_files import read_json
@@ -324,3 +325,43 @@ def test_an_index_of_an_earlier_version_reads_the_same(built, model, sae, corpus
     assert found.feature(9).to_frame().equals(now.feature(9).to_frame()) and len(now.feature(9).bins[9].contexts)
     same = sk.build_index(model, sae, corpus, out=old, length=32, progress=False)  # opened, not refused
     assert same.n_firings == now.n_firings
+
+
+def test_what_the_filter_left_out_is_in_the_index(model, corpus, tmp_path):
+    sae = tiny_sae(model)
+    windows = sk.tokenize(corpus.take(8), model, length=16)
+    special = sae.config.token_filter.special_ids
+    norm = sk.activations.kept_activations(
+        model, windows, torch.arange(len(windows)), HOOK, sk.TokenFilter(special_ids=special)
+    )[1].norm(dim=1)
+    token_filter = sk.TokenFilter(special_ids=special, max_norm=float(norm.quantile(0.8)))
+    sae.config = sae.config.replace(token_filter=token_filter)
+    with pytest.warns(UserWarning, match=f"leaves out .* by their norm at {HOOK}"):
+        built = sk.build_index(model, sae, windows, out=tmp_path / "index", progress=False)
+    known = sk.activations.describe_token_filter(model, windows, HOOK, token_filter)
+    for index in (built, sk.load_index(tmp_path / "index")):
+        assert (index.excluded.tokens, index.excluded.n_tokens) == (known.tokens, windows.n_tokens)
+        assert index.excluded.norms_frame().to_numpy() == pytest.approx(known.norms_frame().to_numpy(), rel=1e-5)
+        assert str(index.excluded) in repr(index)
+    cache = sk.cache_activations(model, windows, HOOK, tmp_path / "cache", token_filter=token_filter, progress=False)
+    with pytest.warns(UserWarning):
+        of_cache = sk.build_index(model, sae, cache, out=tmp_path / "of_cache", progress=False).excluded
+    assert of_cache.tokens == known.tokens and np.isnan(of_cache.norms[0].norm_fraction)
+    del built.__dict__["excluded"], built.manifest["excluded"]  # as in an index of an earlier version
+    assert built.excluded.tokens == known.tokens and "left out" not in repr(built)
+
+
+def test_an_index_that_calls_features_dead_loads_with_silent_ones(model, corpus, tmp_path, monkeypatch):
+    """The words of indexes that earlier versions wrote."""
+    older = tmp_path / "index"
+    index = sk.build_index(model, tiny_sae(model), corpus.take(5), out=older, length=32, progress=False)
+    silent = index.features["silent"].tolist()
+    frame = index._table.rename(columns={"silent": "dead"})
+    store.save_frame(older / "features.parquet", frame)
+    manifest = {k: v for k, v in index.manifest.items() if k not in ("files", "checksum", "kind", "format", "excluded")}
+    manifest["statistics"] = ["dead" if name == "silent" else name for name in manifest["statistics"]]
+    manifest["counts"] = {("n_dead" if k == "n_silent" else k): v for k, v in manifest["counts"].items()}
+    store.write_manifest(older, manifest)
+    again = sk.load_index(older)
+    assert again.features["silent"].tolist() == silent and again.n_silent == sum(silent)
+    assert again.feature(silent.index(True) if True in silent else 0).silent == (True in silent)

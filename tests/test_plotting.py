@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import html
 import math
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,31 +16,41 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+import saekit
+from saekit.activations import ExcludedTokens
 from saekit.errors import DataError, SaekitError
 from saekit.evaluation import Evaluation
+from saekit.evaluation.comparison import Comparison
 from saekit.evaluation.plots import plot_evaluation
 from saekit.index.plots import activation_histogram, density_histogram
 from saekit.index.records import FeatureRecord, Histogram
-from saekit.plotting.style import BLUE, GREY, ORANGE, TEXT
+from saekit.plotting import image_grid
+from saekit.plotting.style import BLUE, GREY, ORANGE, TEXT, figure, literal, note
+from saekit.scaling.fits import fit as fit_law
+from saekit.scaling.forms import LN
+from saekit.scaling.plots import plot_scaling_fit
 from saekit.specificity import SpecificityResult, specificity
 from saekit.specificity.concepts import Concept
 from saekit.specificity.plots import plot_specificity
+from saekit.statistics import Estimate
 from saekit.steering import SteeringStudy
-from saekit.steering.plots import plot_dose_response
+from saekit.steering.plots import plot_dose_response, plot_steering_pareto
+from saekit.steering.prompt_split import split_prompts
 from saekit.training.plots import training_curves
 
 from .array_index import ArrayIndex
+from .drawn_words import HOSTILE, PLAIN, assert_literal
 
 
-def record(dead: bool = False) -> FeatureRecord:
-    counts = np.array([0, 0, 0, 0] if dead else [70, 9, 0, 1])
-    edges = np.linspace(0, 0 if dead else 8, 5)
+def record(silent: bool = False) -> FeatureRecord:
+    counts = np.array([0, 0, 0, 0] if silent else [70, 9, 0, 1])
+    edges = np.linspace(0, 0 if silent else 8, 5)
     stats = {
         "density": counts.sum() / 4000,
         "n_firings": int(counts.sum()),
         "n_documents": 12,
         "max": edges[-1],
-        "dead": dead,
+        "silent": silent,
     }
     return FeatureRecord(
         feature=7,
@@ -52,7 +66,7 @@ def record(dead: bool = False) -> FeatureRecord:
 
 @pytest.fixture(scope="module")
 def result() -> SpecificityResult:
-    texts = [f"a {'Golden Gate' if i % 3 else 'toll gate'} Bridge and more words here" for i in range(45)]
+    texts = [f"a {'Golden Gate' if i % 3 else 'toll gate'} Bridge and more words here {i}" for i in range(90)]
 
     def acts(strings: np.ndarray, documents: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(0)
@@ -63,14 +77,14 @@ def result() -> SpecificityResult:
 
     index = ArrayIndex(texts, acts=acts)
     return specificity(
-        index, 0, Concept.regex("Gate", ignore_case=False, name="<b>gate"), n_bootstrap=100, n_controls=3
+        index, 0, Concept.regex("Gate", ignore_case=False, name="<b>gate"), n_permutations=19, n_controls=3
     )
 
 
 @pytest.fixture(scope="module")
-def dead() -> SpecificityResult:
+def silent() -> SpecificityResult:
     index = ArrayIndex(["a Gate", "a gate"])
-    return specificity(index, 0, Concept.regex("gate"), n_bootstrap=10)
+    return specificity(index, 0, Concept.regex("gate"), n_permutations=0)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +94,7 @@ def study() -> SteeringStudy:
         ("none", [0.0], [None]),
         ("instruction", [0.0], [None]),
         ("feature", [0.2, 0.5, 0.9], [3]),
-        ("control", [0.2, 0.5, 0.9], [5, 6]),
+        ("control", [0.2, 0.5, 0.9], [5, 6, 7, 8, 9]),
     ):
         for strength in strengths:
             for feature in features:
@@ -105,7 +119,8 @@ def study() -> SteeringStudy:
         hook_name="h",
         feature=3,
         weights={3: 1.0},
-        controls=(5, 6),
+        controls=(5, 6, 7, 8, 9),
+        split=split_prompts([f"p{p}" for p in range(6)]),
         direction=None,
         concept="bridge",
         strengths=(0.2, 0.5, 0.9),
@@ -126,15 +141,24 @@ def evaluated() -> Evaluation:
         mse=1.0,
         ce_clean=3.8,
         ce_sae=4.2,
+        ce_sae_everywhere=5.0,
         ce_zero=15.0,
         ce_loss_recovered=0.96,
+        ce_loss_recovered_everywhere=0.89,
         kl=0.4,
+        kl_everywhere=0.9,
         kl_zero=9.0,
         mse_mean=3.0,
         explained_variance_zero=-0.2,
         density=np.array([0, 0, 0.001, 0.01, 0.01, 0.3]),
-        intervals={"explained_variance": (0.69, 0.71), "ce_loss_recovered": (0.95, 0.97)},
+        estimates={
+            "l0": Estimate(32.0, n_units=95, unit="documents"),
+            "explained_variance": Estimate(0.7, 0.69, 0.71, n_units=95, unit="documents"),
+            "ce_loss_recovered": Estimate(0.96, 0.95, 0.97, n_units=95, unit="documents"),
+        },
         interval_unit="documents",
+        excluded=ExcludedTokens(n_tokens=20_100, n_special=100, n_sinks=0, norms=(), tokens=()),
+        n_dead_in_training=1,
         n_tokens=20_000,
         n_scored=1,
         n_sequences=2,
@@ -177,7 +201,7 @@ def test_density_histogram_counts_every_live_feature(evaluated: Evaluation) -> N
     for d, n in ((0.001, 1), (0.01, 2), (0.3, 1)):
         (at,) = np.flatnonzero(np.abs(np.array(bars.x) - math.log10(d)) <= np.array(bars.width) / 0.92 / 2 + 1e-9)[:1]
         assert n in (bars.y[at], bars.y[min(at + 1, len(bars.y) - 1)])
-    assert "2 dead (33.3%) on 5,000 tokens of demo" in fig.layout.title.subtitle.text
+    assert "2 silent (33.3%) on 5,000 tokens of demo" in fig.layout.title.subtitle.text
     assert list(fig.layout.xaxis.ticktext) == ["0.1%", "1%", "10%"]
 
 
@@ -200,7 +224,7 @@ def test_training_curves() -> None:
 
 def test_specificity(result: SpecificityResult) -> None:
     fig = result.plot()
-    (curve,) = traces(fig, "feature 0, 95% interval")
+    (curve,) = traces(fig, "feature 0, 95% interval over documents")
     assert list(curve.x) == list(result.curve.recall) and list(curve.y) == list(result.curve.precision)
     (end,) = traces(fig, "wherever it fires")
     assert (end.x[0], end.y[0]) == pytest.approx((result.recall.value, result.precision.value))
@@ -210,7 +234,7 @@ def test_specificity(result: SpecificityResult) -> None:
     assert len(lines) == len(result.controls) == 3 and [t.showlegend for t in lines] == [True, False, False]
     assert all(t.line.color == "rgba(138,138,138,0.7)" for t in lines)
     (bars,) = [t for t in fig.data if t.type == "bar"]
-    assert 0 < result.bins.fraction.min() < 1
+    assert 0 <= result.bins.fraction.min() < result.bins.fraction.max()
     assert np.array_equal(bars.y, result.bins.fraction, equal_nan=True)
     assert np.allclose(bars.error_y.array, result.bins.fraction_high - result.bins.fraction, equal_nan=True)
     (steps,) = [t for t in traces(fig, "matched features") if t.xaxis == "x2"]
@@ -221,15 +245,15 @@ def test_specificity(result: SpecificityResult) -> None:
     assert "&lt;b&gt;gate" in fig.layout.title.text
 
 
-def test_specificity_of_a_dead_feature_says_so(dead: SpecificityResult) -> None:
-    fig = dead.plot()
+def test_specificity_of_a_silent_feature_says_so(silent: SpecificityResult) -> None:
+    fig = silent.plot()
     assert not fig.data and "never fires" in fig.layout.annotations[0].text
 
 
 def test_dose_response(study: SteeringStudy) -> None:
     fig = study.plot()
     summary = study.summary
-    for name, condition in (("feature 3", "feature"), ("2 control features", "control")):
+    for name, condition in (("feature 3", "feature"), ("5 control features", "control")):
         rate, nll = [t for t in traces(fig, name) if t.mode == "lines+markers"]
         here = summary[summary.condition == condition]
         assert list(rate.x) == [0.2, 0.5, 0.9] and list(rate.y) == list(here.rate) and list(nll.y) == list(here.nll)
@@ -237,14 +261,20 @@ def test_dose_response(study: SteeringStudy) -> None:
         assert list(bands[0].y) == [*here.rate_high, *reversed(list(here.rate_low))] and bands[0].mode == "lines"
     assert list(traces(fig, "unsteered")[0].y) == [0, 0] and len(traces(fig, "instruction")) == 2
     assert study.recommended == 0.9 and [s.x0 for s in fig.layout.shapes] == [0.9, 0.9]
-    assert "recommended strength 0.9 × the residual norm" in fig.layout.title.subtitle.text
+    assert (
+        fig.layout.title.subtitle.text
+        == "recommended strength 0.9 × the residual norm; 95 % intervals over 6 prompts and 5 features"
+    )
+    first = summary[summary.condition == "feature"].iloc[0]
+    hover = next(t for t in traces(fig, "feature 3") if t.mode == "lines+markers").customdata[0][0]
+    assert hover == f"[{first.rate_low:.0%}, {first.rate_high:.0%}], 6 prompts"
     assert fig.layout.xaxis2.title.text == "strength (× the residual norm)"
 
 
 def test_steering_pareto(study: SteeringStudy) -> None:
     fig = study.plot("pareto")
     summary = study.summary.set_index("condition")
-    for name, condition in (("feature 3", "feature"), ("2 control features", "control")):
+    for name, condition in (("feature 3", "feature"), ("5 control features", "control")):
         [trace] = traces(fig, name)
         here = summary.loc[condition]
         assert list(trace.x) == list(here.nll) and list(trace.y) == list(here.rate)
@@ -261,20 +291,23 @@ def test_steering_pareto(study: SteeringStudy) -> None:
 def test_evaluation(evaluated: Evaluation) -> None:
     fig = plot_evaluation(evaluated)
     loss, density = fig.data
-    assert list(loss.y) == [3.8, 4.2, 15.0] and sum(density.y) == 4
-    assert "explained variance 0.700 [0.690, 0.710], loss recovered 0.960" in fig.layout.title.subtitle.text
-    assert fig.layout.annotations[0].text == "32.0 active per token, 2 of 6 dead"
+    assert list(loss.y) == [3.8, 4.2, 5.0, 15.0] and sum(density.y) == 4
+    assert (
+        "explained variance 0.700 [0.690, 0.710], loss recovered 0.960 [0.950, 0.970]; 95 documents"
+        in fig.layout.title.subtitle.text
+    )
+    assert fig.layout.annotations[0].text == "32.0 active per token, 2 of 6 silent on this text (1 dead in training)"
 
 
 def test_every_figure_is_small_labelled_and_see_through(
     result: SpecificityResult, study: SteeringStudy, evaluated: Evaluation
 ) -> None:
-    dead_index = SimpleNamespace(features=pd.DataFrame({"density": [0.0, 0.0]}), n_tokens=5, corpus_name="demo")
+    silent_index = SimpleNamespace(features=pd.DataFrame({"density": [0.0, 0.0]}), n_tokens=5, corpus_name="demo")
     figures = [
         activation_histogram(record()),
-        activation_histogram(record(dead=True)),
+        activation_histogram(record(silent=True)),
         plot_specificity(result),
-        density_histogram(dead_index),
+        density_histogram(silent_index),
         training_curves(history()),
         plot_dose_response(study),  # type: ignore[arg-type]
         plot_evaluation(evaluated),
@@ -292,3 +325,68 @@ def test_every_figure_is_small_labelled_and_see_through(
             c.upper() for c in re.findall(r'"#[0-9a-fA-F]{6}"', go.Figure(fig.data).to_json().split('"template"')[0])
         }
         assert colours <= {f'"{c}"' for c in (ORANGE, BLUE, GREY)}
+
+
+# ---- words of others ----------------------------------------------------------------------------------------------
+
+
+def test_a_word_is_drawn_letter_by_letter() -> None:
+    assert html.unescape(literal(HOSTILE)) == PLAIN
+    assert literal("half \ud800 a character") == "half \ufffd a character"
+    assert literal("golden gate, 50% of 12") == "golden gate, 50% of 12"
+    assert literal("\"a\" 'b'") == "\"a\" 'b'", "plotly knows no entity for a quotation mark"
+    fig = figure(HOSTILE, HOSTILE)
+    note(fig, HOSTILE)
+    assert_literal(fig, times=3)
+
+
+def test_figures_draw_names_letter_by_letter(result: SpecificityResult, study: SteeringStudy) -> None:
+    assert_literal(training_curves({HOSTILE: history(), "b": history()}), times=8)
+    index = SimpleNamespace(features=pd.DataFrame({"density": [0.5]}), n_tokens=5, corpus_name=HOSTILE)
+    assert_literal(density_histogram(index))  # type: ignore[arg-type]
+    concept = Concept.regex("Gate", name=HOSTILE)
+    assert_literal(plot_specificity(dataclasses.replace(result, concept=concept)))
+    directed = study.generations.replace({"condition": {"control": "direction"}})
+    named = dataclasses.replace(study, concept=HOSTILE, direction=HOSTILE, controls=(), generations=directed)
+    assert_literal(plot_dose_response(named), times=5)
+    assert_literal(plot_steering_pareto(named), times=3)
+    assert_literal(
+        image_grid(np.ones((2, 2, 2)), HOSTILE, HOSTILE, row_names=[HOSTILE], column_names=["a", HOSTILE]), 4
+    )
+    frame = pd.DataFrame(
+        {
+            "architecture": HOSTILE,
+            "hook": [HOSTILE, "a"],
+            "l0": [1.0, 2.0],
+            "explained_variance": [0.5, 0.6],
+            "measured_on": "held-out text",
+            "d_sae": 8,
+            "n_units": 20,
+            "unit": "documents",
+        },
+        index=[HOSTILE, "b"],
+    )
+    assert_literal(Comparison(frame=frame, batch_tokens=None).plot("explained_variance"), times=4)
+    runs = pd.DataFrame({"width": [64, 128, 256, 512, 1024], "loss": [0.6, 0.5, 0.42, 0.36, 0.31]})
+    law = fit_law(LN, runs, n_bootstrap=10)
+    form = dataclasses.replace(law.form, formula=HOSTILE)
+    assert_literal(plot_scaling_fit(dataclasses.replace(law, form=form)), times=2)
+
+
+def test_words_are_made_literal_in_one_place_only() -> None:
+    package = Path(saekit.__file__).parent
+    drawing = [p for p in package.rglob("*.py") if p.name == "plots.py" or p.parent.name == "plotting"]
+    own = [p.relative_to(package).as_posix() for p in drawing if "escape" in p.read_text("utf8")]
+    assert own == ["plotting/style.py"]
+    made = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if makes_figures(p)}
+    assert made <= {p.relative_to(package).as_posix() for p in drawing}, "figures are drawn in plots.py"
+
+
+def makes_figures(path: Path) -> bool:
+    """Whether a module imports plotly, but for annotations and its script."""
+    if path.name == "page.py":
+        return False
+    tree = ast.parse(path.read_text("utf8"))
+    guarded = {id(n) for i in ast.walk(tree) if isinstance(i, ast.If) for n in ast.walk(i)}
+    imports = [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom)) and id(n) not in guarded]
+    return any(re.match(r"(from|import) plotly\b", ast.unparse(n)) for n in imports)

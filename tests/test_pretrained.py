@@ -45,7 +45,7 @@ def test_weights_are_those_of_the_card(name: str) -> None:
 def test_a_cards_metrics_can_be_measured_again(default_model: Any) -> None:
     saes = [sk.load_sae(f"{FAMILY}/{name}") for name in WIDTHS]
     text = sk.load_corpus("demo").where(part="held_out")
-    found = sk.evaluate(default_model, saes, text, n_tokens=1_500, length=256, n_bootstrap=100, progress=False)
+    found = sk.evaluate(default_model, saes, text, n_tokens=1_500, length=256, progress=False)
     for name, measured in zip(WIDTHS, found, strict=True):
         said = card(name)["metrics"]["demo_held_out"]
         assert measured.explained_variance == pytest.approx(said["explained_variance"], abs=0.015), name

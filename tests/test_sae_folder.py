@@ -29,7 +29,7 @@ EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", 
 
 def sae(seed, dense):
     made = sk.SAE(sk.SAEConfig(d_in=4, d_sae=8, activation="topk", k=2, seed=seed))
-    made.density = torch.linspace(0.1, 0.2, 8) + seed if dense else None
+    made.density = torch.linspace(0.1, 0.2, 8) + seed / 4 if dense else None
     return made
 
 
@@ -105,7 +105,7 @@ def test_a_kill_at_any_file_event_leaves_the_old_sae_or_the_new_one(tmp_path: Pa
 
 def small(seed: int = 0) -> sk.SAE:
     sae = sk.SAE(sk.SAEConfig(d_in=4, d_sae=8, activation="topk", k=2, seed=seed))
-    sae.density = torch.linspace(0.1, 0.2, 8) + seed
+    sae.density = torch.linspace(0.1, 0.2, 8) + seed / 4
     return sae
 
 

@@ -173,7 +173,7 @@ def test_an_altered_density_is_refused_and_a_lost_one_is_not_known(tmp_path):
         assert sk.load_sae(tmp_path).density is None
 
 
-def test_what_saelens_has_saved_again_is_not_held_to_the_checksum(tmp_path):
+def test_what_saelens_has_saved_again_is_not_held_to_the_digest(tmp_path):
     path = some_sae().save(tmp_path) / "cfg.json"
     cfg = json.loads(path.read_text())
     cfg["metadata"] |= {"sae_lens_version": "6.54.0", "neuronpedia_id": "tiny/3"}

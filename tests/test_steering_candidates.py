@@ -11,6 +11,7 @@ import torch
 import saekit as sk
 from conftest import tiny_sae, tiny_texts
 from saekit.errors import ConfigError, DataError, MismatchError
+from saekit.steering.word_effects import STARTS
 
 GATE = sk.Concept.regex("gate", name="gates")
 
@@ -36,9 +37,14 @@ def test_candidates_fire_or_write_and_are_ranked_by_what_they_cause(llama: Any, 
     for i in fires.index:
         assert found["input"].loc[i] == pytest.approx(fires["average_precision"].loc[i])
         assert found["found_by"].loc[i] in ("fires", "both")
-    scores = sk.output_scores(llama, sae, found.index.tolist(), ["g"], strength=2.0, progress=False)["score"]
-    assert found["output"].to_dict() == pytest.approx(scores.to_dict())
-    assert found["output"].is_monotonic_decreasing
+    settings = {"strength": 2.0, "progress": False}
+    for column, starts in (("chosen_by", STARTS[::2]), ("output", STARTS[1::2])):
+        effects = sk.word_effects(llama, sae, found.index.tolist(), ["g"], starts=starts, **settings)["effect"]
+        assert found[column].to_dict() == pytest.approx(effects.to_dict(), abs=1e-4)
+    assert found["chosen_by"].is_monotonic_decreasing
+    assert (found["n_starts"] == 5).all() and (found["output_low"] <= found["output"]).all()
+    one = sk.steering_features(llama, sae, index, GATE, ["g"], n=2, starts=STARTS[:1], **settings)
+    assert (one["chosen_by"] == one["output"]).all() and one["output_low"].isna().all()
     ids = llama.tokenize("g", bos=False)[0]
     unembedding = llama.unembedding()
     for i in found.index:

@@ -22,6 +22,7 @@ from conftest import HOOK, tiny_sae
 from saekit.errors import ConfigError, MismatchError, UnknownNameError
 from saekit.models.likelihood import negative_log_likelihood
 from saekit.steering.edit_hooks import apply_edits
+from saekit.steering.prompt_split import PromptSplit
 from saekit.steering.readout import TextSample, cost, drift
 
 PROMPTS = ["the cat", "a", "golden gate bridge in the fog"]
@@ -115,8 +116,8 @@ def test_a_study_with_costs_says_what_cost_says(llama: Any, llama_sae: Any) -> N
     summary = study.summary
     assert list(dict.fromkeys(summary["condition"])) == ["none", "instruction", "direction", "feature", "control"]
     for name in ("kl", "relevance", "drift"):
-        assert (summary[f"{name}_low"] <= summary[name] + 1e-9).all()
-    assert "relevance" in repr(study).splitlines()[2] and study.direction == "nine"
+        assert summary[f"{name}_low"].isna().all() and summary[name].notna().all(), "three prompts have no interval"
+    assert "relevance" in repr(study).splitlines()[3] and study.direction == "nine"
     table = study.conditions
     assert list(table.index) == ["none", "instruction", "direction", "feature", "control"]
     assert set(table["strength"]) <= {0.0, 0.5, 2.0}
@@ -153,13 +154,16 @@ def test_the_comparison_is_at_the_recommended_strengths() -> None:
         ("control", 0.4, 0.0, 4.0),
     ):
         row = {"condition": condition, "feature": None, "strength": strength, "seed": 0, "nll": nll, "text": ""}
+        row["feature"] = 4 if condition == "control" else None
         rows += [row | {"prompt": str(p), "concept_present": p < 10 * rate, "repetition": 0.0} for p in range(10)]
+    prompts = tuple(str(p) for p in range(10))
     study = sk.SteeringStudy(
         model_name="m",
         hook_name=HOOK,
         feature=3,
         weights={3: 1.0},
         controls=(4,),
+        split=PromptSplit(choose=prompts, report=prompts),
         direction="d",
         concept="c",
         strengths=(0.2, 0.4),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +12,18 @@ import pytest
 import torch
 
 import saekit as sk
-from conftest import HOOK, tiny_sae
-from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
+from conftest import tiny_sae
+from saekit.errors import ConfigError, ContextLengthError, DataError, FileError, MismatchError, UnknownNameError
 from saekit.models.likelihood import negative_log_likelihood
-from saekit.statistics import wilson_interval
+from saekit.statistics import clustered_mean, clustered_proportion
 from saekit.steering.fluency import repetition
+from saekit.steering.prompt_split import PromptSplit
+from saekit.steering.study_log import StudyLog
+
+from .steering_studies import row_of, study_from
 
 PROMPTS = ["the cat", "a", "golden gate bridge in the fog", "rain fell"]
+MANY = [*PROMPTS, "the mat", "fog", "a dog", "the bed", "red"]
 LETTER = sk.Concept.regex("[aeiou]", name="vowel")
 
 
@@ -75,7 +81,7 @@ def test_every_text_is_what_generate_gives(llama: Any, llama_sae: Any, temperatu
     settings = {"controls": 1, "strengths": [2.0], "batch_size": 3}
     study = study_of(llama, llama_sae, seeds=seeds, temperature=temperature, **settings)
     frame = study.to_frame()
-    assert len(frame) == len(PROMPTS) * len(seeds) * 3
+    assert len(frame) == len(PROMPTS) * len(seeds) * 2 + 1
     assert len(frame.drop_duplicates(["condition", "feature", "strength", "prompt", "seed"])) == len(frame)
     for row in frame.itertuples():
         edits = [] if row.condition == "none" else [sk.clamp(llama_sae, {int(row.feature): row.strength}, unit="norm")]
@@ -93,25 +99,72 @@ def test_every_text_is_what_generate_gives(llama: Any, llama_sae: Any, temperatu
     assert texts["none"] != texts["feature"][: len(texts["none"])]
 
 
-def test_the_summary_says_what_the_texts_say(llama: Any, llama_sae: Any) -> None:
-    study = study_of(llama, llama_sae, temperature=0.9, seeds=(0, 1))
-    frame, summary = study.to_frame(), study.summary
-    assert list(zip(summary["condition"], summary["strength"], summary["n_texts"], strict=True)) == [
-        ("none", 0.0, 8),
-        ("feature", 0.5, 8),
-        ("feature", 2.0, 8),
-        ("control", 0.5, 16),
-        ("control", 2.0, 16),
-    ]
-    for row in summary.itertuples():
-        texts = frame[(frame["condition"] == row.condition) & (frame["strength"] == row.strength)]
-        assert row.rate == pytest.approx(texts["concept_present"].mean())
-        hits = int(texts["concept_present"].sum())
-        assert (row.rate_low, row.rate_high) == pytest.approx(wilson_interval(hits, len(texts)))
-        assert row.nll == pytest.approx(texts["nll"].mean())
-        assert row.nll_low <= row.nll <= row.nll_high
-        assert row.nll_increase == pytest.approx(row.nll - frame[frame["condition"] == "none"]["nll"].mean())
-        assert row.repetition == pytest.approx(texts["repetition"].mean())
+def test_the_summary_says_what_the_texts_say_of_prompts_and_of_features(llama: Any, llama_sae: Any) -> None:
+    """Against the definition, one row at a time: units are prompts, and control features where the row is theirs."""
+    study = study_of(llama, llama_sae, temperature=0.9, seeds=(0, 1), prompts=MANY, controls=6, texts_per_control=2)
+    assert (len(study.split.choose), len(study.split.report)) == (3, 6) and study.split.held_out
+    for which, prompts in (("report", study.split.report), ("all", MANY)):
+        frame = study.to_frame()
+        frame = frame[frame["prompt"].isin(prompts)]
+        summary = study.summarise(which)  # type: ignore[arg-type]
+        n = len(prompts)
+        assert list(
+            summary[["condition", "strength", "n_texts", "n_units", "unit"]].itertuples(index=False, name=None)
+        ) == [
+            ("none", 0.0, 2 * n, n, "prompts"),
+            ("feature", 0.5, 2 * n, n, "prompts"),
+            ("feature", 2.0, 2 * n, n, "prompts"),
+            ("control", 0.5, 12, 6, "features"),
+            ("control", 2.0, 12, 6, "features"),
+        ]
+        none = frame[frame["condition"] == "none"].set_index(["prompt", "seed"])["nll"]
+        for row in summary.to_dict("records"):
+            texts = frame[(frame["condition"] == row["condition"]) & (frame["strength"] == row["strength"])]
+            by = "feature" if row["condition"] == "control" else "prompt"
+            units = [group for _, group in texts.groupby(by)]
+            rate = clustered_proportion([u["concept_present"].sum() for u in units], [len(u) for u in units])
+            assert (row["rate"], row["rate_low"], row["rate_high"]) == (rate.value, rate.low, rate.high)
+            assert row["rate"] == pytest.approx(texts["concept_present"].mean()) and row["rate_low"] >= 0
+            increases = [
+                [t.nll - none[t.prompt, t.seed] for t in u.itertuples()] for u in units
+            ]  # beside the unsteered text for the same prompt and seed
+            for name, groups in (
+                ("nll", [u["nll"] for u in units]),
+                ("repetition", [u["repetition"] for u in units]),
+                ("nll_increase", increases),
+            ):
+                mean = clustered_mean(groups)
+                found = row[name], row[f"{name}_low"], row[f"{name}_high"]
+                assert found == pytest.approx((mean.value, mean.low, mean.high), nan_ok=True)
+    pd.testing.assert_frame_equal(study.summary, study.summarise("report"))
+    assert "6 prompts" in repr(study) and "6 features" in repr(study)
+    with pytest.raises(UnknownNameError, match="unknown part of the prompts"):
+        study.summarise("reporting")  # type: ignore[arg-type]
+
+
+def test_controls_share_the_reporting_prompts_and_keep_theirs_at_every_strength(llama: Any, llama_sae: Any) -> None:
+    settings: dict[str, Any] = {"temperature": 0.9, "seeds": (0, 1), "prompts": MANY, "instruction": "say bridge"}
+    for per_control in (1, 3):
+        study = study_of(llama, llama_sae, controls=14, texts_per_control=per_control, **settings)
+        frame = study.to_frame()
+        controls = frame[frame["condition"] == "control"]
+        pairs = [(p, s) for s in (0, 1) for p in study.split.report]
+        for strength in (0.5, 2.0):
+            here = controls[controls["strength"] == strength]
+            assert list(zip(here["prompt"], here["seed"], strict=True)) == [
+                pairs[(per_control * i + n) % len(pairs)] for i in range(14) for n in range(per_control)
+            ]
+            assert list(here["feature"]) == [f for f in study.controls for _ in range(per_control)]
+        assert set(frame[frame["condition"] == "instruction"]["prompt"]) == set(study.split.report)
+        assert set(frame[frame["condition"] == "none"]["prompt"]) == set(MANY)
+    with pytest.raises(ConfigError, match="not that many texts to a control"):
+        study_of(llama, llama_sae, texts_per_control=13, **settings)
+
+
+def test_twenty_controls_by_default_cost_what_three_did_with_seven_prompts(llama: Any, llama_sae: Any) -> None:
+    study = sk.dose_response(llama, llama_sae, 3, MANY[:7], LETTER, [0.5], chat=False, max_new_tokens=1, progress=False)
+    assert len(study.controls) == 20 and (study.to_frame()["condition"] == "control").sum() == 20 < 3 * 7
+    assert study.estimate("control").n_units == 20 and study.estimate("control").unit == "features"
 
 
 def test_an_instruction_is_a_baseline_that_asks_in_words(llama: Any, llama_sae: Any) -> None:
@@ -129,7 +182,7 @@ def test_an_instruction_is_a_baseline_that_asks_in_words(llama: Any, llama_sae: 
 def test_controls_are_matched_through_the_index_or_random_or_as_given(llama: Any, llama_sae: Any) -> None:
     asked = []
     index = SimpleNamespace(matched_features=lambda i, n, seed: asked.append((i, n, seed)) or [11, 12, 13][:n])
-    assert study_of(llama, llama_sae, index=index, strengths=[1.0]).controls == (11, 12)
+    assert study_of(llama, llama_sae, index=index, strengths=[1.0]).controls == (11, 12)  # two were asked for
     assert asked == [(3, 2, 0)]
     random = study_of(llama, llama_sae, controls=5, strengths=[1.0], prompts=["a"]).controls
     assert len(set(random)) == 5 and 3 not in random
@@ -140,46 +193,36 @@ def test_a_study_reads_well(llama: Any, llama_sae: Any, capsys: Any) -> None:
     study = study_of(llama, llama_sae, progress=True)
     text = repr(study)
     assert "SteeringStudy: feature 3 of blocks.0.hook_resid_post (tiny-llama), concept 'vowel'" in text
-    assert "4 prompts, 6 new tokens, greedy; clamped at all positions; controls: " in text
+    assert "4 prompts, 6 new tokens, greedy; clamped at all positions; 2 control features" in text
     assert "strength unit: x the residual norm; recommended: " in text
-    assert [line.split()[0] for line in text.splitlines()[3:-1]] == ["none", *["feature"] * 2, *["control"] * 2]
-    assert "28/28" in capsys.readouterr().err
+    assert [line.split()[0] for line in text.splitlines()[4:-3]] == ["none", *["feature"] * 2, *["control"] * 2]
+    assert "16/16" in capsys.readouterr().err
 
 
 def study_with(**columns: Any) -> sk.SteeringStudy:
-    """A study of ten texts per strength with chosen rate, nll and repetition; the first column is unsteered."""
+    """A study of ten texts per strength with chosen rate, nll and repetition; the first column is unsteered.
+
+    The ten prompts both choose and report.
+    """
     rows = []
     for n, (rate, nll, repeated) in enumerate(zip(columns["rate"], columns["nll"], columns["repetition"], strict=True)):
         for prompt in range(10):
-            rows.append(
-                {
-                    "condition": "feature" if n else "none",
-                    "feature": 3 if n else None,
-                    "strength": 0.25 * n,
-                    "prompt": str(prompt),
-                    "seed": 0,
-                    "text": "",
-                    "concept_present": prompt < 10 * rate,
-                    "nll": nll,
-                    "repetition": repeated,
-                }
-            )
-    return sk.SteeringStudy(
-        model_name="m",
-        hook_name=HOOK,
-        feature=3,
-        weights={3: 1.0},
-        controls=(),
-        direction=None,
-        concept="c",
-        strengths=(0.25,),
-        unit="norm",
-        positions="all",
-        temperature=0.0,
-        max_new_tokens=8,
-        chat=True,
-        generations=pd.DataFrame(rows),
-    )
+            row = row_of("feature" if n else "none", 0.25 * n, str(prompt), prompt < 10 * rate)
+            rows.append(row | {"nll": nll, "repetition": repeated})
+    prompts = tuple(str(n) for n in range(10))
+    return study_from(rows, split=PromptSplit(choose=prompts, report=prompts), strengths=(0.25, 0.5, 0.75))
+
+
+def test_an_estimate_asks_for_what_the_study_has() -> None:
+    study = study_with(rate=[0, 0.5, 1.0], nll=[1, 1, 1], repetition=[0.1] * 3)
+    assert study.estimate("feature", 0.25).value == 0.5 and study.estimate("none", metric="nll").value == 1.0
+    for asked, match in (
+        (("control",), "unknown condition"),
+        (("feature", 0.7), "no strength 0.7"),
+        (("feature", 0.25, "kl"), "unknown metric"),
+    ):
+        with pytest.raises(UnknownNameError, match=match):
+            study.estimate(*asked)
 
 
 @pytest.mark.parametrize(
@@ -239,3 +282,47 @@ def test_a_study_has_a_picture(llama: Any, llama_sae: Any) -> None:
 def test_torch_grad_mode_is_left_as_it_was(llama: Any, llama_sae: Any) -> None:
     study_of(llama, llama_sae, strengths=[1.0], prompts=["a"])
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+# ---- the file of texts ----------------------------------------------------------------------------------------------
+
+
+def test_a_kill_at_any_byte_of_the_last_text_costs_that_text_alone(tmp_path: Path) -> None:
+    def record(n: int) -> dict[str, Any]:
+        key = {"condition": "feature", "feature": 3, "strength": 0.5, "prompt": "caf\u00e9", "seed": n}
+        return {**key, "text": "na\u00efve \U0001f600", "tokens": [1, 2]}
+
+    log = StudyLog(tmp_path, {"seed": 0})
+    log.append([record(0), record(1)])
+    before = log.path.read_bytes()
+    log.append([record(2)])
+    whole = log.path.read_bytes()
+    assert whole.startswith(before)
+    for n in range(len(before), len(whole) + 1):
+        log.path.write_bytes(whole[:n])
+        inode = log.path.stat().st_ino
+        found = StudyLog(tmp_path, {"seed": 0}).read()
+        expected = [record(0), record(1)] + ([record(2)] if n == len(whole) else [])
+        assert list(found.values()) == expected
+        assert log.path.read_bytes() == (whole if n == len(whole) else before) and log.path.stat().st_ino == inode
+        log.append([record(3)])
+        assert list(StudyLog(tmp_path, {"seed": 0}).read().values()) == [*expected, record(3)]
+
+
+def test_a_text_that_is_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+    log = StudyLog(tmp_path, {"seed": 0})
+    for damage in (b'{"condition": "fea', b"[1]", b'{"condition": "none"}', b"\xff\xfe", b"\0" * 40):
+        log.path.write_bytes(damage + b"\n")
+        with pytest.raises(FileError, match=r"texts.jsonl is damaged at line 1[\s\S]*delete line 1"):
+            log.read()
+
+
+def test_a_text_is_on_disk_when_it_was_added(tmp_path: Path, monkeypatch: Any) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    log = StudyLog(tmp_path, {"seed": 0})
+    synced.clear()
+    log.append([{"condition": "none"}])
+    assert len(synced) == 2  # the file, and its name in the folder
+    log.append([{"condition": "none"}])
+    assert len(synced) == 3

@@ -78,7 +78,7 @@ def test_the_truth_is_recovered(orthogonal: GroundTruth, match: str) -> None:
         "explained_variance",
     ]
     assert found.to_frame()[ones].iloc[0].tolist() == pytest.approx([1.0] * len(ones), abs=1e-6)
-    assert found.dead == 0 and found.l0 == found.true_l0 and math.isnan(found.absorption)
+    assert found.silent == 0 and found.l0 == found.true_l0 and math.isnan(found.absorption)
     assert order[found.features.sae_feature.to_list()].tolist() == list(range(32))
     assert found.features.n_fired.sum() == pytest.approx(found.true_l0 * 5000)
 
@@ -152,7 +152,7 @@ def test_every_figure_against_a_slow_reference(match: str) -> None:
     assert found.shrinkage == pytest.approx((x_hat**2).sum() / (x * x_hat).sum())
     assert found.norm_ratio == pytest.approx((np.linalg.norm(x_hat, axis=1) / np.linalg.norm(x, axis=1)).mean())
     assert (found.l0, found.true_l0) == ((acts > 0).sum() / n, (true > 0).sum() / n)
-    assert found.dead == (acts == 0).all(0).sum()
+    assert found.silent == (acts == 0).all(0).sum()
     paired = table.sae_feature[table.sae_feature >= 0]
     both = sum(((true[:, i] > 0) & (acts[:, s] > 0)).sum() for i, s in paired.items())
     micro = both / (acts[:, paired] > 0).sum(), both / (true > 0).sum()
@@ -192,7 +192,7 @@ def test_dead_and_silent_features(orthogonal: GroundTruth) -> None:
     found = sk.recovery(
         changed(sae, threshold=torch.where(torch.arange(32) < 4, 99.0, sae.threshold)), orthogonal, n_tokens=2000
     )
-    assert found.dead == 4 and found.f1 == pytest.approx(28 / 32)
+    assert found.silent == 4 and found.f1 == pytest.approx(28 / 32)
     assert found.features.correlation[:4].tolist() == found.features.precision[:4].tolist() == [0.0] * 4
 
 

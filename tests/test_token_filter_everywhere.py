@@ -22,6 +22,7 @@ import saekit as sk
 from conftest import HOOK, tiny_llama, tiny_sae, tiny_texts
 from saekit.activations import default_token_filter
 from saekit.errors import ConfigError, DataError
+from saekit.evaluation import fidelity
 from saekit.steering.direction_edits import AddDirection, ProjectOut
 from saekit.steering.feature_edits import FeatureEdit
 from saekit.steering.readout import TextSample, cost
@@ -77,8 +78,8 @@ def read_index(index: sk.FeatureIndex) -> Any:
 
 
 def evaluated(w: World, sae: Any) -> Any:
-    e = sk.evaluate(w.model, sae, w.corpus, n_bootstrap=0, **FAST)
-    return e.n_tokens, e.l0, e.explained_variance, e.ce_loss_recovered, e.kl
+    e = sk.evaluate(w.model, sae, w.corpus, **FAST)
+    return e.n_tokens, e.l0, e.explained_variance, e.ce_loss_recovered, e.ce_loss_recovered_everywhere, e.kl
 
 
 def indexed(w: World, sae: Any, tmp: Path) -> Any:
@@ -176,7 +177,7 @@ def steered(w: World, sae: Any) -> Any:
 
 def scored(w: World, sae: Any) -> Any:
     fields = {"starts": [("Who of you?", "I feel")], "progress": False}
-    scores = sk.output_scores(w.model, sae, [3, 7], [" gate"], **fields)
+    scores = sk.word_effects(w.model, sae, [3, 7], [" gate"], **fields)
     found = sk.steering_features(w.model, sae, w.index, sk.Concept.regex("gate"), [" gate"], n=2, **fields)
     return scores.to_csv(), found.to_csv()
 
@@ -231,16 +232,28 @@ FUNCTIONS: list[Callable[..., Any]] = [
 
 @pytest.fixture
 def watched(model: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Counts the activations that reach an SAE or an edit, and fails at one of a sink or of BOS."""
+    """Counts the activations that reach an SAE or an edit, and fails at one of a sink or of BOS.
+
+    `evaluate` also measures the SAE at every position; what it gives the SAE for that is not counted.
+    """
     bos = model.activations([[model.bos_id]], HOOK)[0]
-    seen = [0]
+    seen, on_purpose = [0], [False]
+    at_every = fidelity._at_every
+
+    def unwatched(*args: Any) -> Tensor:
+        on_purpose[0] = True
+        out = at_every(*args)
+        on_purpose[0] = False
+        return out
+
+    monkeypatch.setattr(fidelity, "_at_every", unwatched)
 
     def watch(owner: type, name: str) -> None:
         real = getattr(owner, name)
 
         def checked(self: Any, x: Tensor, *rest: Any, **options: Any) -> Any:
             rows = x.detach().reshape(-1, x.shape[-1]).float()
-            if rows.shape[-1] == bos.shape[-1]:
+            if rows.shape[-1] == bos.shape[-1] and not on_purpose[0]:
                 seen[0] += len(rows)
                 assert not (rows.norm(dim=1) > 300).any(), f"an attention sink reaches {owner.__name__}.{name}"
                 assert not (rows - bos).norm(dim=1).lt(1e-3).any(), f"BOS reaches {owner.__name__}.{name}"
@@ -286,9 +299,9 @@ def test_the_default_is_found_once_and_does_not_depend_on_text_or_edits(
     from saekit.activations import token_filter as room
 
     asked: list[Any] = []
-    real = room.fit_token_filter
+    real = room._fitted
     monkeypatch.setattr(room, "_DEFAULTS", {})
-    monkeypatch.setattr(room, "fit_token_filter", lambda m, w, hook: asked.append(hook) or real(m, w, hook))
+    monkeypatch.setattr(room, "_fitted", lambda m, w, hook: asked.append(hook) or real(m, w, hook))
     first = default_token_filter(model, HOOK)
     both = default_token_filter(model, (HOOK, LATER))
     assert asked == [(HOOK,), (LATER,)] and both.split([32, 32]) == [first, default_token_filter(model, LATER)]

@@ -57,7 +57,7 @@ def test_every_architecture_is_among_these():
 def test_known_features_are_found_by_every_architecture(name, trained):
     found = sk.recovery(trained(name)[0].finish(), TRUTH, n_tokens=8192, n_bootstrap=0)
     assert found.mean_max_cosine > (0.9 if name in ("batchtopk matryoshka", "jumprelu quadratic") else 0.96)
-    assert found.dead <= 3
+    assert found.silent <= 3
     chance = sk.recovery(sk.SAE(sk.SAEConfig(d_in=24, d_sae=48, **KINDS[name])), TRUTH, n_tokens=2048, n_bootstrap=0)
     assert chance.mean_max_cosine < 0.7
 

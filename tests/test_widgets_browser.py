@@ -25,7 +25,7 @@ DEFAULTS = {
     "filter": "",
     "min_density": None,
     "max_density": None,
-    "hide_dead": False,
+    "hide_silent": False,
 }
 
 
@@ -67,7 +67,7 @@ def test_pages_cut_the_rows_and_a_new_filter_turns_to_the_first() -> None:
     assert browser.rows.index.tolist() == [5]
     browser.page = 40
     assert browser.rows.index.tolist() == [5], "a page beyond the last shows the last"
-    browser.hide_dead = True
+    browser.hide_silent = True
     assert (browser.page, browser.rows.index.tolist()) == (0, [0, 6, 4])
     assert browser.rows.loc[4, "example"] == "a[ bridge] of 6"
 

@@ -207,7 +207,7 @@ def test_states_after_use_have_the_types_that_the_front_end_expects(
     # It can fail, deep inside: a key that the interface lacks, another type, a key that is missing.
     changes = [
         ("SteeringState", '"repetition"', '"repetitions"', "'\"repetitions\"' does not exist in type 'Reply'"),
-        ("CardState", '"dead": false', '"dead": "no"', "Type 'string' is not assignable to type 'boolean'"),
+        ("CardState", '"silent": false', '"silent": "no"', "Type 'string' is not assignable to type 'boolean'"),
         ("MonitorState", '"rate": ', '"live": true, "was": ', "'\"was\"' does not exist in type 'MonitorState'"),
         ("HighlightState", '"names": {}, ', "", "Property 'names' is missing"),
     ]

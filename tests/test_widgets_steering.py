@@ -200,8 +200,7 @@ def test_buttons_of_the_browser() -> None:
 
     def press(**content: Any) -> None:
         panel._handle_custom_msg(content, [])
-        assert panel._worker is not None
-        panel._worker.join()
+        panel._worker.wait()
 
     press(kind="run")
     press(kind="reply", message="more")
@@ -212,7 +211,9 @@ def test_buttons_of_the_browser() -> None:
     press(kind="stop")
     press(kind="other")
     press(kind="sweep", feature=7, condition=0)
-    assert "nothing to sweep over" in panel.error
+    assert "nothing to sweep over" in panel.refused
+    press(kind="redo")
+    assert panel.refused == ""
 
 
 def test_the_history_can_be_kept(tmp_path: Any) -> None:

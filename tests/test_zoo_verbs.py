@@ -101,14 +101,15 @@ def rows(windows: sk.Windows) -> list[list[int]]:
 
 def test_fidelity_equals_one_window_at_a_time_through_the_plain_model(zoo_model, sae, corpus):
     windows = sk.tokenize(corpus.take(6), zoo_model.model, length=32)
-    found = sk.evaluate(zoo_model.model, sae, windows, n_tokens=None, progress=False, n_bootstrap=10)
-    losses: dict[str, list[Tensor]] = {"clean": [], "sae": [], "zero": []}
+    found = sk.evaluate(zoo_model.model, sae, windows, n_tokens=None, progress=False)
+    losses: dict[str, list[Tensor]] = {"clean": [], "sae": [], "everywhere": [], "zero": []}
     xs, x_hats, n_active = [], [], []
     for ids in rows(windows):
         x, keep = residual(zoo_model, ids), ordinary(zoo_model, ids)[:, None]
         out = sae(x)
-        for name, new in (("clean", x), ("sae", out.x_hat), ("zero", torch.zeros_like(x))):
-            with hooked(zoo_model, lambda _, new=new, x=x, keep=keep: torch.where(keep, new, x)[None]):
+        of_sae, zeros = torch.where(keep, out.x_hat, x), torch.zeros_like(x)
+        for name, new in (("clean", x), ("sae", of_sae), ("everywhere", out.x_hat), ("zero", zeros)):
+            with hooked(zoo_model, lambda _, new=new: new[None]):
                 log_p = zoo_model.hf(torch.tensor([ids])).logits[0, :-1].double().log_softmax(-1)
             losses[name].append(-log_p.gather(1, torch.tensor(ids[1:])[:, None])[:, 0])
         xs.append(x[keep[:, 0]])
@@ -118,8 +119,13 @@ def test_fidelity_equals_one_window_at_a_time_through_the_plain_model(zoo_model,
     assert found.n_tokens == len(x) and found.l0 == pytest.approx(float(torch.cat(n_active).float().mean()))
     unexplained = (x - x_hat).pow(2).sum() / (x - x.mean(0)).pow(2).sum()
     assert found.explained_variance == pytest.approx(float(1 - unexplained), abs=1e-4)
-    for name, got in (("clean", found.ce_clean), ("sae", found.ce_sae), ("zero", found.ce_zero)):
-        assert got == pytest.approx(float(torch.cat(losses[name]).mean()), abs=1e-3), name
+    fields = {"clean": "ce_clean", "sae": "ce_sae", "everywhere": "ce_sae_everywhere", "zero": "ce_zero"}
+    ce = {name: float(torch.cat(values).mean()) for name, values in losses.items()}
+    for name, field in fields.items():
+        assert getattr(found, field) == pytest.approx(ce[name], abs=1e-3), name
+    if abs(ce["zero"] - ce["clean"]) > 0.1:
+        recovered = (ce["zero"] - ce["sae"]) / (ce["zero"] - ce["clean"])
+        assert found.ce_loss_recovered == pytest.approx(recovered, abs=0.02)
 
 
 def test_a_few_steps_of_training_and_what_was_trained_loads_again(zoo_model, corpus, tmp_path):
@@ -164,7 +170,7 @@ def test_promoted_tokens_are_those_of_the_real_norm_and_head(zoo_model, sae, ind
 def test_scores_of_concepts_and_searches_run(zoo_model, sae, index):
     concept = sk.Concept.regex("e")
     ranked = sk.rank_features(index, concept, n=5)
-    result = sk.specificity(index, int(ranked.index[0]), concept, n_bootstrap=20, n_controls=2)
+    result = sk.specificity(index, int(ranked.index[0]), concept, n_permutations=19, n_controls=2)
     assert 0 <= result.average_precision.value <= 1 and len(ranked) == 5
     ids = zoo_model.model.tokenize(zoo.PROMPT)
     acts = sae.encode(residual(zoo_model, ids)) * ordinary(zoo_model, ids)[:, None]
@@ -227,15 +233,15 @@ def test_studies_of_steering_run(zoo_model, sae, index):
         assert row.text == sk.generate(model, row.prompt, **texts).text
 
 
-def test_output_scores_equal_the_plain_model_under_a_hook(zoo_model, sae):
+def test_word_effects_equal_the_plain_model_under_a_hook(zoo_model, sae):
     """The change of a word's log-probability after a question and the beginning of an answer, as in a conversation."""
     model, (question, answer) = zoo_model.model, ("Who?", "I am the")
     if zoo_model.name == "llama_surplus":
         with pytest.raises(DataError, match="has no such token"):
-            sk.output_scores(model, sae, [FEATURE], [" gate"], starts=[(question, answer)], progress=False)
+            sk.word_effects(model, sae, [FEATURE], [" gate"], starts=[(question, answer)], progress=False)
         return
     words = [" gate", " the" if zoo_model.name == "gpt2_wordpiece" else "\n"]  # BERT's tokenizer knows no lines
-    scores = sk.output_scores(model, sae, [FEATURE, 5], words, starts=[(question, answer)], progress=False)
+    scores = sk.word_effects(model, sae, [FEATURE, 5], words, starts=[(question, answer)], progress=False)
     chat = zoo_model.tokenizer.chat_template is not None
     text = model.chat_prompt(question) + answer if chat else f"{question} {answer}"
     ids = model.tokenize(text, bos=False if chat else None)

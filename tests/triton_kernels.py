@@ -18,7 +18,7 @@ if not ON_GPU:
     assert "triton" not in sys.modules, "triton was imported before TRITON_INTERPRET was set"
     os.environ["TRITON_INTERPRET"] = "1"
 
-from saekit.sae.triton import adam, batch, decode, encode, weight_grads  # noqa: E402, F401
+from saekit.sae.triton import adam, batch, checks, decode, encode, weight_grads  # noqa: E402, F401
 from saekit.sae.triton.plan import Plan  # noqa: E402
 
 os.environ.pop("TRITON_INTERPRET", None)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 import saekit as sk
+from saekit.statistics import clustered_proportion
 
 from ..results import markdown_table
 from ..split import HELD_OUT
@@ -65,7 +66,7 @@ The same with the commands of today's repository, from an empty folder:
 the highest tenth of its range ("top precision"). Features were chosen on one half of the documents and are reported on
 the other; "matched" are ten features of like density and maximum (mean, best). "Mentioned" is the fraction of {n_asked}
 unrelated questions whose answers mention the concept with the feature clamped to {strength} of the residual norm,
-beside three matched features and no edit.
+beside {n_controls} matched features and no edit.
 
 {concepts}
 
@@ -156,6 +157,7 @@ def page(card: dict[str, Any]) -> str:
         precision=concepts.MIN_PRECISION,
         n_asked=len(concepts.UNRELATED_QUESTIONS),
         strength=concepts.STRENGTH,
+        n_controls=_n_controls(card["concepts"]),
         concepts=concepts.table(card),
         golden=_golden(card["golden_gate"]),
         features="\n\n".join(map(_feature, card["features"])),
@@ -182,6 +184,18 @@ def _metrics(measured: dict[str, Any]) -> str:
     return markdown_table(pd.DataFrame(rows))
 
 
+def _n_controls(found: dict[str, Any]) -> int:
+    """Matched features of each concept; cards of earlier measurements do not say it and had three."""
+    steered = [row["steering"] for row in found.values() if row.get("steering")]
+    return int(steered[0].get("n_controls", 3)) if steered else 3
+
+
+def _rate(counts: dict[str, float]) -> str:
+    """The rate of answers with a bridge, one to a question, with its interval."""
+    n, hits = int(counts["n"]), int(counts["bridge"])
+    return str(clustered_proportion([1] * hits + [0] * (n - hits), [1] * n, unit="questions"))
+
+
 def _golden(final: dict[str, Any]) -> str:
     """What clamping the steering features did, a paragraph each."""
 
@@ -193,10 +207,11 @@ def _golden(final: dict[str, Any]) -> str:
         edited, control, none = (found["counts"][name] for name in ("feature", "control", "none"))
         lines.append(
             f"Feature {feature}, clamped to {found['strength']:g} of the residual norm: {of(edited, 'bridge')} answers "
-            f"to unrelated questions mention a bridge and {edited['golden_gate']:.0f} the Golden Gate (matched "
-            f"features: {of(control, 'bridge')}; unedited: {of(none, 'bridge')}). Negative log-likelihood of the "
-            f"answers {edited['nll']:.2f} nats a token (unedited {none['nll']:.2f}), repeated 4-grams "
-            f"{edited['repetition']:.1%}."
+            f"to unrelated questions mention a bridge ({_rate(edited)}), {edited['golden_gate']:.0f} the Golden Gate, "
+            f"unedited {of(none, 'bridge')} ({_rate(none)}). Of {len(found['controls'])} matched features at the same "
+            f"strength {sum(n > 0 for n in found['controls'].values())} do so in any of {control['n']:.0f} answers. "
+            f"Negative log-likelihood of the answers {edited['nll']:.2f} nats a token (unedited {none['nll']:.2f}), "
+            f"repeated 4-grams {edited['repetition']:.1%}."
         )
     return "\n\n".join(lines)
 

@@ -17,7 +17,7 @@ import pandas as pd
 import saekit as sk
 from saekit.atomic_io import write_json
 
-from ..results import load_results, markdown_table
+from ..results import load_results, markdown_table, without_nan
 from . import MAIN_LAYER, concepts, harvest, mixture
 
 LAYERS = (9, 15, 21)
@@ -47,14 +47,18 @@ def configs(layer: int, d_sae: int) -> dict[str, sk.SAEConfig]:
 
 
 def metrics_of(evaluation: sk.Evaluation) -> dict[str, Any]:
-    """An evaluation's metrics as JSON values."""
-    names = ("explained_variance", "ce_loss_recovered", "l0", "kl", "ce_clean", "ce_sae", "ce_zero", "mse")
-    return {
-        **{name: float(getattr(evaluation, name)) for name in names},
-        "intervals": {name: [float(low), float(high)] for name, (low, high) in evaluation.intervals.items()},
-        "n_tokens": evaluation.n_tokens,
-        "n_silent": evaluation.n_dead,
-    }
+    """An evaluation's metrics as JSON values, with what the token filter left out."""
+    return without_nan(
+        {
+            **{name: estimate.value for name, estimate in evaluation.estimates.items()},
+            "intervals": {name: list(ends) for name, ends in evaluation.intervals.items()},
+            "n_units": evaluation.n_units,
+            "unit": evaluation.interval_unit,
+            "n_tokens": evaluation.n_tokens,
+            "n_silent": evaluation.n_silent,
+            "excluded": evaluation.excluded.to_dict(),
+        }
+    )
 
 
 def fidelity(
@@ -166,7 +170,7 @@ def table(done: dict[str, Any]) -> str:
                 "loss recovered": f"{held['ce_loss_recovered']:.3f}",
                 "EV, other": f"{other['explained_variance']:.3f}",
                 "loss recovered, other": f"{other['ce_loss_recovered']:.3f}",
-                "dead": f"{row['training']['dead_features'] / row['d_sae']:.1%}",
+                "dead in training": f"{row['training']['dead_features'] / row['d_sae']:.1%}",
                 "silent on evidence": f"{judged['silent'] / row['d_sae']:.1%}",
                 **{
                     f"{label}, k 1 / 5": " / ".join(

@@ -143,7 +143,9 @@ def halves(
 def chosen_feature(index: sk.FeatureIndex, concept: NamedConcept) -> int | None:
     """The best feature by average precision, among those above MIN_AUROC if there are any; None if none fires."""
     try:
-        ranked = sk.rank_features(index, concept.in_text, unit=concept.unit, by="average_precision", n=N_CANDIDATES)
+        ranked = sk.rank_features(
+            index, concept.in_text, unit=concept.unit, n=N_CANDIDATES, split=False, n_permutations=0
+        )
     except (DataError, UnknownNameError):  # the concept is not in this half
         return None
     good = ranked[ranked["auroc"] > MIN_AUROC]
@@ -151,10 +153,15 @@ def chosen_feature(index: sk.FeatureIndex, concept: NamedConcept) -> int | None:
 
 
 def specificity_row(
-    index: sk.FeatureIndex, concept: NamedConcept, feature: int, n_bootstrap: int = 500
+    index: sk.FeatureIndex, concept: NamedConcept, feature: int, n_permutations: int = 0
 ) -> dict[str, Any]:
-    """The specificity of a feature for a concept, with that of ten matched features beside it."""
-    result = sk.specificity(index, feature, concept.in_text, unit=concept.unit, n_bootstrap=n_bootstrap)
+    """The specificity of a feature for a concept, with that of ten matched features beside it.
+
+    On all documents of the index: the feature was chosen on another one.
+    """
+    result = sk.specificity(
+        index, feature, concept.in_text, unit=concept.unit, documents="all", n_permutations=n_permutations
+    )
     auroc, top = result.auroc, result.top_precision
     return {
         "feature": feature,
@@ -182,7 +189,12 @@ def specificity_row(
 
 
 def steering_row(
-    model: sk.LanguageModel, sae: sk.SAE, index: sk.FeatureIndex, concept: NamedConcept, feature: int, controls: int = 3
+    model: sk.LanguageModel,
+    sae: sk.SAE,
+    index: sk.FeatureIndex,
+    concept: NamedConcept,
+    feature: int,
+    controls: int = 20,
 ) -> dict[str, Any]:
     """Fractions of answers that mention the concept: with the feature clamped, with matched ones, and unedited."""
     study = sk.dose_response(
@@ -192,6 +204,7 @@ def steering_row(
         UNRELATED_QUESTIONS,
         concept.in_answer,
         [STRENGTH],
+        choose=(),
         controls=controls,
         index=index,
         max_new_tokens=24,
@@ -204,6 +217,7 @@ def steering_row(
         "rate": float(rows["feature"]["rate"]),
         "rate_none": float(rows["none"]["rate"]),
         "rate_controls": float(rows["control"]["rate"]) if controls else None,
+        "n_controls": controls,
         "nll_increase": float(rows["feature"]["nll_increase"]),
     }
 
@@ -220,7 +234,7 @@ def judge(
             "sae": sae.fingerprint,
             "n_tokens_chosen": choose.n_tokens,
             "n_tokens_reported": report.n_tokens,
-            "silent": int((choose.features["dead"] & report.features["dead"]).sum()),
+            "silent": int((choose.features["silent"] & report.features["silent"]).sum()),
             "concepts": {},
         }
     for concept in NAMED_CONCEPTS:

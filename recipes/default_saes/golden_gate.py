@@ -1,8 +1,8 @@
 """Which feature makes the model mention the Golden Gate Bridge, or at least a bridge, and how reliably.
 
 Candidates fire for bridges or promote the words for them. They are screened by what the model answers to six questions
-while each is clamped, and the best are reported on twenty other questions, beside matched features at the same
-strength, because a feature that fires for a concept need not cause it.
+while each is clamped, and the best are reported on twenty other questions, beside twenty matched features at the same
+strength with one answer each, because a feature that fires for a concept need not cause it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def search(
                 REPORTING_QUESTIONS,
                 BRIDGE,
                 [strength],
-                controls=5,
+                choose=(),
                 index=index,
                 max_new_tokens=max_new_tokens,
                 progress=False,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import saekit as sk
 from saekit.atomic_io import write_json
-from saekit.statistics import wilson_interval
+from saekit.statistics import clustered_proportion
 from saekit.steering.questions import REPORTING_QUESTIONS
 
 from ..results import load_results, markdown_table
@@ -25,7 +25,7 @@ from .concepts import NAMED_CONCEPTS
 
 LAYERS = (9, 12, 15, 18, 21)
 STRENGTHS = (0.3, 0.35, 0.4)
-N_NAMED, N_OTHER, N_RANDOM = 60, 120, 1
+N_NAMED, N_OTHER, N_RANDOM = 60, 120, 20
 """Documents that name the bridge, other documents, and random directions."""
 N_FIRST = 8
 """Tokens at the start of a document that are left out: some are attention sinks of much larger norm."""
@@ -84,6 +84,7 @@ def measure(folder: Path, layers: Sequence[int] = LAYERS, max_new_tokens: int = 
             REPORTING_QUESTIONS,
             golden_gate.BRIDGE,
             STRENGTHS,
+            choose=(),
             controls=range(1, 1 + N_RANDOM),
             max_new_tokens=max_new_tokens,
             progress=False,
@@ -102,12 +103,15 @@ def table(done: dict[str, Any]) -> str:
         unsteered = next(r for r in records if r["condition"] == "none")
         row = {"after layer": layer}
         for r in [r for r in records if r["condition"] == "feature"]:
-            low, high = wilson_interval(int(r["bridge"]), int(r["n"]))
+            hits, n = int(r["bridge"]), int(r["n"])
+            rate = clustered_proportion([1] * hits + [0] * (n - hits), [1] * n)  # one answer to a question
+            low, high = rate.low, rate.high
             row[f"{r['strength']:g}"] = (
                 f"{r['bridge']:.0f} [{low * r['n']:.0f}, {high * r['n']:.0f}], nll +{r['nll'] - unsteered['nll']:.1f}, "
                 f"rep. {r['repetition']:.2f}"
             )
         random = [r for r in records if r["condition"] == "control"]
-        row["random, all strengths"] = f"{sum(r['bridge'] for r in random):.0f} of {sum(r['n'] for r in random):.0f}"
+        texts = f"{sum(r['bridge'] for r in random):.0f} of {sum(r['n'] for r in random):.0f} texts"
+        row["random"] = f"{texts} of {N_RANDOM} directions"
         rows.append(row)
     return markdown_table(pd.DataFrame(rows))

@@ -3,6 +3,8 @@
 from .batches import ActivationBatches as ActivationBatches
 from .batches import activation_batches as activation_batches
 from .cache import ActivationCache as ActivationCache
+from .description import describe_token_filter as describe_token_filter
+from .excluded import ExcludedTokens as ExcludedTokens
 from .forward import kept_activations as kept_activations
 from .harvest import cache_activations as cache_activations
 from .harvest import open_activations as open_activations

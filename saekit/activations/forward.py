@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -16,6 +17,7 @@ from ..errors import DataError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
 from ..sae import TokenFilter
+from .excluded import ExclusionCounter
 from .prefetch import to_device
 
 WINDOWS_PER_RUN = 32
@@ -60,7 +62,7 @@ class WindowsForward:
     ) -> None:
         self._model, self._windows, self._rows, self._hook_name = model, windows, rows, hook_name
         tokens, mask = windows.batch(rows)
-        self._real = mask.bool()
+        self._tokens, self._real = tokens, mask.bool()
         self._plain = self._real & ~torch.isin(tokens, torch.tensor(token_filter.special_ids, dtype=tokens.dtype))
         tokens, mask = to_device(tokens, model.device), to_device(mask, model.device)
         self._x = model.activations(tokens, hook_name, attention_mask=mask).float()
@@ -91,6 +93,13 @@ class WindowsForward:
         if into.device == flat.device:
             return position[keep], torch.index_select(flat, 0, chosen, out=room)
         return position[keep], room.copy_(to_device(flat[chosen], into.device))
+
+    def norm_totals(self, counter: ExclusionCounter) -> Float[np.ndarray, "hooks 5"]:
+        """How much of the norm the token filter leaves out, as `ExclusionCounter.norm_totals` has it; after `kept`."""
+        real, keep = self._real.flatten(), (self._found[1] & self._plain).flatten()
+        at = real.nonzero()[:, 0]
+        x = self._x.flatten(0, 1)[to_device(at, self._x.device)]
+        return counter.norm_totals(self._tokens.flatten()[at], x, keep[at])
 
 
 def _not_finite(

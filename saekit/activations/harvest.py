@@ -18,10 +18,11 @@ from ..corpus import AnyCorpus, Windows, tokenize
 from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
+from ..output_folder import output_folder, parts_of
 from ..sae import TokenFilter
 from .cache import ActivationCache
 from .forward import WINDOWS_PER_RUN, kept_activations, nothing_kept
-from .shards import DTYPES, begin, check_shard, read_manifest, shard_name, write_shard
+from .shards import DTYPES, FILES, begin, check_plans, check_shard, complete, read_manifest, shard_name, write_shard
 from .token_filter import fit_token_filter
 
 
@@ -45,8 +46,8 @@ def cache_activations(
     takes d_in * 4 bytes, half of it as "float16" or "bfloat16".
 
     Raises MismatchError when `path` holds activations of another model, hook point, text, token filter or dtype;
-    FileError for a shard that was altered or cut short; DiskFullError, with all finished shards kept; DataError for
-    activations that are not finite.
+    FolderInUseError while another process writes there; FileError for a shard that was altered or cut short;
+    DiskFullError, with all finished shards kept; DataError for activations that are not finite.
 
     >>> sk.cache_activations(model, corpus, HOOK, tmp_path, length=16, progress=False).hook_name == HOOK
     True
@@ -71,16 +72,27 @@ def cache_activations(
         "text": windows.digest,
         "length": windows.length,
     }
-    manifest = begin(path, windows, identity, lambda: token_filter or fit_token_filter(model, windows, hook_name))
-    if token_filter is not None and token_filter != TokenFilter.from_dict(manifest["token_filter"]):
-        raise MismatchError(
-            f"{path} holds activations chosen by another token filter",
-            got=token_filter.describe(),
-            accepted=TokenFilter.from_dict(manifest["token_filter"]).describe(),
-            fix="pass that token filter or None, or another folder",
+
+    def checked(manifest: dict[str, Any]) -> dict[str, Any]:
+        if token_filter is not None and token_filter != TokenFilter.from_dict(manifest["token_filter"]):
+            raise MismatchError(
+                f"{path} holds activations chosen by another token filter",
+                got=token_filter.describe(),
+                accepted=TokenFilter.from_dict(manifest["token_filter"]).describe(),
+                fix="pass that token filter or None, or another folder",
+            )
+        return manifest
+
+    if (manifest := complete(path, windows, identity)) is not None:
+        check_plans(path, manifest)
+        return ActivationCache.opened(path, checked(manifest))  # nothing is written, so no lock is needed
+    with output_folder(path, "activations", leftovers=parts_of(*FILES)):
+        manifest = checked(
+            begin(path, windows, identity, lambda: token_filter or fit_token_filter(model, windows, hook_name))
         )
-    _fill(model, windows, path, manifest, progress)
-    return ActivationCache.opened(path, manifest)
+        check_plans(path, manifest)
+        _fill(model, windows, path, manifest, progress)
+        return ActivationCache.opened(path, manifest)
 
 
 def _fill(model: LanguageModel, windows: Windows, path: Path, manifest: dict[str, Any], progress: bool) -> None:
@@ -139,4 +151,5 @@ def open_activations(path: str | Path, *, verify: bool = True) -> ActivationCach
     fits = cache.windows.length == manifest["length"] and n_shards == manifest["n_shards"]
     if not fits or (verify and cache.windows.digest != manifest["text"]):
         raise FileError(f"the windows in {path} were altered", fix="delete the folder and write it again")
+    check_plans(path, manifest)
     return cache

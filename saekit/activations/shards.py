@@ -22,12 +22,15 @@ from ..corpus import Windows
 from ..errors import DataError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint, hook_names
 from ..json_files import CHECKSUM, Count, Hooks, Natural, Sha256, checked, damaged, read_sealed, sealed
+from ..output_folder import check_part, digest_of_plan
 from ..sae import TokenFilter
 from ..sae.token_filter import TokenFilterFields
 
 FORMAT = 1
 SHARD_TOKENS = 32_768
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+FILES = ("manifest.json", "shard-*", "windows.safetensors", "documents.parquet")
+"""Names of the files of a cache."""
 _AGAIN = "delete the folder and write it again with cache_activations"
 _MEND = "delete that file and call cache_activations with the same arguments: it alone is made again"
 
@@ -60,26 +63,36 @@ class Manifest(TypedDict):
     shards: list[Shard]
 
 
+def complete(path: Path, windows: Windows, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest of the finished cache in `path`, its shards checked; None where something has to be written."""
+    if not (path / "manifest.json").is_file():
+        return None
+    manifest = read_manifest(path)
+    _check_identity(path, manifest, identity)
+    there = all((path / shard["file"]).exists() for shard in manifest["shards"])
+    if not there or len(manifest["shards"]) < manifest["n_shards"] or _stored(path) != windows.digest:
+        return None
+    for shard in manifest["shards"]:
+        check_shard(path, shard, verify=True)
+    return manifest
+
+
 def begin(path: Path, windows: Windows, identity: dict[str, Any], fit: Callable[[], TokenFilter]) -> dict[str, Any]:
-    """The manifest of the cache in `path`: a new one, or that of an earlier run of the same, its shards checked."""
+    """The manifest of the cache in `path`: a new one, or that of an earlier run of the same, its shards checked.
+
+    The caller holds the lock of the folder.
+    """
     if (path / "manifest.json").is_file():
         manifest = read_manifest(path)
-        for key, mine in identity.items():
-            if manifest[key] != mine:
-                raise MismatchError(
-                    f"{path} holds activations that differ in {key.replace('_', ' ')}",
-                    got=mine,
-                    accepted=manifest[key],
-                    fix="write to another folder, or delete this one",
-                )
+        _check_identity(path, manifest, identity)
         manifest["shards"] = [shard for shard in manifest["shards"] if (path / shard["file"]).exists()]
         for shard in manifest["shards"]:
             check_shard(path, shard, verify=True)
     else:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if any(p.name[0] != "." for p in path.iterdir()):
             raise FileError(
                 f"{path} exists and is not an activation cache",
-                got="a folder with other files" if path.is_dir() else "a file",
+                got="a folder with other files",
                 accepted="a new or empty folder, or an activation cache",
                 fix="pass another path",
             )
@@ -93,15 +106,33 @@ def begin(path: Path, windows: Windows, identity: dict[str, Any], fit: Callable[
             "shards": [],
         }
         write_json(path / "manifest.json", sealed(manifest))
-    for part in path.glob(".*.part"):  # what a killed run left half-written
-        part.unlink(missing_ok=True)
-    try:
-        stored = Windows.load(path).digest
-    except FileError:
-        stored = None
-    if stored != windows.digest:
+    if _stored(path) != windows.digest:
         windows.save(path)
     return manifest
+
+
+def _check_identity(path: Path, manifest: dict[str, Any], identity: dict[str, Any]) -> None:
+    for key, mine in identity.items():
+        if manifest[key] != mine:
+            raise MismatchError(
+                f"{path} holds activations that differ in {key.replace('_', ' ')}",
+                got=mine,
+                accepted=manifest[key],
+                fix="write to another folder, or delete this one",
+            )
+
+
+def _stored(path: Path) -> str | None:
+    """The digest of the windows in a folder; None where there are none that can be read."""
+    try:
+        return Windows.load(path).digest
+    except FileError:
+        return None
+
+
+def plan_of(manifest: dict[str, Any]) -> str:
+    """The digest of everything that the shards of a cache depend on."""
+    return digest_of_plan({key: value for key, value in manifest.items() if key not in ("shards", CHECKSUM)})
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -162,7 +193,7 @@ def write_shard(
             fix='pass dtype="bfloat16" or "float32"',
         )
     file = shard_name(n)
-    data = save({"x": stored.contiguous(), "position": position.contiguous()})
+    data = save({"x": stored.contiguous(), "position": position.contiguous()}, {"plan": plan_of(manifest)})
     with atomic_write(path / file) as part:
         part.write_bytes(data)
     entry = {"file": file, "n_tokens": len(x), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -185,6 +216,14 @@ def check_shard(path: Path, shard: dict[str, Any], verify: bool) -> None:
         raise FileError(f"{file} was cut short or added to", got=f"{size} bytes", accepted=shard["bytes"], fix=_MEND)
     if verify and (digest := sha256(file)) != shard["sha256"]:
         raise FileError(f"{file} was altered", got=f"SHA-256 {digest}", accepted=shard["sha256"], fix=_MEND)
+
+
+def check_plans(path: Path, manifest: dict[str, Any]) -> None:
+    """FileError for a shard that was written for another cache than the one that the manifest describes."""
+    plan = plan_of(manifest)
+    for file in (path / shard["file"] for shard in manifest["shards"]):
+        with disk_errors(file), damaged(file, fix=_MEND, also=(SafetensorError,)), safe_open(file, "pt") as f:
+            check_part((f.metadata() or {}).get("plan"), plan, file)
 
 
 class ShardFiles:

@@ -23,6 +23,7 @@ from ..errors import ConfigError
 from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
 from ..sae import SAE, TokenFilter
+from .excluded import ExcludedTokens, ExclusionCounter, warn_of_excluded
 from .forward import WINDOWS_PER_RUN, WindowsForward, nothing_kept
 
 SAMPLE_DOCUMENTS, SAMPLE_LENGTH = 16, 64
@@ -73,7 +74,7 @@ def default_token_filter(model: LanguageModel, hook_name: HookPoint) -> TokenFil
     found = {name: _DEFAULTS[of_model, name] for name in names if (of_model, name) in _DEFAULTS}
     if missing := tuple(name for name in names if name not in found):
         with model.unedited(), torch.inference_mode():
-            joined = fit_token_filter(base, _sample(base), missing)
+            joined, _ = _fitted(base, _sample(base), missing)
         new = dict(zip(missing, joined.split([widths[name] for name in missing]), strict=True))
         if not base.is_hooked:  # what hooks have changed is not the model's own
             _DEFAULTS.update({(of_model, name): token_filter for name, token_filter in new.items()})
@@ -97,7 +98,8 @@ def fit_token_filter(
 
     The median is over the tokens, special ones apart, of up to `n_windows` windows taken evenly from `windows`; the
     same each time. It is stored as a norm, so that the token filter can be applied to one token at a time; there is no
-    limit where most activations are zero. Of several hook points each has its own, and a token must pass them all.
+    limit where most activations are zero. Of several hook points each has its own, and a token must pass them all. A
+    warning says so where it leaves out much of these windows (`describe_token_filter` shows what).
 
     >>> token_filter = sk.fit_token_filter(model, sk.tokenize(corpus, model, length=16), HOOK)
     >>> token_filter.max_norm > 0 and model.bos_id in token_filter.special_ids
@@ -105,6 +107,15 @@ def fit_token_filter(
     """
     if not isinstance(windows, Windows):
         windows = tokenize(as_corpus(windows, also="Windows"), model, length=min(SAMPLE_LENGTH, model.n_ctx))
+    token_filter, excluded = _fitted(model, windows, hook_name, n_windows, multiple)
+    warn_of_excluded(excluded)
+    return token_filter
+
+
+def _fitted(
+    model: LanguageModel, windows: Windows, hook_name: HookPoint, n_windows: int = 64, multiple: float = 4.0
+) -> tuple[TokenFilter, ExcludedTokens]:
+    """The token filter, and what it leaves out of the tokens it was found on; special ones are not counted."""
     if n_windows < 1 or multiple <= 1:
         raise ConfigError(
             "no token filter can be found this way", got=(n_windows, multiple), accepted="n_windows >= 1, multiple > 1"
@@ -113,17 +124,21 @@ def fit_token_filter(
     sample = torch.linspace(0, len(windows) - 1, min(n_windows, len(windows))).long()
     sample = sample[windows.lengths[sample].argsort(stable=True)]
     widths = [model.hook_width(name) for name in hook_names(hook_name)]
-    norms = [
-        torch.stack([part.norm(dim=-1) for part in torch.split(x, widths, dim=-1)])
-        for rows in torch.split(sample, WINDOWS_PER_RUN)
-        for _, x in [WindowsForward(model, windows, rows, hook_name, special).kept()]
-    ]
+    positions, norms = [], []
+    for rows in torch.split(sample, WINDOWS_PER_RUN):
+        position, x = WindowsForward(model, windows, rows, hook_name, special).kept()
+        positions.append(position)
+        norms.append(torch.stack([part.norm(dim=-1) for part in torch.split(x, widths, dim=-1)]))
     norm = torch.cat(norms, dim=1).cpu()
     if not norm.shape[1]:
         raise nothing_kept(windows, special)
     limits = [multiple * float(n.median()) or None for n in norm]
     token_filters = [TokenFilter(special_ids=special.special_ids, max_norm=limit) for limit in limits]
-    return TokenFilter.joined(token_filters, widths)
+    token_filter = TokenFilter.joined(token_filters, widths)
+    keep = torch.stack([n <= (limit or torch.inf) for n, limit in zip(norm, limits, strict=True)]).all(0)
+    counter = ExclusionCounter(token_filter, hook_names(hook_name), widths)
+    counter.count(windows.tokens.flatten()[torch.cat(positions)].numpy(), keep.numpy())
+    return token_filter, counter.result(model.vocabulary.shown if model.has_tokenizer else ())
 
 
 def _special_filter(model: LanguageModel) -> TokenFilter:

@@ -17,6 +17,7 @@ import pandas as pd
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
 from ..sae import SAE, SAEConfig
 from .pareto import HELD_OUT, MEASURES, NOTHING, TRAINING, pareto_optimal
+from .result import SHOWN
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -52,11 +53,12 @@ class Comparison:
 
         architecture, hook, d_sae, k, target_l0, coefficient: what was asked, the coefficient as it was in the end.
         n_tokens: tokens trained on. measured_on: "last training batch" or "held-out text", for all that follows: l0,
-        explained_variance, mse (per token and dimension, in the model's units squared), dead_fraction (in training:
-        features silent for TrainConfig.dead_after_tokens; on text: never non-zero there), loss (what training
-        minimised; differs in kind between architectures), and from evaluations ce_loss_recovered, kl and the ends of
-        95 % intervals (l0_low, l0_high, ...). pareto: no SAE at the same hook point, measured alike, has a smaller l0
-        and at least the same explained variance, or the reverse.
+        explained_variance, mse (per token and dimension, in the model's units squared), loss (what training minimised;
+        differs in kind between architectures), and from evaluations ce_loss_recovered, the same with the SAE at every
+        position (ce_loss_recovered_everywhere), kl, silent_fraction (features never non-zero on that text), and the
+        ends of 95 % intervals (l0_low, l0_high, ...) over n_units documents or windows (unit). dead_fraction: features
+        silent for TrainConfig.dead_after at the end of training, whatever was measured since. pareto: no SAE at the
+        same hook point, measured alike, has a smaller l0 and at least the same explained variance, or the reverse.
         """
         return self.frame.copy()
 
@@ -75,7 +77,9 @@ class Comparison:
         kinds = set(self.frame["measured_on"])
         batch = f" ({self.batch_tokens:,} tokens)" if self.batch_tokens else ""
         if kinds == {HELD_OUT}:
-            return "measured on held-out text"
+            units = set(zip(self.frame["n_units"], self.frame["unit"], strict=True))
+            over = [f", intervals over {n:,} {unit}" for n, unit in units] if len(units) == 1 else [""]
+            return f"measured on held-out text{over[0]}"
         if kinds == {TRAINING}:
             return f"measured on the last training batch{batch}, not on held-out text"
         if kinds == {TRAINING, HELD_OUT}:
@@ -83,7 +87,8 @@ class Comparison:
         return "some were not measured here"
 
     def __repr__(self) -> str:
-        frame = self.frame.drop(columns=[c for c in self.frame if str(c).endswith(("_low", "_high"))])
+        hidden = ("_low", "_high", "n_units", "unit")
+        frame = self.frame.drop(columns=[c for c in self.frame if str(c).endswith(hidden)])
         same = {c: frame[c].iloc[0] for c in ("hook", "measured_on", "d_sae", "n_tokens") if frame[c].nunique() == 1}
         words = {"hook": "at {}", "d_sae": "{:,} features", "n_tokens": "trained on {:,} tokens"}
         head = [f"{len(frame)} SAEs", *(words[c].format(v) for c, v in same.items() if c in words), self.note]
@@ -180,6 +185,7 @@ def labels(configs: Sequence[SAEConfig]) -> list[str]:
 def _row(sae: SAE, evaluation: Evaluation | None) -> dict[str, Any]:
     config, last = sae.config, _last_metrics(sae)
     coefficient = last.get("coefficient") or config.sparsity_coefficient
+    dead_fraction = last.get("dead_features", math.nan) / config.d_sae
     hook = " + ".join(config.hook_name) if isinstance(config.hook_name, tuple) else config.hook_name
     row: dict[str, Any] = {
         "architecture": architecture_name(config),
@@ -197,14 +203,18 @@ def _row(sae: SAE, evaluation: Evaluation | None) -> dict[str, Any]:
             "l0": e.l0,
             "explained_variance": e.explained_variance,
             "mse": e.mse,
-            "dead_fraction": e.n_dead / len(e.density),
+            "dead_fraction": dead_fraction,
+            "silent_fraction": e.n_silent / len(e.density),
             "loss": math.nan,
             "ce_loss_recovered": e.ce_loss_recovered,
+            "ce_loss_recovered_everywhere": e.ce_loss_recovered_everywhere,
             "kl": e.kl,
+            "n_units": e.n_units,
+            "unit": e.interval_unit,
         }
-        return row | {
-            f"{n}_{end}": v for n, ends in e.intervals.items() for end, v in zip(("low", "high"), ends, strict=True)
-        }
+        for name in SHOWN:
+            row |= dict(zip((f"{name}_low", f"{name}_high"), e.intervals[name], strict=True))
+        return row
     nan = math.nan
     mse = last.get("mse", nan) / config.width_out  # the trainer's is summed over dimensions
     return row | {
@@ -212,7 +222,7 @@ def _row(sae: SAE, evaluation: Evaluation | None) -> dict[str, Any]:
         "l0": last.get("l0", nan),
         "explained_variance": last.get("explained_variance", nan),
         "mse": mse,
-        "dead_fraction": last.get("dead_features", nan) / config.d_sae,
+        "dead_fraction": dead_fraction,
         "loss": last.get("loss", nan),
     }
 

@@ -1,10 +1,12 @@
 """Running a model clean, with reconstructions in it and with zeros in it, and the fidelity of SAEs that follows.
 
-Tokens that an SAE's token filter leaves out (special tokens, attention sinks) are left as they are in both, and count
-in none of the metrics of activations; cross-entropy and KL are scored at every real next token, the same positions in
-all runs. What an SAE reconstructs is spliced in where it belongs: a transcoder's at its hook_out, a crosscoder's at all
-its hook points in one run. SAEs that are evaluated together share the clean run, and those of one hook point the one
-with zeros.
+Zeros stand at every position, attention sinks and special tokens too, as in published figures. The reconstruction
+stands once where the SAE's token filter lets it, tokens that it leaves out being left as they are, and once at every
+position. These tokens count in none of the metrics of activations; cross-entropy and KL are scored at every real next
+token, the same positions in all runs. SAELens and SAEBench put zeros and, unless told otherwise, the SAE at every
+position too, and leave the tokens after special ones out of the mean. What an SAE reconstructs is spliced in where it
+belongs: a transcoder's at its hook_out, a crosscoder's at all its hook points in one run. SAEs that are evaluated
+together share the clean run, and those that write at one hook point the one with zeros.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..activations import resolve_token_filter
+from ..activations.excluded import ExclusionCounter, warn_of_excluded
 from ..corpus import AnyCorpus, Windows, as_corpus, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names, hook_text
@@ -43,7 +46,6 @@ def evaluate(
     n_tokens: int | None = 20_000,
     batch_size: int = 8,
     length: int = 128,
-    n_bootstrap: int = 1000,
     seed: int = 0,
     progress: bool = True,
 ) -> Evaluation: ...
@@ -59,7 +61,6 @@ def evaluate(
     n_tokens: int | None = 20_000,
     batch_size: int = 8,
     length: int = 128,
-    n_bootstrap: int = 1000,
     seed: int = 0,
     progress: bool = True,
 ) -> list[Evaluation]: ...
@@ -74,16 +75,16 @@ def evaluate(
     n_tokens: int | None = 20_000,
     batch_size: int = 8,
     length: int = 128,
-    n_bootstrap: int = 1000,
     seed: int = 0,
     progress: bool = True,
 ) -> Evaluation | list[Evaluation]:
     """How good `sae` is on text it should not have been trained on; of a list of SAEs, a list.
 
     About `n_tokens` tokens are taken, in windows drawn with `seed`; None takes all. `batch_size` windows of `length`
-    are run at a time, three times each: the cost is that of three forward passes, and for a list of one for each SAE,
-    one for each hook point and one for all. An SAE that does not record its hook point needs `hook_name`; for one
-    without a token filter, `resolve_token_filter` says which tokens are special or sinks.
+    are run at a time, four times each: the cost is that of four forward passes, and for a list of two for each SAE, one
+    for each hook point and one for all. An SAE that does not record its hook point needs `hook_name`; for one without a
+    token filter, `resolve_token_filter` says which tokens are special or sinks. A warning says so where that filter
+    leaves out much of the text.
 
     Raises MismatchError for an SAE of another model, hook or weight processing, DataError for an empty corpus or
     activations that are not finite.
@@ -111,6 +112,7 @@ def evaluate(
         places.setdefault(place, []).append(i)
     unit, unit_name = _units(windows)
     accumulators = [FidelityAccumulator(int(unit.max()) + 1, one.config.width_out, one.config.d_sae) for one in saes]
+    counters = {place: place.counter(model) for place in places}
     was_training = [one.training for one in saes]
     for one in saes:
         one.eval()
@@ -119,17 +121,31 @@ def evaluate(
             total=windows.n_tokens, desc="evaluating", unit=" tokens", unit_scale=True, disable=not progress
         ) as bar:
             for tokens, mask, rows in windows.batches(batch_size):
-                _add_batch(accumulators, model, saes, places, tokens, mask, unit[rows])
+                _add_batch(accumulators, counters, model, saes, places, tokens, mask, unit[rows])
                 bar.update(int(mask.sum()))
     finally:
         for one, before in zip(saes, was_training, strict=True):
             one.train(before)
-    out = [s.evaluation(n_bootstrap, seed, unit_name, len(windows), started) for s in accumulators]
+    shown = model.vocabulary.shown if model.has_tokenizer else ()
+    excluded = {i: counters[place].result(shown) for place, members in places.items() for i in members}
+    for one in dict.fromkeys(excluded.values()):
+        warn_of_excluded(one)
+    out = [
+        Evaluation(
+            **found.metrics(unit_name),
+            interval_unit=unit_name,
+            excluded=excluded[i],
+            n_dead_in_training=saes[i].training_summary.get("dead_features"),
+            n_sequences=len(windows),
+            seconds=time.perf_counter() - started,
+        )
+        for i, found in enumerate(accumulators)
+    ]
     return out[0] if isinstance(sae, SAE) else out
 
 
 class _Place(NamedTuple):
-    """Where SAEs read and write, and on which tokens; those that have it in common share the run with zeros."""
+    """Where SAEs read and write, and on which tokens."""
 
     reads: HookPoint
     writes: HookPoint
@@ -139,6 +155,11 @@ class _Place(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """Every hook point it has to do with."""
         return tuple(dict.fromkeys((*hook_names(self.reads), *hook_names(self.writes))))
+
+    def counter(self, model: LanguageModel) -> ExclusionCounter:
+        """Of what the token filter leaves out at every one of them."""
+        widths = [model.hook_width(name) for name in self.names]
+        return ExclusionCounter(self.token_filter, self.names, widths, len(hook_names(self.reads)))
 
 
 def _checked(model: LanguageModel, sae: SAE, hook_name: HookPoint | None) -> HookPoint:
@@ -181,7 +202,7 @@ def _sample(
 
 
 def _units(windows: Windows) -> tuple[Tensor, str]:
-    """For each window what the bootstrap draws it with: its document, or itself when windows hold several documents."""
+    """For each window the unit of intervals it belongs to: its document, or itself when windows hold several."""
     high = windows.documents.max(1).values
     low = torch.where(windows.documents < 0, high[:, None], windows.documents).min(1).values
     if bool((low != high).any()):
@@ -192,6 +213,7 @@ def _units(windows: Windows) -> tuple[Tensor, str]:
 @torch.inference_mode()
 def _add_batch(
     accumulators: list[FidelityAccumulator],
+    counters: dict[_Place, ExclusionCounter],
     model: LanguageModel,
     saes: list[SAE],
     places: dict[_Place, list[int]],
@@ -217,26 +239,42 @@ def _add_batch(
     ce = torch.stack(
         [doubles(token_nll(p[: n - 1], ids[1:n])).sum() for p, ids, n in zip(log_p, tokens, lengths, strict=True)]
     )
+
+    def spliced_scores(place: _Place, at: Tensor, values: Tensor) -> Tensor:
+        return _scores(log_p, _spliced(model, tokens, mask, place.writes, at, values), tokens, mask)
+
+    of_zeros: dict[HookPoint, Tensor] = {}
     for place, members in places.items():
         x, target = (torch.cat([seen[name] for name in hook_names(at)], dim=-1) for at in place[:2])
         real = mask.bool().to(x.device)
         _check_finite(place, torch.isfinite(x[real]).all() & torch.isfinite(target[real]).all())
-        filtered_on = torch.cat([seen[name] for name in place.names], dim=-1) if place.token_filter.blocks else x
-        keep = place.token_filter.keep(tokens.to(x.device), filtered_on) & real
+        together = torch.cat([seen[name] for name in place.names], dim=-1)
+        ids = tokens.to(x.device)
+        keep = place.token_filter.keep(ids, together if place.token_filter.blocks else x) & real
+        counters[place].add(ids[real], together[real], keep[real])
         where = unit.to(keep.device)[:, None].expand_as(keep)[keep].cpu()
-        zeroed = _spliced(model, tokens, mask, place, keep, torch.zeros_like(target[keep]))
-        of_zeros = _scores(log_p, zeroed, tokens, mask)
-        del zeroed
+        if place.writes not in of_zeros:
+            of_zeros[place.writes] = spliced_scores(place, real, torch.zeros_like(target[real]))
         for i in members:
             device = saes[i].W_dec.device
             inside, goal = (values[keep].to(device, torch.float32) for values in (x, target))
             acts = saes[i].encode_sparse(inside)
             x_hat = saes[i].decode(acts, inside)
             accumulators[i].add_activations(where, goal, x_hat, acts.feature, acts.token)
-            of_sae = _scores(log_p, _spliced(model, tokens, mask, place, keep, x_hat), tokens, mask)
-            scores = torch.cat([ce[:, None], of_sae, of_zeros], dim=1)
+            of_sae = everywhere = spliced_scores(place, keep, x_hat)
+            if bool((real & ~keep).any()):
+                left_out = x[real & ~keep].to(device, torch.float32)
+                everywhere = spliced_scores(place, real, _at_every(saes[i], x_hat, keep[real].to(device), left_out))
+            scores = torch.cat([ce[:, None], of_sae, everywhere, of_zeros[place.writes]], dim=1)
             for row, n in enumerate(lengths):
                 accumulators[i].add_scores(int(unit[row]), n - 1, scores[row])
+
+
+def _at_every(sae: SAE, x_hat: Tensor, kept: Tensor, left_out: Tensor) -> Tensor:
+    """The reconstruction at every position: `x_hat` where a token is `kept`, elsewhere that of `left_out`."""
+    out = x_hat.new_empty(len(kept), x_hat.shape[1])
+    out[kept], out[~kept] = x_hat, sae.decode(sae.encode_sparse(left_out), left_out)
+    return out
 
 
 def _check_finite(place: _Place, finite: Tensor) -> None:
@@ -248,11 +286,13 @@ def _check_finite(place: _Place, finite: Tensor) -> None:
         )
 
 
-def _spliced(model: LanguageModel, tokens: Tensor, mask: Tensor, place: _Place, keep: Tensor, values: Tensor) -> Tensor:
-    """Logits with `values` in the place of the activations at `keep`, at every hook point that is written."""
-    names = hook_names(place.writes)
+def _spliced(
+    model: LanguageModel, tokens: Tensor, mask: Tensor, writes: HookPoint, at: Tensor, values: Tensor
+) -> Tensor:
+    """Logits with `values` in the place of the activations at the tokens `at`, at every hook point that is written."""
+    names = hook_names(writes)
     blocks = torch.split(values, [model.hook_width(name) for name in names], dim=-1)
-    hooks = [(name, _replace(model.hook_layout(name), keep, block)) for name, block in zip(names, blocks, strict=True)]
+    hooks = [(name, _replace(model.hook_layout(name), at, block)) for name, block in zip(names, blocks, strict=True)]
     return model.forward(tokens, hooks=hooks, attention_mask=mask)[0]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..plotting.density import add_density
-from ..plotting.style import DASHES, GREY, ORANGE, PALETTE, SYMBOLS, faded, figure, note
+from ..plotting.style import DASHES, GREY, ORANGE, PALETTE, SYMBOLS, faded, figure, literal, note
 from .pareto import HELD_OUT, MEASURES, TRAINING, pareto_optimal
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def plot_pareto(comparison: Comparison, y: str) -> go.Figure:
                     open_ = "-open" if len(kinds) > 1 and kind == TRAINING else ""
                     parts = [architecture, *([hook] if len(hooks) > 1 else []), *([kind] if len(kinds) > 1 else [])]
                     dash = DASHES[hooks.index(hook) % len(DASHES)]
-                    _frontier(fig, here, y, escape(", ".join(parts)), {"color": colour, "symbol": symbol + open_}, dash)
+                    _frontier(
+                        fig, here, y, literal(", ".join(parts)), {"color": colour, "symbol": symbol + open_}, dash
+                    )
     if len(hooks) > 1 or len(kinds) > 1:  # long names: below the picture
         n = sum(bool(trace.showlegend is not False) for trace in fig.data)
         fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"t": 80}, height=460 + 24 * n)
@@ -62,7 +64,7 @@ def plot_pareto(comparison: Comparison, y: str) -> go.Figure:
     left_out = len(frame) - len(shown)
     if left_out:
         fig.update_layout(
-            title={"subtitle": {"text": f"{escape(comparison.note)}; {left_out} without a place left out"}}
+            title={"subtitle": {"text": f"{literal(comparison.note)}; {left_out} without a place left out"}}
         )
     return fig
 
@@ -100,7 +102,7 @@ def _frontier(fig: go.Figure, here: pd.DataFrame, y: str, name: str, marker: dic
         marker={**marker, "size": 10},
         name=name,
         legendgroup=name,
-        customdata=[[escape(str(sae)), f"{d:,}"] for sae, d in zip(here["sae"], here["d_sae"], strict=True)],
+        customdata=[[literal(str(sae)), f"{d:,}"] for sae, d in zip(here["sae"], here["d_sae"], strict=True)],
         **errors,
         hovertemplate=f"%{{customdata[0]}}<br>L0 %{{x:.4~g}}, {MEASURES[y]} %{{y:.4f}}<br>"
         f"%{{customdata[1]}} features, {here['measured_on'].iloc[0]}<extra></extra>",
@@ -112,23 +114,29 @@ def plot_evaluation(evaluation: Evaluation) -> go.Figure:
 
     >>> from saekit.evaluation.plots import plot_evaluation
     >>> plot_evaluation(sk.evaluate(model, sae, corpus.take(4), length=32, progress=False)).data[0].x
-    ('clean', 'with SAE', 'zeros')
+    ('clean', 'with SAE', 'SAE everywhere', 'zeros')
     """
     e = evaluation
 
     def bounds(name: str) -> str:
-        return f" [{e.intervals[name][0]:.3f}, {e.intervals[name][1]:.3f}]" if name in e.intervals else ""
+        low, high = e.intervals[name]
+        return "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
 
     fig = make_subplots(cols=2, column_widths=[0.38, 0.62], horizontal_spacing=0.13)
     subtitle = (
         f"explained variance {e.explained_variance:.3f}{bounds('explained_variance')}, "
-        f"loss recovered {e.ce_loss_recovered:.3f}{bounds('ce_loss_recovered')}"
+        f"loss recovered {e.ce_loss_recovered:.3f}{bounds('ce_loss_recovered')}; {e.n_units:,} {e.interval_unit}"
     )
     figure("Evaluation", subtitle, height=420, fig=fig)
     fig.update_layout(margin={"t": 104})
-    names = ["clean", "with SAE", "zeros"]
-    values = [e.ce_clean, e.ce_sae, e.ce_zero]
-    meaning = ["the model as it is", "the reconstruction in place of the activations", "zeros in their place"]
+    names = ["clean", "with SAE", "SAE everywhere", "zeros"]
+    values = [e.ce_clean, e.ce_sae, e.ce_sae_everywhere, e.ce_zero]
+    meaning = [
+        "the model as it is",
+        "the reconstruction in place of the activations, sinks and special tokens left as they are",
+        "the reconstruction at every position",
+        "zeros at every position",
+    ]
     fig.add_bar(
         x=names,
         y=values,
@@ -137,16 +145,17 @@ def plot_evaluation(evaluation: Evaluation) -> go.Figure:
         cliponaxis=False,
         row=1,
         col=1,
-        marker={"color": [GREY, ORANGE, faded(GREY, 0.5)], "line": {"width": 0}},
+        marker={"color": [GREY, ORANGE, faded(ORANGE, 0.5), faded(GREY, 0.5)], "line": {"width": 0}},
         customdata=meaning,
         showlegend=False,
         width=0.62,
         hovertemplate="%{customdata}<br>%{y:.3f} nats per token<extra></extra>",
     )
+    dead = "" if e.n_dead_in_training is None else f" ({e.n_dead_in_training:,} dead in training)"
     fig.update_yaxes(title_text="cross-entropy (nats per token)", range=[0, 1.12 * max(values)], row=1, col=1)
     add_density(fig, e.density, row=1, col=2)
     fig.add_annotation(
-        text=f"{e.l0:.1f} active per token, {e.n_dead:,} of {len(e.density):,} dead",
+        text=f"{e.l0:.1f} active per token, {e.n_silent:,} of {len(e.density):,} silent on this text{dead}",
         showarrow=False,
         xref="x2 domain",
         yref="paper",

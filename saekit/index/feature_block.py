@@ -62,21 +62,21 @@ class FeatureBlock:
         self.histogram = counts.reshape(self.n_features, N_HISTOGRAM_BINS)
 
     def reduce(self, how: np.ufunc, values: np.ndarray) -> np.ndarray:
-        """Numbers of the firings put together to one a feature by a ufunc such as np.add; 0 for dead features."""
+        """Numbers of the firings put together to one a feature by a ufunc such as np.add; 0 for silent features."""
         out = np.zeros(self.n_features, values.dtype)
         if len(self._begin):
             out[self.live] = how.reduceat(values, self._begin)
         return out
 
     def each(self, how: Callable[[np.ndarray], float]) -> np.ndarray:
-        """`how` of each live feature's activations, one feature after the other; 0 for dead features."""
+        """`how` of each live feature's activations, one feature after the other; 0 for silent features."""
         out = np.zeros(self.n_features)
         out[self.live] = [how(values) for values in np.split(self.value, self._begin[1:])] if len(self._begin) else []
         return out
 
     @cached_property
     def mean(self) -> np.ndarray:
-        """The mean activation of each feature where it fires, Float64 [n_features]; 0 for dead features."""
+        """The mean activation of each feature where it fires, Float64 [n_features]; 0 for silent features."""
         mean: np.ndarray = self.reduce(np.add, self.value.astype(np.float64)) / np.maximum(self.count, 1)
         return mean
 

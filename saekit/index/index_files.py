@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..activations.excluded import ExcludedTokens, warn_of_excluded
 from ..corpus import Windows
 from ..errors import DataError
 from ..hook_points import HookPoint
@@ -45,7 +46,7 @@ def write_index(
     """Everything that is made of the parts, and the manifest at the end. `say` is given what is being done."""
     model, sae = encoder.model, encoder.sae
     say("joining parts")
-    position, rows = join_parts(files, windows.length)
+    position, rows, norms = join_parts(files, windows.length)
     if not len(position):
         raise DataError(
             "no token of the corpus counts under the token filter",
@@ -101,6 +102,7 @@ def write_index(
             "hook_name": hook_as_json(encoder.hook_name),
             "corpus": plan["corpus"],
             "token_filter": encoder.token_filter.to_dict(),
+            "excluded": excluded_tokens(encoder, windows, position, norms).to_dict(),
             "counts": {
                 "n_windows": len(windows),
                 "length": windows.length,
@@ -108,7 +110,8 @@ def write_index(
                 "d_sae": d_sae,
                 "n_documents": windows.n_documents,
                 "n_firings": n_firings,
-                "n_dead": int(summary.stats["dead"].sum()),
+                "n_silent": int(summary.stats["silent"].sum()),
+                "n_dead_in_training": sae.training_summary.get("dead_features"),
             },
             "statistics": list(summary.stats.columns),
             "parameters": {**parameters, "n_histogram_bins": N_HISTOGRAM_BINS, "n_activation_bins": N_ACTIVATION_BINS},
@@ -153,6 +156,17 @@ def _contexts(table: pd.DataFrame, windows: Windows) -> pd.DataFrame:
             "activation": table["activation"],
         }
     )
+
+
+def excluded_tokens(encoder: IndexEncoder, windows: Windows, position: np.ndarray, norms: np.ndarray) -> ExcludedTokens:
+    """What the token filter left out of the text; `norms` has no row where the activations came from a cache."""
+    counter = encoder.counter()
+    counter.count_windows(windows, position)
+    if len(norms):
+        counter.totals += norms
+    excluded = counter.result(encoder.model.vocabulary.shown)
+    warn_of_excluded(excluded, stacklevel=5)
+    return excluded
 
 
 def hook_as_json(hook_name: HookPoint) -> str | list[str]:

@@ -6,6 +6,7 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
+from ..activations.excluded import ExcludedSchema
 from ..json_files import Count, Hooks, Natural, Sha256
 
 
@@ -18,7 +19,8 @@ class Counts(TypedDict):
     d_sae: Count
     n_documents: Natural
     n_firings: Natural
-    n_dead: Natural
+    n_silent: Natural
+    n_dead_in_training: NotRequired[Natural | None]
 
 
 class OfSAE(TypedDict):
@@ -58,6 +60,7 @@ class Manifest(TypedDict):
     hook_name: Hooks
     corpus: str
     token_filter: dict[str, Any]
+    excluded: NotRequired[ExcludedSchema]
     counts: Counts
     statistics: NotRequired[list[str]]
     parameters: dict[str, Any]

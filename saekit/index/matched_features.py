@@ -12,11 +12,13 @@ N_CANDIDATES = 36
 
 
 def matched_features(table: pd.DataFrame, feature: int, n: int, seed: int) -> list[int]:
-    """n live features of nearly the same density and maximum as `feature`, given those of all; see FeatureIndex."""
-    live = table.index[~table["dead"]].to_numpy()
+    """n features that fire about as often and as strongly as `feature`, given those of all; see FeatureIndex."""
+    live = table.index[~table["silent"]].to_numpy()
     if feature not in live:
         raise DataError(
-            f"feature {feature} is dead on this corpus: no feature matches it", got=feature, accepted="a live feature"
+            f"feature {feature} is silent on this corpus: no feature matches it",
+            got=feature,
+            accepted="a feature that fires here",
         )
     others = live[live != feature]
     if not 0 < n <= len(others):

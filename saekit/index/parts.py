@@ -21,10 +21,13 @@ from scipy import sparse
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..activations import ActivationCache, kept_activations
+from ..activations import ActivationCache
+from ..activations.excluded import ExclusionCounter
+from ..activations.forward import WindowsForward
 from ..activations.prefetch import prefetch
 from ..corpus import Corpus, Windows, iter_windows
 from ..errors import DataError, MismatchError
+from ..hook_points import hook_names
 from ..json_files import FAILURES, damaged
 from .sparse import Sparse
 from .store import save_tensors
@@ -44,6 +47,7 @@ class Part(NamedTuple):
 
     position: np.ndarray  # Int64 [n_kept], ascending
     acts: Sparse
+    norms: np.ndarray = np.zeros((0, 5))  # Float64 [hook points, 5]: what the token filter leaves out, see `counter`
 
 
 class IndexInput(NamedTuple):
@@ -88,13 +92,19 @@ class IndexEncoder(NamedTuple):
     token_filter: TokenFilter
     batch_size: int
 
+    def counter(self) -> ExclusionCounter:
+        """Of what the token filter leaves out; sums of norms are those of `ExclusionCounter.norm_totals`."""
+        names = hook_names(self.hook_name)
+        return ExclusionCounter(self.token_filter, names, [self.model.hook_width(name) for name in names])
+
     @torch.inference_mode()
     def run(self, windows: Windows, bar: Any = None) -> list[Part]:
         """The activations of `windows`, from the model; batches in the order in which they were run."""
-        found = []
+        found, counter = [], self.counter()
         for _, mask, rows in windows.batches(self.batch_size):
-            position, x = kept_activations(self.model, windows, rows, self.hook_name, self.token_filter)
-            found.append(self._encode(position, x))
+            forward = WindowsForward(self.model, windows, rows, self.hook_name, self.token_filter)
+            position, x = forward.kept()
+            found.append(self._encode(position, x)._replace(norms=forward.norm_totals(counter)))
             if bar is not None:
                 bar.update(int(mask.sum()))
         return found
@@ -170,6 +180,8 @@ def encode_all(
 def join_parts(files: list[Path], length: int) -> Part:
     """All parts as one, positions counted over the whole corpus."""
     loaded = [_load(file) for file in files]
+    norms = [p.get("norms", np.zeros((0, 5))) for p in loaded]  # without a row where they are not known
+    totals = np.sum(norms, axis=0) if all(map(len, norms)) else np.zeros((0, 5))
     n_tokens, n_firings = (sum(len(p[key]) for p in loaded) for key in ("position", "column"))
     position, start = np.empty(n_tokens, np.int64), np.zeros(n_tokens + 1, np.int64)
     column, value = np.empty(n_firings, np.int32), np.empty(n_firings, np.float32)
@@ -181,7 +193,7 @@ def join_parts(files: list[Path], length: int) -> Part:
         start[rows.start + 1 : rows.stop + 1] = part["start"][1:] + firing
         column[entries], value[entries] = part["column"], part["value"]
         token, firing = rows.stop, entries.stop
-    return Part(position, Sparse(start, column, value))
+    return Part(position, Sparse(start, column, value), totals)
 
 
 def progress_bar(source: IndexInput, progress: bool) -> Any:
@@ -192,7 +204,7 @@ def progress_bar(source: IndexInput, progress: bool) -> Any:
 
 def _write_part(file: Path, found: list[Part], chunk: Windows, plan: str) -> None:
     part = _merge(found)
-    tensors = {"position": part.position, **part.acts._asdict()}
+    tensors = {"position": part.position, "norms": part.norms, **part.acts._asdict()}
     marks = {"windows": chunk.digest, "plan": plan}
     save_tensors(file, tensors, {**marks, "contents": _digest(tensors, marks)})
 
@@ -247,4 +259,5 @@ def _merge(found: list[Part]) -> Part:
     rows = rows.tocsr()[order]
     rows.sort_indices()
     rows.eliminate_zeros()
-    return Part(position[order], Sparse(rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data))
+    acts = Sparse(rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data)
+    return Part(position[order], acts, np.sum([p.norms for p in found], axis=0))

@@ -27,12 +27,12 @@ def activation_histogram(record: FeatureRecord) -> go.Figure:
     s, counts, edges = record.stats, np.asarray(record.histogram.counts), np.asarray(record.histogram.edges)
     subtitle = (
         "never fires on this corpus"
-        if record.dead
+        if record.silent
         else (f"{s['n_firings']:,} firings on {percent(s['density'])} of tokens, in {s['n_documents']:,} documents")
     )
     fig = figure(f"Feature {record.feature}", subtitle)
     fig.update_layout(xaxis_title="activation", yaxis_title="firings (log scale)")
-    if record.dead:
+    if record.silent:
         note(fig, "no activations to show")
         return fig
     low, high = edges[:-1], edges[1:]
@@ -51,18 +51,18 @@ def activation_histogram(record: FeatureRecord) -> go.Figure:
 
 
 def density_histogram(index: FeatureIndex) -> go.Figure:
-    """How many features fire on which fraction of the tokens, on a log scale; dead ones are counted in the subtitle.
+    """How many features fire on which fraction of the tokens, on a log scale; silent ones are counted in the subtitle.
 
     >>> from saekit.index.plots import density_histogram
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
-    >>> int(density_histogram(index).data[0].y.sum()) == int((~index.features.dead).sum())
+    >>> int(density_histogram(index).data[0].y.sum()) == int((~index.features.silent).sum())
     True
     """
     density = index.features["density"].to_numpy(dtype=float)
-    n_dead = int((density == 0).sum())
+    n_silent = int((density == 0).sum())
     fig = figure(
         f"Density of {len(density):,} features",
-        f"{n_dead:,} dead ({n_dead / len(density):.1%}) on {index.n_tokens:,} tokens of {index.corpus_name}",
+        f"{n_silent:,} silent ({n_silent / len(density):.1%}) on {index.n_tokens:,} tokens of {index.corpus_name}",
     )
     add_density(fig, density)
     return fig

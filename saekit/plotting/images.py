@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import MismatchError
-from .style import BLUE, ORANGE, faded, figure
+from .style import BLUE, ORANGE, faded, figure, literal
 
 SCALE = [[0.0, BLUE], [0.5, faded(BLUE, 0.0)], [0.5, faded(ORANGE, 0.0)], [1.0, ORANGE]]
 """Nothing is drawn where a pixel is 0, on a light and on a dark page; signs differ in colour."""
@@ -85,7 +84,7 @@ def image_grid(
         scaleanchor="x",
         constrain="domain",
         tickvals=_centres(n_rows, high),
-        ticktext=[escape(name) for name in row_names],
+        ticktext=[literal(name) for name in row_names],
         showticklabels=bool(row_names),
     )
     fig.update_xaxes(
@@ -94,7 +93,7 @@ def image_grid(
         constrain="domain",
         constraintoward="left",
         tickvals=_centres(n_columns, wide),
-        ticktext=[escape(name) for name in column_names],
+        ticktext=[literal(name) for name in column_names],
         showticklabels=bool(column_names),
         tickangle=0,
     )

@@ -6,6 +6,7 @@ distinguished by people with any kind of colour blindness (Okabe and Ito 2008) a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -23,6 +24,9 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 TEXT = "#7C7C7C"
 """Contrast 4.2 to white and 4.5 to #111, JupyterLab's dark page: near the best that one grey can do for both."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
+
+_UNWRITABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+"""Control characters, those that reverse the text around them, and halves of a character."""
 
 _AXIS = {
     "gridcolor": "rgba(128,128,128,0.18)",
@@ -69,10 +73,24 @@ def figure(title: str, subtitle: str = "", *, height: int = 380, fig: go.Figure 
     """A figure in saekit's look; the title and the subtitle are plain text."""
     fig = go.Figure() if fig is None else fig
     pad = {"t": 14, "l": 16}
-    fig.update_layout(template=TEMPLATE, height=height, title={"text": f"<b>{escape(title)}</b>", "pad": pad})
+    fig.update_layout(template=TEMPLATE, height=height, title={"text": f"<b>{literal(title)}</b>", "pad": pad})
     if subtitle:
-        fig.update_layout(title={"subtitle": {"text": escape(subtitle)}})
+        fig.update_layout(title={"subtitle": {"text": literal(subtitle)}})
     return fig
+
+
+def literal(words: object) -> str:
+    """`words` as plotly draws them letter by letter: no tags, links, entities, TeX or parts of a hover template.
+
+    For every word that a user, a file or a model chose: labels, names, classes, formulas. Plotly knows few named
+    entities, so quotes stay as they are.
+
+    >>> from saekit.plotting.style import literal
+    >>> literal('<b>"$x$" %{y}')
+    '&lt;b&gt;"&#36;x&#36;" &#37;{y}'
+    """
+    text = _UNWRITABLE.sub("\ufffd", str(words))
+    return escape(text, quote=False).replace("$", "&#36;").replace("%{", "&#37;{")
 
 
 def faded(colour: str, opacity: float) -> str:
@@ -105,7 +123,7 @@ def band(x: Iterable[float], low: Iterable[float], high: Iterable[float], colour
 def note(fig: go.Figure, text: str, **where: Any) -> None:
     """Plain text in the middle of a panel that has nothing else to show."""
     place = {"xref": "x domain", "yref": "y domain", "x": 0.5, "y": 0.5, **where}
-    fig.add_annotation(text=escape(text), showarrow=False, **place)
+    fig.add_annotation(text=literal(text), showarrow=False, **place)
 
 
 def percent(fraction: float) -> str:

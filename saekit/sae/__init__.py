@@ -10,6 +10,7 @@ from .config import SAEConfig as SAEConfig
 from .folding import Normalisation as Normalisation
 from .folding import fold_decoder_norms as fold_decoder_norms
 from .folding import fold_normalisation as fold_normalisation
+from .formats import holds_sae as holds_sae
 from .formats import list_saes as list_saes
 from .formats import load_sae as load_sae
 from .formats import load_transcoders as load_transcoders

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
-from ..plotting.style import BLUE, GREY, ORANGE, PALETTE, SYMBOLS, band, faded, figure, note
+from ..plotting.style import BLUE, GREY, ORANGE, PALETTE, SYMBOLS, band, faded, figure, literal, note
 from .flop import training_flop
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def _points(fig: go.Figure, x: pd.Series, y: pd.Series, i: int, name: str, where
 def _residuals(fig: go.Figure, fits: list[ScalingFit], where: Place) -> None:
     """The residuals of each law, by the loss it predicts."""
     for fit, colour, symbol in zip(fits, (ORANGE, BLUE), SYMBOLS, strict=False):
-        name = fit.form.formula.split(" = ")[0]
-        hover = [", ".join(f"{n} {row[n]:,.6g}" for n in fit.form.inputs) for _, row in fit.runs.iterrows()]
+        name = literal(fit.form.formula.split(" = ")[0])
+        hover = [", ".join(f"{literal(n)} {row[n]:,.6g}" for n in fit.form.inputs) for _, row in fit.runs.iterrows()]
         fig.add_scatter(
             x=fit.runs["fitted"],
             y=fit.runs["residual"],

@@ -27,6 +27,7 @@ from ..corpus import AnyCorpus, Windows
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
+from ..output_folder import output_folder
 from ..sae import SAE, SAEConfig
 from ..sae.architectures import get_architecture
 from ..training import Logger, TrainConfig, train
@@ -179,7 +180,8 @@ def scaling_study(
     `corpus` is text (the model runs once over as much as the largest budget takes, and the activations lie in `out` or,
     for the duration, in a temporary folder: 4 * d_in bytes a token), activations from `cache_activations` (the model
     may then be None), or a function (batch_size, seed) -> endless batches, such as `truth.batches` of synthetic data.
-    Text shorter than a budget is repeated. With `out` the same call resumes where it was.
+    Text shorter than a budget is repeated. With `out` the same call resumes where it was; a second process that works
+    there is refused (FolderInUseError).
 
     >>> truth = sk.synthetic.independent(d_model=16, n_features=64, n_active=3)
     >>> study = sk.scaling_study(None, truth.batches, widths=(8, 32), sparsities=(3,), n_held_out=500, budgets=(640,),
@@ -199,6 +201,8 @@ def scaling_study(
             fix=f"leave {bad[0]} out",
         )
     with ExitStack() as stack:
+        if out is not None:
+            out = stack.enter_context(output_folder(out, "a scaling study"))
         source = open_study_data(
             model,
             corpus,

@@ -1,13 +1,14 @@
 """An index and a concept as classified examples: tokens, or documents by their strongest token.
 
 An example belongs to the concept or not, and is scored by the activation of a feature. This module makes the examples
-and finds a feature's score on each; the statistics are made of these in `sparse_statistics` and `resampling`.
+and finds a feature's score on each; the statistics are made of these in `sparse_statistics` and `leave_one_out`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,8 +18,9 @@ from ..errors import ConfigError
 from ..index.feature_block import N_HISTOGRAM_BINS, histogram_bin_of
 from ..index.records import N_ACTIVATION_BINS
 from .concepts import Concept
-from .resampling import ScoredFirings
+from .leave_one_out import ScoredFirings
 from .sparse_statistics import Ints
+from .split import Mask, content_of
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -50,6 +52,8 @@ class ClassifiedExamples:
     """Where to look at an example: a token's flat position; a document's first token of the concept, or its first."""
     example_of: Ints
     """The example of each kept token, in the order of `index.kept`; -1 where none is scored."""
+    content: npt.NDArray[np.uint64]
+    """A hash of the text of each document [n_documents]."""
 
     @property
     def n(self) -> int:
@@ -59,6 +63,12 @@ class ClassifiedExamples:
     def n_positive(self) -> int:
         return int(self.match.sum())
 
+    @cached_property
+    def text_of_document(self) -> tuple[Ints, int]:
+        """The number of each document's text [n_documents], the same for copies, and how many texts there are."""
+        texts, of = np.unique(self.content, return_inverse=True)
+        return of, len(texts)
+
     def scored(self, feature: int) -> tuple[Ints, Activations, Ints]:
         """The examples on which a feature fires (ascending), its value there, and the flat position of that value."""
         start, row, value = self._firings([feature])
@@ -66,15 +76,42 @@ class ClassifiedExamples:
         return example, value, np.asarray(self.index.kept)[row].astype(np.int64)
 
     def firings(self, example: Ints, value: Activations) -> ScoredFirings:
-        """Scored examples as the arrays that resampling needs."""
-        n_documents = len(self.document_numbers)
+        """Scored examples as the arrays that leaving out documents needs; copies of a text are one document."""
+        of, n = self.text_of_document
+        document = of[self.document]
         return ScoredFirings(
             value=value,
             match=self.match[example],
-            document=self.document[example],
+            document=document[example],
             bin=activation_bin_of(value),
-            positives=np.bincount(self.document[self.match], minlength=n_documents),
-            negatives=np.bincount(self.document[~self.match], minlength=n_documents),
+            positives=np.bincount(document[self.match], minlength=n),
+            negatives=np.bincount(document[~self.match], minlength=n),
+        )
+
+    def among(self, documents: Mask) -> ClassifiedExamples:
+        """The examples of some documents [n_documents]; both are numbered from 0 again."""
+        keep = documents[self.document]
+        number = np.where(keep, np.cumsum(keep) - 1, -1)
+        return replace(
+            self,
+            match=self.match[keep],
+            document=(np.cumsum(documents) - 1)[self.document[keep]],
+            document_numbers=self.document_numbers[documents],
+            position=self.position[keep],
+            example_of=np.where(self.example_of >= 0, number[self.example_of], -1),
+            content=self.content[documents],
+        )
+
+    def by_document(self, holds: Mask) -> ClassifiedExamples:
+        """Each document as one example, scored by its strongest token; those that hold [n_documents] are positive."""
+        _, first = np.unique(self.document, return_index=True)
+        return replace(
+            self,
+            unit="document",
+            match=holds,
+            document=np.arange(len(holds)),
+            position=self.position[first],
+            example_of=np.where(self.example_of >= 0, self.document[self.example_of], -1),
         )
 
     def blocks(self, features: Sequence[int]) -> Iterator[tuple[Sequence[int], Ints, Ints, Activations]]:
@@ -128,6 +165,7 @@ def classified_examples(index: FeatureIndex, concept: Concept, unit: Unit) -> Cl
     inside = number >= 0
     position, number = kept[inside].astype(np.int64), number[inside]
     numbers, document = np.unique(number, return_inverse=True)
+    content = content_of(index)[index.documents.index.get_indexer(numbers)]
     example_of = np.full(len(kept), -1, dtype=np.int64)
     if token_match is not None:
         example_of[inside] = np.arange(len(position))
@@ -139,6 +177,7 @@ def classified_examples(index: FeatureIndex, concept: Concept, unit: Unit) -> Cl
             document_numbers=numbers,
             position=position,
             example_of=example_of,
+            content=content,
         )
     example_of[inside] = document
     match = np.isin(numbers, np.asarray(index.documents.index)[concept.document_mask(index)])
@@ -154,6 +193,7 @@ def classified_examples(index: FeatureIndex, concept: Concept, unit: Unit) -> Cl
         document_numbers=numbers,
         position=first,
         example_of=example_of,
+        content=content,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -19,7 +19,7 @@ def plot_specificity(result: SpecificityResult) -> go.Figure:
 
     >>> from saekit.specificity.plots import plot_specificity
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
-    >>> result = sk.specificity(index, 3, sk.Concept.regex("bridge"), n_bootstrap=0, n_controls=2)
+    >>> result = sk.specificity(index, 3, sk.Concept.regex("bridge"), n_permutations=0, n_controls=2)
     >>> plot_specificity(result).layout.xaxis2.title.text
     'activation'
     """
@@ -64,8 +64,8 @@ def _precision_recall(fig: go.Figure, result: SpecificityResult) -> None:
         name="base rate",
         hovertemplate=f"base rate {percent(base)}<extra></extra>",
     )
-    if result.n_bootstrap:
-        known = curve.dropna(subset=["precision_low", "precision_high"])
+    known = curve.dropna(subset=["precision_low", "precision_high"])
+    if len(known):
         fig.add_trace(band(known["recall"], known["precision_low"], known["precision_high"], ORANGE, "interval"), 1, 1)
     fig.add_scatter(
         x=curve["recall"],
@@ -74,9 +74,10 @@ def _precision_recall(fig: go.Figure, result: SpecificityResult) -> None:
         line={"color": ORANGE, "width": 2.5},
         row=1,
         col=1,
-        name=f"feature {result.feature}" + (f", {result.level:.0%} interval" if result.n_bootstrap else ""),
-        customdata=curve[["threshold", "n_firings"]].to_numpy(),
-        hovertemplate="activation ≥ %{customdata[0]:.2f}: %{customdata[1]:,} firings<br>"
+        name=f"feature {result.feature}" + (f", {result.level:.0%} interval over documents" if len(known) else ""),
+        customdata=curve[["threshold", "n_firings", "n_documents"]].to_numpy(),
+        hovertemplate="activation ≥ %{customdata[0]:.2f}: %{customdata[1]:,} firings "
+        "in %{customdata[2]:,} documents<br>"
         "precision %{y:.1%}, recall %{x:.1%}<extra></extra>",
     )
     last = curve.iloc[[-1]]
@@ -98,7 +99,14 @@ def _by_bin(fig: go.Figure, result: SpecificityResult) -> None:
     middle, width = (table["low"] + table["high"]) / 2, float(table["high"].iloc[0])
     custom = table[["low", "high", "n_firings", "n_matches", "n_documents"]].to_numpy()
     up, down = table["fraction_high"] - table["fraction"], table["fraction"] - table["fraction_low"]
-    errors = {"type": "data", "array": up, "arrayminus": down, "color": GREY, "thickness": 1.3, "width": 3}
+    errors: dict[str, Any] = {
+        "type": "data",
+        "array": up,
+        "arrayminus": down,
+        "color": GREY,
+        "thickness": 1.3,
+        "width": 3,
+    }
     fig.add_bar(
         x=middle,
         y=table["fraction"],
@@ -107,7 +115,7 @@ def _by_bin(fig: go.Figure, result: SpecificityResult) -> None:
         showlegend=False,
         row=1,
         col=2,
-        error_y=errors if result.n_bootstrap else None,
+        error_y=errors,
         marker={"color": [faded(ORANGE, 0.4 + 0.06 * n) for n in range(len(table))], "line": {"width": 0}},
         hovertemplate="activation %{customdata[0]:.2f} to %{customdata[1]:.2f}<br>%{customdata[3]:,} of "
         "%{customdata[2]:,} firings on the concept (%{y:.1%})<br>in %{customdata[4]:,} documents<extra></extra>",

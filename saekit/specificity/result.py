@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -11,6 +12,8 @@ import pandas as pd
 from ..statistics import Estimate
 from ..statistics.intervals import short
 from .concepts import Concept
+from .permutation import FeatureTest
+from .split import Documents
 
 if TYPE_CHECKING:
     from ..index.records import Context
@@ -20,7 +23,7 @@ Group = Literal["true positive", "false positive", "miss", "bin sample"]
 MEASURES = {
     "auroc": "AUROC",
     "average_precision": "average precision",
-    "f1": "best F1",
+    "f1": "F1 at its threshold",
     "precision": "precision where it fires",
     "recall": "recall where it fires",
     "top_precision": "precision, top bin",
@@ -53,11 +56,15 @@ class SpecificityResult:
     unit: str
     """What was scored: "token", or "document" by its strongest token."""
     level: float
-    n_bootstrap: int
+    documents: Documents
+    """Which documents it was scored on: "report", those that `rank_features` does not choose on, "choose" or "all"."""
+    protocol: str
+    """The same in words, and what they are right for."""
     n: int
     """Tokens or documents scored."""
     n_positive: int
     n_documents: int
+    """Different documents; copies of a text are one."""
     n_positive_documents: int
     n_firings: int
     n_matches: int
@@ -69,9 +76,10 @@ class SpecificityResult:
     auroc: Estimate
     average_precision: Estimate
     f1: Estimate
-    """The best F1 of any threshold."""
+    """F1 at and above `f1_threshold`."""
     f1_threshold: float
-    """The activation at and above which that F1 is reached."""
+    """The activation with the best F1 on the documents that `rank_features` chooses on; with other `documents` than
+    "report", on the very ones scored."""
     precision: Estimate
     """Fraction of firings (activation above 0) that belong to the concept."""
     recall: Estimate
@@ -79,11 +87,16 @@ class SpecificityResult:
     top_precision: Estimate
     """The same two for the highest tenth of the activation range alone."""
     top_recall: Estimate
+    test: FeatureTest
+    """The feature against the best of all features for permuted labels, by document, on all documents."""
     curve: pd.DataFrame
-    """threshold (descending), n_firings, precision and recall at and above it, each with _low and _high."""
+    """threshold (descending), n_firings, precision and recall at and above it, each with _low and _high, and
+    n_documents, where an example scores so much: what the interval of precision is over. That of recall is over
+    `n_positive_documents`."""
     bins: pd.DataFrame
-    """A row per activation bin, a tenth of (0, max]: low, high, n_firings, n_matches, n_documents, fraction,
-    fraction_low, fraction_high, and controls_fraction: of all matched features' firings in the same bin."""
+    """A row per activation bin, a tenth of (0, max]: low, high, n_firings, n_matches, n_documents with such a firing,
+    fraction, its interval over these (fraction_low, fraction_high), and controls_fraction: of all matched features'
+    firings in the same bin."""
     by_label: pd.DataFrame
     """Where the activation goes: label, value, n, n_firings, n_matches, density, precision, activation_fraction."""
     evidence: tuple[EvidenceContext, ...]
@@ -111,18 +124,29 @@ class SpecificityResult:
         return self._contexts("miss")
 
     @property
+    def p_value(self) -> float:
+        """The p value corrected for the search over all features; nan where there is none, and `test.p` says why."""
+        return self.test.p_value
+
+    @property
+    def specific(self) -> bool:
+        """Whether the corrected p value is below 0.05."""
+        return self.test.specific
+
+    @property
     def summary(self) -> str:
-        """One sentence: the AUROC beside that of the matched features."""
+        """One sentence: the AUROC beside that of the matched features, and the p value of the search."""
         against = ""
         if len(self.controls):
             scores = self.controls["auroc"]
             one = len(scores) == 1
-            against = f" against {short(scores.mean())} for {len(scores)} matched feature{'' if one else 's'}"
+            against = f"; {len(scores)} matched feature{'' if one else 's'} {short(scores.mean())}"
             against += "" if one else f", best {short(scores.max())}"
-        return f"AUROC {self.auroc}{against}"
+        p = "" if math.isnan(self.p_value) else f"; {self.test.p} among {self.test.n_features:,} features"
+        return f"AUROC {self.auroc}{against}{p}"
 
     def to_frame(self) -> pd.DataFrame:
-        """A row per measure: value, low, high, controls_mean, controls_best, reason."""
+        """A row per measure: value, low, high, n_units (documents), controls_mean, controls_best, reason."""
         rows: dict[str, dict[str, Any]] = {"base_rate": self._row(self.base_rate)}
         for name in MEASURES:
             control = self.controls[name] if len(self.controls) else pd.Series(dtype=float)
@@ -155,14 +179,24 @@ class SpecificityResult:
         return plot_specificity(self)
 
     def __str__(self) -> str:
-        parts = [self._head(), self._metrics(), self._bins(), self._labels(), self._places(), self._notes()]
+        parts = [
+            self._head(),
+            self._metrics(),
+            self._search(),
+            self._bins(),
+            self._labels(),
+            self._places(),
+            self._notes(),
+        ]
         return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
     __repr__ = __str__
 
     def _head(self) -> list[str]:
+        lines = [f"Feature {self.feature} for {self.concept.name!r}: AUROC {self.auroc}"]
+        lines += wrap(f"on {self.protocol}", 118, initial_indent="  ", subsequent_indent="  ")
         return [
-            f"Feature {self.feature} for {self.concept.name!r}: {self.summary}",
+            *lines,
             f"  {self.n_positive:,} of {self.n:,} {self.unit}s belong to the concept ({float(self.base_rate):.2%}), "
             f"in {self.n_positive_documents:,} of {self.n_documents:,} documents",
             f"  the feature fires on {self.n_firings:,} {self.unit}s, {self.n_matches:,} of them of the concept"
@@ -172,27 +206,34 @@ class SpecificityResult:
     def _metrics(self) -> list[str]:
         if not self.n_firings:
             return []
-        n, bounded = len(self.controls), self.n_bootstrap > 0
+        n = len(self.controls)
         heading = f"{n} matched feature{'' if n == 1 else 's'}: mean (best)" if n else ""
-        title = f"{self.level:.0%} interval" if bounded else ""
-        lines = [f"  {'':<26}{'value':>7}   {title:<17}{heading}".rstrip()]
+        lines = [f"  {'':<26}{'value':>7}   {f'{self.level:.0%} interval':<17}{'documents':>9}   {heading}".rstrip()]
         for name, row in self.to_frame().iloc[1:].iterrows():
             if math.isnan(row["value"]):
                 lines.append(f"  {MEASURES[str(name)]:<26}{'-':>7}   {row['reason']}")
                 continue
-            bounds = "" if math.isnan(row["low"]) else f"[{short(row['low'])}, {short(row['high'])}]"
+            bounds = "none" if math.isnan(row["low"]) else f"[{short(row['low'])}, {short(row['high'])}]"
             control = f"{short(row['controls_mean'])} ({short(row['controls_best'])})" if n else ""
-            lines.append(f"  {MEASURES[str(name)]:<26}{short(row['value']):>7}   {bounds:<17}{control}".rstrip())
+            cells = (
+                f"  {MEASURES[str(name)]:<26}{short(row['value']):>7}   {bounds:<17}{row['n_units']:>9,}   {control}"
+            )
+            lines.append(cells.rstrip())
+        if n:
+            lines.append("  matched features are a fair comparison for a feature that was fixed in advance")
         return lines
+
+    def _search(self) -> list[str]:
+        return wrap(f"for a chosen one: {self.test}", 118, initial_indent="  ", subsequent_indent="  ")
 
     def _bins(self) -> list[str]:
         if not self.n_firings:
             return []
-        lines = ["  activation            firings   fraction on the concept"]
+        lines = ["  activation            firings   documents   fraction on the concept"]
         for row in reversed(self.bins.to_dict("records")):
             span, part = f"{row['low']:.2f} to {row['high']:.2f}", float(row["fraction"])
             fraction = "" if math.isnan(part) else f"{part:6.1%}  {'█' * round(20 * part)}"
-            lines.append(f"  {span:<20}{row['n_firings']:>9,}   {fraction}".rstrip())
+            lines.append(f"  {span:<20}{row['n_firings']:>9,}   {row['n_documents']:>9,}   {fraction}".rstrip())
         return lines
 
     def _labels(self) -> list[str]:
@@ -218,7 +259,11 @@ class SpecificityResult:
         return lines
 
     def _notes(self) -> list[str]:
-        return [f"  note: {note}" for note in self.notes]
+        return [
+            line
+            for note in self.notes
+            for line in wrap(f"note: {note}", 118, initial_indent="  ", subsequent_indent="        ")
+        ]
 
     def _contexts(self, group: Group) -> list[Context]:
         return [e.context for e in self.evidence if e.group == group]
@@ -229,6 +274,7 @@ class SpecificityResult:
             "value": e.value,
             "low": e.low,
             "high": e.high,
+            "n_units": e.n_units,
             "controls_mean": mean,
             "controls_best": best,
             "reason": e.reason,

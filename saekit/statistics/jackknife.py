@@ -69,7 +69,10 @@ def jackknife_estimate(
         bias_corrected=bias_corrected,
         level=level,
     )
-    why = "" if not np.isnan(low[0]) else no_interval(n_units, unit)
+    why = ""
+    if np.isnan(low[0]):
+        agree = n_units >= MIN_UNITS and not np.isnan(values).any()
+        why = f"no interval: all {n_units:,} {unit} agree exactly" if agree else no_interval(n_units, unit)
     return Estimate(value, float(low[0]), float(high[0]), level, why, n_units, unit)
 
 
@@ -87,8 +90,9 @@ def jackknife_bounds(
 
     There is none below `MIN_UNITS` informative units (all, unless said otherwise: those with the concept for a recall,
     those where the feature fires for a precision), where a statistic or one of its leave-one-out values is undefined,
-    and on the log scale at 0. Units whose absence changes nothing carry no degree of freedom. A value of 0 or 1 on the
-    logit scale gets `exact_interval`, with the informative units as the trials.
+    on the log scale at 0, and where all units agree exactly: an interval of no width would claim what their spread
+    cannot show. Units whose absence changes nothing carry no degree of freedom. A value of 0 or 1 on the logit scale
+    gets `exact_interval`, with the informative units as the trials.
 
     Strata are for statistics that do not depend on how many units of each kind there are (AUROC and recall by documents
     with and without the concept); precision and average precision do, and take none.
@@ -120,6 +124,7 @@ def jackknife_bounds(
             step = half / (values * (1 - values))
             low, high = (1 / (1 + np.exp(-(odds + sign * step))) for sign in (-1, 1))
     undefined = np.isnan(values) | np.isnan(left_out).any(-1) | (n_informative < MIN_UNITS) | ~np.isfinite(half)
+    undefined |= se <= 1e-12 * np.maximum(np.abs(values), 1e-300)
     if scale == "log":
         undefined |= values <= 0
     if scale == "logit":

@@ -18,6 +18,7 @@ from .make_edits import clamp as clamp
 from .make_edits import project_out as project_out
 from .make_edits import scale as scale
 from .mean_difference import mean_difference as mean_difference
+from .output_scores import input_scores as input_scores
 from .output_scores import output_scores as output_scores
 from .schedule import Schedule as Schedule
 from .steered import SteeredModel as SteeredModel
@@ -25,3 +26,4 @@ from .steered import load_steered as load_steered
 from .steered import steered as steered
 from .study import SteeringStudy as SteeringStudy
 from .where import Where as Where
+from .word_effects import word_effects as word_effects

@@ -1,8 +1,8 @@
 """The search for features to steer with: which fire for a concept, which write its words, and which cause it.
 
 Firing for a concept is not causing it: features are found by what they fire on and by what they write, and ranked by
-what the model writes while they are clamped. Source: Arad, Mueller & Belinkov 2025, SAEs are good for steering, if you
-select the right features (input and output scores).
+what the model writes while they are clamped, some beginnings of answers choosing and others reporting. That a feature
+should be chosen by its effect is the finding of Arad, Mueller and Belinkov 2025 (their own scores: `output_scores`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..models import LanguageModel
 from ..sae import SAE
 from ..specificity import rank_features
 from ..specificity.concepts import Concept
-from .output_scores import STARTS, output_scores
+from .word_effects import STARTS, effects_table, word_changes
 
 INPUT = ["n_firings", "precision", "recall", "auroc", "average_precision"]
 
@@ -40,17 +40,18 @@ def steering_features(
 
     Candidates are the `n` features that separate the concept best (by average precision, as `rank_features`), and the
     `n` whose decoder rows raise the words' logits most. input: average precision for the concept, nan for a feature
-    that fires on fewer than five tokens of the index. output: `output_scores`, the change in the words' log-probability
-    in nats when the feature is clamped to `strength` of the residual norm. writes: the mean logit effect on the words,
-    one unit of the feature written straight to the unembedding, less the mean over the vocabulary. found_by: "fires",
-    "writes" or "both". Sorted by output.
+    that fires on fewer than five tokens of the index. output: `word_effects`, the change in the words' log-probability
+    in nats when the feature is clamped to `strength` of the residual norm, over every second of `starts`, with its 95 %
+    interval over these (output_low, output_high, n_starts); chosen_by: the same over the other starts, which the rows
+    are sorted by. A single start does both. writes: the mean logit effect on the words, one unit of the feature written
+    straight to the unembedding, less the mean over the vocabulary. found_by: "fires", "writes" or "both".
 
-    Raises what `rank_features` and `output_scores` raise, and MismatchError when the index is of another SAE.
+    Raises what `rank_features` and `word_effects` raise, and MismatchError when the index is of another SAE.
 
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
     >>> found = sk.steering_features(
     ...     model, sae, index, sk.Concept.regex("gate"), [" gate"], n=3, starts=[("Who?", "I")], progress=False)
-    >>> bool(found["output"].is_monotonic_decreasing), set(found["found_by"]) <= {"fires", "writes", "both"}
+    >>> bool(found["chosen_by"].is_monotonic_decreasing), set(found["found_by"]) <= {"fires", "writes", "both"}
     (True, True)
     """
     if n < 1:
@@ -67,14 +68,21 @@ def steering_features(
     effects = _effects(model, sae, index, words)
     writes = [] if effects is None else [int(i) for i in effects.topk(min(n, len(effects))).indices]
     chosen = list(dict.fromkeys([*fires, *writes]))
-    scores = output_scores(model, sae, chosen, words, strength=strength, starts=starts, progress=progress)["score"]
+    changes = word_changes(
+        model, sae, chosen, words, strength=strength, starts=starts, batch_size=32, progress=progress
+    )
+    choosing = changes[::2]
+    output = effects_table(changes[1::2] if len(changes) > 1 else choosing, chosen, words)
     table = pd.DataFrame(index=pd.Index(chosen, name="feature"))
     table["input"] = ranked["average_precision"].reindex(chosen)
-    table["output"] = scores.reindex(chosen)
+    for name in ("effect", "effect_low", "effect_high"):
+        table[name.replace("effect", "output")] = output[name]
+    table["n_starts"] = output["n_starts"]
+    table["chosen_by"] = effects_table(choosing, chosen, words)["effect"]
     table["writes"] = float("nan") if effects is None else effects[chosen].numpy()
     table["found_by"] = ["both" if i in fires and i in writes else "fires" if i in fires else "writes" for i in chosen]
     table = table.join(ranked.drop(columns="average_precision").reindex(chosen))
-    return table.sort_values("output", ascending=False, kind="stable")
+    return table.sort_values("chosen_by", ascending=False, kind="stable")
 
 
 def _effects(model: LanguageModel, sae: SAE, index: FeatureIndex, words: Sequence[str]) -> torch.Tensor | None:

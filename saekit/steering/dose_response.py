@@ -8,7 +8,7 @@ controls of the same size do not, before the text degenerates. With a folder, a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -16,21 +16,23 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ..errors import ConfigError, DataError
+from ..activations import resolve_token_filter
 from ..models import LanguageModel
 from ..models.likelihood import negative_log_likelihood
+from ..output_folder import digest_of_plan, output_folder, parts_of
 from ..sae import SAE
 from .control_features import control_features
-from .decoding import Row, check_room, make_rows
 from .directions import Direction
 from .edits import Edit, Positions
 from .fluency import repetition
 from .generation import Generation, check_edits, complete
 from .make_edits import add_direction, clamp
+from .prompt_split import split_prompts
 from .readout import Cost, TextSample, cost, drift
 from .strength_units import StrengthUnit
 from .study import SteeringStudy
-from .study_log import KEY, StudyLog
+from .study_jobs import Arm, Job, check_study, make_jobs
+from .study_log import StudyLog
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -47,24 +49,6 @@ class PresentIn(Protocol):
         """Whether the text shows the concept."""
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One text to be generated."""
-
-    settings: dict[str, Any]
-    """The condition, feature, strength, prompt and seed."""
-    prompt: Row
-    """The prompt that the text is scored against."""
-    run: Row
-    """What the model reads, and under which edits."""
-    other_prompt: Row
-    """Another of the prompts, or the same where there is but one."""
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        return tuple(self.settings[name] for name in KEY)
-
-
 def dose_response(
     model: LanguageModel,
     sae: SAE,
@@ -75,7 +59,9 @@ def dose_response(
     *,
     unit: StrengthUnit = "norm",
     seeds: Sequence[int] = (0,),
-    controls: int | Sequence[int] = 3,
+    choose: Sequence[str] | None = None,
+    controls: int | Sequence[int] = 20,
+    texts_per_control: int = 1,
     index: FeatureIndex | None = None,
     direction: Direction | None = None,
     instruction: str | None = None,
@@ -91,30 +77,35 @@ def dose_response(
     """A SteeringStudy: `feature` and control features clamped at each strength, over all prompts and seeds.
 
     Several features are a mapping from feature to a weight, which each strength is multiplied by. Texts without an edit
-    are always included. `controls` are feature numbers, or how many to pick: of similar density and maximum when
-    `index` is given (FeatureIndex.matched_features), else at random; of several features each is matched. `direction`,
-    such as `mean_difference` gives, is added at the same strengths (not with unit "max"). `instruction` is a baseline
-    that asks in words: the sentence is put behind each prompt and nothing is edited (its nll is given the bare prompt).
-    Several seeds need a temperature above 0. `costs=True` computes kl, relevance and drift as well (see
-    `SteeringStudy.generations`), which takes about as long again. Texts of different strengths and features run side by
-    side, batch_size at a time; each is what `generate` gives for that prompt, seed and edit. Special tokens and
-    attention sinks are left unedited, and count in no feature's activation.
+    are always included. A third of the prompts chooses the recommended strength and the others report it, or those in
+    `choose` do and all of `prompts` report (`split_prompts`); choose=() when the strength is known beforehand.
+    `controls` are feature numbers, or how many to pick: of similar density and maximum when `index` is given
+    (FeatureIndex.matched_features), else at random; of several features each is matched. Each control answers
+    `texts_per_control` of the reporting prompts, one after another: a claim about features counts features.
+    `direction`, such as `mean_difference` gives, is added at the same strengths (not with unit "max"). `instruction` is
+    a baseline that asks in words: the sentence is put behind each reporting prompt and nothing is edited (its nll is
+    given the bare prompt). Several seeds need a temperature above 0. `costs=True` computes kl, relevance and drift as
+    well (see `SteeringStudy.generations`), which takes about as long again. Texts of different strengths and features
+    run side by side, batch_size at a time; each is what `generate` gives for that prompt, seed and edit. Special tokens
+    and attention sinks are left unedited, and count in no feature's activation.
 
     With `out`, a folder, texts are saved as they are generated, and the same call resumes where it was stopped.
 
-    Raises ConfigError, UnknownNameError and MismatchError for settings that do not fit, before anything is run;
-    MismatchError when `out` holds another study.
+    Raises ConfigError, DataError, UnknownNameError and MismatchError for settings that do not fit, before anything is
+    run; MismatchError when `out` holds another study, FolderInUseError while another process writes there.
 
     >>> concept = sk.Concept.keywords(["gate"])
-    >>> study = sk.dose_response(model, sae, 3, ["the cat", "a mat"], concept, [0.5], controls=1, max_new_tokens=3,
+    >>> study = sk.dose_response(model, sae, 3, ["the cat", "a mat"], concept, [0.5], controls=4, max_new_tokens=3,
     ...                          progress=False)
     >>> study.to_frame().groupby("condition").size().to_dict()
-    {'control': 2, 'feature': 2, 'none': 2}
+    {'control': 4, 'feature': 2, 'none': 2}
     """
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     strengths, seeds = [float(s) for s in strengths], list(seeds)
     weights = dict(feature) if isinstance(feature, Mapping) else {int(feature): 1.0}
-    _check(prompts, strengths, seeds, weights, temperature, batch_size)
+    choose = [choose] if isinstance(choose, str) else choose
+    check_study(prompts, strengths, seeds, weights, temperature, batch_size)
+    split = split_prompts(prompts, choose)
     concept.present("")
     chosen = control_features(sae, list(weights), controls, index, seed=seeds[0])
 
@@ -122,28 +113,46 @@ def dose_response(
         values = dict(zip(features, (w * strength for w in weights.values()), strict=True))
         return (clamp(sae, values, unit=unit, positions=positions, index=index),)
 
-    plan: list[tuple[str, int | None, float, tuple[Edit, ...]]] = [("none", None, 0.0, ())]
-    plan += [("instruction", None, 0.0, ())] if instruction is not None else []
+    first = next(iter(weights))
+    arms = [Arm("none", None, 0.0)]
+    arms += [Arm("instruction", None, 0.0)] if instruction is not None else []
     if direction is not None:
-        plan += [
-            ("direction", None, s, (add_direction(direction, s, unit=unit, positions=positions),)) for s in strengths
-        ]
-    plan += [("feature", next(iter(weights)), s, edit(list(weights), s)) for s in strengths]
-    plan += [("control", matched[0], s, edit(matched, s)) for matched in chosen for s in strengths]
-    for _, _, _, edits in plan:
-        check_edits(model, edits)
-    jobs = _jobs(model, plan, prompts, seeds, chat, sae.config.prepend_bos, instruction, max_new_tokens)
-
+        for s in strengths:
+            arms.append(Arm("direction", None, s, (add_direction(direction, s, unit=unit, positions=positions),)))
+    arms += [Arm("feature", first, s, edit(list(weights), s)) for s in strengths]
+    arms += [Arm("control", c[0], s, edit(c, s), n) for n, c in enumerate(chosen) for s in strengths]
+    for arm in arms:
+        check_edits(model, arm.edits)
+    jobs = make_jobs(
+        model,
+        arms,
+        split,
+        seeds,
+        chat=chat,
+        prepend_bos=sae.config.prepend_bos,
+        instruction=instruction,
+        max_new_tokens=max_new_tokens,
+        texts_per_control=texts_per_control,
+    )
+    maxima = dict.fromkeys(m for arm in arms for one in arm.edits if (m := getattr(one, "maxima", None)))
     described = {
         "model": model.fingerprint,
+        "dtype": str(model.dtype),
         "sae": sae.fingerprint,
+        "hook_name": sae.config.hook_name,
+        "token_filter": resolve_token_filter(model, sae).to_dict(),
         "weights": {str(i): w for i, w in weights.items()},
-        "prompts": prompts,
+        "choose": list(split.choose),
+        "report": list(split.report),
+        "read": digest_of_plan({"ids": [[list(job.prompt.ids), list(job.run.ids)] for job in jobs]}),
         "concept": repr(concept),
         "strengths": strengths,
         "unit": unit,
+        "maxima": [list(of_features) for of_features in maxima],
+        "edits": digest_of_plan({"edits": [[one.to_dict() for one in arm.edits] for arm in arms]}),
         "seeds": seeds,
         "controls": [list(matched) for matched in chosen],
+        "texts_per_control": texts_per_control,
         "instruction": instruction,
         "direction": direction.to_dict() if direction else None,
         "max_new_tokens": max_new_tokens,
@@ -152,16 +161,21 @@ def dose_response(
         "positions": positions,
         "costs": costs,
     }
-    log = StudyLog(Path(out), described) if out is not None else None
-    records = _run(
-        model, sae, jobs, concept, log, list(weights), max_new_tokens, temperature, costs, batch_size, progress
-    )
+    with ExitStack() as stack:
+        log = None
+        if out is not None:
+            folder = stack.enter_context(output_folder(out, "a steering study", leftovers=parts_of("study.json")))
+            log = StudyLog(folder, described)
+        records = _run(
+            model, sae, jobs, concept, log, list(weights), max_new_tokens, temperature, costs, batch_size, progress
+        )
     return SteeringStudy(
         model_name=model.name,
         hook_name=str(sae.config.hook_name),
-        feature=next(iter(weights)),
+        feature=first,
         weights=weights,
         controls=tuple(matched[0] for matched in chosen),
+        split=split,
         direction=direction.name if direction else None,
         concept=str(getattr(concept, "name", concept)),
         strengths=tuple(strengths),
@@ -174,66 +188,10 @@ def dose_response(
     )
 
 
-def _check(
-    prompts: list[str],
-    strengths: list[float],
-    seeds: list[int],
-    weights: Mapping[int, float],
-    temperature: float,
-    batch_size: int,
-) -> None:
-    if not prompts or len(set(prompts)) < len(prompts):
-        raise DataError("a study needs prompts, each once", got=prompts, accepted="one or more different prompts")
-    if not strengths or len(set(strengths)) < len(strengths):
-        raise ConfigError("a study needs strengths, each once", got=strengths, accepted="such as [0.25, 0.5, 0.75]")
-    if not weights:
-        raise ConfigError(
-            "a study needs a feature", got=weights, accepted="a feature number, or {feature: weight, ...}"
-        )
-    if not seeds or len(set(seeds)) < len(seeds) or (temperature == 0 and len(seeds) > 1):
-        raise ConfigError(
-            "the seeds do not give different texts",
-            got=f"seeds {seeds} at temperature {temperature:g}",
-            accepted="one or more different seeds; only one at temperature 0",
-            fix="pass temperature=0.8",
-        )
-    if batch_size < 1:
-        raise ConfigError("batch_size is not positive", got=batch_size, accepted="1 or more")
-
-
-def _jobs(
-    model: LanguageModel,
-    plan: Sequence[tuple[str, int | None, float, tuple[Edit, ...]]],
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    chat: bool,
-    prepend_bos: bool | None,
-    instruction: str | None,
-    max_new_tokens: int,
-) -> list[_Job]:
-    def rows_of(texts: Sequence[str]) -> list[Row]:
-        made = (make_rows(model, texts, seed=seed, chat=chat, prepend_bos=prepend_bos) for seed in seeds)
-        return [row for rows in made for row in rows]
-
-    rows = rows_of(prompts)
-    asking = [p if instruction is None else f"{p} {instruction}" for p in prompts]
-    instructed = rows_of(asking)
-    check_room(model, instructed, max_new_tokens)
-    jobs = []
-    for condition, i, strength, edits in plan:
-        for n, row in enumerate(rows):
-            settings = {"condition": condition, "feature": i, "strength": strength}
-            settings |= {"prompt": prompts[n % len(prompts)], "seed": row.seed}
-            other = rows[(n + 1) % len(prompts)]
-            run = instructed[n] if condition == "instruction" else row
-            jobs.append(_Job(settings, row, replace(run, edits=edits), other))
-    return jobs
-
-
 def _run(
     model: LanguageModel,
     sae: SAE,
-    jobs: Sequence[_Job],
+    jobs: Sequence[Job],
     concept: PresentIn,
     log: StudyLog | None,
     edited: Sequence[int],
@@ -286,7 +244,7 @@ def _run(
     return [done[job.key] for job in jobs]
 
 
-def _record(job: _Job, text: Generation, concept: PresentIn) -> dict[str, Any]:
+def _record(job: Job, text: Generation, concept: PresentIn) -> dict[str, Any]:
     return job.settings | {
         "text": text.text,
         "tokens": list(text.tokens),
@@ -298,7 +256,7 @@ def _record(job: _Job, text: Generation, concept: PresentIn) -> dict[str, Any]:
     }
 
 
-def _costs(model: LanguageModel, sae: SAE, jobs: Sequence[_Job], tokens: Sequence[Sequence[int]]) -> list[Cost]:
+def _costs(model: LanguageModel, sae: SAE, jobs: Sequence[Job], tokens: Sequence[Sequence[int]]) -> list[Cost]:
     texts = [
         TextSample(job.prompt.ids, job.run.ids, tuple(new), job.run.edits)
         for job, new in zip(jobs, tokens, strict=True)

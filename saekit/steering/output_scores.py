@@ -1,7 +1,12 @@
-"""Which features cause a concept: how much clamping each raises the concept's words as the next token.
+"""Input and output scores of features as Arad et al. 2025 define them: does it fire on its words, does it write them?
 
-Firing for a concept is not causing it, so a feature to steer with is chosen by its output. One forward pass scores a
-batch of features: every row is the same text with another feature clamped.
+A feature's own words are its top tokens by the logit lens. The output score asks whether the model says one of them
+when the feature is amplified; the input score, whether the feature fires on them. Neither knows of a concept: see
+`word_effects` for what a feature does for given words.
+
+Source: Arad, Mueller and Belinkov 2025, SAEs Are Good for Steering, If You Select the Right Features (arXiv
+2505.20063), with the constants of their published code: 20 logit-lens tokens, the neutral prompt "From my experience,",
+an amplification of 10 times the largest activation of the prompt's last token, added at that token.
 """
 
 from __future__ import annotations
@@ -10,70 +15,132 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from jaxtyping import Int
+from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, MismatchError, check_feature
+from ..index import FeatureIndex
+from ..index.directions import logit_effects, written_to_residual
 from ..models import LanguageModel
 from ..sae import SAE
-from .edit_hooks import Span
-from .make_edits import clamp
+from .make_edits import add
 
-STARTS = (
-    ("Who are you?", "I am"),
-    ("Tell me about your day.", "This morning I saw"),
-    ("What is your favourite thing?", "My favourite thing is the"),
-    ("Describe what is around you.", "Here I can see a"),
-)
-"""Unrelated questions and beginnings of answers after which nearly any noun could follow."""
+NEUTRAL_PROMPT = "From my experience,"
+N_LENS_TOKENS = 20
+AMPLIFICATION = 10.0
+MIN_CONTEXTS = 10
+"""Fewer strongest contexts give no input score."""
 
 
 def output_scores(
     model: LanguageModel,
     sae: SAE,
     features: Sequence[int],
-    words: Sequence[str],
     *,
-    strength: float = 0.5,
-    starts: Sequence[tuple[str, str]] = STARTS,
+    prompt: str = NEUTRAL_PROMPT,
+    amplification: float = AMPLIFICATION,
+    n_tokens: int = N_LENS_TOKENS,
     batch_size: int = 32,
-    progress: bool = True,
 ) -> pd.DataFrame:
-    """A row per feature, best first: mean change, in nats, of the words' log-probability as the next token.
+    """A row per feature, best first: (1 - rank / d_vocab) x probability of its own top logit-lens token, amplified.
 
-    Each feature is clamped to `strength` times the residual norm while the model reads a question and the beginning of
-    an answer; `score` is the mean over `starts` and `words`, and each word has its column. A word counts by its first
-    token: give it with its leading space. The question goes through the chat template where the model has one. 0 is a
-    feature that does nothing. Special tokens and attention sinks are left unedited. Raises DataError without words or
-    starts, and what `clamp` raises for features.
+    At the last token of `prompt` the feature's activation is raised by `amplification` times the largest activation of
+    any feature there; the SAE's error is kept. Of the feature's `n_tokens` top tokens by the logit lens, the most
+    likely next one counts: `token`, its `probability` and its `rank` (0 is the model's first choice). score: from 0 to
+    1, 1 for a feature that makes the model say one of its words for certain. Raises MismatchError for an SAE that does
+    not write to the residual stream, UnknownNameError for features that it does not have.
 
-    >>> sk.output_scores(model, sae, [3, 7], [" gate"], starts=[("Who?", "I")], progress=False).columns.tolist()
-    ['score', ' gate']
+    Source: Arad, Mueller and Belinkov 2025, section 3 and their published code.
+
+    >>> sk.output_scores(model, sae, [3, 7]).columns.tolist()
+    ['score', 'probability', 'rank', 'token']
     """
-    first = {word: model.tokenize_next(word)[:1] for word in words}
-    if not words or not starts or not all(first.values()):
-        raise DataError("nothing to score", got=list(words), accepted='words such as " bridge", and at least one start')
+    sae.check(model)
+    features = [check_feature(i, sae.config.d_sae) for i in features]
     if batch_size < 1:
         raise ConfigError("batch_size is not positive", got=batch_size, accepted="1 or more")
-    sae.check(model)
-    features = [int(f) for f in features]
-    edits = [(clamp(sae, {f: strength}, unit="norm"),) for f in features]
-    ids = torch.tensor([tokens[0] for tokens in first.values()])
-    total = torch.zeros(len(features), len(words))
-    with tqdm(total=len(features) * len(starts), unit="pass", desc="output scores", disable=not progress) as bar:
-        for question, answer in starts:
-            chat = getattr(model.tokenizer, "chat_template", None) is not None
-            text = model.chat_prompt(question) + answer if chat else f"{question} {answer}"
-            tokens = torch.tensor([model.tokenize(text, bos=False if chat else sae.config.prepend_bos)])
-            clean = model.forward(tokens)[0][0, -1].float().log_softmax(-1)[ids]
-            for at in range(0, len(features), batch_size):
-                part = edits[at : at + batch_size]
-                rows = tokens.expand(len(part), -1)
-                hooks = Span(rows, torch.ones_like(rows, dtype=torch.bool)).hooks(part, model)
-                logits, _ = model.forward(rows, hooks=hooks)
-                total[at : at + len(part)] += (logits[:, -1].float().log_softmax(-1)[:, ids] - clean).cpu()
-                bar.update(len(part))
+    lens = lens_tokens(model, sae, features, n_tokens)
+    tokens = torch.tensor([model.tokenize(prompt, bos=sae.config.prepend_bos)])
+    if not features:
+        return pd.DataFrame(columns=["score", "probability", "rank", "token"], index=pd.Index([], name="feature"))
+    hook_name = add(sae, {features[0]: 1.0}).hook_name
+    x = model.activations(tokens, hook_name)[:, -1]
+    with torch.no_grad():
+        largest = float(sae.encode(x.to(sae.W_dec.device, sae.W_dec.dtype)).max())
+    rows = []
+    for at in range(0, len(features), batch_size):
+        part = features[at : at + batch_size]
+        change = [add(sae, {i: amplification * largest}).delta(x, x.float().norm(dim=-1)) for i in part]
+        logits = _with_last(model, hook_name, tokens, torch.cat(change))
+        for own, probabilities in zip(lens[at : at + len(part)], logits.float().softmax(-1).cpu(), strict=True):
+            best = int(own[probabilities[own].argmax()])
+            rank = int((probabilities > probabilities[best]).sum())
+            probability = float(probabilities[best])
+            rows.append(((1 - rank / len(probabilities)) * probability, probability, rank, best))
     table = pd.DataFrame(
-        (total / len(starts)).numpy(), columns=list(words), index=pd.Index(features, name="feature")
-    ).astype(float)
-    table.insert(0, "score", table.mean(axis=1))
+        rows, columns=["score", "probability", "rank", "token"], index=pd.Index(features, name="feature")
+    )
+    table["token"] = [model.token_strings([int(i)])[0] for i in table["token"]]
     return table.sort_values("score", ascending=False, kind="stable")
+
+
+def input_scores(
+    model: LanguageModel, sae: SAE, index: FeatureIndex, features: Sequence[int], *, n_tokens: int = N_LENS_TOKENS
+) -> pd.DataFrame:
+    """A row per feature, best first: the fraction of its strongest contexts that fire on one of its own top tokens.
+
+    score: of the index's strongest contexts, at most one per window, those whose firing token is among the feature's
+    `n_tokens` top tokens by the logit lens; nan with fewer than ten contexts. Raises MismatchError when the index is of
+    another SAE or the SAE does not write to the residual stream, UnknownNameError for features that it does not have.
+
+    Source: Arad, Mueller and Belinkov 2025, section 3; they take up to 100 contexts, an index of the default size 20.
+
+    >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+    >>> sk.input_scores(model, sae, index, [3, 7]).columns.tolist()
+    ['score', 'n_contexts']
+    """
+    if index.sae_fingerprint != sae.fingerprint:
+        raise MismatchError(
+            "the index was built with another SAE",
+            got=index.sae_fingerprint,
+            accepted=sae.fingerprint,
+            fix="pass the index of this SAE, or build one with sk.build_index",
+        )
+    features = [check_feature(i, sae.config.d_sae) for i in features]
+    rows = []
+    for i, own in zip(features, lens_tokens(model, sae, features, n_tokens).tolist(), strict=True):
+        contexts = index.feature(i).top
+        on_own = [int(index.windows.tokens[c.window, c.pos]) in own for c in contexts]
+        rows.append((sum(on_own) / len(contexts) if len(contexts) >= MIN_CONTEXTS else float("nan"), len(contexts)))
+    table = pd.DataFrame(rows, columns=["score", "n_contexts"], index=pd.Index(features, name="feature"))
+    return table.sort_values("score", ascending=False, kind="stable")
+
+
+def lens_tokens(model: LanguageModel, sae: SAE, features: Sequence[int], n: int) -> Int[Tensor, "n_features n"]:
+    """Each feature's n top tokens by the logit lens, best first."""
+    if not 1 <= n <= model.d_vocab:
+        raise ConfigError("not that many logit-lens tokens", got=n, accepted=f"1 to {model.d_vocab:,}")
+    written = written_to_residual(sae, model, sae.config.hook_name)
+    if written is None:
+        raise MismatchError(
+            "features that do not write to the residual stream have no logit lens",
+            got=str(sae.config.hook_name),
+            accepted="an SAE of the residual stream, or of what is added to it",
+            fix="use sk.word_effects, which measures what the model says",
+        )
+    promoted, _ = logit_effects(written[list(features)], model.unembedding(), n=n)
+    return torch.as_tensor(promoted.column).long().cpu()
+
+
+@torch.inference_mode()
+def _with_last(model: LanguageModel, hook_name: str, tokens: Tensor, change: Tensor) -> Tensor:
+    """The next token's logits [rows d_vocab] when each row's last activation is changed."""
+    layout = model.hook_layout(model.first_name(hook_name))
+
+    def raised(activation: Tensor) -> Tensor:
+        x = layout.flatten(activation).clone()
+        x[:, -1] += change.to(x)
+        return layout.restore(x, activation)
+
+    logits, _ = model.forward(tokens.expand(len(change), -1), hooks=[(model.first_name(hook_name), raised)])
+    return logits[:, -1]

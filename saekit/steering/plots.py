@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..plotting.style import BLUE, GREY, ORANGE, band, figure
+from ..plotting.style import BLUE, GREY, ORANGE, band, figure, literal
 from .fluency import MAX_NLL_INCREASE
 from .strength_units import unit_name
 
@@ -30,7 +31,9 @@ def plot_dose_response(study: SteeringStudy) -> go.Figure:
     fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
     best = study.recommended
     advice = "no fluent strength beats the unsteered rate" if best is None else f"recommended strength {best:g} {unit}"
-    figure(f"Steering with feature {study.feature} for “{study.concept}”", advice, height=520, fig=fig)
+    figure(
+        f"Steering with feature {study.feature} for “{study.concept}”", _subtitle(study, advice), height=520, fig=fig
+    )
     fig.update_layout(margin={"t": 112})
     flat = (("none", "unsteered", GREY, "dot"), ("instruction", "instruction", BLUE, "dash"))
     ends = [min(study.strengths), max(study.strengths)]
@@ -57,8 +60,11 @@ def plot_dose_response(study: SteeringStudy) -> go.Figure:
             here = summary[summary["condition"] == condition].sort_values("strength")
             if not len(here):
                 continue
-            fig.add_trace(band(here["strength"], here[f"{name}_low"], here[f"{name}_high"], colour, label), row, 1)
-            custom = here[[f"{name}_low", f"{name}_high", "repetition", "n_texts"]].to_numpy()
+            known = here[here[f"{name}_low"].notna()]
+            if len(known):
+                bounds = known[f"{name}_low"], known[f"{name}_high"]
+                fig.add_trace(band(known["strength"], *bounds, colour, label), row, 1)
+            custom = here.assign(interval=[_interval(r, name, form) for r in here.to_dict("records")])
             fig.add_scatter(
                 x=here["strength"],
                 y=here[name],
@@ -70,10 +76,9 @@ def plot_dose_response(study: SteeringStudy) -> go.Figure:
                 line={"color": colour, "width": 2.5 if colour == ORANGE else 1.8},
                 marker={"size": 7},
                 showlegend=row == 1,
-                customdata=custom,
-                hovertemplate=f"{label} at %{{x:g}} {unit}<br>{what} [%{{customdata[0]:{form}}}, "
-                f"%{{customdata[1]:{form}}}]<br>"
-                "repetition %{customdata[2]:.2f}, %{customdata[3]} texts<extra></extra>",
+                customdata=custom[["interval", "repetition", "n_texts"]].to_numpy(),
+                hovertemplate=f"{label} at %{{x:g}} {unit}<br>{what} %{{customdata[0]}}<br>"
+                "repetition %{customdata[1]:.2f}, %{customdata[2]} texts<extra></extra>",
             )
     if best is not None:
         fig.add_vline(x=best, line={"color": ORANGE, "width": 1.2, "dash": "dot"})
@@ -99,7 +104,7 @@ def plot_steering_pareto(study: SteeringStudy) -> go.Figure:
     summary, unit = study.summary, unit_name(study.unit, "×")
     best = study.recommended
     advice = "no fluent strength beats the unsteered rate" if best is None else f"ringed: recommended, {best:g} {unit}"
-    fig = figure(f"What “{study.concept}” costs: feature {study.feature}", advice, height=480)
+    fig = figure(f"What “{study.concept}” costs: feature {study.feature}", _subtitle(study, advice), height=480)
     fig.update_layout(margin={"t": 112})  # the legend is below the advice
     for condition, label, colour, symbol in (
         ("none", "unsteered", GREY, "x"),
@@ -153,9 +158,22 @@ def _swept(study: SteeringStudy) -> list[tuple[str, str, str]]:
     """The conditions that vary with strength: condition, label and colour."""
     found = [("control", f"{len(study.controls)} control feature{'s' * (len(study.controls) != 1)}", GREY)]
     if study.direction is not None:
-        found.append(("direction", study.direction, BLUE))
+        found.append(("direction", literal(study.direction), BLUE))
     several = f" and {len(study.weights) - 1} more" if len(study.weights) > 1 else ""
     return [*found, ("feature", f"feature {study.feature}{several}", ORANGE)]
+
+
+def _subtitle(study: SteeringStudy, advice: str) -> str:
+    """The advice, and what the intervals count."""
+    counted = study.summary.drop_duplicates("unit")
+    units = " and ".join(f"{n} {unit}" for n, unit in zip(counted["n_units"], counted["unit"], strict=True))
+    return f"{advice}; 95 % intervals over {units}" if counted["rate_low"].notna().any() else advice
+
+
+def _interval(row: dict[Any, Any], name: str, form: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    counted = f"{row['n_units']} {row['unit']}"
+    return f"({counted}: no interval)" if math.isnan(low) else f"[{low:{form}}, {high:{form}}], {counted}"
 
 
 def _bar(rows: pd.DataFrame, name: str) -> dict[str, Any]:

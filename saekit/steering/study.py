@@ -1,6 +1,6 @@
 """What a steering study found: a concept's rate and what it costs, by condition and strength, with intervals.
 
-Made by `dose_response`.
+Made by `dose_response`. The strength is recommended by some prompts, and every figure that is shown comes from others.
 """
 
 from __future__ import annotations
@@ -9,24 +9,21 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from ..errors import UnknownNameError, unknown_name
-from ..statistics import mean_interval, wilson_interval
+from ..statistics import MIN_UNITS, Estimate
+from .control_comparison import ControlComparison, compare_with_controls
 from .edits import Positions
 from .fluency import MAX_NLL_INCREASE
+from .prompt_split import PromptSplit
 from .strength_units import StrengthUnit, unit_name
+from .study_table import COSTS, arms, estimates, summarise
 
-CONDITIONS = ("none", "instruction", "direction", "feature", "control")
-"""In the order they are shown."""
 REPETITION_FLOOR = 0.05
 """Repetition that any strength may have: twice an unsteered 0 would allow none."""
 ENOUGH = 0.9
 """Fraction of the best rate that a recommended strength must have: the dose-response literature's ED90."""
-N_RESAMPLES = 2000
-"""Of prompts, for the interval of a mean."""
-COSTS = ("kl", "relevance", "drift")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -41,6 +38,8 @@ class SteeringStudy:
     """Every clamped feature, and the weight that each strength is multiplied by."""
     controls: tuple[int, ...]
     """Control features, each clamped at the same strengths; of several features, the first of each set."""
+    split: PromptSplit
+    """The prompts that choose the strength, and those that every figure comes from."""
     direction: str | None
     """The direction that is added at the same strengths, by name."""
     concept: str
@@ -61,40 +60,56 @@ class SteeringStudy:
 
     @property
     def summary(self) -> pd.DataFrame:
-        """One row per condition and strength.
+        """One row per condition and strength, over the prompts that report. See `summarise`."""
+        return self.summarise()
 
-        rate: fraction of texts with the concept, with the 95 % Wilson interval (texts taken as independent). nll, kl,
-        relevance, drift: means with the 95 % percentile intervals of a bootstrap over prompts. nll_increase: against
-        the unsteered texts.
+    def summarise(self, prompts: Literal["report", "choose", "all"] = "report") -> pd.DataFrame:
+        """One row per condition and strength, over the prompts that report, those that choose the strength, or all.
+
+        rate: fraction of texts with the concept; nll, repetition, kl, relevance and drift: means; nll_increase: nll
+        minus that of the unsteered text for the same prompt and seed. Each with the ends of its 95 % interval (_low and
+        _high), over `n_units` of `unit`: prompts, and features where the row is about control features. Below five
+        units there is no interval (nan).
         """
-        rows = []
-        baseline = math.nan
-        means = ["nll", *(name for name in COSTS if name in self.generations)]
-        for condition in CONDITIONS:
-            chosen = self.generations[self.generations["condition"] == condition]
-            for strength in dict.fromkeys(chosen["strength"]):
-                texts = chosen[chosen["strength"] == strength]
-                n_hits, n = int(texts["concept_present"].sum()), len(texts)
-                low, high = wilson_interval(n_hits, n)
-                row: dict[str, Any] = {
-                    "condition": condition,
-                    "strength": float(strength),
-                    "n_texts": n,
-                    "rate": n_hits / n,
-                    "rate_low": low,
-                    "rate_high": high,
-                }
-                for name in means:
-                    groups = [group[name].tolist() for _, group in texts.groupby("prompt", sort=False)]
-                    row[name] = float(texts[name].mean())
-                    row[f"{name}_low"], row[f"{name}_high"] = mean_interval(
-                        groups, N_RESAMPLES, np.random.default_rng(0)
-                    )
-                baseline = row["nll"] if condition == "none" else baseline
-                row["nll_increase"] = row["nll"] - baseline
-                row["repetition"] = float(texts["repetition"].mean())
-                rows.append(row)
-        return pd.DataFrame(rows)
+        return summarise(self.generations, self._prompts(prompts))
+
+    def estimate(
+        self,
+        condition: str,
+        strength: float | None = None,
+        metric: str = "rate",
+        prompts: Literal["report", "choose", "all"] = "report",
+    ) -> Estimate:
+        """One figure of `summarise` with its interval and what that counts; without a strength, the one of `at`.
+
+        UnknownNameError for a condition, strength or metric that the study does not have.
+        """
+        found = dict(arms(self.generations, self._prompts(prompts)))
+        known = list(dict.fromkeys(c for c, _ in found))
+        if condition not in known:
+            raise unknown_name("condition", condition, known)
+        strength = self._shown()[condition] if strength is None else strength
+        if (condition, strength) not in found:
+            raise UnknownNameError(
+                f"the study has no strength {strength:g}",
+                got=strength,
+                accepted=[s for c, s in found if c == condition],
+            )
+        metrics = estimates(condition, found[condition, strength])
+        if metric not in metrics:
+            raise unknown_name("metric", metric, list(metrics))
+        return metrics[metric]
+
+    def compare(self, strength: float | None = None) -> ControlComparison:
+        """The feature beside the control features, with a p value that counts features.
+
+        Without a strength, at the one that `at` shows; over the prompts that report. DataError without controls.
+        """
+        strength = self._shown(feature=strength)["feature"]
+        found = dict(arms(self.generations, self.split.report))
+        none = self.generations.iloc[:0]
+        own, controls = (found.get((condition, strength), none) for condition in ("feature", "control"))
+        return compare_with_controls(self.feature, strength, self.unit, own, controls)
 
     @property
     def recommended(self) -> float | None:
@@ -106,11 +121,14 @@ class SteeringStudy:
 
         Text is fluent when mean nll is at most 1.5 nats above the unsteered texts' and repetition at most twice
         theirs (0.05 is always allowed). Nine tenths, the ED90 of dose-response curves, because differences near the top
-        are mostly chance and every strength costs fluency. None when no such strength beats the unsteered rate.
+        are mostly chance and every strength costs fluency. Decided on the prompts that choose (`split`). None when no
+        such strength beats the unsteered rate, and when no prompt chooses.
         """
         if condition not in ("feature", "direction"):
             raise unknown_name("condition", condition, ("feature", "direction"))
-        summary = self.summary
+        if not self.split.choose:
+            return None
+        summary = self.summarise("choose")
         none = summary[summary["condition"] == "none"].iloc[0]
         steered = summary[summary["condition"] == condition]
         fluent = steered[
@@ -135,17 +153,32 @@ class SteeringStudy:
         is, the strength in the middle is shown, and `recommended` is False. UnknownNameError for a strength that was
         not run.
         """
+        known = {"feature": feature, "direction": direction}
+        chosen = {c: known.get(c) is not None or self.recommend(c) is not None for c in ("feature", "direction")}  # type: ignore[arg-type]
+        shown = self._shown(feature, direction)
+        summary = self.summary
+        rows = summary[summary["strength"] == summary["condition"].map(shown)]
+        of = {"control": "feature"}
+        return rows.assign(recommended=[chosen.get(of.get(c, c), True) for c in rows["condition"]]).set_index(
+            "condition"
+        )
+
+    def _shown(self, feature: float | None = None, direction: float | None = None) -> dict[str, float]:
+        """The strength at which each condition is compared."""
         for strength in (feature, direction):
             if strength is not None and strength not in self.strengths:
                 raise UnknownNameError(f"the study has no strength {strength:g}", got=strength, accepted=self.strengths)
         middle = sorted(self.strengths)[len(self.strengths) // 2]
         feature = self.recommended if feature is None else feature
         direction = self.recommend("direction") if direction is None else direction
-        known = {"none": 0.0, "instruction": 0.0, "direction": direction, "feature": feature, "control": feature}
-        summary = self.summary
-        at = summary["condition"].map(lambda c: middle if known[c] is None else known[c])
-        shown = summary[summary["strength"] == at]
-        return shown.assign(recommended=[known[c] is not None for c in shown["condition"]]).set_index("condition")
+        feature, direction = (middle if s is None else s for s in (feature, direction))
+        return {"none": 0.0, "instruction": 0.0, "direction": direction, "feature": feature, "control": feature}
+
+    def _prompts(self, which: str) -> tuple[str, ...]:
+        parts = {"report": self.split.report, "choose": self.split.choose, "all": self.split.prompts}
+        if which not in parts:
+            raise unknown_name("part of the prompts", which, parts)
+        return parts[which]
 
     def to_frame(self) -> pd.DataFrame:
         """`generations`: one row per text."""
@@ -160,7 +193,7 @@ class SteeringStudy:
         return plot_dose_response(self) if kind == "dose" else plot_steering_pareto(self)
 
     def __repr__(self) -> str:
-        n_prompts, n_seeds = self.generations["prompt"].nunique(), self.generations["seed"].nunique()
+        n_prompts, n_seeds = len(self.split.prompts), self.generations["seed"].nunique()
         how = "greedy" if self.temperature == 0 else f"temperature {self.temperature:g}, {n_seeds} seeds"
         summary = self.summary
         costs = [name for name in COSTS if name in summary]
@@ -169,20 +202,40 @@ class SteeringStudy:
             f"SteeringStudy: feature {self.feature}{several} of {self.hook_name} ({self.model_name}), "
             f"concept {self.concept!r}",
             f"  {n_prompts} prompts, {self.max_new_tokens} new tokens, {how}; clamped at {self.positions} positions; "
-            f"controls: {', '.join(map(str, self.controls)) or 'none'}",
-            f"  {'condition':<12}{'strength':>9}{'texts':>7}  {'rate [95 %]':<20}{'nll [95 %]':<20}{'repetition':>10}"
-            + "".join(f"{name:>11}" for name in costs),
+            f"{len(self.controls) or 'no'} control features",
+            f"  {self.split}",
+            f"  {'condition':<12}{'strength':>9}{'texts':>7}  {'95 % over':<13}{'rate':<20}{'nll':<20}"
+            + "".join(f"{name:>11}" for name in ["repetition", *costs]),
         ]
         for row in summary.to_dict("records"):
             strength = "-" if row["condition"] in ("none", "instruction") else f"{row['strength']:g}"
-            rate = f"{row['rate']:.2f} [{row['rate_low']:.2f}, {row['rate_high']:.2f}]"
-            nll = f"{row['nll']:.2f} [{row['nll_low']:.2f}, {row['nll_high']:.2f}]"
-            start = f"  {row['condition']:<12}{strength:>9}{row['n_texts']:>7}"
+            start = f"  {row['condition']:<12}{strength:>9}{row['n_texts']:>7}  {_units(row):<13}"
             lines.append(
-                f"{start}  {rate:<20}{nll:<20}{row['repetition']:>10.2f}"
-                + "".join(f"{row[name]:>11.2f}" for name in costs)
+                f"{start}{_cell(row, 'rate'):<20}{_cell(row, 'nll'):<20}"
+                + "".join(f"{row[name]:>11.2f}" for name in ["repetition", *costs])
             )
+        if (summary["n_units"] < MIN_UNITS).any():
+            lines.append(f"  no interval where there are fewer than {MIN_UNITS} prompts or control features")
         unit = unit_name(self.unit)
         best = self.recommended
-        advice = "none: no fluent strength beats the unsteered rate" if best is None else f"{best:g} {unit}"
-        return "\n".join([*lines, f"  strength unit: {unit}; recommended: {advice}"])
+        advice = self._no_advice() if best is None else f"{best:g} {unit}"
+        lines.append(f"  strength unit: {unit}; recommended: {advice}")
+        if self.controls:
+            lines += repr(self.compare()).splitlines()[-1:]
+        return "\n".join(lines)
+
+    def _no_advice(self) -> str:
+        if not self.split.choose:
+            return "none: no prompt chooses a strength"
+        return "none: no fluent strength beats the unsteered rate"
+
+
+def _units(row: dict[Any, Any]) -> str:
+    unit = str(row["unit"])
+    return f"{row['n_units']} {unit.removesuffix('s') if row['n_units'] == 1 else unit}"
+
+
+def _cell(row: dict[Any, Any], name: str) -> str:
+    if math.isnan(row[f"{name}_low"]):
+        return f"{row[name]:.2f}"
+    return f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"

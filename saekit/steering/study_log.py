@@ -1,4 +1,8 @@
-"""The texts of a steering study in a folder, so that a study that was stopped resumes where it was."""
+"""The texts of a steering study in a folder, so that a study that was stopped resumes where it was.
+
+Lines are only ever added. Of a last line that a kill or a full disk has cut short that line alone goes, and its text is
+generated again.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +15,31 @@ from ..atomic_io import with_current_keys, write_json
 from ..errors import MismatchError
 from ..json_files import CHECKSUM, read_sealed, sealed
 from ..json_lines import append_lines, read_lines
+from ..output_folder import check_part, digest_of_plan
 from .file_schema import Plan, TextFields
 
 PLAN, TEXTS = "study.json", "texts.jsonl"
 KEY = ("condition", "feature", "strength", "prompt", "seed")
 """The key of one text of a study."""
+LATER = ("hook_name", "token_filter", "edits", "maxima", "read", "dtype")
+"""What the plans of earlier versions do not say."""
 
 
 class StudyLog:
-    """The texts of a study in a folder, one JSON line each."""
+    """The texts of a study in a folder, one JSON line each. Its user holds the lock of the folder.
 
-    def __init__(self, folder: Path, described: dict[str, Any]) -> None:
+    `plan` is everything that the texts and their numbers depend on; every line carries its digest.
+    """
+
+    def __init__(self, folder: Path, plan: dict[str, Any]) -> None:
         self.path = folder / TEXTS
-        folder.mkdir(parents=True, exist_ok=True)
-        described = json.loads(json.dumps(described))
+        plan = json.loads(json.dumps(plan))
+        self.digest = digest_of_plan(plan)
         if (folder / PLAN).exists():
             before = with_current_keys(read_sealed(folder / PLAN, Plan))
             before.pop(CHECKSUM, None)
-            if differing := sorted(k for k in {*before, *described} if before.get(k) != described.get(k)):
+            before = {**{name: plan[name] for name in LATER if name in plan}, **before}
+            if differing := sorted(k for k in {*before, *plan} if before.get(k) != plan.get(k)):
                 raise MismatchError(
                     f"{folder} holds another study",
                     got=", ".join(differing) + " differ",
@@ -36,13 +47,16 @@ class StudyLog:
                     fix="pass another folder as out=, or delete this one",
                 )
         else:
-            write_json(folder / PLAN, sealed(described))
+            write_json(folder / PLAN, sealed(plan))
 
     def read(self) -> dict[tuple[Any, ...], dict[str, Any]]:
-        """The records so far by key. A last line that was cut off in the middle is dropped."""
-        fix = "remove that line: its text is written again"
-        records = read_lines(self.path, TextFields, fix=fix)
-        return {tuple(record[name] for name in KEY): record for record in records}
+        """The records so far by key; a last line that was cut off in the middle is left out."""
+        records = {}
+        for record in read_lines(self.path, TextFields, fix="remove that line: its text is generated again"):
+            check_part(record.pop("plan", None), self.digest, self.path)
+            records[tuple(record[name] for name in KEY)] = record
+        return records
 
     def append(self, records: Sequence[dict[str, Any]]) -> None:
-        append_lines(self.path, records)
+        """Adds records, and returns once they are on disk."""
+        append_lines(self.path, [{**record, "plan": self.digest} for record in records])

@@ -158,7 +158,7 @@ class RecoveryAccumulator:
             magnitude_slope=float(_ratio(*self.slope)),
             shrinkage=float(_ratio(*self.bias)),
             norm_ratio=float(_ratio(*self.ratio)),
-            dead=int((self.fired == 0).sum()),
+            silent=int((self.fired == 0).sum()),
             l0=self.n_found / self.n,
             true_l0=self.n_true / self.n,
             explained_variance=1 - self.error / variance,

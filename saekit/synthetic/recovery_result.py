@@ -73,7 +73,7 @@ class Recovery:
     arXiv:2404.16014): 1 / the factor by which x_hat would best be multiplied. 1: none; below 1: shrunken."""
     norm_ratio: float
     """Mean of ||x_hat|| / ||x|| over tokens with ||x|| > 1e-6: SynthSAEBench's shrinkage."""
-    dead: int
+    silent: int
     """SAE features that never fire on these tokens."""
     l0: float
     """Mean number of SAE features that fire on a token."""
@@ -150,7 +150,7 @@ class Recovery:
         ):
             lines.append(f"  {name:<25} {getattr(self, name):.3f}{bounds.get(name, '')}")
         lines.append(f"  {'l0':<25} {self.l0:.2f} of {self.true_l0:.2f} true")
-        lines.append(f"  {'dead':<25} {self.dead:,} of {self.d_sae:,}")
+        lines.append(f"  {'silent':<25} {self.silent:,} of {self.d_sae:,}")
         if not math.isnan(self.absorption):
             lines.append(f"  {'absorption':<25} {self.absorption:.3f}, missed alone {self.missed_alone:.3f}")
             lines += ["  " + line for line in self.parts.to_string(float_format=lambda v: f"{v:.3f}").split("\n")]

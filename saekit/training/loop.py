@@ -7,11 +7,8 @@ each step; what is trained where is decided in targets.py.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -25,9 +22,10 @@ from ..hook_points import HookPoint
 from ..models import LanguageModel
 from ..sae import SAE, SAEConfig, common_prepend_bos
 from .config import TrainConfig, configuration_differs, difference
+from .interrupts import interrupts
 from .loggers import Logger, LoggerGroup, RunInfo, TrainedSAEs, checked, watched
 from .metrics import StepMetrics
-from .run_folder import RunFolder, check_origin
+from .run_folder import RunFolder, check_origin, origin_of
 from .targets import HookPoints, HookSplitter, TrainingTarget, all_hooks, check_widths, listed, placed, token_filter_of
 from .trainer import Trainer
 
@@ -114,8 +112,9 @@ def train(
     interrupt (the notebook's stop button, Ctrl-C) ends the run after the current step and returns the SAE as it is,
     saved if there is an `out`.
 
-    Raises DataError for activations that are not finite, on a CPU at their step, on a GPU at the next step that is
-    logged or saved, with weights and checkpoints free of them; DiskFullError with the last checkpoint intact.
+    Raises FolderInUseError while another process writes to `out`; DataError for activations that are not finite, on a
+    CPU at their step, on a GPU at the next step that is logged or saved, with weights and checkpoints free of them;
+    DiskFullError with the last checkpoint intact.
 
     >>> config = sk.TrainConfig(n_tokens=640, batch_size=64, context_size=16, buffer_tokens=256)
     >>> trained = sk.train(model, corpus, hook_name=HOOK, config=config, progress=False,
@@ -144,12 +143,30 @@ def train(
     dataset = corpus.name if isinstance(corpus, Corpus) else source.provenance.dataset
     configs = [_with_provenance(c, source, dataset, batches) for c in asked]
     single = isinstance(sae, SAEConfig) and not isinstance(hook_name, list)
-    folder = RunFolder(out, configs, single)
-    if resume and (done := folder.finished(config, batches.origin)) is not None:
-        with watched(loggers, RunInfo.of(configs, config, folder.rows, config.n_steps, folder.path)) as logger_group:
+    folder = RunFolder(out, configs, single, config, origin_of(batches))
+    if not (resume and (saes := _finished(folder, loggers, clear=False))):  # nothing is written, so no lock is needed
+        with folder.locked():
+            saes = _finished(folder, loggers, clear=True) if resume else None
+            saes = saes or _trained(folder, batches, resume, progress, loggers)
+    return saes[0] if single else TrainedSAEs(saes)
+
+
+def _finished(folder: RunFolder, loggers: Sequence[Logger], *, clear: bool) -> list[SAE] | None:
+    """The SAEs of a run that has ended in the folder, which the loggers are told; see RunFolder.finished."""
+    saes = folder.finished(clear=clear)
+    if saes is not None:
+        run = RunInfo.of(folder.configs, folder.config, folder.rows, folder.config.n_steps, folder.path)
+        with watched(loggers, run) as logger_group:
             logger_group.status = "finished"
-        return done[0] if single else TrainedSAEs(done)
-    targets = [TrainingTarget.of(c, config, batches) for c in configs]
+    return saes
+
+
+def _trained(
+    folder: RunFolder, batches: ActivationBatches, resume: bool, progress: bool, loggers: Sequence[Logger]
+) -> list[SAE]:
+    """The SAEs, trained from where the folder's last checkpoint has them."""
+    config = folder.config
+    targets = [TrainingTarget.of(c, config, batches) for c in folder.configs]
     trainers = [f.trainer for f in targets]
     state = folder.resume() if resume else None
     if state is not None:
@@ -162,7 +179,7 @@ def train(
             )
         if differs := difference(state["trainers"][0]["train_config"], config.to_dict()):
             raise configuration_differs(*differs)
-        check_origin(state.get("trained_on"), batches.origin, folder.path)
+        check_origin(state.get("trained_on"), folder.origin, folder.path)
         batches.load_state_dict(state["batches"])  # first: other text is named as such, not by its token filter
         for trainer, saved in zip(trainers, state["trainers"], strict=True):
             trainer.load_state_dict(saved)
@@ -170,22 +187,21 @@ def train(
         folder.check_free()
     folder.start(new=state is None)
     del state
-    run = RunInfo.of(configs, config, folder.rows, trainers[0].n_steps_done, folder.path)
+    run = RunInfo.of(folder.configs, config, folder.rows, trainers[0].n_steps_done, folder.path)
     with watched(loggers, run, trainers) as logger_group:
-        saes = _run(targets, batches, folder, config, progress, logger_group)
-    return saes[0] if single else TrainedSAEs(saes)
+        return _run(targets, batches, folder, progress, logger_group)
 
 
 def _run(
     targets: list[TrainingTarget],
     batches: ActivationBatches,
     folder: RunFolder,
-    config: TrainConfig,
     progress: bool,
     logger_group: LoggerGroup,
 ) -> list[SAE]:
     from tqdm.auto import tqdm
 
+    config = folder.config
     trainers, splitter = [f.trainer for f in targets], HookSplitter(targets, batches)
     n_steps, every, first = config.n_steps, config.steps_between_checkpoints, trainers[0]
     began, steps_before = time.perf_counter(), first.n_steps_done
@@ -200,7 +216,7 @@ def _run(
         disable=not progress,
     )
     x = next(batches, None) if first.n_steps_done < n_steps else None  # fills the pool: an interrupt here ends at once
-    with bar, _interrupts() as asked_to_stop:
+    with bar, interrupts() as asked_to_stop:
         try:
             while x is not None:
                 parts = splitter.split(x)
@@ -218,12 +234,12 @@ def _run(
                     bar.set_postfix_str(_postfix(metrics))
                 interrupted = asked_to_stop.is_set() and step < n_steps
                 if folder.path is not None and (interrupted or (step % every == 0 and step < n_steps)):
-                    saes = [_finish(t, t.metrics(), False, batches.origin) for t in trainers]
+                    saes = [_finish(t, t.metrics(), False, folder.origin) for t in trainers]
                     state: dict[str, Any] = {
                         "trainers": [t.state_dict() for t in trainers],
                         "batches": batches.state_dict(),
                     }
-                    state["trained_on"] = batches.origin
+                    state["trained_on"] = folder.origin and dict(folder.origin)
                     folder.checkpoint(step, state, saes)
                 x = None if interrupted or step == n_steps else next(batches, None)
         except KeyboardInterrupt:
@@ -232,7 +248,7 @@ def _run(
     stepped = [t.n_steps_done > steps_before for t in trainers]  # not where a checkpoint lay at the last step
     if interrupted and not all(stepped):
         raise KeyboardInterrupt
-    origin = batches.origin
+    origin = folder.origin
     saes = [
         _finish(t, t.metrics() if s else None, not interrupted, origin) for t, s in zip(trainers, stepped, strict=True)
     ]
@@ -300,7 +316,7 @@ def _with_provenance(
     )
 
 
-def _finish(trainer: Trainer, last: StepMetrics | None, finished: bool, origin: dict[str, str] | None) -> SAE:
+def _finish(trainer: Trainer, last: StepMetrics | None, finished: bool, origin: Mapping[str, str] | None) -> SAE:
     sae = trainer.finish()
     metrics = {} if last is None else {k: v for k, v in last.to_dict().items() if k not in ("lr", "grad_norm")}
     sae.training_summary = {
@@ -309,7 +325,7 @@ def _finish(trainer: Trainer, last: StepMetrics | None, finished: bool, origin: 
         "finished": finished,
         "n_steps": trainer.config.n_steps,
         "config": trainer.config.to_dict(),
-        **({} if origin is None else {"trained_on": origin}),
+        **({} if origin is None else {"trained_on": dict(origin)}),
     }
     return sae
 
@@ -323,24 +339,3 @@ def _postfix(metrics: Sequence[StepMetrics]) -> str:
         f"EV {joined([f'{m.explained_variance:.3f}' for m in metrics])}, "
         f"dead {joined([str(m.dead_features) for m in metrics])}"
     )
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """An event that the first interrupt sets, so that a step is never cut in half; the second one raises as usual."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set() and callable(before):
-            before(number, frame)
-        asked.set()
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

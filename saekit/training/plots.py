@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..errors import DataError
-from ..plotting.style import BLUE, DASHES, GREY, ORANGE, figure
+from ..plotting.style import BLUE, DASHES, GREY, ORANGE, figure, literal
 
 PANELS = {
     "loss": "loss",
@@ -50,7 +49,8 @@ def training_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> go.Fi
     many = len(runs) > 1
     for n, (name, frame) in enumerate(runs.items()):
         tokens = frame.get("n_tokens", frame.index)
-        label = f"{escape(name)}<br>" if many else ""
+        name = literal(name)
+        label = f"{name}<br>" if many else ""
         colour, dash = (ORANGE, BLUE, GREY)[n % 3], DASHES[n // 3 % len(DASHES)]
         for k, column in enumerate(columns):
             if column in frame:

@@ -1,19 +1,24 @@
 """What all widgets share: their bundle, keywords that cannot be misspelt, a text form, and binary traits.
 
 Widgets hold state and nothing else; whatever needs a model or an index is a callable they are given. The front end is
-in widgets/src, one entry per widget.
+in widgets/src, one entry per widget. It may set the traits that are tagged `browser=True` (of a widget from outside
+saekit, all that are not tagged False) and send what `messages` says. A value that is refused, from Python or from the
+browser, leaves the old one; the browser is told why in `refused`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
 import numpy as np
+import traitlets as t
 
-from ..errors import ConfigError, UnknownKeywordError, unknown_name
+from ..errors import ConfigError, SaekitError, UnknownKeywordError, trait_error, unknown_name
+from .messages import read_message
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 WIDGETS: dict[str, type[Widget]] = {}
@@ -28,6 +33,12 @@ class Widget(anywidget.AnyWidget):
     """Name of its .js and .css."""
     static: ClassVar[Path] = STATIC
     """The folder they lie in."""
+    messages: ClassVar[Any] = None
+    """The schema of what its front end sends, None where it sends nothing; see messages.py."""
+
+    refused = t.Unicode("", help="Why what the browser last set or sent was refused; empty when it was not.").tag(
+        sync=True
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if cls.bundle:
@@ -44,6 +55,35 @@ class Widget(anywidget.AnyWidget):
                 what = unknown_name("keyword", name, self.own_traits())
                 raise UnknownKeywordError(f"{type(self).__name__}(): {what.what}", got=name, accepted=what.accepted)
         super().__init__(**kwargs)
+        self.on_msg(self._on_message)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            super().__setattr__(name, value)
+        except t.TraitError as e:
+            raise self._error_of(name, value, e) from None
+
+    def set_trait(self, name: str, value: Any) -> None:
+        try:
+            super().set_trait(name, value)
+        except t.TraitError as e:
+            raise self._error_of(name, value, e) from None
+
+    def set_state(self, sync_data: Mapping[str, Any]) -> None:
+        """Takes what the browser set. What it may not set, or to no such value, it is sent back as it was."""
+        accepted, refused = {}, {}
+        for name, value in sync_data.items():
+            try:
+                accepted[name] = self._from_browser(name, value)
+            except SaekitError as e:
+                refused[name] = str(e)
+        super().set_state(accepted)
+        self.refused = "\n".join(refused.values())
+        if refused:
+            self.send_state(list(refused))
+
+    def receive(self, message: Mapping[str, Any]) -> None:
+        """Does what a message from the front end says; it is as `messages` says. Errors are shown there."""
 
     def text(self) -> str:
         """The widget's value as plain text."""
@@ -64,16 +104,61 @@ class Widget(anywidget.AnyWidget):
 
     def page_state(self) -> dict[str, Any]:
         """The state a page without a kernel needs: this widget's own synced traits, as they are now."""
-        return {name: getattr(self, name) for name in self.own_traits() if self.trait_metadata(name, "sync")}
+        synced = [name for name in self.own_traits() if self.trait_metadata(name, "sync") and name != "refused"]
+        return {name: getattr(self, name) for name in synced}
 
     def page_scripts(self) -> tuple[str, ...]:
         """Scripts that an offline page needs before its own for this widget, such as a library's."""
         return ()
 
+    def _from_browser(self, name: str, value: Any) -> Any:
+        """The value as the trait takes it, which is not set yet: so none of the others is lost with it."""
+        if name not in self.own_traits():
+            return value
+        if not self.trait_metadata(name, "browser", default=self.static != STATIC):
+            raise ConfigError(f"the browser does not set {name}", got=f"{value!r:.200}", fix="set it in Python")
+        trait = self.traits()[name]
+        try:
+            return trait._validate(self, value)
+        except t.TraitError as e:
+            raise self._error_of(name, value, e) from None
+
+    def _error_of(self, name: str, value: Any, error: t.TraitError) -> t.TraitError:
+        """What traitlets says of a value as an error of saekit's too."""
+        if isinstance(error, SaekitError):
+            return error
+        trait = self.traits().get(name)
+        accepted = trait.info() if trait is not None else None
+        what = f"{type(self).__name__}.{name} is of another type"
+        return trait_error(ConfigError(what, got=f"{value!r:.200}", accepted=accepted))  # type: ignore[return-value]
+
+    def _on_message(self, _: Any, content: Any, buffers: Any) -> None:
+        try:
+            self.receive(read_message(content, self.messages))
+            self.refused = ""
+        except SaekitError as e:
+            self.refused = str(e)
+
     def own_traits(self) -> list[str]:
         """Names of the traits that saekit defines, without those of ipywidgets."""
         traits = self.traits().items()
         return [n for n, trait in traits if issubclass(trait.this_class, Widget) and not n.startswith("_")]
+
+
+def validates(*names: str) -> Callable[[Callable[[Any, Any], Any]], Any]:
+    """Makes a method from a value to the one accepted the validator of these traits; its SaekitErrors leave the old."""
+
+    def register(check: Callable[[Any, Any], Any]) -> Any:
+        @wraps(check)
+        def checked(self: Any, proposal: Any) -> Any:
+            try:
+                return check(self, proposal["value"])
+            except SaekitError as e:
+                raise trait_error(e) from None
+
+        return t.validate(*names)(checked)
+
+    return register
 
 
 def check_choice(name: str, value: str, accepted: Iterable[str]) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
-from ..errors import MismatchError, check_feature
-from .base import Widget, check_at_least, check_choice, pack, pack_strings, shown
+from ..errors import ConfigError, MismatchError, check_count, check_feature, check_number
+from .base import Widget, check_choice, pack, pack_strings, shown, validates
 from .feature_card import Load, Names, embedded, load_card
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 COLUMNS = ("feature", "density", "max", "n_firings", "promoted", "example")
 BEGIN, END = "\x02", "\x03"  # around the firing token in an example
 N_PROMOTED = 5
+MAX_ROWS = 1000
+"""Rows of a page at most: all of them are in the document."""
+MAX_FILTER = 500
+"""Characters of a filter at most: every word is looked for in every row. The front end's is in browser/filters.ts."""
 BEFORE, AFTER = 26, 60  # characters of an example on either side of its firing token
 
 
@@ -41,15 +45,21 @@ class FeatureBrowser(Widget):
     columns = t.Dict(help="The columns as bytes: numbers by little-endian values, texts joined by U+001F.").tag(
         sync=True
     )
-    sort = t.Unicode("density", help="Column that orders the rows: one of COLUMNS.").tag(sync=True)
-    descending = t.Bool(True, help="Largest or last first.").tag(sync=True)
-    filter = t.Unicode("", help="Words that must all occur: a feature number or text of a row.").tag(sync=True)
-    min_density = t.Float(None, allow_none=True, help="Lowest density shown, a fraction of tokens.").tag(sync=True)
-    max_density = t.Float(None, allow_none=True, help="Highest density shown, a fraction of tokens.").tag(sync=True)
-    hide_dead = t.Bool(False, help="Leave out features that never fired.").tag(sync=True)
-    page = t.Int(0, help="Visible page, from 0.").tag(sync=True)
-    page_size = t.Int(10, help="Rows on a page.").tag(sync=True)
-    feature = t.Int(-1, help="Feature whose card is open, -1 for none.").tag(sync=True)
+    sort = t.Unicode("density", help="Column that orders the rows: one of COLUMNS.").tag(sync=True, browser=True)
+    descending = t.Bool(True, help="Largest or last first.").tag(sync=True, browser=True)
+    filter = t.Unicode("", help="Words that must all occur: a feature number or text of a row.").tag(
+        sync=True, browser=True
+    )
+    min_density = t.Float(None, allow_none=True, help="Lowest density shown, a fraction of tokens.").tag(
+        sync=True, browser=True
+    )
+    max_density = t.Float(None, allow_none=True, help="Highest density shown, a fraction of tokens.").tag(
+        sync=True, browser=True
+    )
+    hide_silent = t.Bool(False, help="Leave out features that never fired.").tag(sync=True, browser=True)
+    page = t.Int(0, help="Visible page, from 0.").tag(sync=True, browser=True)
+    page_size = t.Int(10, help="Rows on a page, at most MAX_ROWS.").tag(sync=True, browser=True)
+    feature = t.Int(-1, help="Feature whose card is open, -1 for none.").tag(sync=True, browser=True)
     card = t.Dict(help="The open card as plain values; see card_data.").tag(sync=True)
     cards = t.Dict(help="Cards carried along for pages without a kernel, by feature number as text.").tag(sync=True)
     error = t.Unicode("", help="What went wrong while loading a card, in words.").tag(sync=True)
@@ -73,30 +83,38 @@ class FeatureBrowser(Widget):
         self.observe(lambda change: self._show(change["new"]), names="feature")
         self._show(self.feature)
 
-    @t.validate("feature")
-    def _feature_exists(self, proposal: Any) -> int:
-        return -1 if proposal["value"] == -1 else check_feature(proposal["value"], len(self._frame))
+    @validates("feature")
+    def _feature_exists(self, value: Any) -> int:
+        return -1 if value == -1 else check_feature(value, len(self._frame))
 
-    @t.validate("sort")
-    def _column_exists(self, proposal: Any) -> str:
-        return check_choice("column to sort by", proposal["value"], COLUMNS)
+    @validates("sort")
+    def _column_exists(self, value: Any) -> str:
+        return check_choice("column to sort by", value, COLUMNS)
 
-    @t.validate("page_size")
-    def _some_rows(self, proposal: Any) -> int:
-        return int(check_at_least("page_size", proposal["value"], 1))
+    @validates("filter")
+    def _filter_is_short(self, value: Any) -> str:
+        return check_filter(value)
 
-    @t.validate("page")
-    def _page_exists(self, proposal: Any) -> int:
-        return int(check_at_least("page", proposal["value"], 0))
+    @validates("min_density", "max_density")
+    def _density_is_finite(self, value: Any) -> float | None:
+        return None if value is None else check_number("the density", value)
 
-    @t.observe("filter", "min_density", "max_density", "hide_dead")
+    @validates("page_size")
+    def _some_rows(self, value: Any) -> int:
+        return check_count("page_size", value, most=MAX_ROWS)
+
+    @validates("page")
+    def _page_exists(self, value: Any) -> int:
+        return check_count("page", value, least=0)
+
+    @t.observe("filter", "min_density", "max_density", "hide_silent")
     def _to_first_page(self, _: Any) -> None:
         self.page = 0
 
     @property
     def matches(self) -> np.ndarray[Any, Any]:
         """Numbers of all features that pass the filters, in order."""
-        query = (self.sort, self.descending, self.filter, self.min_density, self.max_density, self.hide_dead)
+        query = (self.sort, self.descending, self.filter, self.min_density, self.max_density, self.hide_silent)
         if query != self._order_of:
             self._order, self._order_of = select(self._frame, *query), query
         return self._order
@@ -150,6 +168,18 @@ class FeatureBrowser(Widget):
         self.record, self.card, self.error = load_card(self._load, self._names, feature)
 
 
+def check_filter(filter: str) -> str:
+    """`filter` itself; ConfigError when it is longer than MAX_FILTER characters."""
+    if len(filter) > MAX_FILTER:
+        raise ConfigError(
+            "the filter is too long",
+            got=f"{len(filter):,} characters: {filter[:60]}...",
+            accepted=f"at most {MAX_FILTER} characters",
+            fix="look for a few words; explore(...).to_frame() is a table to search in",
+        )
+    return filter
+
+
 def select(
     frame: pd.DataFrame,
     sort: str,
@@ -157,12 +187,12 @@ def select(
     filter: str,
     min_density: float | None,
     max_density: float | None,
-    hide_dead: bool,
+    hide_silent: bool,
 ) -> np.ndarray[Any, Any]:
     """Numbers of the features that pass the filters, ordered; equal values by number, missing ones last."""
     density = frame["density"].to_numpy()
     keep = np.ones(len(frame), bool)
-    if hide_dead:
+    if hide_silent:
         keep &= frame["n_firings"].to_numpy() > 0
     if min_density is not None:
         keep &= density >= np.float32(min_density)
@@ -229,7 +259,7 @@ def example_text(tokens: list[str], centre: int) -> str:
 
 
 def examples(index: FeatureIndex, before: int = 8, after: int = 14) -> list[str]:
-    """For each feature, the tokens around its strongest firing on one line; "" for a dead feature."""
+    """For each feature, the tokens around its strongest firing on one line; "" for a silent feature."""
     strongest = index.strongest()
     window, pos = strongest["window"].to_numpy(np.int64), strongest["pos"].to_numpy(np.int64)
     start = np.maximum(pos - before, 0)
@@ -249,7 +279,7 @@ def explore(
     """A FeatureBrowser over all features of `index`, which opens their cards.
 
     `model` and `sae` are checked against the index when they are given (MismatchError). Further keywords set traits of
-    the browser: sort, descending, filter, min_density, max_density, hide_dead, page, page_size, feature.
+    the browser: sort, descending, filter, min_density, max_density, hide_silent, page, page_size, feature.
 
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
     >>> browser = sk.explore(index, sort="max", page_size=3)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
-from ..errors import MismatchError, SaekitError, check_feature
-from .base import Widget, shown
+from ..errors import MismatchError, SaekitError, check_count, check_feature
+from .base import Widget, shown, validates
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -32,7 +32,7 @@ class FeatureCard(Widget):
 
     bundle = "feature_card"
 
-    feature = t.Int(0, help="The feature shown.").tag(sync=True)
+    feature = t.Int(0, help="The feature shown.").tag(sync=True, browser=True)
     n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
     card = t.Dict(help="The card of `feature` as plain values; see card_data.").tag(sync=True)
     cards = t.Dict(help="Cards carried along for pages without a kernel, by feature number as text.").tag(sync=True)
@@ -46,9 +46,13 @@ class FeatureCard(Widget):
         self.observe(lambda change: self._show(change["new"]), names="feature")
         self._show(self.feature)
 
-    @t.validate("feature")
-    def _feature_exists(self, proposal: Any) -> int:
-        return check_feature(proposal["value"], self.n_features)
+    @validates("feature")
+    def _feature_exists(self, value: Any) -> int:
+        return check_feature(value, self.n_features)
+
+    @validates("n_features")
+    def _some_features(self, value: Any) -> int:
+        return check_count("n_features", value, least=1)
 
     def embed(self, features: Iterable[int]) -> FeatureCard:
         """The widget itself, now carrying the cards of `features` for pages without a kernel."""
@@ -92,7 +96,7 @@ def card_data(record: FeatureRecord, names: Names | None = None) -> dict[str, An
     neighbours = [(int(i), _number(cosine)) for i, cosine in record.neighbours]
     return {
         "feature": int(record.feature),
-        "stats": {name: _number(record.stats[name]) for name in stats} | {"dead": bool(record.stats["dead"])},
+        "stats": {name: _number(record.stats[name]) for name in stats} | {"silent": bool(record.stats["silent"])},
         "histogram": {
             "edges": [_number(edge) for edge in record.histogram.edges],
             "counts": [int(n) for n in record.histogram.counts],

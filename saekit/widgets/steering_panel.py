@@ -6,9 +6,8 @@ those). A worker thread takes a step of all texts at a time; stopping takes effe
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -23,11 +22,13 @@ from .steering_request import (
     Condition,
     DescribeFeature,
     NewToken,
+    PanelMessage,
     ReadTexts,
     SteeringRequest,
     WriteTexts,
 )
 from .steering_traits import SteeringTraits
+from .worker import Worker
 
 SETTINGS = ("chat", "positions", "max_new_tokens", "temperature", "seed", "unit")
 SECONDS = 0.1
@@ -42,6 +43,7 @@ class SteeringPanel(SteeringTraits):
     """
 
     bundle = "steering_panel"
+    messages = PanelMessage
 
     def __init__(
         self,
@@ -52,15 +54,13 @@ class SteeringPanel(SteeringTraits):
         **kwargs: Any,
     ) -> None:
         self._write, self._read, self._describe, self._present = write, read, describe, present
-        self._stop = threading.Event()
-        self._worker: threading.Thread | None = None
-        self._failure: Exception | None = None
+        self._worker = Worker()
+        self._failure: BaseException | None = None
         self._names: dict[int, str] = {}
         super().__init__(**kwargs)
         self.observe(lambda _: self._describe_features(), names=["conditions", "colour_feature"])
         self.observe(lambda change: self._convert(change["old"], change["new"]), names="unit")
         self._describe_features()
-        self.on_msg(self._on_message)
 
     @property
     def feature(self) -> int:
@@ -91,8 +91,9 @@ class SteeringPanel(SteeringTraits):
     def run(self, *, wait: bool = False) -> SteeringPanel:
         """The panel itself, `prompt` being answered under all conditions in the background, or already with `wait`.
 
-        With `wait`, an error is raised here as well as shown, and an interrupt stops the run. ConfigError when it is
-        running, or has no model or no conditions.
+        With `wait`, an error is raised here as well as shown, and an interrupt stops the run before its next token: it
+        is raised once the run has ended and the model is as it was. ConfigError when it is running, or has no model or
+        no conditions.
         """
         return self._start(self._conditions, self.unit, [], self.prompt, wait)
 
@@ -134,9 +135,9 @@ class SteeringPanel(SteeringTraits):
 
     def stop(self, *, wait: bool = False) -> None:
         """Ends the run before its next token; what was written stays."""
-        self._stop.set()
-        if wait and self._worker is not None:
-            self._worker.join()
+        self._worker.stop()
+        if wait:
+            self._worker.wait()
 
     def to_frame(self) -> pd.DataFrame:
         """A row per run, turn and condition: message, reply, nll, repetition, whether it has the concept, settings."""
@@ -161,7 +162,8 @@ class SteeringPanel(SteeringTraits):
     def _start(
         self, conditions: Sequence[Condition], unit: str, before: Sequence[dict[str, Any]], message: str, wait: bool
     ) -> SteeringPanel:
-        if self._write is None:
+        write = self._write
+        if write is None:
             raise ConfigError("the panel has no model to write with", fix="make it with sk.steer(model, sae)")
         if self.running:
             raise ConfigError("the panel is writing already", fix="call panel.stop() first, or wait")
@@ -179,28 +181,29 @@ class SteeringPanel(SteeringTraits):
             temperature=self.temperature,
             seed=self.seed,
         )
-        self._stop.clear()
-        self._failure, self.error, self.status, self.running = None, "", "Reading the prompt…", True
-        self._worker = threading.Thread(target=self._work, args=(self._write, request, list(before)), daemon=True)
-        self._worker.start()
-        if wait:
-            try:
-                self._worker.join()
-            except KeyboardInterrupt:
-                self.stop(wait=True)
-                raise
-            if self._failure is not None:
-                raise self._failure
+
+        def work() -> None:
+            self._work(write, request, list(before))
+
+        self._failure = None
+        try:
+            self.error, self.status, self.running = "", "Reading the prompt…", True
+            self._worker.start(work, wait=wait)
+        except KeyboardInterrupt:
+            self.running = False
+            raise
+        if wait and self._failure is not None:
+            raise self._failure
         return self
 
     def _work(self, write: WriteTexts, request: SteeringRequest, before: list[dict[str, Any]]) -> None:
-        """One turn, in the worker thread."""
+        """One turn, in the worker's thread."""
         written: list[list[NewToken]] = [[] for _ in request.conditions]
         ended = [False] * len(written)
         earlier = self.details[: len(before)]
         self.done, self.total, begun = 0, len(written) * request.max_new_tokens, False
         try:
-            steps = write(request, self._stop.is_set)  # an error here leaves what is shown as it is
+            steps = write(request, self._worker.stopped)  # an error here leaves what is shown as it is
             started, shown, begun = time.perf_counter(), 0.0, True
             with self.hold_sync():
                 self.ran, self.ran_unit = [c.to_dict() for c in request.conditions], request.unit
@@ -215,7 +218,7 @@ class SteeringPanel(SteeringTraits):
                     shown = now
                     self._show(request, before, written)
                     self._show_rate(now - started)
-            ends = ["eos" if e else "stopped" if self._stop.is_set() else "length" for e in ended]
+            ends = ["eos" if e else "stopped" if self._worker.stopped() else "length" for e in ended]
             self._show(request, before, written)
             self.status = "Reading the texts back…"
             notes = self._read(request, written) if self._read is not None else []
@@ -232,9 +235,9 @@ class SteeringPanel(SteeringTraits):
                 self.details = [*earlier, [{**note.acts, "choices": note.choices} for note in notes]]
                 self._keep(request, n_before=len(before))
             seconds = time.perf_counter() - started
-            how = "Stopped after" if self._stop.is_set() else "Done:"
+            how = "Stopped after" if self._worker.stopped() else "Done:"
             self.status = f"{how} {self.done} tokens in {seconds:.1f} s."
-        except Exception as e:  # in a thread: whatever it is must be shown
+        except BaseException as e:  # in a thread: whatever it is must be shown
             self._failure = e
             self.error = str(e) if isinstance(e, SaekitError) else f"{type(e).__name__}: {e}"
             self.status = ""
@@ -312,22 +315,18 @@ class SteeringPanel(SteeringTraits):
         first = scales[found[0]] if found else self._scales(self.colour_feature)
         self.sweep_strengths = [convert_strength(s, before, after, first) for s in self.sweep_strengths]
 
-    def _on_message(self, _: Any, content: Any, buffers: Any) -> None:
-        kind = content.get("kind") if isinstance(content, dict) else None
+    def receive(self, message: Mapping[str, Any]) -> None:
+        kind = message["kind"]
         if kind == "stop":
             self.stop()
+        elif self.running:  # a button pressed just before the run was shown as running
             return
-        actions: dict[Any, Callable[[], Any]] = {
-            "run": self.run,
-            "redo": self.redo,
-            "reply": lambda: self.reply(str(content["message"])),
-            "sweep": lambda: self.sweep(feature=int(content["feature"]), condition=int(content["condition"])),
-        }
-        if kind in actions and not self.running:
-            try:
-                actions[kind]()
-            except SaekitError as e:
-                self.error = str(e)
+        elif kind == "reply":
+            self.reply(message["message"])
+        elif kind == "sweep":
+            self.sweep(feature=message["feature"], condition=message["condition"])
+        else:
+            {"run": self.run, "redo": self.redo}[kind]()
 
 
 def _reply(tokens: Sequence[NewToken]) -> dict[str, Any]:

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from ..errors import ConfigError, check_feature, unknown_name
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from ..errors import ConfigError, check_feature, check_number, unknown_name
 from ..steering.edits import Positions
 from ..steering.strength_units import StrengthUnit, strength_text
+
+MAX_FEATURES = 2**31
+_ROW = '[{"feature": 3, "strength": 0.4}, ...]'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +43,20 @@ class Condition:
         for part in saved:
             if part not in accepted:
                 raise unknown_name("part of a condition", part, accepted)
-        rows = [(int(row["feature"]), float(row["strength"])) for row in saved.get("features", ())]
-        if n_features is not None:
-            rows = [(check_feature(i, n_features), s) for i, s in rows]
+        for part in ("name", "instruction", "edits"):
+            if not isinstance(saved.get(part, ""), str):
+                raise ConfigError(f"a condition's {part} is not text", got=saved[part], accepted="a string")
+        features = saved.get("features", ())
+        if not isinstance(features, (list, tuple)):
+            raise ConfigError("a condition's features are no list", got=features, accepted=_ROW)
+        rows = [_feature_row(row, n_features or MAX_FEATURES) for row in features]
         if len({i for i, _ in rows}) < len(rows):
             raise ConfigError("a condition has a feature twice", got=rows, accepted="each feature once")
         return Condition(
-            name=str(saved.get("name", "")),
+            name=saved.get("name", ""),
             features=tuple(rows),
-            instruction=str(saved.get("instruction", "")),
-            edits=str(saved.get("edits", "")),
+            instruction=saved.get("instruction", ""),
+            edits=saved.get("edits", ""),
         )
 
     def at(self, feature: int, strength: float) -> Condition:
@@ -57,6 +67,37 @@ class Condition:
         parts = [", ".join(f"feature {i} at {strength_text(s, unit)}" for i, s in self.features), self.edits]
         parts += [f"instruction: {self.instruction}"] if self.instruction else []
         return "; ".join(filter(None, parts)) or "as it is"
+
+
+def _feature_row(row: Any, n_features: int) -> tuple[int, float]:
+    if not isinstance(row, Mapping) or set(row) != {"feature", "strength"}:
+        raise ConfigError("a condition's feature has no such form", got=row, accepted=_ROW)
+    return check_feature(row["feature"], n_features), check_number("a strength", row["strength"])
+
+
+class Press(TypedDict):
+    """A button without anything else."""
+
+    kind: Literal["run", "redo", "stop"]
+
+
+class Reply(TypedDict):
+    """The next message of the conversation."""
+
+    kind: Literal["reply"]
+    message: str
+
+
+class Sweep(TypedDict):
+    """The button beside a feature."""
+
+    kind: Literal["sweep"]
+    feature: int
+    condition: int
+
+
+PanelMessage = Annotated[Press | Reply | Sweep, Field(discriminator="kind")]
+"""What the front end sends; widgets/src/steering sends it."""
 
 
 @dataclass(frozen=True, kw_only=True)

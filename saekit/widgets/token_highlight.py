@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
-from ..errors import DataError, check_feature
-from .base import Widget, pack, shown
+from ..errors import DataError, check_count, check_feature, check_number
+from .base import Widget, pack, shown, validates
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -41,17 +41,27 @@ class TokenHighlight(Widget):
     acts = t.Dict(help="Sparse activations, bytes: start (int32), feature (int32), value (float32).").tag(sync=True)
     n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
     names = t.Dict(help="Feature number (as text) to a short name, usually the tokens it promotes.").tag(sync=True)
-    feature = t.Int(None, allow_none=True, help="The feature that colours; None: the strongest of all.").tag(sync=True)
-    selected = t.Int(-1, help="Number of the token picked, -1 for none.").tag(sync=True)
+    feature = t.Int(None, allow_none=True, help="The feature that colours; None: the strongest of all.").tag(
+        sync=True, browser=True
+    )
+    selected = t.Int(-1, help="Number of the token picked, -1 for none.").tag(sync=True, browser=True)
     scale = t.Float(None, allow_none=True, help="Activation at full colour; None: the text's maximum.").tag(sync=True)
 
-    @t.validate("feature")
-    def _feature_exists(self, proposal: Any) -> int | None:
-        return None if proposal["value"] is None else check_feature(proposal["value"], self.n_features)
+    @validates("feature")
+    def _feature_exists(self, value: Any) -> int | None:
+        return None if value is None else check_feature(value, self.n_features)
 
-    @t.validate("selected")
-    def _token_exists(self, proposal: Any) -> int:
-        i = int(proposal["value"])
+    @validates("n_features")
+    def _some_features(self, value: Any) -> int:
+        return check_count("n_features", value, least=1)
+
+    @validates("scale")
+    def _above_zero(self, value: Any) -> float | None:
+        return None if value is None else check_number("scale", value, least=0, above=True)
+
+    @validates("selected")
+    def _token_exists(self, value: Any) -> int:
+        i = int(value)
         if not -1 <= i < max(len(self.tokens), 1):
             last = len(self.tokens) - 1
             raise DataError(f"there is no token {i}", got=i, accepted=f"0 to {last}, or -1 for none")

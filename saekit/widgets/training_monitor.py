@@ -15,7 +15,8 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from .base import Widget, check_choice, pack
+from ..errors import check_count
+from .base import Widget, check_choice, pack, validates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,9 +85,13 @@ class TrainingMonitor(Widget):
         self._last: Point | None = None
         self._n_seen, self._stride = 0, 1
 
-    @t.validate("status")
-    def _status_exists(self, proposal: Any) -> str:
-        return check_choice("status", proposal["value"], STATUSES)
+    @validates("status")
+    def _status_exists(self, value: Any) -> str:
+        return check_choice("status", value, STATUSES)
+
+    @validates("step", "n_steps", "n_tokens", "total_tokens")
+    def _counts(self, value: Any) -> int:
+        return check_count("a count of steps or tokens", value, least=0)
 
     # ---- the run ------------------------------------------------------------------------------------------------
 

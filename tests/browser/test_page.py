@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import expect
 
+from saekit.plotting import image_grid
+from saekit.training.plots import training_curves
 from saekit.widgets import Text, attention_patterns, card, save_page
 
 from . import tiny
@@ -124,6 +127,20 @@ def test_figures_and_attention_are_drawn(offline: Any, tmp_path: Path) -> None:
     expect(page.locator(".saekit-circuits")).to_contain_text("Head 3")
     page.get_by_role("button", name="Dark theme").click()
     expect(page.locator(".js-plotly-plot .xtick text").first).to_have_css("fill", "rgb(236, 238, 241)")
+
+
+def test_words_in_a_figure_are_drawn_letter_by_letter(offline: Any, tmp_path: Path) -> None:
+    word = '<b>bold</b> <a href="https://example.org">link</a> $\\frac{1}{2}$ %{y} &lt; "q"'
+    history = pd.DataFrame({"n_tokens": [1, 2], "loss": [2.0, 1.0]})
+    blocks = [training_curves({word: history, "$2": history}), image_grid(np.ones((1, 2, 2)), word, row_names=[word])]
+    page = offline(save_page(tmp_path / "words.html", word, blocks))
+    expect(page.locator(".legendtext").nth(0)).to_have_text(word)
+    expect(page.locator(".legendtext").nth(1)).to_have_text("$2")
+    expect(page.locator(".gtitle").nth(1)).to_have_text(word)
+    expect(page.locator(".ytick text").last).to_have_text(word)
+    page.evaluate("Plotly.Fx.hover(document.querySelector('.js-plotly-plot'), [{curveNumber: 0, pointNumber: 0}])")
+    expect(page.locator(".hovertext .nums").first).to_contain_text(word)
+    assert page.locator("svg a").count() == 0
 
 
 def test_without_scripts_the_text_form_is_there(browser: Any, path: Path) -> None:

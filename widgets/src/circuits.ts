@@ -2,12 +2,13 @@
 
 import type { RenderProps } from "@anywidget/types";
 import "./circuits.css";
+import type { WidgetState } from "./shared/refused";
 
 declare const CircuitsVis: Record<string, unknown> & {
   render(id: string, component: unknown, props: unknown): unknown;
 };
 
-export interface CircuitsState {
+export interface CircuitsState extends WidgetState {
   component: string;
   props: Record<string, unknown>;
   summary: string; // the same as text, for Python

@@ -10,6 +10,7 @@ import { type BrowserState, QUERY } from "./browser/state";
 import { cardOrMessage } from "./shared/card";
 import { button, h, rovingIndex } from "./shared/dom";
 import { onChange, setTraits, traits } from "./shared/model";
+import { refusedLine } from "./shared/refused";
 import { COLUMNS, Columns, clampPage, selectFeatures } from "./shared/table";
 
 const CARD = ["feature", "card", "cards", "live", "error"] as const;
@@ -38,7 +39,9 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
   const pageBar = pager(model);
   const openCard = h("section", { class: "sk-open-card", "aria-label": "Opened feature" });
   const status = h("output", { class: "sk-visually-hidden", "aria-live": "polite" });
-  el.replaceChildren(filterBar.element, h("div", { class: "sk-frame" }, table), pageBar.element, openCard, status);
+  const refused = refusedLine(model, signal);
+  const frame = h("div", { class: "sk-frame" }, table);
+  el.replaceChildren(filterBar.element, refused, frame, pageBar.element, openCard, status);
 
   /** Opens the card of a feature, or closes it when it is open. */
   const toggle = (feature: number) => {

@@ -5,8 +5,9 @@ import "./shared/base.css";
 import { type CardTraits, cardOrMessage } from "./shared/card";
 import { h } from "./shared/dom";
 import { onChange, setTraits, traits } from "./shared/model";
+import { refusedLine, type WidgetState } from "./shared/refused";
 
-export interface CardState extends CardTraits {
+export interface CardState extends CardTraits, WidgetState {
   n_features: number;
 }
 
@@ -16,7 +17,7 @@ function render({ model, el, signal }: RenderProps<CardState & Record<string, un
   el.classList.add("saekit", "saekit-card");
   const body = h("div");
   const status = h("output", { class: "sk-visually-hidden", "aria-live": "polite" });
-  el.replaceChildren(body, status);
+  el.replaceChildren(body, refusedLine(model, signal), status);
   const open = (feature: number) => {
     setTraits<CardState>(model, { feature });
     status.textContent = `Opening feature ${feature}`;

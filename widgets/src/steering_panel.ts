@@ -5,6 +5,7 @@ import "./shared/base.css";
 import "./steering_panel.css";
 import { button, h } from "./shared/dom";
 import { onChange } from "./shared/model";
+import { refusedLine } from "./shared/refused";
 import { colourControls } from "./steering/colour_controls";
 import { replyColouring } from "./steering/colouring";
 import { describeSettings, runTitle } from "./steering/descriptions";
@@ -51,7 +52,8 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
     history.focusLast(); // this button is gone
   });
   const card = tokenCard(el, replies, model, signal);
-  el.replaceChildren(form.element, form.error, result, turn.element, history.element, card.element, card.status);
+  const messages = [form.error, refusedLine(model, signal)];
+  el.replaceChildren(form.element, ...messages, result, turn.element, history.element, card.element, card.status);
 
   const earlierRun = (): Run | undefined => (selected >= 0 ? model.get("runs")[selected] : undefined);
   const displayedRun = (): DisplayedRun => {

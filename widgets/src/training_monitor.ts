@@ -12,6 +12,7 @@ import { swatch } from "./shared/charts/series";
 import { h, NO_SHORTCUTS } from "./shared/dom";
 import { onChange, traits } from "./shared/model";
 import { formatCompact, formatCount, formatDuration } from "./shared/numbers";
+import { refusedLine } from "./shared/refused";
 
 const STALE_AFTER = 30; // seconds without an update before a running monitor says so
 const PROGRESS = ["status", "step", "n_steps", "n_tokens", "total_tokens", "rate", "seconds"] as const;
@@ -57,6 +58,7 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
     h("header", { class: "sk-monitor-head" }, badge, progress, progressLine),
     staleNotice,
     error,
+    refusedLine(model, signal),
     empty,
     table,
     h("div", { class: "sk-chart-box" }, grid),

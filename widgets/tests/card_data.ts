@@ -11,11 +11,11 @@ const context = {
   document: 4,
   labels: { topic: HOSTILE },
 };
-export const cardData = (feature: number, dead = false): CardData => ({
+export const cardData = (feature: number, silent = false): CardData => ({
   feature,
-  stats: { density: 0.01, n_firings: dead ? 0 : 12, n_documents: 3, max: 2, mean: 1, std: 0.5, dead },
-  histogram: { edges: [0, 1, 2], counts: dead ? [0, 0] : [9, 3] },
-  top: dead ? [] : Array.from({ length: 12 }, () => context),
+  stats: { density: 0.01, n_firings: silent ? 0 : 12, n_documents: 3, max: 2, mean: 1, std: 0.5, silent },
+  histogram: { edges: [0, 1, 2], counts: silent ? [0, 0] : [9, 3] },
+  top: silent ? [] : Array.from({ length: 12 }, () => context),
   intervals: Array.from({ length: 10 }, (_, i) => ({
     low: i / 5,
     high: (i + 1) / 5,

@@ -19,7 +19,7 @@ describe("FeatureBrowser", () => {
     filter: "",
     min_density: null,
     max_density: null,
-    hide_dead: false,
+    hide_silent: false,
     page: 0,
     page_size: 10,
     feature: -1,
@@ -27,10 +27,20 @@ describe("FeatureBrowser", () => {
     cards: {},
     live: true,
     error: "",
+    refused: "",
   });
   const shown = (el: Element) => all(el, "tbody button").map((b) => Number(b.textContent));
   const head = (el: Element, i: number) => all(el, "th")[i] as HTMLElement;
 
+  test("what Python refuses is said until it takes something", () => {
+    const { el, model } = mount(browser, state());
+    const line = one(el, ":scope > .sk-error");
+    expect(line.hidden).toBe(true);
+    model.set("refused", `the filter is too long ${HOSTILE}`);
+    expect([line.hidden, line.textContent]).toEqual([false, `the filter is too long ${HOSTILE}`]);
+    model.set("refused", "");
+    expect(line.hidden).toBe(true);
+  });
   test("headers sort, reverse and set aria-sort", () => {
     const { el, model } = mount(browser, state());
     expect(shown(el)).toEqual([29, 28, 27, 26, 25, 24, 23, 22, 21, 20]);

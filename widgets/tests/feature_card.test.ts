@@ -11,6 +11,7 @@ describe("FeatureCard", () => {
     cards: {},
     live: true,
     error: "",
+    refused: "",
     ...changes,
   });
   test("shows everything, as text", () => {
@@ -57,7 +58,7 @@ describe("FeatureCard", () => {
     expect([model.get("feature"), model.saved]).toEqual([4, 1]);
     expect(one(el, "[role=status]").textContent).toBe("Loading feature 4…");
     model.set("feature", 5);
-    expect(one(el, ".sk-badge").textContent).toBe("dead");
+    expect(one(el, ".sk-badge").textContent).toBe("silent");
     expect(el.querySelector("[role=tab]")).toBeNull();
   });
   test("a page without the card, and an error, have a message", () => {

@@ -128,7 +128,7 @@ describe("table", () => {
     filter: "",
     min_density: null,
     max_density: null,
-    hide_dead: false,
+    hide_silent: false,
   };
   test.each(cases.cases)("$query", ({ query, rows }) => {
     expect([...selectFeatures(columns, { ...defaults, ...query } as Query)]).toEqual(rows);

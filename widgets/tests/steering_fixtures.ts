@@ -25,6 +25,7 @@ export const base: SteeringState = {
   total: 0,
   status: "",
   error: "",
+  refused: "",
   live: true,
   concept: "",
   ran: [],

@@ -14,6 +14,7 @@ describe("TokenHighlight", () => {
     feature: null,
     selected: -1,
     scale: null,
+    refused: "",
   });
   const heat = (el: Element) => all(el, ".sk-token").map((t) => t.style.getPropertyValue("--a"));
 

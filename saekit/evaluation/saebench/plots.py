@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...plotting.style import BLUE, GREY, ORANGE, band, faded, figure, note
+from ...plotting.style import BLUE, GREY, ORANGE, band, faded, figure, literal, note
 
 if TYPE_CHECKING:
     from . import AblationSparsity, Absorption, ComputeFraction, ProbePerturbation, SparseProbing, SpuriousRemoval
@@ -85,7 +85,7 @@ def plot_probe_perturbation(result: ProbePerturbation) -> go.Figure:
     figure(f"Targeted probe perturbation of “{result.label}”", subtitle, height=440, fig=fig)
     fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 100})
     _by_n(fig, result.table, "score", "score")
-    names = [str(c) for c in result.classes]
+    names = [literal(c) for c in result.classes]
     limit = max(float(np.abs(result.drop[best]).max()), 1e-6)
     fig.add_heatmap(
         x=names,
@@ -99,8 +99,8 @@ def plot_probe_perturbation(result: ProbePerturbation) -> go.Figure:
         colorbar={"title": {"text": "drop"}, "outlinewidth": 0, "thickness": 12},
         hovertemplate="features of %{y} ablated<br>the probe of %{x} loses %{z:.3f}<extra></extra>",
     )
-    fig.update_xaxes(title_text="probe", col=2)
-    fig.update_yaxes(title_text="features ablated", autorange="reversed", col=2)
+    fig.update_xaxes(title_text="probe", type="category", col=2)
+    fig.update_yaxes(title_text="features ablated", type="category", autorange="reversed", col=2)
     return fig
 
 
@@ -157,7 +157,7 @@ def plot_absorption(result: Absorption) -> go.Figure:
     )
     figure("Feature absorption by first letters", subtitle, height=460, fig=fig)
     table = result.table
-    letters = [str(v) for v in table.index]
+    letters = [literal(v) for v in table.index]
     up, down = table["rate_high"] - table["rate"], table["rate"] - table["rate_low"]
     custom = table[["n_absorbed", "n_right"]].astype("float").fillna(0).to_numpy()
     fig.add_bar(
@@ -179,11 +179,12 @@ def plot_absorption(result: Absorption) -> go.Figure:
         col=1,
         marker={"color": colours, "line": {"width": 0}},
         showlegend=False,
-        customdata=table["reason"].where(table["reason"] != "", "scored"),
+        customdata=table["reason"].where(table["reason"] != "", "scored").map(literal),
         hovertemplate="%{x}: probe F1 %{y:.3f}<br>%{customdata}<extra></extra>",
     )
     fig.update_yaxes(title_text="words absorbed", tickformat=".0%", rangemode="tozero", row=1)
     fig.update_yaxes(title_text="F1 of the probe", range=[0, 1.02], row=2)
+    fig.update_xaxes(type="category")
     fig.update_xaxes(title_text="first letter", row=2)
     return fig
 
@@ -260,7 +261,7 @@ def plot_compute_fraction(result: ComputeFraction) -> go.Figure:
             marker={"color": colour, "size": 12},
             hovertemplate=f"{name}<br>loss %{{y:.3f}} at %{{x:.3g}}<extra></extra>",
         )
-    fig.update_xaxes(title_text=f"compute ({s.unit})", type="log")
+    fig.update_xaxes(title_text=f"compute ({literal(s.unit)})", type="log")
     fig.update_yaxes(title_text="cross-entropy (nats per token)")
     return fig
 

@@ -6,20 +6,28 @@ in `dtype` already (the copy that `adam_` keeps) are taken as they are. A batch 
 feature and value are [n, k], and a feature that does not count has value 0. Nothing here differentiates, and nothing
 makes the host wait: shapes never depend on data.
 
-Each function runs its kernel where `available` says so, and its reference elsewhere. `bytes` and `operations` in their
-docstrings are what cannot be avoided; benchmarks/kernels.py holds measured times against them.
+Each function runs its kernel where gate.py lets it, on a GPU after a self-check against the references there, and its
+reference elsewhere and where a kernel fails. `bytes` and `operations` in their docstrings are what cannot be avoided;
+benchmarks/kernels.py holds measured times against them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...errors import ConfigError, MismatchError
+from . import gate, tiles
 from . import plan as _plan
 from . import reference as reference
-from .launch import available as available
+from .gate import available as available
+from .gate import self_check as self_check
+from .outcome import KernelCheck as KernelCheck
+from .outcome import SelfCheck as SelfCheck
 from .plan import Plan as Plan
 from .segments import Segments as Segments
 from .segments import segments as segments
@@ -44,12 +52,15 @@ def top_k(
             [1, 2]])
     """
     x, W_rows = _typed(x, dtype), _typed(W_rows, dtype)
-    plan = _planned(plan, x, len(W_rows), k)
-    if plan.kind == "dense":
-        return reference.top_k(x, W_rows, b_enc, k)
-    from . import encode
 
-    return encode.top_k(x, W_rows, b_enc, k, plan)
+    def choose(plan: Plan) -> tuple[Tensor, Tensor]:
+        if plan.kind == "dense":
+            return reference.top_k(x, W_rows, b_enc, k)
+        from . import encode
+
+        return encode.top_k(x, W_rows, b_enc, k, plan)
+
+    return _by_plan("top_k", plan, x, len(W_rows), k, choose)
 
 
 def top_of_batch(
@@ -69,12 +80,15 @@ def top_of_batch(
     tensor([0, 4, 5])
     """
     x, W_rows = _typed(x, dtype), _typed(W_rows, dtype)
-    plan = _planned(plan, x, len(W_rows), -(-count // max(1, len(x))))
-    if plan.kind == "dense":
-        return reference.top_of_batch(x, W_rows, b_enc, count)
-    from . import batch
 
-    return batch.top_of_batch(x, W_rows, b_enc, count, plan)
+    def choose(plan: Plan) -> tuple[Tensor, Tensor]:
+        if plan.kind == "dense":
+            return reference.top_of_batch(x, W_rows, b_enc, count)
+        from . import batch
+
+        return batch.top_of_batch(x, W_rows, b_enc, count, plan)
+
+    return _by_plan("top_of_batch", plan, x, len(W_rows), -(-count // max(1, len(x))), choose)
 
 
 def decode_error(
@@ -95,11 +109,13 @@ def decode_error(
     (tensor([[ 1., -1.]]), tensor([[-1.]]))
     """  # noqa: E501
     W_dec = _typed(W_dec, dtype)
-    if not available(W_dec.device):
-        return reference.decode_error(feature, value, W_dec, b_dec, target)
-    from . import decode
 
-    return decode.decode_error(None, *(t.contiguous() for t in (feature, value, W_dec, b_dec, target)))
+    def kernel() -> tuple[Tensor, Tensor]:
+        from . import decode
+
+        return decode.decode_error(None, *(t.contiguous() for t in (feature, value, W_dec, b_dec, target)))
+
+    return gate.run(W_dec.device, kernel, lambda: reference.decode_error(feature, value, W_dec, b_dec, target))
 
 
 def decode_error_of_pairs(
@@ -122,11 +138,14 @@ def decode_error_of_pairs(
             [-1.,  2.]]), tensor([-1.,  2.]))
     """
     W_dec = _typed(W_dec, dtype)
-    if not available(W_dec.device):
-        return reference.decode_error_of_pairs(start, feature, value, W_dec, b_dec, target)
-    from . import decode
+    given = (start, feature, value, W_dec, b_dec, target)
 
-    return decode.decode_error(*(t.contiguous() for t in (start, feature, value, W_dec, b_dec, target)))
+    def kernel() -> tuple[Tensor, Tensor]:
+        from . import decode
+
+        return decode.decode_error(*(t.contiguous() for t in given))
+
+    return gate.run(W_dec.device, kernel, lambda: reference.decode_error_of_pairs(*given))
 
 
 def weight_grad(
@@ -153,12 +172,14 @@ def weight_grad(
     if out is None:
         out = torch.empty(d_sae, rows.shape[1], dtype=torch.float32, device=rows.device)
     _in_place(out)
-    value, token = value.reshape(-1), token.reshape(-1)
-    if not available(rows.device):
-        return reference.weight_grad(value, rows, token, d_sae, sorted_, out)
-    from . import weight_grads
+    given = (value.reshape(-1).contiguous(), rows.contiguous(), token.reshape(-1).contiguous(), d_sae, sorted_, out)
 
-    return weight_grads.weight_grad(value.contiguous(), rows.contiguous(), token.contiguous(), d_sae, sorted_, out)
+    def kernel() -> Tensor:
+        from . import weight_grads
+
+        return weight_grads.weight_grad(*given)
+
+    return gate.run(rows.device, kernel, lambda: reference.weight_grad(*given))
 
 
 def segment_counts(
@@ -205,27 +226,16 @@ def adam_(
     tensor([[0.5000, 0.5000]])
     """
     _in_place(param, grad, exp_avg, exp_avg_sq, *(() if copy is None else (copy,)))
-    if available(param.device):
+    tensors = (param, grad, exp_avg, exp_avg_sq)
+    numbers: dict[str, Any] = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "step": step, "scale": scale}
+    numbers |= {"skip": skip, "unit_rows": unit_rows, "copy": copy}
+
+    def kernel() -> None:
         from . import adam
 
-        move = adam.adam_
-    else:
-        move = reference.adam_
-    move(
-        param,
-        grad,
-        exp_avg,
-        exp_avg_sq,
-        lr=lr,
-        beta1=beta1,
-        beta2=beta2,
-        eps=eps,
-        step=step,
-        scale=scale,
-        skip=skip,
-        unit_rows=unit_rows,
-        copy=copy,
-    )
+        return adam.adam_(*tensors, **numbers)
+
+    gate.run(param.device, kernel, lambda: reference.adam_(*tensors, **numbers))
 
 
 def project_(param: Float[Tensor, "rows d"], grad: Float[Tensor, "rows d"]) -> Float[Tensor, ""]:
@@ -237,11 +247,13 @@ def project_(param: Float[Tensor, "rows d"], grad: Float[Tensor, "rows d"]) -> F
     tensor(4.)
     """
     _in_place(param, grad)
-    if not available(param.device):
-        return reference.project_(param, grad)
-    from . import adam
 
-    return adam.project_(param, grad)
+    def kernel() -> Tensor:
+        from . import adam
+
+        return adam.project_(param, grad)
+
+    return gate.run(param.device, kernel, lambda: reference.project_(param, grad))
 
 
 def _typed(t: Tensor, dtype: torch.dtype) -> Tensor:
@@ -262,18 +274,19 @@ def _in_place(first: Tensor, *others: Tensor) -> None:
             )
 
 
-def _planned(plan: Plan | None, x: Tensor, d_sae: int, k: int) -> Plan:
-    """The plan asked for or chosen; without kernels it is the dense one."""
-    if not available(x.device):
-        return Plan(kind="dense")
-    n, d_in = x.shape
+def _by_plan(
+    operation: str, plan: Plan | None, x: Tensor, d_sae: int, k: int, choose: Callable[[Plan], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Chooses by the plan asked for or the quickest; without kernels by the dense one."""
     if plan is None:
-        return _plan.choose(n, d_in, d_sae, k, x.dtype, x.device)
-    if plan.kind == "fused" and not _plan.possible(n, d_sae, k):
+        plan = tiles.quickest(operation, x, d_sae, k, x.dtype, choose)
+    elif plan.kind == "fused" and not _plan.possible(len(x), d_sae, k):
         raise ConfigError(
             "the fused kernels cannot choose that many",
-            got=f"k = {k} of {d_sae} features on {n} tokens",
+            got=f"k = {k} of {d_sae} features on {len(x)} tokens",
             accepted=f"k of at most a sixteenth of d_sae, and at most {16 * _plan.MOST_GROUPS} features",
             fix="leave plan= out, or pass Plan(kind='dense')",
         )
-    return plan
+    if plan.kind == "dense":
+        return choose(plan)
+    return gate.run(x.device, lambda: choose(plan), lambda: choose(_plan.DENSE))

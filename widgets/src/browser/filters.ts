@@ -4,6 +4,7 @@ import { field, h, NO_SHORTCUTS } from "../shared/dom";
 import { setTraits, traits } from "../shared/model";
 import { type BrowserState, FILTERS, type Model } from "./state";
 
+const MAX_FILTER = 500; // characters, as in saekit/widgets/feature_browser.py
 const SEARCH_DELAY = 150; // milliseconds without a key before the search runs
 
 export interface Filters {
@@ -13,7 +14,8 @@ export interface Filters {
 
 export function filters(model: Model, signal: AbortSignal | undefined): Filters {
   const set = (values: Partial<BrowserState>) => setTraits<BrowserState>(model, { ...values, page: 0 });
-  const search = h("input", { type: "search", placeholder: "number, token or words of the context", ...NO_SHORTCUTS });
+  const words = { placeholder: "number, token or words of the context", maxlength: MAX_FILTER };
+  const search = h("input", { type: "search", ...words, ...NO_SHORTCUTS });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const runSearch = () => {
     clearTimeout(timer);
@@ -30,14 +32,14 @@ export function filters(model: Model, signal: AbortSignal | undefined): Filters 
   const low = densityInput("Lowest density in percent", "0", (value) => set({ min_density: value }));
   const high = densityInput("Highest density in percent", "100", (value) => set({ max_density: value }));
   const density = h("span", { class: "sk-field-name" }, "Density %");
-  const hideDead = h("input", { type: "checkbox", ...NO_SHORTCUTS });
-  hideDead.addEventListener("change", () => set({ hide_dead: hideDead.checked }));
+  const hideSilent = h("input", { type: "checkbox", ...NO_SHORTCUTS });
+  hideSilent.addEventListener("change", () => set({ hide_silent: hideSilent.checked }));
   const element = h(
     "div",
     { class: "sk-controls", role: "search" },
     field("Find", search, "sk-search"),
     h("span", { class: "sk-field sk-density" }, density, low, "to", high),
-    h("label", { class: "sk-field" }, hideDead, "Hide dead features"),
+    h("label", { class: "sk-field" }, hideSilent, "Hide silent features"),
   );
   element.addEventListener("keydown", (event) => event.stopPropagation());
 
@@ -46,7 +48,7 @@ export function filters(model: Model, signal: AbortSignal | undefined): Filters 
     if (timer === undefined && search.value !== state.filter) search.value = state.filter;
     low.value = percent(state.min_density);
     high.value = percent(state.max_density);
-    hideDead.checked = state.hide_dead;
+    hideSilent.checked = state.hide_silent;
   };
   return { element, draw };
 }

@@ -50,9 +50,9 @@ export function featureRow(columns: Columns, feature: number, hasTabStop: boolea
 function exampleCell(columns: Columns, feature: number): HTMLElement {
   const cell = h("td", { class: "sk-example" });
   const [before = "", firing, after = ""] = (columns.example[feature] ?? "").split(new RegExp(`[${BEGIN}${END}]`));
-  const isDead = (columns.n_firings[feature] ?? 0) === 0;
+  const isSilent = (columns.n_firings[feature] ?? 0) === 0;
   if (firing !== undefined) cell.append(tokenText(before), h("mark", {}, tokenText(firing)), tokenText(after));
-  else if (isDead) cell.append(h("span", { class: "sk-muted" }, "dead: never fired"));
+  else if (isSilent) cell.append(h("span", { class: "sk-muted" }, "silent: never fired"));
   return cell;
 }
 

@@ -2,8 +2,9 @@
 
 import type { AnyModel } from "@anywidget/types";
 import type { Binary } from "../shared/arrays";
+import type { WidgetState } from "../shared/refused";
 
-export interface HighlightState {
+export interface HighlightState extends WidgetState {
   tokens: string[];
   bytes: Record<string, string>;
   excluded: string[];

@@ -1,6 +1,7 @@
 // The synced traits of TrainingMonitor; the same names stand in saekit/widgets/training_monitor.py.
 
 import type { Binary } from "../shared/arrays";
+import type { WidgetState } from "../shared/refused";
 
 /** A histogram of activation densities with four bins per decade, from 10 ** low up to 1; empty before the first. */
 export interface DensityHistogram {
@@ -21,7 +22,7 @@ export interface MonitorColumns {
   lr?: Binary;
 }
 
-export interface MonitorState {
+export interface MonitorState extends WidgetState {
   status: string;
   message: string;
   names: string[];

@@ -27,7 +27,7 @@ export interface CardData {
     max: number;
     mean: number;
     std: number;
-    dead: boolean;
+    silent: boolean;
   };
   histogram: { edges: number[]; counts: number[] };
   top: TokenContext[];
@@ -66,19 +66,19 @@ export function cardOrMessage(state: CardTraits, open: (feature: number) => void
 }
 
 function renderCard(data: CardData, open: (feature: number) => void): HTMLElement {
-  const { dead } = data.stats;
+  const { silent } = data.stats;
   const head = h("div", { class: "sk-card-head" }, h("h3", {}, `Feature ${data.feature}`));
-  if (dead) head.append(h("span", { class: "sk-badge" }, "dead"));
+  if (silent) head.append(h("span", { class: "sk-badge" }, "silent"));
   const card = h("article", { class: "saekit-card-body", "aria-label": `Feature ${data.feature}` }, head);
-  const deadNote = "It never fired on the indexed text. The logit effects follow from its decoder direction alone.";
-  card.append(dead ? h("p", { class: "sk-muted" }, deadNote) : statistics(data));
+  const silentNote = "It never fired on the indexed text. The logit effects follow from its decoder direction alone.";
+  card.append(silent ? h("p", { class: "sk-muted" }, silentNote) : statistics(data));
 
   const max = Math.max(...[...data.promoted, ...data.suppressed].map(([, effect]) => Math.abs(effect)), 1e-9);
   card.append(
     h(
       "div",
       { class: "sk-columns" },
-      dead
+      silent
         ? null
         : h("section", {}, h("h4", {}, "Activations"), histogram(data.histogram.edges, data.histogram.counts)),
       logitEffects("Promotes", "sk-promoted", data.promoted, max),
@@ -93,7 +93,7 @@ function renderCard(data: CardData, open: (feature: number) => void): HTMLElemen
     );
     card.append(h("section", {}, h("h4", {}, "Nearest features by decoder cosine"), list));
   }
-  if (!dead) card.append(contextTabs(contextGroups(data), data.stats.max));
+  if (!silent) card.append(contextTabs(contextGroups(data), data.stats.max));
   return card;
 }
 

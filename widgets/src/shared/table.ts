@@ -17,7 +17,7 @@ export interface Query {
   filter: string;
   min_density: number | null;
   max_density: number | null;
-  hide_dead: boolean;
+  hide_silent: boolean;
 }
 
 export const COLUMNS = ["feature", "density", "max", "n_firings", "promoted", "example"] as const;
@@ -61,7 +61,7 @@ export function selectFeatures(columns: Columns, query: Query): Int32Array<Array
   const kept: number[] = [];
   for (let i = 0; i < columns.length; i++) {
     const density = columns.density[i] ?? 0;
-    if (query.hide_dead && (columns.n_firings[i] ?? 0) === 0) continue;
+    if (query.hide_silent && (columns.n_firings[i] ?? 0) === 0) continue;
     if (!(density >= low && density <= high)) continue;
     if (words.length > 0 && !words.every((word) => word === String(i) || columns.text(i).includes(word))) continue;
     kept.push(i);

@@ -2,6 +2,7 @@
 
 import type { AnyModel } from "@anywidget/types";
 import type { Binary } from "../shared/arrays";
+import type { WidgetState } from "../shared/refused";
 
 export interface FeatureStrength {
   feature: number;
@@ -59,7 +60,7 @@ export interface Run {
   started: string;
 }
 
-export interface SteeringState {
+export interface SteeringState extends WidgetState {
   prompt: string;
   chat: boolean;
   has_chat: boolean;

@@ -1,0 +1,61 @@
+"""The measures of one feature with their jackknife intervals over documents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..statistics import Estimate, jackknife_estimate
+from .leave_one_out import LeaveOneOut
+from .sparse_statistics import Floats
+
+UNIT = "documents"
+STRATIFIED = ("auroc", "recall", "top_recall")
+"""They do not depend on how many documents hold the concept; the others do, and another corpus would have others."""
+
+
+def estimates(
+    points: Mapping[str, float], without: LeaveOneOut, reasons: Mapping[str, str], level: float
+) -> dict[str, Estimate]:
+    """An estimate of each point, by name; a reason says why a point is undefined.
+
+    What limits an interval is the number of documents that a measure is about: for a precision those where the feature
+    fires, for an AUROC those with the concept or those without it, whichever are fewer, for the rest those with it.
+    """
+    strata = without.holds.astype(np.int64)
+    out = {}
+    for name, point in points.items():
+        left_out, informative, n_units = _informative(name, without)
+        if math.isnan(point):
+            out[name] = Estimate(point, level=level, reason=reasons.get(name, ""), n_units=n_units, unit=UNIT)
+            continue
+        found = jackknife_estimate(
+            point,
+            left_out,
+            strata=strata if name in STRATIFIED else None,
+            bias_corrected=name == "average_precision",
+            informative=informative,
+            unit=UNIT,
+            level=level,
+        )
+        out[name] = replace(found, n_units=n_units)
+    return out
+
+
+def _informative(name: str, without: LeaveOneOut) -> tuple[Floats, npt.NDArray[np.bool_], int]:
+    """What a measure is without each unit, the units that it is about, and how many documents these are."""
+    if name in ("top_precision", "top_recall"):
+        left_out: Floats = getattr(without, name.replace("top", "bin"))[-1]
+        if name == "top_precision":
+            return left_out, without.bin_fires[-1], int(without.bin_documents[-1])
+        return left_out, without.holds, without.n_holding
+    left_out = getattr(without, name)
+    if name == "precision":
+        return left_out, without.fires, without.n_firing
+    if name == "auroc" and without.n_opposing < without.n_holding:
+        return left_out, without.opposes, without.n_opposing
+    return left_out, without.holds, without.n_holding
