@@ -118,7 +118,6 @@ def test_a_checked_function_stays_what_it_was() -> None:
 def test_nothing_runs_before_its_numbers_are_right(known: Any, corpus: Any, tmp_path: Path, monkeypatch: Any) -> None:
     model, sae, index = known
     monkeypatch.setattr(type(model), "forward", None)
-    out = tmp_path / "i"
     for bad in (math.inf, math.nan, 2.5, 0, -1, "3"):
         for call, names in (
             (lambda **k: sk.evaluate(model, sae, corpus, progress=False, **k), ("batch_size", "length", "n_tokens")),
