@@ -3,10 +3,11 @@
     python benchmarks/steering_scores.py [--sae smollm2-135m-instruct/16k] [--strength 0.35] [--candidates 2]
                                          [--prompts 6] [--tokens 24] [--concepts 10] [--out FOLDER]
 
-For each of ten concepts, or the first few, the features that fire for it and those that write its words (`steering_features`) are clamped
-while the model answers questions that mention none of the concepts, greedily; a feature's success is the fraction of
-its answers that show the concept. Beside it, how often an answer holds one of the feature's own top logit-lens tokens,
-which is what an output score is about. Spearman's correlation with success over features:
+For each of ten concepts, or the first few, the features that fire for it and those that write its words
+(`steering_features`) are clamped while the model answers questions that mention none of the concepts, greedily; a
+feature's success is the fraction of its answers that show the concept. Beside it, how often an answer holds one of the
+feature's own top logit-lens tokens, which is what an output score is about. Spearman's correlation with success over
+features:
 
     word effect         `word_effects`: change of the concept's words' log-probability under the clamp, in nats
     output score        `output_scores`, Arad et al. 2025
