@@ -11,6 +11,7 @@ import hashlib
 import json
 import pickle
 import struct
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,  # RecursionError too
     MemoryError,
     EOFError,
+    SyntaxError,  # of numpy, which reads a header as Python
+    tokenize.TokenError,
     struct.error,
     zipfile.BadZipFile,
     pickle.UnpicklingError,
@@ -90,7 +93,7 @@ def read_yaml(path: str | Path, schema: Any = Any, *, fix: str = RESTORE) -> Any
     are refused."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
                 raise ValueError("it has aliases (*name); write the value out")
@@ -175,7 +178,13 @@ def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_seal(value: Any, where: object, *, fix: str = RESTORE) -> None:
     """FileError for an object whose checksum is of another content. One without a checksum is taken as it is."""
-    if not isinstance(value, dict) or CHECKSUM not in value:
+    if not isinstance(value, dict):
+        return
+    if altered := [name for name in value if len(name) == len(CHECKSUM) and _n_different(name, CHECKSUM) == 1]:
+        raise FileError(
+            f"{where} was altered: its checksum has another name", got=altered[0], accepted=CHECKSUM, fix=fix
+        )
+    if CHECKSUM not in value:
         return
     if value[CHECKSUM] != (found := digest_of(value)):
         raise FileError(
@@ -184,6 +193,10 @@ def check_seal(value: Any, where: object, *, fix: str = RESTORE) -> None:
             accepted=found,
             fix=f'{fix}; if you changed it on purpose, take the line "{CHECKSUM}" out of it',
         )
+
+
+def _n_different(a: str, b: str) -> int:
+    return sum(x != y for x, y in zip(a, b, strict=True))
 
 
 @contextmanager

@@ -133,7 +133,7 @@ def test_the_summary_says_what_the_texts_say_of_prompts_and_of_features(llama: A
                 ("repetition", [u["repetition"] for u in units]),
                 ("nll_increase", increases),
             ):
-                mean = clustered_mean(groups)
+                mean = clustered_mean(groups, scale="logit" if name == "repetition" else "identity")
                 found = row[name], row[f"{name}_low"], row[f"{name}_high"]
                 assert found == pytest.approx((mean.value, mean.low, mean.high), nan_ok=True)
     pd.testing.assert_frame_equal(study.summary, study.summarise("report"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..activations import ActivationCache, resolve_token_filter
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows, as_corpus
 from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint
@@ -40,6 +41,7 @@ OF_PARTS = ("[0-9]*.safetensors", PLAN, *parts_of("*"))
 """Patterns of the files there."""
 
 
+@checks_arguments
 def build_index(
     model: LanguageModel,
     sae: SAE,

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ..arguments import check_path
 from ..atomic_io import sha256
 from ..cache_folder import cache_dir
 from ..errors import ConfigError, FileError, SaekitError, disk_errors
@@ -217,6 +218,7 @@ def _source(name: str | Path) -> tuple[str, str | Path]:
     """The name a model is known by, and the folder or hub name to boot."""
     if str(name).lower() == DEFAULT_NAME:
         return DEFAULT_NAME, default_model_folder()
+    check_path("name", name)
     path = Path(name).expanduser()
     if str(name).lower().endswith(".gguf"):
         if not path.is_file():

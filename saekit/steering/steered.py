@@ -17,6 +17,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from ..arguments import checks_arguments
 from ..atomic_io import write_json
 from ..errors import FileError, MismatchError
 from ..json_files import checked, damaged, read_sealed, sealed
@@ -34,6 +35,7 @@ TOKENS = "embed.hook_in"
 FORMAT = 1
 
 
+@checks_arguments
 def steered(model: LanguageModel, edits: Edits) -> SteeredModel:
     """A SteeredModel: `model` with edits in every forward pass. Of a steered model, the new edits come after its own.
     Special tokens and attention sinks are left unedited (`resolve_token_filter` where an edit's SAE stores no filter).
@@ -111,6 +113,7 @@ class SteeredModel(LanguageModel):
         with self._lock, self._hooks.on():
             return super()._run(tokens, hooks, **kwargs)
 
+    @checks_arguments
     def save(self, path: str | Path) -> Path:
         """Writes the edits into a JSON file and returns its path; see `load_steered`."""
         path = Path(path)
@@ -130,6 +133,7 @@ class SteeredModel(LanguageModel):
         return path
 
 
+@checks_arguments
 def load_steered(model: LanguageModel, path: str | Path, saes: SAE | Sequence[SAE] = ()) -> SteeredModel:
     """The SteeredModel that `SteeredModel.save` wrote, on the model it was made for.
 

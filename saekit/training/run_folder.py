@@ -107,8 +107,13 @@ class RunFolder:
                 if differs:
                     raise configuration_differs(*differs)
         self._read_rows(last_step=None)
-        if self.rows and max(row["step"] for row in self.rows) < self.config.n_steps:
+        stopped = self.rows and max(row["step"] for row in self.rows) < self.config.n_steps
+        if stopped and load_checkpoint(self.checkpoints) is not None:
             return None  # these SAEs are of an earlier run, and resume=False began another that was stopped
+        n_rows = -(-self.config.n_steps // self.config.log_every)
+        if any(sum(row["sae"] == i for row in self.rows) < n_rows for i in range(len(saes))):
+            file = self.path / "metrics.jsonl"
+            warnings.warn(f"{file} was cut short or is missing: the history of the run is not whole", stacklevel=3)
         for i, sae in enumerate(saes):
             sae.history = self.history(i)
         if clear:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..arguments import check_path
 from ..atomic_io import atomic_write, write_json
 from .base import check_choice
 from .steering_request import Condition
@@ -41,6 +42,7 @@ def frame_of(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def export(runs: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
     """The path, once the runs are in it: as they are in .json, as `frame_of` in .csv."""
+    check_path("path", path)
     path = Path(path)
     check_choice("kind of file", path.suffix, [".json", ".csv"])
     if path.suffix == ".json":

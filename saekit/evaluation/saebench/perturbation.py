@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ...arguments import checks_arguments
 from ...corpus import as_corpus
 from ...sae import SAE
 from ...statistics import point_and_interval, resample_within
@@ -211,6 +212,7 @@ def targeted_probe_perturbation(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[ProbePerturbation]: ...
+@checks_arguments
 def targeted_probe_perturbation(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],
