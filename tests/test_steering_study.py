@@ -287,42 +287,46 @@ def test_torch_grad_mode_is_left_as_it_was(llama: Any, llama_sae: Any) -> None:
 # ---- the file of texts ----------------------------------------------------------------------------------------------
 
 
+def text_of(n: int) -> dict[str, Any]:
+    """A line of the file of texts."""
+    key = {"condition": "feature", "feature": 3, "strength": 0.5, "prompt": "caf\u00e9", "seed": n}
+    written = {"text": "na\u00efve \U0001f600", "tokens": [1, 2], "n_tokens": 2, "finish_reason": "length"}
+    return {**key, **written, "concept_present": False, "nll": 1.5, "repetition": 0.0}
+
+
 def test_a_kill_at_any_byte_of_the_last_text_costs_that_text_alone(tmp_path: Path) -> None:
-    def record(n: int) -> dict[str, Any]:
-        key = {"condition": "feature", "feature": 3, "strength": 0.5, "prompt": "caf\u00e9", "seed": n}
-        return {**key, "text": "na\u00efve \U0001f600", "tokens": [1, 2]}
+    def read() -> list[dict[str, Any]]:
+        found = StudyLog(tmp_path, {"seed": 0}).read().values()
+        return [{name: record[name] for name in text_of(0)} for record in found]
 
     log = StudyLog(tmp_path, {"seed": 0})
-    log.append([record(0), record(1)])
+    log.append([text_of(0), text_of(1)])
     before = log.path.read_bytes()
-    log.append([record(2)])
+    log.append([text_of(2)])
     whole = log.path.read_bytes()
     assert whole.startswith(before)
     for n in range(len(before), len(whole) + 1):
         log.path.write_bytes(whole[:n])
         inode = log.path.stat().st_ino
-        found = StudyLog(tmp_path, {"seed": 0}).read()
-        expected = [record(0), record(1)] + ([record(2)] if n == len(whole) else [])
-        assert list(found.values()) == expected
-        assert log.path.read_bytes() == (whole if n == len(whole) else before) and log.path.stat().st_ino == inode
-        log.append([record(3)])
-        assert list(StudyLog(tmp_path, {"seed": 0}).read().values()) == [*expected, record(3)]
+        expected = [text_of(0), text_of(1)] + ([text_of(2)] if n >= len(whole) - 1 else [])
+        assert read() == expected, n
+        log.append([text_of(3)])
+        assert read() == [*expected, text_of(3)], n
+        assert log.path.stat().st_ino == inode and log.path.read_bytes().startswith(before), "not written anew"
 
 
 def test_a_text_that_is_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
     log = StudyLog(tmp_path, {"seed": 0})
     for damage in (b'{"condition": "fea', b"[1]", b'{"condition": "none"}', b"\xff\xfe", b"\0" * 40):
         log.path.write_bytes(damage + b"\n")
-        with pytest.raises(FileError, match=r"texts.jsonl is damaged at line 1[\s\S]*delete line 1"):
+        with pytest.raises(FileError, match=r"texts.jsonl, line 1[\s\S]*remove that line: its text is generated again"):
             log.read()
 
 
 def test_a_text_is_on_disk_when_it_was_added(tmp_path: Path, monkeypatch: Any) -> None:
     synced: list[int] = []
-    monkeypatch.setattr("os.fsync", synced.append)
     log = StudyLog(tmp_path, {"seed": 0})
-    synced.clear()
-    log.append([{"condition": "none"}])
-    assert len(synced) == 2  # the file, and its name in the folder
-    log.append([{"condition": "none"}])
-    assert len(synced) == 3
+    monkeypatch.setattr("os.fsync", synced.append)
+    for n in range(3):
+        log.append([text_of(n)])
+        assert len(synced) == n + 1
