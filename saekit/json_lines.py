@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .atomic_io import sync_folder
 from .errors import FileError, disk_errors
 from .json_files import CHECKSUM, check_seal, checked, parsed, sealed
 
@@ -47,6 +48,7 @@ def read_lines(path: str | Path, schema: Any, *, fix: str) -> list[dict[str, Any
 def append_lines(path: str | Path, values: Sequence[Mapping[str, Any]]) -> None:
     """Adds objects at the end of a file, after what was cut short there is gone, and returns once they are on disk."""
     path = Path(path)
+    new = not path.exists()
     with disk_errors(path), path.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         last, start = _last_line(file, end)
@@ -55,6 +57,8 @@ def append_lines(path: str | Path, values: Sequence[Mapping[str, Any]]) -> None:
         file.write((b"\n" if last and not _is_cut(last) else b"") + as_lines(values).encode("ascii"))
         file.flush()
         os.fsync(file.fileno())
+    if new:
+        sync_folder(path.parent)
 
 
 def _last_line(file: Any, end: int, block: int = 1 << 16) -> tuple[bytes, int]:

@@ -65,7 +65,13 @@ def of_run(folder: Path) -> Any:
 def make_checkpoints(folder: Path) -> None:
     sae = sk.SAE(sk.SAEConfig(d_in=4, d_sae=8, activation="topk", k=2))
     for step in (5, 6):
-        save_checkpoint(folder, step, {"step": step, "trainers": [torch.ones(3)], "batches": {"n": step}}, {"sae": sae})
+        save_checkpoint(
+            folder,
+            step,
+            {"step": step, "trainers": [torch.ones(3)], "batches": {"n": step}},
+            {"sae": sae},
+            "0123456789abcdef",
+        )
 
 
 def make_parts(model: Any, folder: Path) -> None:

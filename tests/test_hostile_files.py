@@ -182,7 +182,7 @@ def test_token_ids_do_not_decide_how_much_memory_is_taken(model, tmp_path):
     where = Where(pattern="a", ids=(5, 10**12))
     with at_most(2**28):
         assert where.mask(torch.tensor([[5, 6]]), torch.zeros(1, 2, 32)).tolist() == [[True, False]]
-    with pytest.raises(ConfigError, match=r"a special id is no token id\n.*1000000000000"):
+    with pytest.raises(ConfigError, match=r"a special id .*\n.*1000000000000"):
         sk.TokenFilter(special_ids=(10**12,))
 
 
