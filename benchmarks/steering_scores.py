@@ -1,12 +1,13 @@
 """Which score tells whether clamping a feature makes its concept appear: four of them against what the model says.
 
     python benchmarks/steering_scores.py [--sae smollm2-135m-instruct/16k] [--strength 0.35] [--candidates 2]
-                                         [--prompts 6] [--tokens 24] [--out FOLDER]
+                                         [--prompts 6] [--tokens 24] [--concepts 10] [--out FOLDER]
 
-For each of ten concepts, the features that fire for it and those that write its words (`steering_features`) are clamped
-while the model answers questions that mention none of the concepts, greedily; a feature's success is the fraction of
-its answers that show the concept. Beside it, how often an answer holds one of the feature's own top logit-lens tokens,
-which is what an output score is about. Spearman's correlation with success over features:
+For each of ten concepts, or the first few, the features that fire for it and those that write its words
+(`steering_features`) are clamped while the model answers questions that mention none of the concepts, greedily; a
+feature's success is the fraction of its answers that show the concept. Beside it, how often an answer holds one of the
+feature's own top logit-lens tokens, which is what an output score is about. Spearman's correlation with success over
+features:
 
     word effect         `word_effects`: change of the concept's words' log-probability under the clamp, in nats
     output score        `output_scores`, Arad et al. 2025
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=2)
     parser.add_argument("--prompts", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--concepts", type=int, default=len(CONCEPTS))
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     out = asked.out or Path(tempfile.mkdtemp())
@@ -68,7 +70,7 @@ def main() -> None:
     index = indexed(model, sae, out / "index")
     unmentioned = [q for q in REPORTING_QUESTIONS if not any(c.present(q) for c, _ in CONCEPTS.values())]
     frames = []
-    for topic, (concept, words) in CONCEPTS.items():
+    for topic, (concept, words) in list(CONCEPTS.items())[: asked.concepts]:
         found = sk.steering_features(model, sae, index, concept, words, n=asked.candidates, progress=False)
         first, *rest = (int(i) for i in found.index)
         study = sk.dose_response(
@@ -93,7 +95,7 @@ def main() -> None:
                 "sae": asked.sae,
                 "strength": asked.strength,
                 "n_features": len(table),
-                "n_concepts": len(CONCEPTS),
+                "n_concepts": len(frames),
                 "n_prompts": asked.prompts,
                 "n_tokens": asked.tokens,
                 "unsteered": float(table["unsteered"].mean()),

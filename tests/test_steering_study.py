@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 
 import saekit as sk
 from conftest import tiny_sae
-from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
+from saekit.errors import ConfigError, ContextLengthError, DataError, FileError, MismatchError, UnknownNameError
 from saekit.models.likelihood import negative_log_likelihood
 from saekit.statistics import clustered_mean, clustered_proportion
 from saekit.steering.fluency import repetition
 from saekit.steering.prompt_split import PromptSplit
+from saekit.steering.study_log import StudyLog
 
 from .steering_studies import row_of, study_from
 
@@ -131,7 +133,7 @@ def test_the_summary_says_what_the_texts_say_of_prompts_and_of_features(llama: A
                 ("repetition", [u["repetition"] for u in units]),
                 ("nll_increase", increases),
             ):
-                mean = clustered_mean(groups)
+                mean = clustered_mean(groups, scale="logit" if name == "repetition" else "identity")
                 found = row[name], row[f"{name}_low"], row[f"{name}_high"]
                 assert found == pytest.approx((mean.value, mean.low, mean.high), nan_ok=True)
     pd.testing.assert_frame_equal(study.summary, study.summarise("report"))
@@ -280,3 +282,47 @@ def test_a_study_has_a_picture(llama: Any, llama_sae: Any) -> None:
 def test_torch_grad_mode_is_left_as_it_was(llama: Any, llama_sae: Any) -> None:
     study_of(llama, llama_sae, strengths=[1.0], prompts=["a"])
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+# ---- the file of texts ----------------------------------------------------------------------------------------------
+
+
+def test_a_kill_at_any_byte_of_the_last_text_costs_that_text_alone(tmp_path: Path) -> None:
+    def record(n: int) -> dict[str, Any]:
+        key = {"condition": "feature", "feature": 3, "strength": 0.5, "prompt": "caf\u00e9", "seed": n}
+        return {**key, "text": "na\u00efve \U0001f600", "tokens": [1, 2]}
+
+    log = StudyLog(tmp_path, {"seed": 0})
+    log.append([record(0), record(1)])
+    before = log.path.read_bytes()
+    log.append([record(2)])
+    whole = log.path.read_bytes()
+    assert whole.startswith(before)
+    for n in range(len(before), len(whole) + 1):
+        log.path.write_bytes(whole[:n])
+        inode = log.path.stat().st_ino
+        found = StudyLog(tmp_path, {"seed": 0}).read()
+        expected = [record(0), record(1)] + ([record(2)] if n == len(whole) else [])
+        assert list(found.values()) == expected
+        assert log.path.read_bytes() == (whole if n == len(whole) else before) and log.path.stat().st_ino == inode
+        log.append([record(3)])
+        assert list(StudyLog(tmp_path, {"seed": 0}).read().values()) == [*expected, record(3)]
+
+
+def test_a_text_that_is_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+    log = StudyLog(tmp_path, {"seed": 0})
+    for damage in (b'{"condition": "fea', b"[1]", b'{"condition": "none"}', b"\xff\xfe", b"\0" * 40):
+        log.path.write_bytes(damage + b"\n")
+        with pytest.raises(FileError, match=r"texts.jsonl is damaged at line 1[\s\S]*delete line 1"):
+            log.read()
+
+
+def test_a_text_is_on_disk_when_it_was_added(tmp_path: Path, monkeypatch: Any) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    log = StudyLog(tmp_path, {"seed": 0})
+    synced.clear()
+    log.append([{"condition": "none"}])
+    assert len(synced) == 2  # the file, and its name in the folder
+    log.append([{"condition": "none"}])
+    assert len(synced) == 3

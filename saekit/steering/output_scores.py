@@ -123,7 +123,7 @@ def lens_tokens(model: LanguageModel, sae: SAE, features: Sequence[int], n: int)
     """Each feature's n top tokens by the logit lens, best first."""
     if not 1 <= n <= model.d_vocab:
         raise ConfigError("not that many logit-lens tokens", got=n, accepted=f"1 to {model.d_vocab:,}")
-    written = written_to_residual(sae, model, sae.config.hook_name)
+    written = written_to_residual(sae, model, sae.config.hook_name or "")
     if written is None:
         raise MismatchError(
             "features that do not write to the residual stream have no logit lens",

@@ -157,7 +157,7 @@ class SteeringStudy:
         not run.
         """
         known = {"feature": feature, "direction": direction}
-        chosen = {c: known.get(c) is not None or self.recommend(c) is not None for c in ("feature", "direction")}  # type: ignore[arg-type]
+        chosen = {c: known.get(c) is not None or self.recommend(c) is not None for c in ("feature", "direction")}
         shown = self._shown(feature, direction)
         summary = self.summary
         rows = summary[summary["strength"] == summary["condition"].map(shown)]
