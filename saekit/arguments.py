@@ -63,7 +63,7 @@ PATHS = {"folder", "out", "path", "path_or_name"}
 LONGEST_PATH = 4096
 OBJECTS = {
     "concept": (("token_mask", "present"), 'sk.Concept.regex("golden gate")'),
-    "index": (("d_sae", "features"), "sk.load_index(folder), or sk.build_index(...)"),
+    "index": (("d_sae", "features", "matched_features"), "sk.load_index(folder), or sk.build_index(...)"),
     "model": (("tokenize", "forward"), "sk.load_model(name)"),
     "sae": (("config", "__iter__"), "sk.load_sae(folder)"),
 }

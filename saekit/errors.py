@@ -12,7 +12,6 @@ import math
 import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 
@@ -198,13 +197,18 @@ def trait_error(error: SaekitError) -> SaekitError:
     return _trait_error_class(type(error))(error.what, got=error.got, accepted=error.accepted, fix=error.fix)
 
 
-@cache
 def _trait_error_class(kind: type[SaekitError]) -> type[SaekitError]:
     from traitlets import TraitError  # only widgets need it
 
     if issubclass(kind, TraitError):
         return kind
-    return type(kind.__name__, (kind, TraitError), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+    if kind not in _TRAIT_ERRORS:
+        names = {"__module__": kind.__module__, "__doc__": kind.__doc__}
+        _TRAIT_ERRORS[kind] = type(kind.__name__, (kind, TraitError), names)
+    return _TRAIT_ERRORS[kind]
+
+
+_TRAIT_ERRORS: dict[type[SaekitError], type[SaekitError]] = {}
 
 
 @contextmanager

@@ -120,8 +120,8 @@ def compare(saes: Sequence[SAE], evaluations: Sequence[Evaluation | None] | None
     for odd in [sae for sae in saes if not isinstance(sae, SAE)][:1]:
         raise ConfigError("this is not an SAE", got=f"{odd!r:.80}", accepted="SAEs", fix="pass [sae, another]")
     found = [None] * len(saes) if evaluations is None else list(evaluations)
-    for odd in [e for e in found if e is not None and not hasattr(e, "density")][:1]:
-        raise ConfigError("this is not an evaluation", got=f"{odd!r:.80}", accepted="what sk.evaluate returned")
+    for other in [e for e in found if e is not None and not hasattr(e, "density")][:1]:
+        raise ConfigError("this is not an evaluation", got=f"{other!r:.80}", accepted="what sk.evaluate returned")
     if len(found) != len(saes):
         raise MismatchError(
             "evaluations and SAEs differ in number",

@@ -61,10 +61,10 @@ def output_scores(
     features = [check_feature(i, sae.config.d_sae) for i in features]
     if batch_size < 1:
         raise ConfigError("batch_size is not positive", got=batch_size, accepted="1 or more")
-    lens = lens_tokens(model, sae, features, n_tokens)
-    tokens = torch.tensor([model.tokenize(prompt, bos=sae.config.prepend_bos)])
     if not features:
         return pd.DataFrame(columns=["score", "probability", "rank", "token"], index=pd.Index([], name="feature"))
+    lens = lens_tokens(model, sae, features, n_tokens)
+    tokens = torch.tensor([model.tokenize(prompt, bos=sae.config.prepend_bos)])
     hook_name = add(sae, {features[0]: 1.0}).hook_name
     x = model.activations(tokens, hook_name)[:, -1]
     with torch.no_grad():
