@@ -166,9 +166,11 @@ def main() -> None:
         real = real_concepts(index, other)
         print(real.round(3).to_string(index=False))
         lost = clustered_mean(list(real["lost"].to_numpy()[:, None]), unit="concepts")
+        specific = clustered_mean(list(real["lost"].to_numpy()[real["p"] < permutation.ALPHA, None]), unit="concepts")
         gained = real["ap_choosing"].mean() - real["ap_reported"].mean()
         called = clustered_proportion(real["p"] < permutation.ALPHA, np.ones(len(real)), unit="concepts")
         print(f"\naverage precision lost by choosing on half: {lost:.3f}; median {real['lost'].median():.3f}")
+        print(f"the same where the feature is called specific: {specific:.3f}")
         print(f"average precision that choosing flatters by: {gained:.3f}; called specific: {called:.3f}\n", flush=True)
         drawn = random_labels(index, args.draws, args.positive, args.unit, args.seed)
         for name, estimate in drawn.items():
@@ -182,6 +184,7 @@ def main() -> None:
         "unit": args.unit,
         "ranking_seconds": round(seconds, 2),
         "average_precision_lost": lost.row(),
+        "average_precision_lost_where_specific": specific.row(),
         "real_called_specific": called.row(),
         **{name: estimate.row() for name, estimate in drawn.items()},
     }
