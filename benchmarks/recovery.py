@@ -1,12 +1,15 @@
-"""What every architecture recovers of features that are known: two synthetic sets, all on the same batches.
+"""What every architecture recovers of features that are known: two synthetic sets, over several seeds.
 
-    python benchmarks/recovery.py [--set independent hierarchical] [--architectures topk gated] [--steps N] [--quick]
+    python benchmarks/recovery.py [--set independent hierarchical] [--architectures topk gated] [--seeds 0 1 2]
+                                  [--quick] [--out FOLDER]
 
-Prints a table for each set and one JSON line. Two rows are for comparison: "true directions" is the dictionary that
-is given the answer (what a one-layer encoder with one threshold makes of it), "untrained" a random one. Every kind of
-SAE in the registry of architectures is asked for the true number of active features, by k or by target_l0; "off" is how
-far its held-out l0 is from that. Scores are on data that none was trained on, by `sk.recovery`, whose docstrings define
-them.
+A seed is one of directions, data and initial weights; within one, all architectures see the same batches. Prints a
+table for each seed, one of the means over seeds with the lowest and highest of them, and one JSON line with every row;
+`--out` keeps each seed's rows as soon as they are there, and what is kept is not run again. Two rows are for
+comparison: "true directions" is the dictionary that is given the answer (what a one-layer encoder with one threshold
+makes of it), "untrained" a random one. Every kind of SAE in the registry of architectures is asked for the true number
+of active features, by k or by target_l0; "off" is how far its held-out l0 is from that. Scores are on data that none
+was trained on, by `sk.recovery`, whose docstrings define them.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -87,18 +91,48 @@ def score(name: str, sae: sk.SAE, truth: sk.synthetic.GroundTruth, n_tokens: int
 
 
 def run(name: str, kinds: list[str], args: argparse.Namespace) -> dict[str, Any]:
+    """One set over all seeds: prints the table of each and that of their means."""
+    per_seed = []
+    n_steps, _, n_held_out = sizes(name, args)
+    asked = {"n_steps": n_steps, "n_tokens": n_held_out, "architectures": [*kinds, "true directions", "untrained"]}
+    for seed in args.seeds:
+        kept = Path(args.out) / f"{name}-{seed}.json" if args.out else None
+        if kept is not None and kept.exists():
+            found = json.loads(kept.read_text())
+            found["architectures"] = [row["architecture"] for row in found["rows"]]
+            if all(found[key] == value for key, value in asked.items()):
+                per_seed.append(found)
+                continue
+        per_seed.append(plain(run_seed(name, kinds, args, seed)))
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(per_seed[-1]))
+    first = per_seed[0]
+    print(f"\n{name}: {first['n_steps']:,} steps of {first['batch_size']:,} tokens; seeds {args.seeds}")
+    rows = [one["rows"] for one in per_seed]
+    summary(rows, COLUMNS)
+    if "absorption_parents" in first["rows"][0]:
+        summary(rows, PARTS)
+    return {"set": name, "seeds": per_seed}
+
+
+def sizes(name: str, args: argparse.Namespace) -> tuple[int, int, int]:
+    """Steps, batch size and held-out tokens of a set."""
+    steps = args.steps or (100 if args.quick else SETS[name].n_steps)
+    return steps, args.batch or SETS[name].batch_size, 8_192 if args.quick else args.tokens
+
+
+def run_seed(name: str, kinds: list[str], args: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Trains the kinds of SAE side by side on one set and prints their table."""
-    chosen = SETS[name]
-    truth = chosen.truth(args.seed)
-    n_steps, batch = args.steps or (100 if args.quick else chosen.n_steps), args.batch or chosen.batch_size
-    n_held_out = 8_192 if args.quick else args.tokens
+    truth = SETS[name].truth(seed)
+    n_steps, batch, n_held_out = sizes(name, args)
     trainers: dict[str, sk.Trainer] = {}
-    configs = configurations(truth, args.seed)
-    config = sk.TrainConfig(n_tokens=n_steps * batch, batch_size=batch, device=args.device, seed=args.seed)
+    configs = configurations(truth, seed)
+    config = sk.TrainConfig(n_tokens=n_steps * batch, batch_size=batch, device=args.device, seed=seed)
     for kind in kinds:
         trainers[kind] = sk.Trainer(sk.SAE(configs[kind]), config)
     seconds = dict.fromkeys(kinds, 0.0)
-    batches = truth.batches(batch, seed=args.seed)
+    batches = truth.batches(batch, seed=seed)
     for step in range(n_steps):
         x = next(batches)
         for kind, trainer in trainers.items():
@@ -109,16 +143,32 @@ def run(name: str, kinds: list[str], args: argparse.Namespace) -> dict[str, Any]
             print(f"{name}: step {step + 1:,} of {n_steps:,}, {sum(seconds.values()):.0f} s", flush=True)
     rows = []
     for kind, trainer in trainers.items():
-        row = score(kind, trainer.finish(), truth, n_held_out, args.seed)
+        row = score(kind, trainer.finish(), truth, n_held_out, seed)
         rows.append({**row, "step_ms": 1e3 * seconds[kind] / n_steps})
     random = sk.SAE(next(config for config in configs.values() if config.k is not None))
-    rows += [score("true directions", truth.sae(), truth, n_held_out, args.seed)]
-    rows += [score("untrained", random, truth, n_held_out, args.seed)]
-    print(f"\n{truth}\n{n_steps:,} steps of {batch:,} tokens, scored on {n_held_out:,}, seed {args.seed}")
+    rows += [score("true directions", truth.sae(), truth, n_held_out, seed)]
+    rows += [score("untrained", random, truth, n_held_out, seed)]
+    print(f"\n{truth}\n{n_steps:,} steps of {batch:,} tokens, scored on {n_held_out:,}, seed {seed}")
     table(rows, COLUMNS | ({"step_ms": "step ms"} if kinds else {}))
     if "absorption_parents" in rows[0]:
         table(rows, PARTS)
-    return {"set": name, "n_steps": n_steps, "batch_size": batch, "n_tokens": n_held_out, "rows": rows}
+    return {"seed": seed, "n_steps": n_steps, "batch_size": batch, "n_tokens": n_held_out, "rows": rows}
+
+
+def summary(per_seed: list[list[dict[str, Any]]], columns: dict[str, str]) -> None:
+    """Prints the mean over seeds of each metric, with the lowest and highest seed, as rows of Markdown."""
+    print("| | " + " | ".join(columns.values()) + " |")
+    print("|---" * (len(columns) + 1) + "|")
+    for i, row in enumerate(per_seed[0]):
+        cells = []
+        for name in columns:
+            values = [rows[i].get(name) for rows in per_seed]
+            known = [float("nan") if v is None else float(v) for v in values]
+            form = {"dead": "{:.0f}", "l0": "{:.2f}", "l0_off": "{:+.1%}"}.get(name, "{:.3f}")
+            mean, low, high = (form.format(v) for v in (sum(known) / len(known), min(known), max(known)))
+            cells.append("-" if math.isnan(sum(known)) else mean if low == high else f"{mean} ({low} to {high})")
+        print(f"| {row['architecture']} | " + " | ".join(cells) + " |")
+    print(flush=True)
 
 
 def table(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
@@ -152,14 +202,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="default: the set's own")
     parser.add_argument("--batch", type=int, help="default: the set's own")
     parser.add_argument("--tokens", type=int, default=65_536, help="held-out tokens")
-    parser.add_argument("--seed", type=int, default=0, help="of directions, data and initial weights")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="each of directions, data and initial weights"
+    )
+    parser.add_argument("--out", help="folder for the rows of each seed")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--quick", action="store_true", help="100 steps, 8,192 held-out tokens")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     sets = [run(name, args.architectures, args) for name in args.set]
-    out = {"benchmark": "recovery", "seed": args.seed, "torch": torch.__version__, "sets": sets}
+    out = {"benchmark": "recovery", "torch": torch.__version__, "sets": sets}
     print(json.dumps(plain(out)))
 
 

@@ -140,7 +140,8 @@ def check_count(name: str, value: object, least: int = 1, most: int | None = Non
         what = (
             "is too large" if number >= least else {0: "is negative", 1: "is not positive"}.get(least, "is too small")
         )
-    fix = f"pass {name}={most} or less" if what == "is too large" else f"pass {name}={least} or more"
+    fix: str | None = f"pass {name}={most} or less" if what == "is too large" else f"pass {name}={least} or more"
+    fix = fix if name.isidentifier() else None
     raise ConfigError(f"{name} {what}", got=repr(value), accepted=accepted, fix=fix)
 
 
@@ -168,7 +169,7 @@ def check_number(
         bounds.append(f"above {least:g}" if above else f"of at least {least:g}")
     if math.isfinite(most):
         bounds.append(f"of at most {most:g}")
-    fix = f"pass {name}={1 if above or not known else least:g}"
+    fix = f"pass {name}={1 if above or not known else least:g}" if name.isidentifier() else None
     what = "is too large" if number > most else "is negative" if least == 0 and number < 0 else "is too small"
     if not math.isfinite(number):
         what = "is not a finite number"

@@ -11,6 +11,7 @@ import hashlib
 import json
 import pickle
 import struct
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,  # RecursionError too
     MemoryError,
     EOFError,
+    SyntaxError,  # of numpy, which reads a header as Python
+    tokenize.TokenError,
     struct.error,
     zipfile.BadZipFile,
     pickle.UnpicklingError,

@@ -150,3 +150,24 @@ def test_switched_off_and_without_triton_nothing_is_checked(gpu, monkeypatch):
     monkeypatch.setattr(gate, "has_triton", lambda: False)
     what = sk.doctor()
     assert what and "Triton is not installed" in repr(what) and what.checks == ()
+
+
+class Properties:
+    """A GPU's, as torch has them."""
+
+    name, major, minor, gcnArchName = "NVIDIA Made-up", 9, 0, "gfx942:sramecc+"
+
+
+def test_a_gpu_is_named_by_its_driver(empty, monkeypatch):
+    monkeypatch.setattr(diagnosis, "_gpus", lambda: [torch.device("cuda", 0)])
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 80 * 10**9))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr("saekit.sae.triton.device_key.driver_version", lambda: "580.1")
+    monkeypatch.setenv("SAEKIT_TRITON", "0")
+    shown = [f.detail for f in sk.doctor().findings if f.name == "cuda:0"]
+    assert shown[0] == "NVIDIA Made-up, 80 GB, capability 9.0, CUDA 13.0, driver 580.1"
+    assert shown[1] == "switched off by SAEKIT_TRITON: plain PyTorch"
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    key = device_key(torch.device("cuda", 0))
+    assert (key.capability, key.toolkit) == ("gfx942:sramecc+", "ROCm 7.0")

@@ -197,6 +197,24 @@ def test_a_chosen_plan_that_is_no_candidate_any_more_is_not_taken(device):
     assert len(timings) == 6 and used[-1] != TILES[0]
 
 
+def test_seconds_are_the_median_between_events_after_a_warm_up(monkeypatch):
+    clock = iter([9.0, 1.0, 2.0, 8.0, 3.0])  # milliseconds
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        record = synchronize = lambda self: None
+
+        def elapsed_time(self, end):
+            return next(clock)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    calls = []
+    assert tiles.cuda_seconds(lambda: calls.append(1)) == pytest.approx(0.003)
+    assert len(calls) == tiles.WARM_UP + tiles.REPEATS
+
+
 def test_without_a_gpu_the_plan_is_dense_and_nothing_is_timed(interpreted, monkeypatch):
     monkeypatch.setattr(tiles, "time_plans", lambda *_: pytest.fail("timed"))
     monkeypatch.setattr(encode, "top_k", lambda *_: pytest.fail("fused"))

@@ -101,7 +101,7 @@ def test_architectures_with_a_penalty_are_steered_and_their_measured_l0_is_fitte
     s = sk.scaling_study(None, truth.batches, config=RUN, activation="relu", **options)
     l0 = s.to_frame()["l0"]
     frame = pd.concat([s.to_frame(), s.to_frame().assign(width=lambda f: 4 * f["width"], loss=lambda f: f["loss"] / 2)])
-    law = replace(s, frame=frame).fit_lnk(n_bootstrap=2)
+    law = replace(s, frame=frame).fit_lnk()
     assert law.runs["sparsity"].tolist() == [*l0, *l0] and set(law.runs["asked"]) == {2.0, 4.0}
     assert len({t.name for t in law.plot().data if t.mode == "lines+text"}) == 2
 
@@ -138,7 +138,7 @@ def test_too_few_runs_are_refused_with_the_number_it_takes(measured):
         DataError, match=r"too few runs for the 5 [\s\S]*2 token budgets[\s\S]*at least 7 runs, at 3 widths"
     ):
         measured.fit_compute()
-    fig = measured.plot(n_bootstrap=2)
+    fig = measured.plot()
     assert any("no law: 6 runs" in a.text for a in fig.layout.annotations)
 
 

@@ -189,7 +189,7 @@ class Windows:
                 readings = _unpacked_readings([f.get_tensor(name).numpy() for name in names])
             _check_shapes(tokens, documents, lengths)
         with disk_errors(table), damaged(table, fix=fix, also=(pa.ArrowException,)):
-            labels = pd.read_parquet(table)
+            labels = pd.read_parquet(table).rename_axis("document")
             last = int(documents.max()) if documents.numel() else -1
             if last >= 0 and last not in labels.index:
                 raise ValueError(f"no labels for document {last}")

@@ -4,8 +4,7 @@
     L(n)          exp(alpha + beta_n log n) + exp(zeta), the same with one sparsity
     L(n, tokens)  exp(alpha + beta_n log n) + exp(delta + beta_t log tokens) + exp(zeta)
 
-n is the width, the logarithms are natural and the last term is the irreducible loss. Least squares on log loss by
-Levenberg and Marquardt (scipy) from several starts.
+n is the width, the logarithms are natural and the last term is the irreducible loss. Fitted in least_squares.py.
 
 Sources: Gao et al. 2024 (arXiv:2406.04093), sections 3.1.3 and 3.1.4, for L(n) and L(n, k); Hoffmann et al. 2022
 (arXiv:2203.15556), approach 3, for the surface over size and tokens. On the surface's best path loss falls as
@@ -15,7 +14,7 @@ Templeton et al. 2024 (Scaling Monosemanticity, "Scaling laws") find them to be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +26,6 @@ Doubles = npt.NDArray[np.float64]
 Columns = Mapping[str, Doubles]
 FLOORS = (0.02, 0.35, 0.65, 0.92)
 """Fractions of the smallest loss at which the irreducible term begins."""
-ANCHOR = 1e-6
-"""Pull of the logarithm of the irreducible term to that of the smallest loss: where there is no such term its logarithm
-ends near -20, not at minus infinity. Other parameters move by about this much."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,42 +97,6 @@ def log_terms(form: Form, columns: Columns, theta: Doubles) -> Doubles:
         out.append(theta[..., first : first + X.shape[1]] @ X.T)
         first += X.shape[1]
     return np.stack(out, axis=-2)
-
-
-def solve(form: Form, columns: Columns, log_loss: Doubles, starts: Sequence[Doubles]) -> tuple[Doubles, Doubles]:
-    """The parameters with the least squares on log loss, the best end of all starts, and the Jacobian there."""
-    from scipy.optimize import least_squares
-
-    blocks = form.terms(columns)
-    # Orthonormal columns: logarithms of widths are all but constant, and would make the problem ill-conditioned.
-    Q, R = zip(*(np.linalg.qr(X) for X in blocks), strict=True)
-    ends = np.cumsum([X.shape[1] for X in blocks])[:-1]
-
-    def parts(phi: Doubles) -> tuple[Doubles, Doubles]:
-        z = np.stack([q @ p for q, p in zip(Q, np.split(phi, ends), strict=True)])
-        total = np.logaddexp.reduce(z, axis=0)
-        return total, np.exp(z - total)
-
-    def residual(phi: Doubles) -> Doubles:
-        anchor = ANCHOR * (Q[-1] @ phi[ends[-1] :] - log_loss.min())
-        return np.concatenate([parts(phi)[0] - log_loss, anchor])
-
-    def slopes(phi: Doubles) -> Doubles:
-        return np.concatenate([q * w[:, None] for q, w in zip(Q, parts(phi)[1], strict=True)], axis=1)
-
-    def jacobian(phi: Doubles) -> Doubles:
-        anchor = np.zeros((len(log_loss), len(phi)))
-        anchor[:, ends[-1] :] = ANCHOR * Q[-1]
-        return np.concatenate([slopes(phi), anchor])
-
-    best = None
-    for theta in starts:
-        phi = np.concatenate([r @ p for r, p in zip(R, np.split(theta, ends), strict=True)])
-        found = least_squares(residual, phi, jac=jacobian, method="lm", max_nfev=300)
-        best = found if best is None or found.cost < best.cost else best
-    assert best is not None
-    theta = np.concatenate([np.linalg.solve(r, p) for r, p in zip(R, np.split(best.x, ends), strict=True)])
-    return theta, slopes(best.x)
 
 
 def first_guesses(form: Form, columns: Columns, log_loss: Doubles) -> Iterator[Doubles]:

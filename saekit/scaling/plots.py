@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 
 from ..errors import DataError
 from ..plotting.style import BLUE, GREY, ORANGE, PALETTE, SYMBOLS, band, faded, figure, literal, note
+from .fits import between
 from .flop import training_flop
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ SHADES = ("#C08A2B", ORANGE, "#C2479B", "#7B61D6", BLUE)
 """From the smallest compute to the largest."""
 N_POINTS = 60
 """Points of a drawn law."""
+N_KNOTS = 6
+"""Points at which its band is found; between them it is interpolated."""
 Place = dict[str, int]
 
 
@@ -38,7 +41,7 @@ def plot_scaling_fit(fit: ScalingFit) -> go.Figure:
     >>> from saekit.scaling.fits import fit
     >>> from saekit.scaling.forms import LN
     >>> runs = pd.DataFrame({"width": [64, 128, 256, 512, 1024], "loss": [0.6, 0.5, 0.42, 0.36, 0.31]})
-    >>> plot_scaling_fit(fit(LN, runs, n_bootstrap=10)).layout.xaxis.title.text
+    >>> plot_scaling_fit(fit(LN, runs)).layout.xaxis.title.text
     'width (features)'
     """
     fig = _panels(TITLES[:2], "Loss by width" + " and sparsity" * ("sparsity" in fit.form.inputs), fit.about)
@@ -55,7 +58,7 @@ def plot_compute_fit(fit: ComputeFit) -> go.Figure:
     >>> runs = pd.DataFrame([(n, 8, t) for n in (64, 128, 256, 512) for t in (4096, 8192, 16384)],
     ...                     columns=["width", "sparsity", "n_tokens"])
     >>> runs["loss"] = 2 * runs.width ** -0.4 + 20 * runs.n_tokens ** -0.5
-    >>> fit = sk.ScalingStudy(frame=runs, d_in=32, batch_size=64).fit_compute(n_bootstrap=10)
+    >>> fit = sk.ScalingStudy(frame=runs, d_in=32, batch_size=64).fit_compute()
     >>> plot_compute_fit(fit).layout.xaxis2.title.text
     'compute (FLOP)'
     """
@@ -65,12 +68,12 @@ def plot_compute_fit(fit: ComputeFit) -> go.Figure:
     return fig
 
 
-def plot_scaling_study(study: ScalingStudy, n_bootstrap: int = 300) -> go.Figure:
+def plot_scaling_study(study: ScalingStudy) -> go.Figure:
     """Both laws of a study, as far as it has runs for them, and their residuals. See ScalingStudy.plot."""
     fig = _panels(TITLES, f"Scaling of {study.activation} SAEs", f"{len(study.frame)} runs; on {study.measured_on}")
     fits: list[ScalingFit] = []
     try:
-        fits.append(study.fit_lnk(n_bootstrap=n_bootstrap))
+        fits.append(study.fit_lnk())
         _curves(fig, fits[-1], {"row": 1, "col": 1})
     except DataError as error:
         last = study.frame[study.frame["n_tokens"] == study.frame["n_tokens"].max()]
@@ -79,7 +82,7 @@ def plot_scaling_study(study: ScalingStudy, n_bootstrap: int = 300) -> go.Figure
         _by_width(fig, last, {"row": 1, "col": 1})
         _reason(fig, error, "")
     try:
-        surface = study.fit_compute(n_bootstrap=n_bootstrap)
+        surface = study.fit_compute()
         fits.append(surface)
         _equal_compute(fig, surface, {"row": 2, "col": 1})
         _frontier(fig, surface, {"row": 2, "col": 2})
@@ -104,17 +107,20 @@ def _panels(titles: tuple[str, ...], title: str, subtitle: str) -> go.Figure:
 def _curves(fig: go.Figure, fit: ScalingFit, where: Place) -> None:
     """A line, a band and points for each sparsity, named at its right end."""
     runs, by = fit.runs, "asked" if "asked" in fit.runs else "sparsity"
-    widths = np.geomspace(runs["width"].min(), runs["width"].max(), N_POINTS)
+    widths, knots = (np.geomspace(runs["width"].min(), runs["width"].max(), n) for n in (N_POINTS, N_KNOTS))
     groups: list[tuple[Any, pd.DataFrame]] = [(None, runs)]
     if "sparsity" in fit.form.inputs:
         groups = list(runs.groupby(by))
     for i, (k, here) in enumerate(groups):
         at = {} if k is None else {"sparsity": float(np.exp(np.log(here["sparsity"]).mean()))}
-        law, name, colour = fit.predict(width=widths, **at), _name(k), PALETTE[i % 6]
-        fig.add_trace(band(widths, law["low"], law["high"], colour, name), **where)
+        name, colour = _name(k), PALETTE[i % 6]
+        law = fit.predict(width=knots, **at)
+        low, high = (between(widths, knots, law[end].to_numpy()) for end in ("low", "high"))
+        known = np.isfinite(low) & np.isfinite(high)
+        fig.add_trace(band(widths[known], low[known], high[known], colour, name), **where)
         fig.add_scatter(
             x=widths,
-            y=law["loss"],
+            y=fit.loss(width=widths, **at),
             mode="lines+text",
             name=name,
             line={"color": colour, "width": 2},
@@ -178,10 +184,9 @@ def _equal_compute(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
         colour, name = SHADES[i % 5], f"{C:.1e} FLOP"
         widths = np.geomspace(here["width"].min(), here["width"].max(), N_POINTS)
         product = here["width"].iloc[0] * here["n_tokens"].iloc[0]
-        law = fit.predict(width=widths, n_tokens=product / widths)
         fig.add_scatter(
             x=widths,
-            y=law["loss"],
+            y=fit.loss(width=widths, n_tokens=product / widths),
             mode="lines+text",
             name=name,
             line={"color": colour, "width": 2},
@@ -204,7 +209,7 @@ def _equal_compute(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
         )
     if len(curves) and fit.has_best_path:
         best = fit.frontier(np.unique(curves["compute"]))
-        here = best[best["measured"]]
+        here = best[best["measured"] & best["width"].notna()]
         ends = here[["width_low", "width_high"]].clip(curves["width"].min(), curves["width"].max())
         fig.add_scatter(
             x=here["width"],
@@ -223,11 +228,12 @@ def _equal_compute(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
             },
             hovertemplate="best width %{x:,.0f} [%{customdata[0]:,.0f}, %{customdata[1]:,.0f}]<extra></extra>",
         )
-        runs = fit.minima().dropna()
+        runs = fit.minima()
+        runs = runs[runs["measured"].notna()]
         tokens = runs["compute"] / training_flop(runs["measured"].to_numpy(), 1.0, fit.d_in)
         fig.add_scatter(
             x=runs["measured"],
-            y=fit.predict(width=runs["measured"], n_tokens=tokens)["loss"],
+            y=fit.loss(width=runs["measured"], n_tokens=tokens),
             mode="markers",
             name="best of the runs",
             marker={"color": GREY, "symbol": "star-open", "size": 13},
@@ -256,8 +262,9 @@ def _frontier(fig: go.Figure, fit: ComputeFit, where: Place) -> None:
         low, high = (
             law[n].clip(0.5 * fit.runs["loss"].min(), 2 * fit.runs["loss"].max()) for n in ("loss_low", "loss_high")
         )
-        fig.add_trace(band(law["compute"], low, high, ORANGE, "best"), **where)
-        for dash, inside in (("dot", law["loss"] > 0), ("solid", law["measured"])):
+        known = low.notna() & high.notna()
+        fig.add_trace(band(law["compute"][known], low[known], high[known], ORANGE, "best"), **where)
+        for dash, inside in (("dot", law["loss"] > 0), ("solid", law["measured"] & law["loss"].notna())):
             fig.add_scatter(
                 x=law["compute"],
                 y=law["loss"].where(inside),

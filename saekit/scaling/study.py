@@ -80,7 +80,7 @@ class ScalingStudy:
         return sorted(self.frame["sparsity"].unique().tolist())
 
     @checks_arguments
-    def fit_lnk(self, n_tokens: int | None = None, *, n_bootstrap: int = 300, seed: int = 0) -> ScalingFit:
+    def fit_lnk(self, n_tokens: int | None = None) -> ScalingFit:
         """L(n, k) fitted to the runs of one token budget, the largest by default; L(n) where there is one sparsity.
 
         Where there is no k, it is the L0 measured on held-out tokens. The published law is of SAEs trained to
@@ -91,7 +91,7 @@ class ScalingStudy:
         ...                     columns=["width", "sparsity", "n_tokens"])
         >>> runs["loss"] = 2 * runs.width ** -0.4 * runs.sparsity ** -0.1 + 0.3 * runs.sparsity ** -0.5
         >>> study = sk.ScalingStudy(frame=runs, d_in=32, batch_size=64)
-        >>> study.fit_lnk(n_bootstrap=20).parameters["value"].round(2).to_dict()["eta"]
+        >>> study.fit_lnk().parameters["value"].round(2).to_dict()["eta"]
         -0.5
         """
         n_tokens = int(self.frame["n_tokens"].max()) if n_tokens is None else n_tokens
@@ -102,10 +102,9 @@ class ScalingStudy:
         if get_architecture(self.activation).l0_option != "k" and "l0" in runs:
             runs = runs.assign(asked=runs["sparsity"], sparsity=runs["l0"])
         about = f"of {n_tokens:,} tokens" + ("" if several else f" at sparsity {self.sparsities[0]:g}")
-        return fit(LNK if several else LN, runs, n_bootstrap=n_bootstrap, seed=seed, about=about)
+        return fit(LNK if several else LN, runs, about=about)
 
-    @checks_arguments
-    def fit_compute(self, sparsity: float | None = None, *, n_bootstrap: int = 300, seed: int = 0) -> ComputeFit:
+    def fit_compute(self, sparsity: float | None = None) -> ComputeFit:
         """The surface L(n, tokens) at one sparsity, with the best width and number of steps for every compute.
 
         `sparsity` None takes the middle one of the study (of an even number the smaller). DataError for too few runs.
@@ -116,28 +115,21 @@ class ScalingStudy:
         if not len(runs):
             raise _no_such_run("sparsity", sparsity, self.frame["sparsity"])
         return fit_surface(
-            runs,
-            d_in=self.d_in,
-            batch_size=self.batch_size,
-            sparsity=sparsity,
-            n_bootstrap=n_bootstrap,
-            seed=seed,
-            about=f"at sparsity {sparsity:g}",
+            runs, d_in=self.d_in, batch_size=self.batch_size, sparsity=sparsity, about=f"at sparsity {sparsity:g}"
         )
 
     def best(self, compute: float, *, sparsity: float | None = None, extrapolate: bool = False) -> BestChoice:
         """The width and number of steps with the least loss for a budget in FLOP; see ComputeFit.best."""
         return self.fit_compute(sparsity).best(compute, extrapolate=extrapolate)
 
-    @checks_arguments
-    def plot(self, *, n_bootstrap: int = 300) -> go.Figure:
+    def plot(self) -> go.Figure:
         """Loss over width by sparsity, residuals, curves of equal compute with their minima, loss over compute.
 
         A law that cannot be fitted is left out, with the reason in its place.
         """
         from .plots import plot_scaling_study
 
-        return plot_scaling_study(self, n_bootstrap)
+        return plot_scaling_study(self)
 
     def __repr__(self) -> str:
         f = self.frame

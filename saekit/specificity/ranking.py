@@ -129,7 +129,7 @@ def _reported(examples: ClassifiedExamples, features: list[int], threshold: np.n
             at = slice(start[i], start[i + 1])
             firings = examples.firings(example[at], value[at])
             without = leave_one_out(firings, np.zeros(0), N_ACTIVATION_BINS, threshold[done + i])
-            found = estimates(frame.iloc[i][list(SHOWN)].to_dict(), without, {}, level)
+            found = estimates({m: float(frame[m].iloc[i]) for m in SHOWN}, without, {}, level)
             row = {f"{m}_{end}": getattr(found[m], end) for m in SHOWN for end in ("low", "high")}
             rows.append(row | {"n_positive_documents": without.n_holding, "n_firing_documents": without.n_firing})
         done += len(some)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from ..json_files import Finite, Natural, TokenId
 from ..sae.token_filter import TokenFilterFields
+
+Bounded = Annotated[float, Field(gt=-(2**53), lt=2**53)]
 
 
 class WhereFields(TypedDict, total=False):
@@ -24,7 +27,7 @@ class WhereFields(TypedDict, total=False):
 class ScheduleFields(TypedDict):
     """A Schedule as JSON."""
 
-    points: list[list[Finite]]
+    points: list[Annotated[list[Bounded], Field(min_length=2, max_length=2)]]
     between: bool
 
 
