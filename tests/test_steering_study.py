@@ -257,7 +257,7 @@ def test_misuse_is_refused_before_anything_runs(llama: Any, llama_sae: Any, mode
         ({"prompts": ["a", "a"]}, DataError, "a study needs prompts, each once"),
         ({"prompts": ["a", ""]}, DataError, "the prompt is empty"),
         ({"strengths": []}, ConfigError, "a study needs strengths"),
-        ({"strengths": [math.inf]}, ConfigError, "one finite value"),
+        ({"strengths": [math.inf]}, ConfigError, "not a finite number"),
         ({"seeds": (0, 1)}, ConfigError, "seeds do not give different texts"),
         ({"batch_size": 0}, ConfigError, "batch_size is not positive"),
         ({"temperature": -1}, ConfigError, "temperature is not usable"),
