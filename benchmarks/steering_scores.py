@@ -80,12 +80,12 @@ def main() -> None:
         frames.append(scored(model, sae, index, found, study).assign(concept=concept.name))
         print(frames[-1].round(3).to_string(), flush=True)
     table = pd.concat(frames).reset_index()
-    found = {against: {score: with_success(table, score, against) for score in SCORES} for against in OUTCOMES}
+    of_scores = {against: {score: with_success(table, score, against) for score in SCORES} for against in OUTCOMES}
     both = ["word effect", "output score", "success"]
     difference = correlation(
         table, lambda t: rank_correlation(t[both[0]], t["success"]) - rank_correlation(t[both[1]], t["success"]), both
     )
-    print(pd.DataFrame({against: {s: str(e) for s, e in of.items()} for against, of in found.items()}).to_string())
+    print(pd.DataFrame({against: {s: str(e) for s, e in of.items()} for against, of in of_scores.items()}).to_string())
     print("word effect minus output score, with success:", difference)
     print("features that show their concept:", int((table["success"] > 0).sum()), "of", len(table))
     print(
@@ -99,7 +99,7 @@ def main() -> None:
                 "n_prompts": asked.prompts,
                 "n_tokens": asked.tokens,
                 "unsteered": float(table["unsteered"].mean()),
-                "spearman": {a: {s: e.row() for s, e in of.items()} for a, of in found.items()},
+                "spearman": {a: {s: e.row() for s, e in of.items()} for a, of in of_scores.items()},
                 "difference": difference.row(),
                 "features": table.round(4).to_dict("records"),
                 **machine("cpu"),
@@ -128,7 +128,8 @@ def scored(
     texts = study.to_frame()
     steered = texts[texts["condition"] != "none"]
     own = dict(zip(features, map(set, lens_tokens(model, sae, features, N_LENS_TOKENS).tolist()), strict=True))
-    says = steered.assign(own=[bool(own[int(r.feature)] & set(r.tokens)) for r in steered.itertuples()])
+    pairs = zip(steered["feature"].tolist(), steered["tokens"].tolist(), strict=True)
+    says = steered.assign(own=[bool(own[int(feature)] & set(tokens)) for feature, tokens in pairs])
     rates = says.groupby("feature")[["concept_present", "own"]].mean()
     return pd.DataFrame(
         {

@@ -181,7 +181,9 @@ def test_an_instruction_is_a_baseline_that_asks_in_words(llama: Any, llama_sae: 
 
 def test_controls_are_matched_through_the_index_or_random_or_as_given(llama: Any, llama_sae: Any) -> None:
     asked = []
-    index = SimpleNamespace(matched_features=lambda i, n, seed: asked.append((i, n, seed)) or [11, 12, 13][:n])
+    index = SimpleNamespace(
+        features=None, matched_features=lambda i, n, seed: asked.append((i, n, seed)) or [11, 12, 13][:n]
+    )
     assert study_of(llama, llama_sae, index=index, strengths=[1.0]).controls == (11, 12)  # two were asked for
     assert asked == [(3, 2, 0)]
     random = study_of(llama, llama_sae, controls=5, strengths=[1.0], prompts=["a"]).controls
@@ -255,7 +257,7 @@ def test_misuse_is_refused_before_anything_runs(llama: Any, llama_sae: Any, mode
         ({"prompts": ["a", "a"]}, DataError, "a study needs prompts, each once"),
         ({"prompts": ["a", ""]}, DataError, "the prompt is empty"),
         ({"strengths": []}, ConfigError, "a study needs strengths"),
-        ({"strengths": [math.inf]}, ConfigError, "one finite value"),
+        ({"strengths": [math.inf]}, ConfigError, "not a finite number"),
         ({"seeds": (0, 1)}, ConfigError, "seeds do not give different texts"),
         ({"batch_size": 0}, ConfigError, "batch_size is not positive"),
         ({"temperature": -1}, ConfigError, "temperature is not usable"),
