@@ -368,7 +368,7 @@ def test_figures_draw_names_letter_by_letter(result: SpecificityResult, study: S
     )
     assert_literal(Comparison(frame=frame, batch_tokens=None).plot("explained_variance"), times=4)
     runs = pd.DataFrame({"width": [64, 128, 256, 512, 1024], "loss": [0.6, 0.5, 0.42, 0.36, 0.31]})
-    law = fit_law(LN, runs, n_bootstrap=10)
+    law = fit_law(LN, runs)
     form = dataclasses.replace(law.form, formula=HOSTILE)
     assert_literal(plot_scaling_fit(dataclasses.replace(law, form=form)), times=2)
 
