@@ -39,11 +39,14 @@ from .evaluation.comparison import Comparison as Comparison
 from .evaluation.comparison import compare as compare
 from .evaluation.saebench import AblationSparsity as AblationSparsity
 from .evaluation.saebench import Absorption as Absorption
+from .evaluation.saebench import AuditWarning as AuditWarning
 from .evaluation.saebench import ComputeFraction as ComputeFraction
 from .evaluation.saebench import ProbePerturbation as ProbePerturbation
+from .evaluation.saebench import ScoreComparison as ScoreComparison
 from .evaluation.saebench import SparseProbing as SparseProbing
 from .evaluation.saebench import SpuriousRemoval as SpuriousRemoval
 from .evaluation.saebench import ablation_sparsity as ablation_sparsity
+from .evaluation.saebench import compare_scores as compare_scores
 from .evaluation.saebench import compute_fraction as compute_fraction
 from .evaluation.saebench import feature_absorption as feature_absorption
 from .evaluation.saebench import sparse_probing as sparse_probing

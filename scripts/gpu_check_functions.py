@@ -120,7 +120,7 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
     corpus, quiet = texts(), {"progress": False}
     concept = sk.Concept.keywords(["golden gate"])
     cut: dict[str, Any] = {"length": 32, **quiet}
-    few: dict[str, Any] = {"n_bootstrap": 10, **cut}
+    few: dict[str, Any] = {**cut}
     made: dict[str, Any] = {}
 
     def index() -> sk.FeatureIndex:
@@ -239,7 +239,7 @@ def checks(model: LanguageModel, sae: sk.SAE, other: sk.SAE, folder: Path) -> It
         "absorption",
         lambda: (
             sk.feature_absorption(
-                model, sae, words=[a + b + c for a in "cdm" for b in "abcde" for c in "uvwxy"], n_bootstrap=5, **quiet
+                model, sae, words=[a + b + c for a in "cdm" for b in "abcde" for c in "uvwxy"], **quiet
             )
             and None
         ),

@@ -190,7 +190,7 @@ def test_every_function_with_a_corpus_takes_plain_texts_and_refuses_other_things
         "activation_batches": lambda c: next(sk.activation_batches(model, c, HOOK, batch_size=64, length=16)),
         "fit_token_filter": lambda c: sk.fit_token_filter(model, c, HOOK),
         "ablation_sparsity": lambda c: sk.ablation_sparsity(
-            model, sae, c, n_tokens=1, n_features=1, n_following=2, length=16, n_bootstrap=2, **short
+            model, sae, c, n_tokens=1, n_features=1, n_following=2, length=16, **short
         ),
         "scaling_study": lambda c: sk.scaling_study(
             model,

@@ -43,9 +43,7 @@ def test_a_constant_and_a_scale_change_nothing():
 
 def test_every_ablation_against_one_forward_pass_at_a_time(model, corpus):
     sae = tiny_sae(model)
-    r = sk.ablation_sparsity(
-        model, sae, corpus, n_tokens=3, n_features=2, n_following=5, length=40, n_bootstrap=50, progress=False
-    )
+    r = sk.ablation_sparsity(model, sae, corpus, n_tokens=3, n_features=2, n_following=5, length=40, progress=False)
     assert len(r.table) == 6 and r.table.document.nunique() == 3 and r.d_vocab == 128
     shuffled = corpus.shuffle(int(np.random.default_rng(0).integers(2**31)))
     windows = sk.tokenize(shuffled.take(24), model, length=40)
@@ -68,14 +66,17 @@ def test_every_ablation_against_one_forward_pass_at_a_time(model, corpus):
         change = change - np.median(change, axis=1, keepdims=True)
         slow = np.abs(change).sum() ** 2 / (change**2).sum() / change.size
         assert row.sparsity == pytest.approx(slow, rel=2e-2)
-    assert r.sparsity[0] == pytest.approx(r.table.sparsity.mean()) and r.random[0] == pytest.approx(
+    assert r.sparsity.value == pytest.approx(r.table.sparsity.mean()) and r.random.value == pytest.approx(
         r.table.random.mean()
     )
-    assert r.sparsity[1] <= r.sparsity[0] <= r.sparsity[2]
+    assert np.isnan(r.sparsity.low) and r.sparsity.reason == "no interval: 3 documents, at least 5 are needed"
+    more = sk.ablation_sparsity(model, sae, corpus, n_tokens=6, n_features=2, n_following=4, length=40, progress=False)
+    assert more.sparsity.low < more.sparsity.value < more.sparsity.high and more.sparsity.n_units == 6
+    assert 0 < more.reseed_sd < more.smallest_difference and "reseed noise 0." in repr(more)
 
 
 def test_ablations_read_well_and_mistakes_are_named(model, corpus, sae):
-    known = {"n_tokens": 2, "n_features": 3, "n_following": 4, "length": 40, "n_bootstrap": 20, "progress": False}
+    known = {"n_tokens": 2, "n_features": 3, "n_following": 4, "length": 40, "progress": False}
     one, two = sk.ablation_sparsity(model, [sae, tiny_sae(model, seed=2)], corpus, **known)
     text = str(one)
     assert text.startswith("Ablation sparsity: 6 ablations at 2 tokens, 4 tokens following")
@@ -108,6 +109,7 @@ def test_a_known_law_gives_the_exact_share():
     assert result.fraction == pytest.approx(0.1, rel=1e-4) and result.compute_clean == pytest.approx(1e21, rel=1e-3)
     assert result.parameters["E"] == pytest.approx(E, rel=1e-3) and result.parameters["b"] == pytest.approx(B, rel=1e-3)
     assert result.low == pytest.approx(0.1, rel=1e-2) == pytest.approx(result.high, rel=1e-2)
+    assert "8 reference rows" in repr(result)
     same = sk.compute_fraction((2.6, 2.6), reference)
     assert same.fraction == pytest.approx(1)
     np.testing.assert_allclose(result.curve(COMPUTE), loss(COMPUTE), rtol=1e-4)
@@ -132,7 +134,8 @@ def test_interpolation_joins_the_rows_in_log_compute():
     assert (
         result.fraction == pytest.approx(10**-1.5)
         and result.parameters == {}
-        and result.low <= result.fraction <= result.high
+        and np.isnan(result.low)
+        and "no interval" in repr(result)
     )
     assert result.curve(np.array([10**18.5])) == pytest.approx(3.5)
 

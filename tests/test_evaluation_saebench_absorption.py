@@ -41,15 +41,16 @@ def hand_made(n_absorbed: int, *, n_letters: int = 3, d_in: int = 10, noise: flo
 @pytest.mark.parametrize("n_absorbed", [0, 12, 30])
 def test_the_rate_is_the_share_of_absorbed_words(n_absorbed):
     x, acts, W_dec, letters, words, taken = hand_made(n_absorbed)
-    table, found, (rate, fraction) = absorption_by_letter(x, acts, W_dec, letters, words, n_bootstrap=50)
+    table, found, (rate, fraction) = absorption_by_letter(x, acts, W_dec, letters, words)
     a = table.loc["a"]
     assert (table.reason == "").all() and (table.probe_f1 > 0.99).all()
     assert a.main_features == (0,) and table.loc["b"].main_features == (1,)
     assert set(found.word) <= {words[i] for i in taken} and set(found.letter) <= {"a"}
     assert a.n_right == 18 and a.n_absorbed == len(found)
     assert a.rate == pytest.approx(a.n_absorbed / 18) == pytest.approx(a.fraction)
-    assert rate[0] == pytest.approx(a.rate / 3) and table.loc["b"].rate == 0
-    assert rate[1] <= rate[0] <= rate[2] and fraction[0] == pytest.approx(rate[0])
+    assert rate.value == pytest.approx(a.rate / 3) and table.loc["b"].rate == 0
+    assert rate.low < rate.value < rate.high and fraction.value == pytest.approx(rate.value)
+    assert (rate.n_units, rate.unit) == (54, "words")
     if n_absorbed:
         assert 0.4 * n_absorbed / N < a.rate < 1.7 * n_absorbed / N
         assert all(words[f - 3] == word for f, word in zip(found.feature, found.word, strict=True))
@@ -112,9 +113,9 @@ def test_a_letter_the_activations_do_not_tell_is_not_scored():
     table, _, (rate, _) = absorption_by_letter(x, acts, W_dec, (*letters, "z"), (*words, " z"), min_f1=0.95)
     assert table.loc["a"].reason.startswith("the model is not able: F1 0.")
     assert table.loc["z"].reason == "fewer than 10 words" and table.loc["c"].reason == ""
-    assert rate[0] == 0
+    assert rate.value == 0
     none = absorption_by_letter(np.ones_like(x), acts, W_dec, letters, words)
-    assert (none[0].reason != "").all() and np.isnan(none[2][0]).all()
+    assert (none[0].reason != "").all() and np.isnan(none[2][0].value)
     with pytest.raises(DataError, match="too few words"):
         absorption_by_letter(x[:N], acts[:N], W_dec, letters[:N], words[:N])
 
@@ -170,15 +171,15 @@ def test_encode_gives_the_sae_s_own_numbers(model):
 def test_the_function_scores_several_saes_on_the_same_probes(model, monkeypatch):
     words = [f" {a}{b}{c}" for a in "cdm" for b in "aeiou" for c in "tnrsp"]
     saes = [tiny_sae(model, k=8), tiny_sae(model, k=8, seed=4)]
-    known = {"words": words, "min_f1": 0.0, "n_bootstrap": 20, "progress": False}
+    known = {"words": words, "min_f1": 0.0, "progress": False}
     one, two = sk.feature_absorption(model, saes, **known)
     assert one.table.index.tolist() == ["c", "d", "m"] and (one.table.n_words == 25).all()
     assert one.table.probe_f1.tolist() == two.table.probe_f1.tolist() and one.able
     text = str(one)
     assert text.startswith("Feature absorption by first letters: 3 of 3 letters scored\n  SAE topk")
-    assert f"absorbed {one.rate[0]:.3f}" in text and one.to_frame() is one.table
+    assert f"absorbed {one.rate:.3f}" in text and one.to_frame() is one.table
     able = sk.feature_absorption(model, saes[0], **known | {"min_f1": 1.0})
     assert not able.able and "the model is not able: no letter's probe reaches the bar" in str(able)
-    assert np.isnan(able.rate[0]) and able.words.empty
+    assert np.isnan(able.rate.value) and able.words.empty
     with pytest.raises(ConfigError, match="min_f1 is not an F1"):
         sk.feature_absorption(model, saes[0], **known | {"min_f1": 60})

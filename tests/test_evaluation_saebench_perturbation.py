@@ -32,12 +32,12 @@ def tpp(x, acts, W_dec, y, ns=(1,), **kwargs):
 def test_a_feature_for_each_class_changes_one_probe_and_no_other():
     x, y = class_axes()
     acts = sparse.csr_array(np.where(x > 0.5, x, 0.0))
-    found = tpp(x, acts, np.eye(8), y, n_bootstrap=20)
+    found = tpp(x, acts, np.eye(8), y, draws=True)
     score, own, others, relative = (v[0, 0] for v in found.scores())
     assert found.clean == pytest.approx(1) and found.features == ((0,), (1,), (2,), (3,))
     assert own == pytest.approx(0.5) and others == pytest.approx(0, abs=0.02)
     assert score == pytest.approx(0.5, abs=0.02) and relative == pytest.approx(1, abs=0.04)
-    assert found.drop.shape == (1, 4, 4, 21)
+    assert found.drop.shape == (1, 4, 4, 1 + 64)
 
 
 def test_features_shared_by_all_classes_change_all_probes_alike():
@@ -114,7 +114,7 @@ def two_labels(n: int = 50, loud: float = 3.0, noise: float = 0.2, seed: int = 0
 def test_a_feature_for_the_spurious_label_removes_the_bias():
     x, wanted, spurious = two_labels()
     acts = np.stack([x[:, 0], x[:, 1]], axis=1).clip(0)
-    found = remove(x, sparse.csr_array(acts), np.eye(2, 6), wanted, spurious, ns=(1,), n_bootstrap=50)
+    found = remove(x, sparse.csr_array(acts), np.eye(2, 6), wanted, spurious, ns=(1,), draws=True)
     assert found.features[0] == 1 and found.oracle[0] > 0.97 and found.biased[0] < 0.85
     assert found.n_biased == 60 and found.n_balanced == 120 and found.n_test == 80
 
@@ -129,7 +129,7 @@ def test_scores_are_one_for_the_cure_and_zero_for_nothing():
     both = np.stack([x[:, 1].clip(0), (-x[:, 1]).clip(0), x[:, 0].clip(0)], axis=1)
     W_dec = np.zeros((3, 4))
     W_dec[0, 1], W_dec[1, 1], W_dec[2, 0] = 1, -1, 1
-    found = remove(x, both, W_dec, wanted, spurious, ns=(2,), n_bootstrap=100)
+    found = remove(x, both, W_dec, wanted, spurious, ns=(2,), draws=True)
     assert sorted(found.features[:2]) == [0, 1]
     assert 0.4 < found.biased[0] < 0.8 and found.oracle[0] == 1
     assert found.scores()[0, 0] == pytest.approx(1)
@@ -144,7 +144,7 @@ def test_the_score_is_the_published_fraction_and_undefined_without_a_bias():
     found = remove(x, x.clip(0), np.eye(6), wanted, spurious, ns=(1, 2))
     assert found.biased[0] == found.oracle[0] == 1 and np.isnan(found.scores()).all()
     x, wanted, spurious = two_labels(seed=1)
-    found = remove(x, x.clip(0), np.eye(6), wanted, spurious, ns=(1, 2), n_bootstrap=30)
+    found = remove(x, x.clip(0), np.eye(6), wanted, spurious, ns=(1, 2))
     expected = (found.after - found.biased) / (found.oracle - found.biased)
     np.testing.assert_allclose(found.scores(), expected)
 
@@ -160,8 +160,10 @@ def test_every_combination_of_the_labels_is_needed():
 
 def test_perturbation_reads_well(model, corpus, sae):
     saes = [sae, tiny_sae(model, d_sae=32, seed=2)]
-    known = {"label": "topic", "ns": (1, 4), "length": 24, "n_bootstrap": 20, "progress": False}
-    one, two = sk.targeted_probe_perturbation(model, saes, corpus, **known)
+    known = {"label": "topic", "ns": (1, 4), "length": 24, "progress": False}
+    with pytest.warns(sk.AuditWarning, match="2605.18229") as warned:
+        one, two = sk.targeted_probe_perturbation(model, saes, corpus, **known)
+    assert len(warned) == 1 and warned[0].filename == __file__
     assert one.classes == ("other", "bridge") and list(one.table.n) == [1, 4]
     assert {"score", "score_low", "own_drop", "other_drop", "relative", "random_score"} <= set(one.to_frame().columns)
     assert set(one.features) == {"other", "bridge"} and all(len(f) <= 4 for f in one.features.values())
@@ -170,14 +172,18 @@ def test_perturbation_reads_well(model, corpus, sae):
     text = str(one)
     assert text.startswith("Targeted probe perturbation of 'topic': 2 classes, 24 training and 16 held-out documents")
     assert "nothing ablated" in text and "random_score" in text and "d_sae 32" in str(two)
+    assert "TPP of 'topic', 1 features ablated: reseed noise" in text and (one.table.n_units == 16).all()
+    assert "tells differences above" in str(one.plot().layout.title)
 
 
 def test_spurious_removal_takes_columns_values_and_pairs(model, corpus, sae):
-    known = {"ns": (1, 4), "length": 24, "n_bootstrap": 20, "progress": False, "fraction_held_out": 0.4}
+    known = {"ns": (1, 4), "length": 24, "progress": False, "fraction_held_out": 0.4}
     texts = [{"text": d.text, **d.labels, "number": i % 4} for i, d in enumerate(corpus)]
     crossed = [{**t, "style": s, "text": f"{s} {t['text']}"} for t in texts for s in ("note", "story")]
     both = sk.load_corpus(crossed)
-    r = sk.spurious_correlation_removal(model, sae, both, wanted="topic", spurious={"style": "note"}, **known)
+    with pytest.warns(sk.AuditWarning, match="spurious correlation removal"):
+        r = sk.spurious_correlation_removal(model, sae, both, wanted="topic", spurious={"style": "note"}, **known)
+    assert {"score_sd", "score_resolves"} <= set(r.table.columns)
     assert (r.wanted, r.spurious) == ("topic = other (not bridge)", "style = note")
     assert r.n_test == 4 * 4 and r.n_balanced == 4 * 6 and r.n_biased == 2 * 6
     text = str(r)

@@ -21,7 +21,7 @@ def results(model, corpus):
     from conftest import tiny_sae
 
     sae = tiny_sae(model)
-    known = {"length": 24, "n_bootstrap": 20, "progress": False}
+    known = {"length": 24, "progress": False}
     crossed = [{"text": f"{s} {d.text}", "style": s, "topic": d.labels["topic"]} for d in corpus for s in ("up", "on")]
     words = [f" {a}{b}{c}" for a in "cdm" for b in "aeiou" for c in "tnrsp"]
     reference = {"compute": [1e18, 1e19, 1e20, 1e21], "loss": [4.3, 3.6, 3.2, 2.97]}
@@ -31,11 +31,11 @@ def results(model, corpus):
         "spurious_removal": sk.spurious_correlation_removal(
             model, sae, sk.load_corpus(crossed), wanted="topic", spurious="style", ns=(1, 4), **known
         ),
-        "absorption": sk.feature_absorption(model, sae, words=words, min_f1=0.3, n_bootstrap=20, progress=False),
+        "absorption": sk.feature_absorption(model, sae, words=words, min_f1=0.3, progress=False),
         "ablation_sparsity": sk.ablation_sparsity(
-            model, sae, corpus, n_tokens=2, n_features=3, n_following=4, length=40, n_bootstrap=20, progress=False
+            model, sae, corpus, n_tokens=2, n_features=3, n_following=4, length=40, progress=False
         ),
-        "compute_fraction": sk.compute_fraction((3.0, 3.3), reference, n_bootstrap=20),
+        "compute_fraction": sk.compute_fraction((3.0, 3.3), reference),
     }
 
 

@@ -82,7 +82,7 @@ def test_everything_works_where_heads_come_first(llama: Any, heads_first: Any, m
         evaluation = sk.evaluate(llama, sae, sk.load_corpus(TEXTS), length=16, progress=False)
         [reading] = list(read(llama, sae, [sample]))
         sparse = sk.ablation_sparsity(
-            llama, sae, sk.load_corpus(TEXTS), n_tokens=2, n_features=2, n_following=3, n_bootstrap=5, progress=False
+            llama, sae, sk.load_corpus(TEXTS), n_tokens=2, n_features=2, n_following=3, progress=False
         )
         return [
             calm.forward([[5, 6, 7]])[0],

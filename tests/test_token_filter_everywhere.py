@@ -102,12 +102,12 @@ def searched(w: World, sae: Any, tmp: Path) -> Any:
 
 
 def probed(w: World, sae: Any) -> Any:
-    found = sk.sparse_probing(w.model, sae, w.corpus, label="style", ks=(1,), n_bootstrap=0, min_each=4, **FAST)
+    found = sk.sparse_probing(w.model, sae, w.corpus, label="style", ks=(1,), min_each=4, **FAST)
     return found.to_frame().to_csv()
 
 
 def perturbed(w: World, sae: Any) -> Any:
-    fields = {"label": "style", "ns": (1, 4), "n_bootstrap": 0, "min_each": 4}
+    fields = {"label": "style", "ns": (1, 4), "min_each": 4}
     return np.nan_to_num(sk.targeted_probe_perturbation(w.model, sae, w.corpus, **fields, **FAST).drop).tolist()
 
 
@@ -115,7 +115,7 @@ def removed(w: World, sae: Any) -> Any:
     rows = [
         {"text": t, "a": a, "b": b} for t in ("cat of", "mat", "fog", "red") for a in (True, False) for b in ("x", "y")
     ]
-    fields = {"wanted": "a", "spurious": {"b": "y"}, "ns": (1, 2), "n_bootstrap": 0}
+    fields = {"wanted": "a", "spurious": {"b": "y"}, "ns": (1, 2)}
     return sk.spurious_correlation_removal(w.model, sae, sk.load_corpus(rows), **fields, **FAST).to_frame().to_csv()
 
 
@@ -123,15 +123,14 @@ def absorbed(w: World, sae: Any) -> Any:
     """Words that end in the sink are left out, since they are read at their last token."""
     words = [a + b + c for a in "cd" for b in "aeiou" for c in "gatp"]
     found = [
-        sk.feature_absorption(w.model, sae, words=[*words, *more], n_bootstrap=0, progress=False)
-        for more in ([], ["caf", "dof"])
+        sk.feature_absorption(w.model, sae, words=[*words, *more], progress=False) for more in ([], ["caf", "dof"])
     ]
     assert not found[0].notes and "2 words are left out" in found[1].notes[0]
     return found[1].table.to_csv()
 
 
 def ablated(w: World, sae: Any) -> Any:
-    fields = {"n_tokens": 6, "n_features": 2, "n_following": 4, "n_bootstrap": 0}
+    fields = {"n_tokens": 6, "n_features": 2, "n_following": 4}
     return sk.ablation_sparsity(w.model, sae, w.corpus, **fields, **FAST).table.to_csv()
 
 

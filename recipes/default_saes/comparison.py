@@ -82,9 +82,7 @@ def probing(model: sk.LanguageModel, saes: Sequence[sk.SAE], folder: Path, label
     frame = frame[frame[label].isin(counts[counts >= n_each // 2].index[:N_CLASSES])]
     frame = frame.groupby(label, sort=False).head(n_each)
     corpus = sk.load_corpus(frame, labels=[label])
-    found = sk.sparse_probing(
-        model, list(saes), corpus, label=label, ks=(1, 5), n_each=n_each, min_each=n_each // 2, n_bootstrap=200
-    )
+    found = sk.sparse_probing(model, list(saes), corpus, label=label, ks=(1, 5), n_each=n_each, min_each=n_each // 2)
     rows = []
     for result in found:
         cells = result.summary

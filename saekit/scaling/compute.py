@@ -227,7 +227,7 @@ class ComputeFit(ScalingFit):
             return [*lines, "  no best path: loss does not fall with width, or not with tokens"]
         laws = self.laws
         for i, (name, _) in _EXPONENTS:
-            found = described(read_row(laws.loc[name]))
+            found = described(read_row(laws.loc[[name]].iloc[0]))
             lines.append(f"  on the best path {_OF_COMPUTE[i]} as a power of compute: {found}")
         return [*lines, *self._comparison()]
 

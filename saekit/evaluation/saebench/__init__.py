@@ -11,10 +11,13 @@ from .ablation_sparsity import AblationSparsity as AblationSparsity
 from .ablation_sparsity import ablation_sparsity as ablation_sparsity
 from .absorption import Absorption as Absorption
 from .absorption import feature_absorption as feature_absorption
+from .audit import AuditWarning as AuditWarning
 from .compute_fraction import ComputeFraction as ComputeFraction
 from .compute_fraction import compute_fraction as compute_fraction
 from .perturbation import ProbePerturbation as ProbePerturbation
 from .perturbation import targeted_probe_perturbation as targeted_probe_perturbation
+from .resolution import ScoreComparison as ScoreComparison
+from .resolution import compare_scores as compare_scores
 from .sparse_probing import SparseProbing as SparseProbing
 from .sparse_probing import sparse_probing as sparse_probing
 from .spurious_correlation import SpuriousRemoval as SpuriousRemoval

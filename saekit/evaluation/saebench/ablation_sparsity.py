@@ -33,8 +33,9 @@ from ...models import LanguageModel
 from ...models.hook_layout import HookLayout
 from ...sae import SAE, common_prepend_bos
 from ...sae.precision import doubles
-from ...statistics import point_and_interval, resample_within
+from ...statistics import Estimate, clustered_mean
 from .pooled import one_hook_point, several, writes_where_it_reads
+from .resolution import headline, reseeds, resolution_text, smallest_difference
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -45,16 +46,27 @@ class AblationSparsity:
     """How sparse the effects of single features on the following logits are. Prints with its random baseline."""
 
     sae: str
-    sparsity: tuple[float, float, float]
-    """Mean of (L1 / L2)^2 / (V T) over ablations, with a 95 % interval (bootstrap over documents)."""
-    random: tuple[float, float, float]
+    sparsity: Estimate
+    """Mean of (L1 / L2)^2 / (V T) over ablations, with a 95 % interval (jackknife over documents)."""
+    random: Estimate
     """The same for random directions of the same length at the same tokens."""
     table: pd.DataFrame
     """A row for each ablation: document, token, position, feature, activation, sparsity, random, and the largest change
     of a logit (largest)."""
+    reseed_sd: float
+    """Standard deviation of the mean when other documents, tokens and features are drawn."""
+    smallest_difference: float
+    """Between the means of two SAEs that can be told."""
     n_following: int
     """T: tokens whose logits are compared, the ablated one first."""
     d_vocab: int
+
+    def headline(self, at: int | None = None) -> dict[str, Any]:
+        """The mean sparsity, and what it resolves."""
+        e = self.sparsity
+        row = {"mean": e.value, "mean_low": e.low, "mean_high": e.high, "n_units": e.n_units or 0}
+        row |= {"mean_sd": self.reseed_sd, "mean_resolves": self.smallest_difference}
+        return headline("sparsity of ablation effects", pd.DataFrame([row]), "mean", higher_is_better=False)
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each ablation."""
@@ -70,7 +82,8 @@ class AblationSparsity:
         n = len(self.table[["document", "position"]].drop_duplicates())
         head = f"Ablation sparsity: {len(self.table):,} ablations at {n:,} tokens, {self.n_following} tokens following"
         rows = [("features", self.sparsity), ("random directions", self.random)]
-        lines = [f"  {name:<18} {v:.4f} [{low:.4f}, {high:.4f}]" for name, (v, low, high) in rows]
+        lines = [f"  {name:<18} {found:.4f}" for name, found in rows]
+        lines.append(f"  {resolution_text(self.reseed_sd, self.smallest_difference)}")
         return "\n".join([head, f"  {self.sae}", *lines, f"  of {self.d_vocab:,} logits a token: lower is sparser"])
 
     __str__ = __repr__
@@ -100,7 +113,7 @@ def ablation_sparsity(
     n_following: int = ...,
     length: int = ...,
     hook_name: str | None = ...,
-    n_bootstrap: int = ...,
+    n_reseeds: int = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> AblationSparsity: ...
@@ -115,7 +128,7 @@ def ablation_sparsity(
     n_following: int = ...,
     length: int = ...,
     hook_name: str | None = ...,
-    n_bootstrap: int = ...,
+    n_reseeds: int = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> list[AblationSparsity]: ...
@@ -130,18 +143,19 @@ def ablation_sparsity(
     n_following: int = 16,
     length: int = 64,
     hook_name: str | None = None,
-    n_bootstrap: int = 1000,
+    n_reseeds: int = 2,
     seed: int = 0,
     progress: bool = True,
 ) -> AblationSparsity | list[AblationSparsity]:
     """How sparse the effect of ablating one feature is on the logits of `n_following` tokens; a list for a list.
 
     `n_tokens` tokens are drawn, one a document, and up to `n_features` of the features active on each. The cost is that
-    of n_tokens * (1 + 2 * n_features) forward passes of up to `length` tokens. Raises DataError when no document is
-    long enough, ConfigError for a transcoder.
+    of n_tokens * (1 + 2 * n_features) forward passes of up to `length` tokens, and as many again for each of the
+    `n_reseeds` further draws of documents, tokens and features, which give the reseed noise. Raises DataError when no
+    document is long enough, ConfigError for a transcoder.
 
     >>> result = sk.ablation_sparsity(model, sae, corpus, n_tokens=2, n_features=2, n_following=4, length=32,
-    ...                               n_bootstrap=10, progress=False)
+    ...                               n_reseeds=0, progress=False)
     >>> len(result.table)
     4
     """
@@ -152,12 +166,47 @@ def ablation_sparsity(
     for name, value in (("n_tokens", n_tokens), ("n_features", n_features), ("n_following", n_following)):
         if value < 1:
             raise ConfigError(f"{name} is not positive", got=value, accepted="an integer of at least 1")
-    rng = np.random.default_rng(seed)
-    places = _places(model, saes, corpus, hook_name, n_tokens, n_following, length, rng)
+    every = []
+    for drawn in reseeds(seed, n_reseeds):
+        places = _places(model, saes, corpus, hook_name, n_tokens, n_following, length, np.random.default_rng(drawn))
+        frames, d_vocab = _measured(model, saes, hook_name, places, n_features, n_following, drawn, progress)
+        every.append(frames)
+    out = []
+    for s, *mine in zip(saes, *every, strict=True):
+        sparsity = _mean(mine[0], "sparsity")
+        noise = smallest_difference([_mean(f, "sparsity").value for f in mine], sparsity.low, sparsity.high)
+        out.append(
+            AblationSparsity(
+                sae=repr(s).split("\n")[0],
+                sparsity=sparsity,
+                random=_mean(mine[0], "random"),
+                reseed_sd=noise[0],
+                smallest_difference=noise[1],
+                table=mine[0],
+                n_following=n_following,
+                d_vocab=d_vocab,
+            )
+        )
+    return out[0] if isinstance(sae, SAE) else out
+
+
+def _measured(
+    model: LanguageModel,
+    saes: Sequence[SAE],
+    hook_name: str,
+    places: Sequence[tuple[int, list[int], int]],
+    n_features: int,
+    n_following: int,
+    seed: int,
+    progress: bool,
+) -> tuple[list[pd.DataFrame], int]:
+    """The ablations at some places, a table for each SAE, and the size of the vocabulary.
+
+    DataError for an SAE without an active feature there.
+    """
+    rng, generator = np.random.default_rng([seed, 1]), torch.Generator().manual_seed(seed)
     rows: list[list[dict[str, Any]]] = [[] for _ in saes]
-    generator = torch.Generator().manual_seed(seed)
-    n_passes = len(places) * len(saes)
-    with tqdm(total=n_passes, desc="ablating", unit=" tokens", disable=not progress) as bar:
+    with tqdm(total=len(places) * len(saes), desc="ablating", unit=" tokens", disable=not progress) as bar:
         for document, tokens, position in places:
             window = tokens[: position + n_following]
             seen: list[Tensor] = []
@@ -176,7 +225,6 @@ def ablation_sparsity(
                 }
                 mine += _ablations(model, s, hook_name, window, position, clean, x, acts, chosen, generator, known)
                 bar.update(1)
-    out = []
     for s, mine in zip(saes, rows, strict=True):
         if not mine:
             raise DataError(
@@ -185,18 +233,7 @@ def ablation_sparsity(
                 accepted="an SAE with active features",
                 fix="sample more tokens",
             )
-        frame = pd.DataFrame(mine)
-        out.append(
-            AblationSparsity(
-                sae=repr(s).split("\n")[0],
-                sparsity=_mean(frame, "sparsity", n_bootstrap, seed),
-                random=_mean(frame, "random", n_bootstrap, seed),
-                table=frame,
-                n_following=n_following,
-                d_vocab=int(clean.shape[-1]),
-            )
-        )
-    return out[0] if isinstance(sae, SAE) else out
+    return [pd.DataFrame(mine) for mine in rows], int(clean.shape[-1])
 
 
 def _places(
@@ -287,13 +324,8 @@ def _ablations(
     ]
 
 
-def _mean(frame: pd.DataFrame, column: str, n_bootstrap: int, seed: int) -> tuple[float, float, float]:
-    """Mean over ablations, and its interval with documents drawn again."""
+def _mean(frame: pd.DataFrame, column: str) -> Estimate:
+    """Mean over ablations, with the interval over documents."""
     known = frame.dropna(subset=[column])
-    groups = known.groupby("document", sort=False)[column]
-    total, n = groups.sum().to_numpy(), groups.count().to_numpy()
-    if not len(total):
-        return np.nan, np.nan, np.nan
-    rng = np.random.default_rng([seed, 4])
-    weights = resample_within(np.zeros(len(total), dtype=np.int64), n_bootstrap, rng)
-    return point_and_interval(weights @ total / (weights @ n))
+    groups = [group.to_numpy(float) for _, group in known.groupby("document", sort=False)[column]]
+    return clustered_mean(groups, unit="documents")

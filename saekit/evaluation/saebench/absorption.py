@@ -37,11 +37,12 @@ from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...sae import SAE, common_prepend_bos
 from ...sae.precision import doubles
-from ...statistics import point_and_interval, resample_within
+from ...statistics import Estimate, jackknife_estimate
 from .absorbed_words import absorbed, main_features
 from .letters import TEMPLATE, read_words, vocabulary_words
 from .pooled import decoder, one_hook_point, several, writes_where_it_reads
 from .probes import Matrix, fit_probe, split_rows
+from .resolution import N_RESEEDS, headline, reseeds, resolution_text, smallest_difference
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -59,17 +60,28 @@ class Absorption:
     sae: str
     table: pd.DataFrame
     """A row for each letter: n_words, probe_f1, main_features, n_right (held-out words the probe gets right),
-    n_absorbed, rate and fraction with _low and _high (95 %), absorbing_features, and `reason` where the letter is not
-    scored."""
-    rate: tuple[float, float, float]
-    """Fraction of words absorbed, the mean over scored letters, with its 95 % interval; NaN when no letter is
-    scored."""
-    fraction: tuple[float, float, float]
+    n_absorbed, rate and fraction with _low and _high (95 %, jackknife over the n_right words; none below five),
+    absorbing_features, and `reason` where the letter is not scored."""
+    rate: Estimate
+    """Fraction of words absorbed, the mean over scored letters, with its 95 % interval over words; NaN when no letter
+    is scored."""
+    fraction: Estimate
     """Mean absorption fraction, likewise."""
+    reseed_sd: float
+    """Standard deviation of the rate between splits into training and held-out words."""
+    smallest_difference: float
+    """Between the rates of two SAEs that can be told."""
     words: pd.DataFrame
     """Each absorbed word: letter, word, absorbing feature, and its fraction of the projection."""
     template: str
     notes: tuple[str, ...] = ()
+
+    def headline(self, at: int | None = None) -> dict[str, Any]:
+        """The rate, and what it resolves."""
+        row = {"rate": self.rate.value, "rate_low": self.rate.low, "rate_high": self.rate.high}
+        row |= {"rate_sd": self.reseed_sd, "rate_resolves": self.smallest_difference}
+        table = pd.DataFrame([{**row, "n_units": self.rate.n_units or 0}])
+        return headline("words absorbed", table, "rate", unit="words", higher_is_better=False)
 
     @property
     def scored(self) -> list[str]:
@@ -96,11 +108,8 @@ class Absorption:
         shown.insert(2, "n_main", [len(f) for f in self.table["main_features"]])
         lines = [f"Feature absorption by first letters: {len(self.scored)} of {len(self.table)} letters scored"]
         if self.able:
-            lines.append(
-                "  absorbed {:.3f} [{:.3f}, {:.3f}], fraction {:.3f} [{:.3f}, {:.3f}]".format(
-                    *self.rate, *self.fraction
-                )
-            )
+            lines.append(f"  absorbed {self.rate:.3f}; fraction {self.fraction:.3f}")
+            lines.append(f"  absorbed: {resolution_text(self.reseed_sd, self.smallest_difference)}")
         else:
             lines.append("  the model is not able: no letter's probe reaches the bar")
         table = shown.to_string(float_format=lambda v: f"{v:.3f}", na_rep="-")
@@ -118,12 +127,11 @@ def absorption_by_letter(
     *,
     min_f1: float = MIN_F1,
     fraction_held_out: float = 0.3,
-    n_bootstrap: int = 0,
     seed: int = 0,
     centre: Float[np.ndarray, " d_in"] | None = None,
     probes: dict[str, Any] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Any, Any]]:
-    """(a row for each letter, a row for each absorbed word, (rate, fraction) as value, low and high).
+    """(a row for each letter, a row for each absorbed word, (rate, fraction)).
 
     `probes` keeps the letters' probes between calls on the same words with other SAEs.
     """
@@ -142,11 +150,10 @@ def absorption_by_letter(
         )
     strata = np.array([enough.index(v) for v in letter[kept]])
     train, test = (kept[i] for i in split_rows(strata, fraction_held_out, seed))
-    of_test = np.array([enough.index(v) for v in letter[test]])
-    weights = resample_within(of_test, n_bootstrap, np.random.default_rng([seed, 1]))
-    column = {int(row): i for i, row in enumerate(test)}
     probes = {} if probes is None else probes
-    table, found_words, rates, fractions = [], [], [], []
+    table, found_words = [], []
+    of_words: dict[str, list[Any]] = {"rate": [], "fraction": []}
+    """Of each scored letter what every word counts."""
     for name in names:
         y = letter == name
         row: dict[str, Any] = {"letter": name, "n_words": int(y.sum()), "probe_f1": np.nan, "main_features": ()}
@@ -167,22 +174,33 @@ def absorption_by_letter(
         )
         mine = [w for w in classified if w.absorbed]
         found_words += [(name, words[w.row], w.feature, w.projection_fraction) for w in mine]
-        at = weights[:, [column[w.row] for w in classified]]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rates.append(at @ np.array([w.absorbed for w in classified], dtype=float) / at.sum(1))
-            fractions.append(at @ np.array([w.fraction for w in classified], dtype=float) / at.sum(1))
+        of_words["rate"].append(np.array([w.absorbed for w in classified], dtype=float))
+        of_words["fraction"].append(np.array([w.fraction for w in classified], dtype=float))
         common = tuple(f for f, _ in Counter(w.feature for w in mine).most_common(3))
         row |= {"main_features": tuple(int(f) for f in main), "n_right": len(classified), "n_absorbed": len(mine)}
-        for key, samples in (("rate", rates[-1]), ("fraction", fractions[-1])):
-            row[key], row[f"{key}_low"], row[f"{key}_high"] = point_and_interval(samples)
+        for key, each in of_words.items():
+            found = _mean_over_letters(each[-1:])
+            row |= {key: found.value, f"{key}_low": found.low, f"{key}_high": found.high}
         table.append({**row, "absorbing_features": common, "reason": ""})
     frame = pd.DataFrame(table, columns=COLUMNS).set_index("letter")
     frame["absorbing_features"] = [v if isinstance(v, tuple) else () for v in frame["absorbing_features"]]
     frame = frame.astype({"n_right": "Int64", "n_absorbed": "Int64"})
-    nothing = (np.nan, np.nan, np.nan)
-    means = tuple(point_and_interval(np.mean(v, axis=0)) if v else nothing for v in (rates, fractions))
     words_frame = pd.DataFrame(found_words, columns=["letter", "word", "feature", "projection_fraction"])
-    return frame, words_frame, (means[0], means[1])
+    return frame, words_frame, (_mean_over_letters(of_words["rate"]), _mean_over_letters(of_words["fraction"]))
+
+
+def _mean_over_letters(of_words: Sequence[Any]) -> Estimate:
+    """The mean over letters of the mean over words [letter][word], with the jackknife's interval over words."""
+    known = [v for v in of_words if len(v)]
+    if not known:
+        return Estimate(np.nan, reason="no letter is scored", n_units=0, unit="words")
+    means = np.array([v.mean() for v in known])
+    without = []
+    for v, own in zip(known, means, strict=True):
+        others = (v.sum() - v) / (len(v) - 1) if len(v) > 1 else np.full(1, np.nan)
+        without.append(means.mean() + (others - own) / len(known))
+    strata = np.repeat(np.arange(len(known)), [len(v) for v in known])
+    return jackknife_estimate(float(means.mean()), np.concatenate(without), strata=strata, unit="words")
 
 
 COLUMNS = [
@@ -215,7 +233,7 @@ def feature_absorption(
     centred: bool = ...,
     fraction_held_out: float = ...,
     hook_name: str | None = ...,
-    n_bootstrap: int = ...,
+    n_reseeds: int = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> Absorption: ...
@@ -231,7 +249,7 @@ def feature_absorption(
     centred: bool = ...,
     fraction_held_out: float = ...,
     hook_name: str | None = ...,
-    n_bootstrap: int = ...,
+    n_reseeds: int = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> list[Absorption]: ...
@@ -247,7 +265,7 @@ def feature_absorption(
     centred: bool = False,
     fraction_held_out: float = 0.3,
     hook_name: str | None = None,
-    n_bootstrap: int = 1000,
+    n_reseeds: int = N_RESEEDS,
     seed: int = 0,
     progress: bool = True,
 ) -> Absorption | list[Absorption]:
@@ -255,14 +273,15 @@ def feature_absorption(
 
     `words` None draws `n_words` whole words from the vocabulary; a word is put into `template` as it is, so give it its
     space, and read at its last token. A letter whose probe has a held-out F1 below `min_f1`, or fewer than ten words,
-    is not scored, and says so; when none is, the model is not able. Raises ConfigError for a template without {word}, a
+    is not scored, and says so; when none is, the model is not able. `n_reseeds` further splits into training and
+    held-out words give the reseed noise. Raises ConfigError for a template without {word}, a
     word that does not begin with a letter or a transcoder, DataError for too few words.
 
     >>> words = [a + b for a in "cd" for b in "aeiou" for _ in range(4)]
-    >>> sk.feature_absorption(model, sae, words=words, n_bootstrap=10, progress=False).table.index.tolist()
+    >>> sk.feature_absorption(model, sae, words=words, progress=False).table.index.tolist()
     ['c', 'd']
     """
-    saes = several(sae)
+    saes, seeds = several(sae), reseeds(seed, n_reseeds)
     writes_where_it_reads(saes, "feature absorption")
     hook_name = one_hook_point(model, saes, hook_name)
     if not 0 <= min_f1 <= 1:
@@ -281,29 +300,26 @@ def feature_absorption(
         progress=progress,
     )
     notes = (f"{read.n_left_out} words are left out: {token_filter.describe()}",) if read.n_left_out else ()
-    probes: dict[str, Any] = {}
+    probes: list[dict[str, Any]] = [{} for _ in seeds]
     out = []
     for s in saes:
         b_dec = doubles(s.b_dec.detach()).cpu().numpy()
-        table, found, means = absorption_by_letter(
-            read.x,
-            encode(s, read.x),
-            decoder(s),
-            read.letters,
-            read.words,
-            min_f1=min_f1,
-            n_bootstrap=n_bootstrap,
-            fraction_held_out=fraction_held_out,
-            seed=seed,
-            centre=b_dec if centred else None,
-            probes=probes,
-        )
+        acts, W_dec, centre = encode(s, read.x), decoder(s), b_dec if centred else None
+        options: dict[str, Any] = {"min_f1": min_f1, "fraction_held_out": fraction_held_out, "centre": centre}
+        every = [
+            absorption_by_letter(read.x, acts, W_dec, read.letters, read.words, seed=v, probes=known, **options)
+            for v, known in zip(seeds, probes, strict=True)
+        ]
+        table, found, means = every[0]
+        noise = smallest_difference([means[0].value for _, _, means in every], means[0].low, means[0].high)
         out.append(
             Absorption(
                 sae=repr(s).split("\n")[0],
                 table=table,
                 rate=means[0],
                 fraction=means[1],
+                reseed_sd=noise[0],
+                smallest_difference=noise[1],
                 words=found,
                 template=template,
                 notes=notes,

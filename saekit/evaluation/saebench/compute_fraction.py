@@ -23,8 +23,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...arguments import checks_arguments
-from ...errors import ConfigError, DataError, unknown_name
-from ...statistics import LEVEL, percentile_interval, resample_picks
+from ...errors import DataError, unknown_name
+from ...statistics import Estimate, jackknife_estimate
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -45,8 +45,11 @@ class ComputeFraction:
 
     fraction: float
     low: float
-    """95 % interval: residual bootstrap of the fit; for interpolation the extremes of leaving one inner row out."""
+    """95 % interval: jackknife t over the reference's rows on the log scale; nan below five rows and for
+    interpolation."""
     high: float
+    reason: str
+    """Why there is no interval; empty where there is one."""
     compute_sae: float
     """Where the reference reaches ce_sae."""
     compute_clean: float
@@ -64,7 +67,7 @@ class ComputeFraction:
 
     def to_frame(self) -> pd.DataFrame:
         """One row."""
-        names = ("fraction", "low", "high", "compute_sae", "compute_clean", "ce_sae", "ce_clean")
+        names = ("fraction", "low", "high", "reason", "compute_sae", "compute_clean", "ce_sae", "ce_clean")
         return pd.DataFrame([{name: getattr(self, name) for name in names}])
 
     def curve(self, compute: Doubles) -> Doubles:
@@ -82,7 +85,9 @@ class ComputeFraction:
         return plot_compute_fraction(self)
 
     def __repr__(self) -> str:
-        bounds = "" if np.isnan(self.low) else f" [{self.low:.1%}, {self.high:.1%}]"
+        bounds = f" ({self.reason})"
+        if not np.isnan(self.low):
+            bounds = f" [{self.low:.1%}, {self.high:.1%}], {len(self.reference)} reference rows,"
         how = "interpolated" if not self.parameters else "L = {E:.3f} + {A:.3g} C^-{b:.3f}".format(**self.parameters)
         return "\n".join(
             [
@@ -103,8 +108,6 @@ def compute_fraction(
     *,
     method: Method = "fit",
     extrapolate: bool = False,
-    n_bootstrap: int = 200,
-    seed: int = 0,
 ) -> ComputeFraction:
     """The fraction of pre-training compute that is left with the SAE in place.
 
@@ -145,7 +148,7 @@ def compute_fraction(
     if method == "fit":
         E, A, b = _fit(c, loss)
         at = [_inverse(v, E, A, b) for v in (spliced, clean)]
-        samples = _resampled(c, loss, (E, A, b), clean, spliced, n_bootstrap, seed)
+        interval = jackknife_estimate(at[0] / at[1], _left_out(c, loss, clean, spliced), scale="log", unit="rows")
         parameters = {"E": E, "A": A, "b": b}
     else:
         if (np.diff(loss) >= 0).any():
@@ -156,12 +159,12 @@ def compute_fraction(
                 fix='pass method="fit", which allows for noise',
             )
         at, parameters = [_between(v, c, loss) for v in (spliced, clean)], {}
-        samples = _left_out(c, loss, clean, spliced)
-    low, high = percentile_interval(samples, LEVEL if method == "fit" else 1.0)
+        interval = Estimate(at[0] / at[1], reason='no interval: method="interpolate" takes the rows as exact')
     return ComputeFraction(
         fraction=at[0] / at[1],
-        low=low,
-        high=high,
+        low=interval.low,
+        high=interval.high,
+        reason=interval.reason,
         compute_sae=at[0],
         compute_clean=at[1],
         ce_sae=float(spliced),
@@ -242,30 +245,16 @@ def _inverse(loss: float, E: float, A: float, b: float) -> float:
     return float(((loss - E) / A) ** (-1 / b))
 
 
-def _resampled(
-    c: Doubles, loss: Doubles, fitted: tuple[float, float, float], clean: float, spliced: float, n: int, seed: int
-) -> Doubles:
-    """Shares of fits to the curve with its residuals drawn again, inflated for the three fitted parameters."""
-    E, A, b = fitted
-    curve = np.log(E + A * c**-b)
-    residual = (np.log(loss) - curve) * np.sqrt(len(c) / max(len(c) - 3, 1))
-    out = []
-    for picked in resample_picks(len(c), n, np.random.default_rng(seed)):
-        drawn = np.exp(curve + residual[picked])
-        E_, A_, b_ = _fit(c, drawn, starts=(float(np.clip(E / drawn.min(), 0.02, 0.98)),))
-        if min(clean, spliced) > E_:
-            out.append(_inverse(spliced, E_, A_, b_) / _inverse(clean, E_, A_, b_))
-    return np.array(out)
-
-
 def _between(loss: float, c: Doubles, losses: Doubles) -> float:
     return float(np.exp(np.interp(-loss, -losses, np.log(c))))
 
 
 def _left_out(c: Doubles, losses: Doubles, clean: float, spliced: float) -> Doubles:
-    """Shares with each inner row left out in turn; the ends bound the range and stay."""
-    out = []
-    for i in range(1, len(c) - 1):
+    """The fraction of a fit without each row; nan where that never reaches a loss or has too few rows."""
+    out = np.full(len(c), np.nan)
+    for i in range(len(c)) if len(c) > FEWEST["fit"] else ():
         keep = np.arange(len(c)) != i
-        out.append(_between(spliced, c[keep], losses[keep]) / _between(clean, c[keep], losses[keep]))
-    return np.array(out)
+        E, A, b = _fit(c[keep], losses[keep])
+        if min(clean, spliced) > E:
+            out[i] = _inverse(spliced, E, A, b) / _inverse(clean, E, A, b)
+    return out

@@ -11,9 +11,8 @@ Differences: SAEBench tests each probe on as many negatives as positives, here b
 probes are trained by Adam with an L1 penalty, ours are L2 logistic regressions; features with a negative effect are
 never taken. A probe that has lost its concept answers "no" and has a balanced accuracy of 1/2, so the score of an SAE
 with a feature for each class is about 1/2 at best; `relative` divides by (clean accuracy - 1/2) and is 1 there. A
-random SAE of the same sizes stands beside it. An audit (Chanin 2026, arXiv:2605.18229) found TPP noisy between training
-seeds and only loosely tied to known features at its usual settings: compare SAEs by it with care, and with the
-intervals.
+random SAE of the same sizes stands beside it. An audit (2026, arXiv:2605.18229) advises against TPP at its usual
+settings: a warning says so, and every score stands beside its reseed noise and what it can resolve.
 """
 
 from __future__ import annotations
@@ -28,11 +27,13 @@ from jaxtyping import Float, Int
 
 from ...arguments import checks_arguments
 from ...corpus import as_corpus
+from ...errors import unknown_name
 from ...sae import SAE
-from ...statistics import point_and_interval, resample_within
-from .pooled import choose_documents, decoder, hook_point, pool, several, writes_where_it_reads
+from .audit import warn_of_audit
+from .pooled import decoder, hook_point, several, writes_where_it_reads
+from .pooled_classes import choose_classes, pool_classes
 from .probes import Matrix, Probe, check_counts, columns, fit_probe, mean_difference, split_rows
-from .sparse_probing import choose_classes
+from .resolution import N_RESEEDS, headline, interval, leave_one_out, reseeds, resolution_text, smallest_difference
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -46,7 +47,7 @@ NS = (2, 5, 10, 20, 50, 100, 500)
 
 @dataclass(frozen=True, eq=False)
 class Perturbed:
-    """Balanced accuracies of all probes before and after ablation; the last axis is the draws of the bootstrap."""
+    """Balanced accuracies of all probes before and after ablation; the last axis is the draws."""
 
     clean: Float[np.ndarray, "classes draws"]
     ablated: Float[np.ndarray, "ns classes classes draws"]
@@ -79,7 +80,9 @@ class ProbePerturbation:
     ns: tuple[int, ...]
     sae: str
     table: pd.DataFrame
-    """A row for each n: score, own_drop, other_drop and relative, each with _low and _high (95 %), and random_score."""
+    """A row for each n: score, own_drop, other_drop and relative, each with _low and _high (95 %, jackknife over
+    n_units held-out documents), the score's reseed noise (score_sd), the smallest difference between two SAEs that it
+    can tell (score_resolves), and random_score."""
     drop: Float[np.ndarray, "ns classes classes"]
     """Balanced accuracy lost, by n, class whose features are ablated, and probe."""
     clean: dict[Any, float]
@@ -89,6 +92,11 @@ class ProbePerturbation:
     n_train: int
     n_test: int
     notes: tuple[str, ...] = ()
+
+    def headline(self, at: int | None = None) -> dict[str, Any]:
+        """The score with `at` features ablated, the fewest by default, and what it resolves."""
+        at = self.ns[0] if at is None else at
+        return headline(f"TPP of {self.label!r}, {at} features ablated", row_at(self.table, at), "score")
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each number of ablated features."""
@@ -101,7 +109,8 @@ class ProbePerturbation:
         return plot_probe_perturbation(self)
 
     def __repr__(self) -> str:
-        accuracy = np.mean(list(self.clean.values()))
+        accuracy, known = np.mean(list(self.clean.values())), self.headline()
+        resolves = f"{known['what']}: {resolution_text(known['reseed_sd'], known['smallest_difference'])}"
         return "\n".join(
             [
                 f"Targeted probe perturbation of {self.label!r}: {len(self.classes)} classes, {self.n_train:,} "
@@ -109,6 +118,7 @@ class ProbePerturbation:
                 f"  {self.sae}",
                 f"  balanced accuracy of the probes, nothing ablated: {accuracy:.3f}",
                 self.table.to_string(index=False, float_format=lambda v: f"{v:.3f}", na_rep="-"),
+                f"  {resolves}",
                 *self.notes,
             ]
         )
@@ -148,25 +158,27 @@ def perturb(
     *,
     ns: Sequence[int],
     split: tuple[Any, Any],
-    n_bootstrap: int = 0,
-    seed: int = 0,
+    draws: bool = False,
 ) -> Perturbed:
     """All probes' accuracies on held-out rows, before and after the features of each class are ablated.
 
-    `x` and `acts` are mean activations and mean feature activations of documents, `y` their classes from 0.
+    With `draws` also without each of the held-out rows. `x` and `acts` are mean activations and mean feature
+    activations of documents, `y` their classes from 0.
     """
     train, test = split
     n_classes = int(y.max()) + 1
     probes = [fit_probe(x[train], y[train] == c) for c in range(n_classes)]
     ranked = [attributed(acts[train], y[train] == c, p, W_dec, max(ns)) for c, p in enumerate(probes)]
-    weights = resample_within(y[test], n_bootstrap, np.random.default_rng([seed, 1]))
+    weights = leave_one_out(len(test)) if draws else np.ones((1, len(test)))
 
     def accuracies(rows: Any) -> Float[np.ndarray, "classes draws"]:
         out = []
         for c, probe in enumerate(probes):
             truth = y[test] == c
-            weight = np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum())  # draws keep the size of every class
-            out.append(weights @ (weight * ((probe.scores(rows) > 0) == truth)))
+            right = (probe.scores(rows) > 0) == truth
+            with np.errstate(invalid="ignore"):  # the only row of a class is left out
+                sides = [weights @ (side & right) / (weights @ side) for side in (truth, ~truth)]
+            out.append((sides[0] + sides[1]) / 2)
         return np.stack(out)
 
     held_out = acts[test]
@@ -190,7 +202,7 @@ def targeted_probe_perturbation(
     length: int = ...,
     fraction_held_out: float = ...,
     hook_name: str | None = ...,
-    n_bootstrap: int = ...,
+    n_reseeds: int = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> ProbePerturbation: ...
@@ -208,7 +220,7 @@ def targeted_probe_perturbation(
     length: int = ...,
     fraction_held_out: float = ...,
     hook_name: str | None = ...,
-    n_bootstrap: int = ...,
+    n_reseeds: int = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> list[ProbePerturbation]: ...
@@ -226,17 +238,18 @@ def targeted_probe_perturbation(
     length: int = 128,
     fraction_held_out: float = 0.4,
     hook_name: str | None = None,
-    n_bootstrap: int = 1000,
+    n_reseeds: int = N_RESEEDS,
     seed: int = 0,
     progress: bool = True,
 ) -> ProbePerturbation | list[ProbePerturbation]:
     """Whether ablating the features of one class hurts its probe and no other (TPP); a list for a list of SAEs.
 
-    Documents, classes and errors are those of `sparse_probing`. An n beyond the number of features that have an effect
-    ablates those. ConfigError for a transcoder, whose features are not in the activations it reads.
+    Warns that a 2026 audit advises against this evaluation at its usual settings. Documents, classes, reseeds and
+    errors are those of `sparse_probing`. An n beyond the number of features that have an effect ablates those.
+    ConfigError for a transcoder, whose features are not in the activations it reads.
 
     >>> result = sk.targeted_probe_perturbation(
-    ...     model, sae, corpus, label="topic", ns=(1, 4), length=16, n_bootstrap=0, progress=False)
+    ...     model, sae, corpus, label="topic", ns=(1, 4), length=16, progress=False)
     >>> result.drop.shape
     (2, 2, 2)
     """
@@ -244,17 +257,21 @@ def targeted_probe_perturbation(
     corpus = as_corpus(corpus)
     writes_where_it_reads(saes, "targeted probe perturbation")
     where = hook_point(model, saes, hook_name)
+    seeds = reseeds(seed, n_reseeds)
     wanted, notes = choose_classes(corpus, label, classes, min_each)
-    number = {value: n for n, value in enumerate(wanted)}
-    documents, keys = choose_documents(corpus, lambda labels: number.get(labels.get(label)), n_each, seed)
-    pooled = pool(model, saes, documents, hook_name=where, length=length, seed=seed, progress=progress)
-    y = np.array(keys, dtype=np.int64)[pooled.document]
+    warn_of_audit("targeted probe perturbation (TPP)")
+    pooled, y = pool_classes(
+        model, saes, corpus, label, wanted, hook_name=where, length=length, n_each=n_each, seed=seed, progress=progress
+    )
     split = split_rows(y, fraction_held_out, seed)
+    others = [split_rows(y, fraction_held_out, other) for other in seeds[1:]]
     out = []
     for s, acts, random, W_random in zip(
         saes, pooled.feature_acts, pooled.random_acts, pooled.random_W_dec, strict=True
     ):
-        found = perturb(pooled.x, acts, decoder(s), y, ns=ns, split=split, n_bootstrap=n_bootstrap, seed=seed)
+        W_dec = decoder(s)
+        found = perturb(pooled.x, acts, W_dec, y, ns=ns, split=split, draws=True)
+        again = [perturb(pooled.x, acts, W_dec, y, ns=ns, split=other).scores()[0][:, 0] for other in others]
         baseline = perturb(pooled.x, random, W_random, y, ns=ns, split=split)
         out.append(
             ProbePerturbation(
@@ -262,7 +279,7 @@ def targeted_probe_perturbation(
                 classes=tuple(wanted),
                 ns=ns,
                 sae=repr(s).split("\n")[0],
-                table=_table(ns, found, baseline),
+                table=_table(ns, found, baseline, y[split[1]], again),
                 drop=found.drop[..., 0],
                 clean={v: float(a) for v, a in zip(wanted, found.clean[:, 0], strict=True)},
                 features=dict(zip(wanted, found.features, strict=True)),
@@ -274,12 +291,22 @@ def targeted_probe_perturbation(
     return out[0] if isinstance(sae, SAE) else out
 
 
-def _table(ns: Sequence[int], found: Perturbed, baseline: Perturbed) -> pd.DataFrame:
+def row_at(table: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The row of one number of ablated features; UnknownNameError for another."""
+    rows = table[table["n"] == n]
+    if not len(rows):
+        raise unknown_name("number of ablated features", n, table["n"].tolist())
+    return rows
+
+
+def _table(ns: Sequence[int], found: Perturbed, baseline: Perturbed, y_test: Any, again: list[Any]) -> pd.DataFrame:
     names = ("score", "own_drop", "other_drop", "relative")
     rows = []
     for i, n in enumerate(ns):
-        row: dict[str, float] = {"n": n}
-        for name, samples in zip(names, found.scores(), strict=True):
-            row[name], row[f"{name}_low"], row[f"{name}_high"] = point_and_interval(samples[i])
+        row: dict[str, float] = {"n": n, "n_units": len(y_test)}
+        for name, draws in zip(names, found.scores(), strict=True):
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(draws[i], "identity", y_test)
+        values = [row["score"], *(other[i] for other in again)]
+        row["score_sd"], row["score_resolves"] = smallest_difference(values, row["score_low"], row["score_high"])
         rows.append({**row, "random_score": float(baseline.scores()[0][i, 0])})
     return pd.DataFrame(rows)

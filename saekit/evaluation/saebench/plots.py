@@ -12,7 +12,15 @@ from plotly.subplots import make_subplots
 from ...plotting.style import BLUE, GREY, ORANGE, band, faded, figure, literal, note
 
 if TYPE_CHECKING:
-    from . import AblationSparsity, Absorption, ComputeFraction, ProbePerturbation, SparseProbing, SpuriousRemoval
+    from . import (
+        AblationSparsity,
+        Absorption,
+        ComputeFraction,
+        ProbePerturbation,
+        ScoreComparison,
+        SparseProbing,
+        SpuriousRemoval,
+    )
 
 PROBES = {
     "SAE features": (ORANGE, "solid", 2.5),
@@ -27,13 +35,14 @@ def plot_sparse_probing(result: SparseProbing) -> go.Figure:
     """Balanced accuracy and AUROC by k, with intervals, beside the baselines.
 
     >>> from saekit.evaluation.saebench.plots import plot_sparse_probing
-    >>> result = sk.sparse_probing(model, sae, corpus, label="topic", ks=(1, 2), length=16, n_bootstrap=5,
+    >>> result = sk.sparse_probing(model, sae, corpus, label="topic", ks=(1, 2), length=16,
     ...                            progress=False)
     >>> plot_sparse_probing(result).data[1].name
     'SAE features'
     """
     fig = make_subplots(cols=2, horizontal_spacing=0.12)
-    subtitle = f"mean over {len(result.classes)} classes, {result.n_test:,} held-out documents"
+    told = _told(result.headline())
+    subtitle = f"mean over {len(result.classes)} classes, {result.n_test:,} held-out documents; {told}"
     figure(f"Sparse probing of “{result.label}”", subtitle, height=420, fig=fig)
     fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 100})
     k, table = list(result.ks), result.summary
@@ -73,7 +82,7 @@ def plot_probe_perturbation(result: ProbePerturbation) -> go.Figure:
     """The score by number of ablated features, and what each probe lost when each class's features were ablated.
 
     >>> from saekit.evaluation.saebench.plots import plot_probe_perturbation
-    >>> result = sk.targeted_probe_perturbation(model, sae, corpus, label="topic", ns=(1, 4), length=16, n_bootstrap=5,
+    >>> result = sk.targeted_probe_perturbation(model, sae, corpus, label="topic", ns=(1, 4), length=16,
     ...                                         progress=False)
     >>> plot_probe_perturbation(result).data[-1].type
     'heatmap'
@@ -81,7 +90,8 @@ def plot_probe_perturbation(result: ProbePerturbation) -> go.Figure:
     fig = make_subplots(cols=2, horizontal_spacing=0.2, column_widths=[0.5, 0.5])
     best = int(result.table["score"].to_numpy().argmax())
     n = result.ns[best]
-    subtitle = f"own drop less the others' drop of balanced accuracy; on the right {n} features ablated"
+    told = _told(result.headline(n))
+    subtitle = f"own drop less the others' drop of balanced accuracy; on the right {n} features ablated; {told}"
     figure(f"Targeted probe perturbation of “{result.label}”", subtitle, height=440, fig=fig)
     fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 100})
     _by_n(fig, result.table, "score", "score")
@@ -116,7 +126,8 @@ def plot_spurious_removal(result: SpuriousRemoval) -> go.Figure:
     'score'
     """
     fig = make_subplots(cols=2, horizontal_spacing=0.14)
-    figure("Spurious correlation removal", f"wanted {result.wanted}, spurious {result.spurious}", height=420, fig=fig)
+    subtitle = f"wanted {result.wanted}, spurious {result.spurious}; {_told(result.headline())}"
+    figure("Spurious correlation removal", subtitle, height=420, fig=fig)
     fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 100})
     ends = [result.ns[0] * 0.9, result.ns[-1] * 1.1]
     for name, value, dash in (
@@ -145,13 +156,12 @@ def plot_absorption(result: Absorption) -> go.Figure:
 
     >>> from saekit.evaluation.saebench.plots import plot_absorption
     >>> words = [a + b for a in "cd" for b in "aeiou" for _ in range(4)]
-    >>> plot_absorption(sk.feature_absorption(model, sae, words=words, n_bootstrap=5, progress=False)).data[0].x
+    >>> plot_absorption(sk.feature_absorption(model, sae, words=words, progress=False)).data[0].x
     ('c', 'd')
     """
     fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.09, row_heights=[0.55, 0.45])
-    v, low, high = result.rate
     subtitle = (
-        f"{v:.1%} [{low:.1%}, {high:.1%}] of words, mean over {len(result.scored)} letters"
+        f"absorbed {result.rate:.1%}, mean over {len(result.scored)} letters; {_told(result.headline())}"
         if result.able
         else "the model is not able: no letter's probe reaches the bar"
     )
@@ -198,8 +208,8 @@ def plot_ablation_sparsity(result: AblationSparsity) -> go.Figure:
     >>> int(sum(plot_ablation_sparsity(result).data[1].y))
     4
     """
-    (v, _, _), (r, _, _) = result.sparsity, result.random
-    subtitle = f"mean {v:.3f} for features, {r:.3f} for random directions; {result.n_following} tokens following"
+    v, r = result.sparsity.value, result.random.value
+    subtitle = f"mean {v:.3f} for features, {r:.3f} for random directions; {_told(result.headline())}"
     fig = figure("Sparsity of the effects of single features", subtitle, height=380)
     values = {"random directions": result.table["random"].dropna(), "features": result.table["sparsity"].dropna()}
     edges = np.linspace(0, max(max(x.max() for x in values.values()) * 1.02, 1e-6), 31)
@@ -228,7 +238,7 @@ def plot_compute_fraction(result: ComputeFraction) -> go.Figure:
     'log'
     """
     s = result
-    bounds = "" if np.isnan(s.low) else f" [{s.low:.1%}, {s.high:.1%}]"
+    bounds = "" if np.isnan(s.low) else f" [{s.low:.1%}, {s.high:.1%}], {len(s.reference)} reference rows,"
     fig = figure("Loss as a fraction of compute", f"with the SAE {s.fraction:.1%}{bounds} of the compute is left")
     measured = s.reference["compute"].to_numpy()
     ends = [min(measured.min(), s.compute_sae), max(measured.max(), s.compute_clean)]
@@ -290,3 +300,43 @@ def _by_n(fig: go.Figure, table: pd.DataFrame, column: str, title: str, *, col: 
         )
     fig.update_xaxes(title_text="features ablated", type="log", tickvals=n, ticktext=n, col=col)
     fig.update_yaxes(title_text=title, col=col)
+
+
+def plot_score_comparison(comparison: ScoreComparison) -> go.Figure:
+    """The score of each SAE with its interval, best first, and which cannot be told apart.
+
+    >>> from saekit.evaluation.saebench.plots import plot_score_comparison
+    >>> saes = [sae, sk.SAE(sae.config)]
+    >>> results = sk.sparse_probing(model, saes, corpus, label="topic", ks=(1,), length=16, progress=False)
+    >>> len(plot_score_comparison(sk.compare_scores(results)).data[0].y)
+    2
+    """
+    f = comparison.frame
+    ties = [", ".join(map(literal, names)) or "none" for names in f["cannot_tell_apart"]]
+    n_ties = sum(bool(len(names)) for names in f["cannot_tell_apart"])
+    subtitle = f"{n_ties} of {len(f)} cannot be told apart from another" if n_ties else "all are told apart"
+    fig = figure(literal(comparison.what), subtitle, height=140 + 40 * len(f))
+    fig.add_scatter(
+        x=f["value"],
+        y=[literal(name) for name in f.index],
+        mode="markers",
+        marker={"color": ORANGE, "size": 9},
+        error_x={
+            "type": "data",
+            "array": f["high"] - f["value"],
+            "arrayminus": f["value"] - f["low"],
+            "color": GREY,
+            "thickness": 1.3,
+        },
+        customdata=np.array([f["smallest_difference"].map("{:.3f}".format), ties], dtype=object).T,
+        hovertemplate="%{y}: %{x:.3f}<br>smallest difference it can tell %{customdata[0]}"
+        "<br>cannot tell apart from: %{customdata[1]}<extra></extra>",
+    )
+    fig.update_xaxes(title_text=literal(comparison.what))
+    return fig
+
+
+def _told(known: dict[str, Any]) -> str:
+    """The smallest difference that a score can tell, in words."""
+    smallest = known["smallest_difference"]
+    return "no smallest difference known" if np.isnan(smallest) else f"tells differences above {smallest:.3f}"

@@ -2,11 +2,9 @@
 
 One logistic regression (scikit-learn, L2, C = 1, columns standardised on the training rows, classes weighted alike) is
 used everywhere in this package; its weights are given back in the units of the rows, so that they can be compared with
-decoder rows. Intervals are percentile bootstraps over held-out rows, drawn within each class so that none is undefined;
-the probe stays as fitted.
+decoder rows. Intervals are delete-one-row jackknives over held-out rows, within each class; the probe stays as fitted.
 
-Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3; AUROC with weights and ties as the
-fraction of pairs in order, Hanley and McNeil (1982).
+Source: AUROC with weights and ties as the fraction of pairs in order, Hanley and McNeil (1982).
 """
 
 from __future__ import annotations

@@ -30,16 +30,26 @@ from jaxtyping import Float, Int
 
 from ...arguments import checks_arguments
 from ...corpus import as_corpus
-from ...errors import ConfigError, DataError, unknown_name
+from ...errors import ConfigError, unknown_name
 from ...sae import SAE
-from ...statistics import point_and_interval, resample_within
-from .pooled import choose_documents, hook_point, label_values, pool, several
+from .pooled import hook_point, several
+from .pooled_classes import choose_classes, pool_classes
 from .probes import METRICS, Choice, Matrix, check_counts, columns, fit_probe, probe_metrics, split_rows, strongest
+from .resolution import (
+    N_RESEEDS,
+    cell,
+    headline,
+    interval,
+    leave_one_out,
+    reseeds,
+    resolution_text,
+    smallest_difference,
+)
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from ...corpus import AnyCorpus, Corpus
+    from ...corpus import AnyCorpus
     from ...models import LanguageModel
 
 SAE_PROBE, RANDOM_PROBE, DIMENSIONS, ALL, MAJORITY = (
@@ -69,7 +79,9 @@ class SparseProbing:
     sae: str
     """Which SAE."""
     summary: pd.DataFrame
-    """A row for each probe and k: the mean over classes of each metric, with _low and _high (95 %)."""
+    """A row for each probe and k: the mean over classes of each metric, with _low and _high (95 %, jackknife over
+    n_units held-out documents), and of the SAE's with _sd, the reseed noise, and _resolves, the smallest difference
+    between two SAEs that it can tell."""
     by_class: pd.DataFrame
     """A row for each probe, k and class: the same, the features used and the number of held-out documents."""
     n_train: int
@@ -79,6 +91,13 @@ class SparseProbing:
     """Tokens that the documents' means are over."""
     notes: tuple[str, ...] = ()
     """What was left out."""
+
+    def headline(self, at: int | None = None) -> dict[str, Any]:
+        """The balanced accuracy with `at` features, the fewest by default, and what it resolves."""
+        at = self.ks[0] if at is None else at
+        self.score(at)
+        rows = self.summary[(self.summary["probe"] == SAE_PROBE) & (self.summary["k"] == at)]
+        return headline(f"balanced accuracy of {self.label!r} from {at} features", rows, "balanced_accuracy")
 
     def score(self, k: int, metric: str = "balanced_accuracy", probe: str = SAE_PROBE) -> float:
         """The mean over classes of one metric."""
@@ -104,13 +123,16 @@ class SparseProbing:
     def __repr__(self) -> str:
         rows = []
         for _, row in self.summary.iterrows():
-            cells = [f"{row[m]:.3f} [{row[f'{m}_low']:.3f}, {row[f'{m}_high']:.3f}]" for m in METRICS]
+            cells = [cell(row, m) for m in METRICS]
             k = "" if pd.isna(row["k"]) else f"k = {int(row['k'])}"
             rows.append([f"{row['probe']} {k}".strip(), *cells])
         table = pd.DataFrame(rows, columns=["probe", *(m.replace("_", " ") for m in METRICS)])
         head = f"Sparse probing of {self.label!r}: {len(self.classes)} classes, {self.n_train:,} training and "
+        known = self.headline()
+        resolves = resolution_text(known["reseed_sd"], known["smallest_difference"])
+        lines = [f"{head}{self.n_test:,} held-out documents", f"  {self.sae}", table.to_string(index=False)]
         return "\n".join(
-            [f"{head}{self.n_test:,} held-out documents", f"  {self.sae}", table.to_string(index=False), *self.notes]
+            [*lines, f"  brackets: 95 %, {self.n_test:,} documents", f"  {known['what']}: {resolves}", *self.notes]
         )
 
     __str__ = __repr__
@@ -127,7 +149,8 @@ def probe_classes(
 ) -> tuple[Float[np.ndarray, "classes 3 draws"], list[tuple[int, ...]]]:
     """Metrics of one-against-the-rest probes on k columns of `values` (None: all), and those columns.
 
-    `y` is each row's class from 0 to n_classes - 1; `split` the training and held-out rows; `weights` from `draws`.
+    `y` is each row's class from 0 to n_classes - 1; `split` the training and held-out rows; `weights` of those in each
+    draw, such as `leave_one_out`.
     """
     train, test = split
     inside, outside = values[train], values[test]
@@ -165,7 +188,7 @@ def sparse_probing(
     length: int = ...,
     fraction_held_out: float = ...,
     hook_name: str | None = ...,
-    n_bootstrap: int = ...,
+    n_reseeds: int = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> SparseProbing: ...
@@ -184,7 +207,7 @@ def sparse_probing(
     length: int = ...,
     fraction_held_out: float = ...,
     hook_name: str | None = ...,
-    n_bootstrap: int = ...,
+    n_reseeds: int = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> list[SparseProbing]: ...
@@ -203,7 +226,7 @@ def sparse_probing(
     length: int = 128,
     fraction_held_out: float = 0.4,
     hook_name: str | None = None,
-    n_bootstrap: int = 1000,
+    n_reseeds: int = N_RESEEDS,
     seed: int = 0,
     progress: bool = True,
 ) -> SparseProbing | list[SparseProbing]:
@@ -215,12 +238,12 @@ def sparse_probing(
     whether an SAE beats random directions.
 
     `classes` None takes every value with at least `min_each` documents; `n_each` documents of a class are drawn at
-    most, each read as its first `length` tokens. `fraction_held_out` of each class is held out. The model is run once
-    for all SAEs. Raises UnknownNameError for the label or a value, DataError when fewer than two classes are left,
-    MismatchError for an SAE of another model or hook point.
+    most, each read as its first `length` tokens. `fraction_held_out` of each class is held out, and `n_reseeds` further
+    splits give the reseed noise. The model is run once for all SAEs. Raises UnknownNameError for the label or a value,
+    DataError when fewer than two classes are left, MismatchError for an SAE of another model or hook point.
 
     >>> result = sk.sparse_probing(
-    ...     model, sae, corpus, label="topic", ks=(1,), length=16, n_bootstrap=10, progress=False)
+    ...     model, sae, corpus, label="topic", ks=(1,), length=16, progress=False)
     >>> result.classes
     ('other', 'bridge')
     """
@@ -233,16 +256,23 @@ def sparse_probing(
     if ks[-1] > min(widest, saes[0].config.d_in):
         limit = f"at most {min(widest, saes[0].config.d_in)}: the smaller of d_sae and d_in"
         raise ConfigError("ks asks for more features than there are", got=ks[-1], accepted=limit)
+    seeds = reseeds(seed, n_reseeds)
     wanted, notes = choose_classes(corpus, label, classes, min_each)
-    number = {value: n for n, value in enumerate(wanted)}
-    documents, keys = choose_documents(corpus, lambda labels: number.get(labels.get(label)), n_each, seed)
-    pooled = pool(model, saes, documents, hook_name=where, length=length, seed=seed, progress=progress)
-    y = np.array(keys, dtype=np.int64)[pooled.document]
+    pooled, y = pool_classes(
+        model, saes, corpus, label, wanted, hook_name=where, length=length, n_each=n_each, seed=seed, progress=progress
+    )
     split = split_rows(y, fraction_held_out, seed)
-    weights = resample_within(y[split[1]], n_bootstrap, np.random.default_rng([seed, 1]))
+    others = [split_rows(y, fraction_held_out, other) for other in seeds[1:]]
+    weights = leave_one_out(len(split[1]))
 
     def probed(values: Matrix, k: int | None) -> tuple[Any, list[tuple[int, ...]]]:
         return probe_classes(values, y, len(wanted), split, weights, k, choose)
+
+    def again(values: Matrix, k: int) -> Any:
+        """The mean metrics with each other split [seed, metric]."""
+        one = [np.ones((1, len(test))) for _, test in others]
+        found = [probe_classes(values, y, len(wanted), s, w, k, choose)[0] for s, w in zip(others, one, strict=True)]
+        return np.array([f[..., 0].mean(0) for f in found]).reshape(len(others), len(METRICS))
 
     shared: list[Part] = [(DIMENSIONS, k, *probed(pooled.x, k)) for k in ks]
     shared.append((ALL, None, *probed(pooled.x, None)))
@@ -252,7 +282,7 @@ def sparse_probing(
         parts: list[Part] = [(SAE_PROBE, k, *probed(acts, k)) for k in ks] + [
             (RANDOM_PROBE, k, *probed(random, k)) for k in ks
         ]
-        summary, by_class = _tables([*parts, *shared], wanted, y[split[1]])
+        summary, by_class = _tables([*parts, *shared], wanted, y[split[1]], {k: again(acts, k) for k in ks})
         out.append(
             SparseProbing(
                 label=label,
@@ -271,48 +301,31 @@ def sparse_probing(
     return out[0] if isinstance(sae, SAE) else out
 
 
-def choose_classes(
-    corpus: Corpus, label: str, classes: Sequence[Any] | None, min_each: int
-) -> tuple[list[Any], list[str]]:
-    """The values to classify, and a note on those left out."""
-    seen = label_values(corpus, label)
-    if classes is not None:
-        for value in classes:
-            if value not in seen:
-                raise unknown_name(f"value of label {label!r}:", value, seen)
-        wanted, notes = list(dict.fromkeys(classes)), []
-    else:
-        counts = dict.fromkeys(seen, 0)
-        for document in corpus:
-            if label in document.labels:
-                counts[document.labels[label]] += 1
-        wanted = [value for value in seen if counts[value] >= min_each]
-        n = len(seen) - len(wanted)
-        notes = [f"{n} values with fewer than {min_each} documents are left out"] if n else []
-    if len(wanted) < 2:
-        raise DataError(
-            f"label {label!r} has too few classes to classify",
-            got=len(wanted),
-            accepted="at least 2",
-            fix=f"choose another label, or pass min_each below {min_each}",
-        )
-    return wanted, notes
-
-
-def _tables(parts: Sequence[Part], classes: Sequence[Any], y_test: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(
+    parts: Sequence[Part], classes: Sequence[Any], y_test: Any, again: dict[int, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     summary, by_class = [], []
     for probe, k, found, used in parts:
-        summary.append({"probe": probe, "k": k, **_cells(found.mean(0))})
+        row = {"probe": probe, "k": k, "n_units": len(y_test), **_cells(found.mean(0), y_test)}
+        for i, name in enumerate(METRICS):
+            noise = (np.nan, np.nan)
+            if probe == SAE_PROBE and k is not None:
+                values = [row[name], *again[k][:, i]]
+                noise = smallest_difference(values, row[f"{name}_low"], row[f"{name}_high"])
+            row |= {f"{name}_sd": noise[0], f"{name}_resolves": noise[1]}
+        summary.append(row)
         for c, value in enumerate(classes):
             n = int((y_test == c).sum())
             row = {"probe": probe, "k": k, "class": value, "n_test": n, "features": used[c]}
-            by_class.append({**row, **_cells(found[c])})
+            by_class.append({**row, **_cells(found[c], (y_test == c).astype(np.int64))})
     frames = [pd.DataFrame(rows).astype({"k": "Int64"}) for rows in (summary, by_class)]
     return frames[0], frames[1]
 
 
-def _cells(found: Float[np.ndarray, "3 draws"]) -> dict[str, float]:
-    cells: dict[str, float] = {}
-    for name, samples in zip(METRICS, found, strict=True):
-        cells[name], cells[f"{name}_low"], cells[f"{name}_high"] = point_and_interval(samples)
+def _cells(found: Float[np.ndarray, "3 draws"], strata: Int[np.ndarray, " n"]) -> dict[str, Any]:
+    """Each metric with its interval; accuracy is a proportion of all documents, the others are taken within classes."""
+    cells: dict[str, Any] = {}
+    for name, draws in zip(METRICS, found, strict=True):
+        within = None if name == "accuracy" else strata
+        cells[name], cells[f"{name}_low"], cells[f"{name}_high"] = interval(draws, strata=within)
     return cells

@@ -10,8 +10,8 @@ Source: Karvonen et al. 2025 (SAEBench, arXiv:2503.09532), after SHIFT (Marks et
 human judge. As there: sets, probes, attribution, score. Differences: L2 logistic regressions for SAEBench's
 Adam-trained ones; SAEBench runs both directions and reports the one whose biased probe is worse, here the caller says
 which label is wanted; where the biased probe is as good as the oracle the score is undefined, with a note. A random SAE
-of the same sizes stands beside it. An audit (Chanin 2026, arXiv:2605.18229) found SCR noisy between training seeds and
-only loosely tied to known features at its usual settings: compare SAEs by it with care, and with the intervals.
+of the same sizes stands beside it. An audit (2026, arXiv:2605.18229) advises against SCR at its usual settings: a
+warning says so, and every score stands beside its reseed noise and what it can resolve.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from ...arguments import checks_arguments
 from ...corpus import as_corpus
 from ...errors import ConfigError, DataError, unknown_name
 from ...sae import SAE
-from ...statistics import point_and_interval, resample_within
-from .perturbation import NS, attributed, without
+from .audit import warn_of_audit
+from .perturbation import NS, attributed, row_at, without
 from .pooled import choose_documents, decoder, hook_point, label_values, pool, several, writes_where_it_reads
 from .probes import Matrix, check_counts, fit_probe, split_rows
+from .resolution import N_RESEEDS, headline, interval, leave_one_out, reseeds, resolution_text, smallest_difference
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -45,7 +46,7 @@ Label = str | Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Removed:
-    """Accuracies for the wanted label on balanced held-out documents; the last axis is the draws of the bootstrap."""
+    """Accuracies for the wanted label on balanced held-out documents; the last axis is the draws."""
 
     biased: Float[np.ndarray, " draws"]
     oracle: Float[np.ndarray, " draws"]
@@ -55,6 +56,8 @@ class Removed:
     n_biased: int
     n_balanced: int
     n_test: int
+    strata: Int[np.ndarray, " test"]
+    """Combination of the labels of each held-out document."""
 
     def scores(self) -> Float[np.ndarray, "ns draws"]:
         """(after - biased) / (oracle - biased); NaN where the biased probe is as good as the oracle."""
@@ -76,7 +79,9 @@ class SpuriousRemoval:
     accuracy_oracle: float
     """Of a probe trained on balanced documents."""
     table: pd.DataFrame
-    """A row for each n: accuracy and score with _low and _high (95 %), and random_score."""
+    """A row for each n: accuracy and score with _low and _high (95 %, jackknife over n_units held-out documents), the
+    score's reseed noise (score_sd) and the smallest difference between two SAEs that it can tell (score_resolves), and
+    random_score."""
     features: tuple[int, ...]
     """Those attributed to the spurious label, strongest first."""
     n_biased: int
@@ -85,6 +90,11 @@ class SpuriousRemoval:
     """Documents the oracle and the spurious label's probe were trained on."""
     n_test: int
     notes: tuple[str, ...] = ()
+
+    def headline(self, at: int | None = None) -> dict[str, Any]:
+        """The score with `at` features ablated, the fewest by default, and what it resolves."""
+        at = self.ns[0] if at is None else at
+        return headline(f"SCR of {self.spurious!r}, {at} features ablated", row_at(self.table, at), "score")
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each number of ablated features."""
@@ -97,6 +107,8 @@ class SpuriousRemoval:
         return plot_spurious_removal(self)
 
     def __repr__(self) -> str:
+        known = self.headline()
+        resolves = f"{known['what']}: {resolution_text(known['reseed_sd'], known['smallest_difference'])}"
         return "\n".join(
             [
                 f"Spurious correlation removal: wanted {self.wanted}, spurious {self.spurious}; {self.n_biased:,} "
@@ -104,6 +116,7 @@ class SpuriousRemoval:
                 f"  {self.sae}",
                 f"  accuracy biased {self.accuracy_biased:.3f}, oracle {self.accuracy_oracle:.3f}",
                 self.table.to_string(index=False, float_format=lambda v: f"{v:.3f}", na_rep="-"),
+                f"  {resolves}",
                 *self.notes,
             ]
         )
@@ -120,10 +133,11 @@ def remove(
     *,
     ns: Sequence[int],
     fraction_held_out: float = 0.4,
-    n_bootstrap: int = 0,
+    draws: bool = False,
     seed: int = 0,
 ) -> Removed:
-    """A biased probe's accuracy before and after ablation, and the oracle's.
+    """A biased probe's accuracy before and after ablation, and the oracle's; with `draws` also without each held-out
+    document.
 
     `x` and `acts` are mean activations and mean feature activations of documents. DataError when one of the four
     combinations of the labels has fewer than four documents.
@@ -144,10 +158,10 @@ def remove(
     biased_probe, oracle = fit_probe(x[biased], wanted[biased]), fit_probe(x[balanced], wanted[balanced])
     of_spurious = fit_probe(x[balanced], spurious[balanced])
     ranked = attributed(acts[balanced], spurious[balanced], of_spurious, W_dec, max(ns), signed=False)
-    weights = resample_within(cell[held_out], n_bootstrap, np.random.default_rng([seed, 1]))
+    weights = leave_one_out(len(held_out)) if draws else np.ones((1, len(held_out)))
 
     def accuracy(probe: Any, rows: Any) -> Float[np.ndarray, " draws"]:
-        return np.asarray(weights @ ((probe.scores(rows) > 0) == wanted[held_out])) / len(held_out)
+        return np.asarray(weights @ ((probe.scores(rows) > 0) == wanted[held_out]) / weights.sum(1))
 
     x_test, acts_test = x[held_out], acts[held_out]
     after = [accuracy(biased_probe, without(x_test, acts_test, W_dec, ranked[:n])) for n in ns]
@@ -159,6 +173,7 @@ def remove(
         len(biased),
         len(balanced),
         len(held_out),
+        cell[held_out],
     )
 
 
@@ -184,7 +199,7 @@ def spurious_correlation_removal(
     length: int = ...,
     fraction_held_out: float = ...,
     hook_name: str | None = ...,
-    n_bootstrap: int = ...,
+    n_reseeds: int = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> SpuriousRemoval: ...
@@ -201,7 +216,7 @@ def spurious_correlation_removal(
     length: int = ...,
     fraction_held_out: float = ...,
     hook_name: str | None = ...,
-    n_bootstrap: int = ...,
+    n_reseeds: int = ...,
     seed: int = ...,
     progress: bool = ...,
 ) -> list[SpuriousRemoval]: ...
@@ -218,22 +233,23 @@ def spurious_correlation_removal(
     length: int = 128,
     fraction_held_out: float = 0.4,
     hook_name: str | None = None,
-    n_bootstrap: int = 1000,
+    n_reseeds: int = N_RESEEDS,
     seed: int = 0,
     progress: bool = True,
 ) -> SpuriousRemoval | list[SpuriousRemoval]:
     """Whether ablating the features of `spurious` corrects a probe for `wanted` that it biases (SCR); a list for a
     list.
 
-    A label is a column with two values, {column: value} (against all other values) or {column: (value, other)}.
-    `n_each` documents of each of the four combinations are drawn at most, each read as its first `length` tokens.
-    Raises UnknownNameError for a label or value, ConfigError for a column with more than two values or a transcoder,
-    DataError when a combination is too rare.
+    Warns that a 2026 audit advises against this evaluation at its usual settings. A label is a column with two values,
+    {column: value} (against all other values) or {column: (value, other)}. `n_each` documents of each of the four
+    combinations are drawn at most, each read as its first `length` tokens. `n_reseeds` further splits give the reseed
+    noise. Raises UnknownNameError for a label or value, ConfigError for a column with more than two values or a
+    transcoder, DataError when a combination is too rare.
 
     >>> result = sk.spurious_correlation_removal(
     ...     model, sae, sk.load_corpus([{"text": t, "a": a, "b": b} for t in ("cat", "mat", "fog", "red")
     ...                                 for a in (True, False) for b in ("x", "y")]),
-    ...     wanted="a", spurious={"b": "y"}, ns=(1, 2), length=16, n_bootstrap=0, progress=False)
+    ...     wanted="a", spurious={"b": "y"}, ns=(1, 2), length=16, progress=False)
     >>> result.wanted, result.spurious
     ('a = True', 'b = y')
     """
@@ -241,7 +257,9 @@ def spurious_correlation_removal(
     corpus = as_corpus(corpus)
     writes_where_it_reads(saes, "spurious correlation removal")
     where = hook_point(model, saes, hook_name)
+    seeds = reseeds(seed, n_reseeds)
     sides = [_sides(corpus, label) for label in (wanted, spurious)]
+    warn_of_audit("spurious correlation removal (SCR)")
 
     def key(labels: Mapping[str, Any]) -> tuple[bool, bool] | None:
         found = [_side(labels, side) for side in sides]
@@ -254,9 +272,11 @@ def spurious_correlation_removal(
     for s, acts, random, W_random in zip(
         saes, pooled.feature_acts, pooled.random_acts, pooled.random_W_dec, strict=True
     ):
-        same: dict[str, Any] = {"ns": ns, "fraction_held_out": fraction_held_out, "seed": seed}
-        found = remove(pooled.x, acts, decoder(s), is_wanted, is_spurious, n_bootstrap=n_bootstrap, **same)
-        baseline = remove(pooled.x, random, W_random, is_wanted, is_spurious, **same)
+        same: dict[str, Any] = {"ns": ns, "fraction_held_out": fraction_held_out}
+        labels, W_dec = (is_wanted, is_spurious), decoder(s)
+        found = remove(pooled.x, acts, W_dec, *labels, draws=True, seed=seed, **same)
+        again = [remove(pooled.x, acts, W_dec, *labels, seed=v, **same).scores()[:, 0] for v in seeds[1:]]
+        baseline = remove(pooled.x, random, W_random, *labels, seed=seed, **same)
         gap = found.oracle[0] - found.biased[0]
         note = "the score is undefined: the biased probe is as good as the oracle, so there is no bias to remove"
         out.append(
@@ -267,7 +287,7 @@ def spurious_correlation_removal(
                 sae=repr(s).split("\n")[0],
                 accuracy_biased=float(found.biased[0]),
                 accuracy_oracle=float(found.oracle[0]),
-                table=_table(ns, found, baseline),
+                table=_table(ns, found, baseline, again),
                 features=found.features,
                 n_biased=found.n_biased,
                 n_balanced=found.n_balanced,
@@ -278,12 +298,14 @@ def spurious_correlation_removal(
     return out[0] if isinstance(sae, SAE) else out
 
 
-def _table(ns: Sequence[int], found: Removed, baseline: Removed) -> pd.DataFrame:
+def _table(ns: Sequence[int], found: Removed, baseline: Removed, again: list[Any]) -> pd.DataFrame:
     rows = []
     for i, n in enumerate(ns):
-        row: dict[str, float] = {"n": n}
-        for name, samples in (("accuracy", found.after[i]), ("score", found.scores()[i])):
-            row[name], row[f"{name}_low"], row[f"{name}_high"] = point_and_interval(samples)
+        row: dict[str, float] = {"n": n, "n_units": found.n_test}
+        for name, draws, scale in (("accuracy", found.after[i], "logit"), ("score", found.scores()[i], "identity")):
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(draws, scale, found.strata)
+        values = [row["score"], *(other[i] for other in again)]
+        row["score_sd"], row["score_resolves"] = smallest_difference(values, row["score_low"], row["score_high"])
         rows.append({**row, "random_score": float(baseline.scores()[i, 0])})
     return pd.DataFrame(rows)
 
