@@ -7,6 +7,8 @@ neither torch nor anything else that is heavy, and has no effect: no network, no
 
 import importlib
 import importlib.util
+import sys
+import types
 
 import lazy_loader
 
@@ -15,6 +17,17 @@ from .errors import unknown_name
 _load_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 __version__ = "0.1.0"
+
+
+class _Saekit(types.ModuleType):
+    """This module, in which a public function stays when its package, of the same name, is imported beside it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in __all__ or not isinstance(value, types.ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Saekit
 
 
 def __getattr__(name: str) -> object:

@@ -191,8 +191,8 @@ def test_bad_arguments(model: LanguageModel, corpus: sk.Corpus) -> None:
         sk.tokenize(corpus, model, length=8, max_tokens=1)
     with pytest.raises(DataError, match="the corpus holds no token"):
         sk.tokenize(sk.load_corpus(["", ""]), model, length=8)
-    with pytest.raises(DataError, match=r"refuses the text of documents 0 to 1[\s\S]*surrogates"):
-        sk.tokenize(sk.load_corpus(["ok", "\ud800"]), model, length=8)
+    half = sk.tokenize(sk.load_corpus(["ok", "a\ud800"]), model, length=8)  # half a character is read as its sign
+    assert (half.tokens == sk.tokenize(sk.load_corpus(["ok", "a\ufffd"]), model, length=8).tokens).all()
     with pytest.raises(ConfigError, match="batch_size is not positive"):
         next(sk.tokenize(corpus, model, length=8).batches(0))
 

@@ -266,7 +266,7 @@ def with_a_word_for_a_number(folder):
         (changed, "is not the file that was saved"),
         (without_r_mag, "missing: r_mag"),
         (of_another_kind, "contradicts itself"),
-        (with_a_word_for_a_number, "holds a value that is not accepted: target_l0 is out of range"),
+        (with_a_word_for_a_number, "cfg.json holds a value that is not accepted at metadata.saekit.config.target_l0"),
         (lambda folder: (folder / "cfg.json").unlink(), "no file"),
         (lambda folder: (folder / "sae_weights.safetensors").unlink(), "no file"),
     ],

@@ -114,7 +114,7 @@ def test_generation_begins_prompts_as_the_sae_says_or_the_caller(
     model: Any, sae: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    dose_response: Any = sys.modules["saekit.steering.dose_response"]
+    study_jobs: Any = sys.modules["saekit.steering.study_jobs"]
     without = sk.SAE(sae.config.replace(prepend_bos=False))
     without.load_state_dict(sae.state_dict())
     edit, plain = sk.clamp(without, {3: 2.0}), len(model.tokenize("the cat", bos=False))
@@ -126,8 +126,8 @@ def test_generation_begins_prompts_as_the_sae_says_or_the_caller(
     chat = sk.generate(model, "the cat", edits=edit, chat=True, max_new_tokens=2)
     assert chat.n_prompt_tokens == len(model.tokenize(chat.prompt, bos=False))
     seen: list[Any] = []
-    rows = dose_response.make_rows
-    monkeypatch.setattr(dose_response, "make_rows", lambda *a, **k: seen.append(k["prepend_bos"]) or rows(*a, **k))
+    rows = study_jobs.make_rows
+    monkeypatch.setattr(study_jobs, "make_rows", lambda *a, **k: seen.append(k["prepend_bos"]) or rows(*a, **k))
     how = {"controls": 0, "chat": False, "max_new_tokens": 2, "progress": False}
     sk.dose_response(model, without, 3, ["the cat"], sk.Concept.keywords("gate"), [0.4], **how)
     assert seen and set(seen) == {False}  # the unsteered texts too

@@ -196,7 +196,8 @@ def test_concepts_are_judged_once_and_tabulated(
     table = concepts.table(without_nan(done))
     assert f"| {row['feature']} |" in table and table.splitlines()[-1].startswith("| Japan |")
     monkeypatch.setattr(concepts, "specificity_row", None)
-    assert concepts.judge(model, sae, cache, tmp_path)["concepts"]["bridges"] == row, "kept, not measured again"
+    kept = concepts.judge(model, sae, cache, tmp_path)["concepts"]["bridges"]
+    assert without_nan(kept) == without_nan(row), "kept, not measured again"
 
 
 def test_the_search_keeps_what_it_has_found(parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +216,7 @@ def test_the_search_keeps_what_it_has_found(parts: Any, tmp_path: Path, monkeypa
     done = search()
     assert len(done["screening"]) == 2 and len(done["final"]) == 1
     feature, found = next(iter(done["final"].items()))
-    assert found["counts"]["none"]["n"] == 2 and found["counts"]["control"]["n"] == 2 * len(found["controls"])
+    assert found["counts"]["none"]["n"] == 2 and found["counts"]["control"]["n"] == len(found["controls"])
     assert f"feature {feature} clamped at 0.5" in golden_gate.report(feature, found)
     monkeypatch.setattr(sk, "dose_response", None)
     assert search()["final"].keys() == done["final"].keys()

@@ -260,7 +260,7 @@ def test_misuse_is_refused_before_anything_runs(llama: Any, llama_sae: Any, mode
         ({"strengths": [math.inf]}, ConfigError, "not a finite number"),
         ({"seeds": (0, 1)}, ConfigError, "seeds do not give different texts"),
         ({"batch_size": 0}, ConfigError, "batch_size is not positive"),
-        ({"temperature": -1}, ConfigError, "temperature is not usable"),
+        ({"temperature": -1}, ConfigError, "temperature is negative"),
         ({"max_new_tokens": 90}, ContextLengthError, "do not fit"),
         ({"controls": 64}, ConfigError, "too many or too few controls"),
         ({"controls": [3]}, ConfigError, "its own control"),
@@ -331,4 +331,4 @@ def test_a_text_is_on_disk_when_it_was_added(tmp_path: Path, monkeypatch: Any) -
     monkeypatch.setattr("os.fsync", synced.append)
     for n in range(3):
         log.append([text_of(n)])
-        assert len(synced) == n + 1
+        assert len(synced) >= n + 1

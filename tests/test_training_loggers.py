@@ -63,7 +63,7 @@ def test_a_logger_hears_of_every_logged_step_and_of_the_end(model, corpus, tmp_p
     saes = run(model, corpus, [notes], steps=25, out=tmp_path, log_every=10)
     assert [(r["step"], r["sae"]) for r in notes.rows] == [(s, i) for s in (10, 20, 25) for i in (0, 1)]
     written = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert notes.rows == written
+    assert notes.rows == [{name: value for name, value in row.items() if name != "checksum"} for row in written]
     assert notes.ends == [("finished", "")]
     assert notes.run.names == ["topk, k 2", "topk, k 4"]
     assert (notes.run.rows, notes.run.n_steps_done, notes.run.folder) == ((), 0, tmp_path)

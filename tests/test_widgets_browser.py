@@ -76,7 +76,7 @@ def test_bad_settings_are_refused_by_name() -> None:
     browser = FeatureBrowser(table())
     with pytest.raises(UnknownNameError, match="unknown column to sort by 'densty'; did you mean 'density'"):
         browser.sort = "densty"
-    with pytest.raises(ConfigError, match="page_size is too small"):
+    with pytest.raises(ConfigError, match="page_size is not positive"):
         browser.page_size = 0
     with pytest.raises(ConfigError, match="page is too small"):
         browser.page = -1

@@ -65,7 +65,7 @@ def rank_features(
     >>> list(table.choose_average_precision) == sorted(table.choose_average_precision, reverse=True)
     True
     >>> table.attrs["documents"]
-    'chosen on 20 of 40 documents, 5 of them with the concept; shown on the other 20, 5 of them with it'
+    'chosen on 20 of 40 documents, 4 of them with the concept; shown on the other 20, 4 of them with it'
     """
     if by not in ("average_precision", "auroc", "f1", "precision"):
         raise ConfigError("cannot rank by that", got=by, accepted="average_precision, auroc, f1 or precision")

@@ -17,5 +17,5 @@ def warn_of_audit(what: str) -> None:
         f"a 2026 audit of SAEBench ({AUDIT}) advises against {what} at its usual settings; read its scores with the "
         "reseed noise and the smallest difference that stand beside them, and do not rank SAEs by less",
         AuditWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
