@@ -70,7 +70,7 @@ def test_reseed_noise_is_that_of_other_splits(model, corpus, sae):
         )
         scores.append(found[:, 1, 0].mean())
     assert row["balanced_accuracy_sd"] == pytest.approx(np.std(scores, ddof=1))
-    with pytest.raises(ConfigError, match="n_reseeds is not a count"):
+    with pytest.raises(ConfigError, match="n_reseeds is negative"):
         sk.sparse_probing(model, sae, corpus, n_reseeds=-1, **known)
 
 

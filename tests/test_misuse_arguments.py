@@ -89,7 +89,7 @@ def test_every_number_of_a_public_function_has_a_meaning() -> None:
     meant = arguments.POSITIVE | arguments.NATURAL | arguments.FRACTIONS | arguments.REAL | arguments.NOT_NEGATIVE
     meant |= arguments.ABOVE_ZERO | {"seed", *arguments.REPEATED, *arguments.LISTS}
     checked_by_the_function = {"feature", "layer", "d_in", "value", "group_size", "correlation", "depth"}
-    checked_by_the_function |= {"child_fraction", "n_active", "zipf_exponent", "noise"}
+    checked_by_the_function |= {"at", "child_fraction", "n_active", "zipf_exponent", "noise"}
     lacking = []
     for name, function in public_functions():
         for parameter in inspect.signature(function).parameters.values():

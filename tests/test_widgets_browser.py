@@ -78,7 +78,7 @@ def test_bad_settings_are_refused_by_name() -> None:
         browser.sort = "densty"
     with pytest.raises(ConfigError, match="page_size is not positive"):
         browser.page_size = 0
-    with pytest.raises(ConfigError, match="page is too small"):
+    with pytest.raises(ConfigError, match="page is negative"):
         browser.page = -1
     with pytest.raises(UnknownNameError, match="no feature 7"):
         browser.feature = 7

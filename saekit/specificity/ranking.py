@@ -15,8 +15,8 @@ from .controls import f1_at, feature_statistics, feature_table
 from .estimates import estimates
 from .examples import ClassifiedExamples, Unit, classified_examples
 from .leave_one_out import leave_one_out
+from .measurement import among, check_counts
 from .permutation import permutation_test
-from .specificity import among, check_counts
 from .split import split_documents
 
 if TYPE_CHECKING:
