@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -155,6 +156,10 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("no CUDA device here: nothing to measure")
         return
+    if not triton_kernels.available("cuda"):
+        print(triton_kernels.self_check("cuda"), "nothing is measured but kernels that are right", sep="\n")
+        return
+    warnings.simplefilter("error")  # of a kernel whose reference has taken its place
     dtype = getattr(torch, args.dtype)
     top = rates(dtype, args.repeats)
     name = torch.cuda.get_device_name()
@@ -177,7 +182,7 @@ def main() -> None:
                     "k": k,
                     "kernel": case["name"],
                     "ms": round(1e3 * took, 3),
-                    "twin_ms": None if reference is None else round(1e3 * reference, 3),
+                    "reference_ms": None if reference is None else round(1e3 * reference, 3),
                     "floor_ms": round(1e3 * floor, 3),
                     "operations": case["operations"],
                     "bytes": case["bytes"],

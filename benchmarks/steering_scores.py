@@ -1,12 +1,13 @@
 """Which score tells whether clamping a feature makes its concept appear: four of them against what the model says.
 
     python benchmarks/steering_scores.py [--sae smollm2-135m-instruct/16k] [--strength 0.35] [--candidates 2]
-                                         [--prompts 6] [--tokens 24] [--out FOLDER]
+                                         [--prompts 6] [--tokens 24] [--concepts 10] [--out FOLDER]
 
-For each of ten concepts, the features that fire for it and those that write its words (`steering_features`) are clamped
-while the model answers questions that mention none of the concepts, greedily; a feature's success is the fraction of
-its answers that show the concept. Beside it, how often an answer holds one of the feature's own top logit-lens tokens,
-which is what an output score is about. Spearman's correlation with success over features:
+For each of ten concepts, or the first few, the features that fire for it and those that write its words
+(`steering_features`) are clamped while the model answers questions that mention none of the concepts, greedily; a
+feature's success is the fraction of its answers that show the concept. Beside it, how often an answer holds one of the
+feature's own top logit-lens tokens, which is what an output score is about. Spearman's correlation with success over
+features:
 
     word effect         `word_effects`: change of the concept's words' log-probability under the clamp, in nats
     output score        `output_scores`, Arad et al. 2025
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=2)
     parser.add_argument("--prompts", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--concepts", type=int, default=len(CONCEPTS))
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     out = asked.out or Path(tempfile.mkdtemp())
@@ -68,7 +70,7 @@ def main() -> None:
     index = indexed(model, sae, out / "index")
     unmentioned = [q for q in REPORTING_QUESTIONS if not any(c.present(q) for c, _ in CONCEPTS.values())]
     frames = []
-    for topic, (concept, words) in CONCEPTS.items():
+    for topic, (concept, words) in list(CONCEPTS.items())[: asked.concepts]:
         found = sk.steering_features(model, sae, index, concept, words, n=asked.candidates, progress=False)
         first, *rest = (int(i) for i in found.index)
         study = sk.dose_response(
@@ -78,12 +80,12 @@ def main() -> None:
         frames.append(scored(model, sae, index, found, study).assign(concept=concept.name))
         print(frames[-1].round(3).to_string(), flush=True)
     table = pd.concat(frames).reset_index()
-    found = {against: {score: with_success(table, score, against) for score in SCORES} for against in OUTCOMES}
+    of_scores = {against: {score: with_success(table, score, against) for score in SCORES} for against in OUTCOMES}
     both = ["word effect", "output score", "success"]
     difference = correlation(
         table, lambda t: rank_correlation(t[both[0]], t["success"]) - rank_correlation(t[both[1]], t["success"]), both
     )
-    print(pd.DataFrame({against: {s: str(e) for s, e in of.items()} for against, of in found.items()}).to_string())
+    print(pd.DataFrame({against: {s: str(e) for s, e in of.items()} for against, of in of_scores.items()}).to_string())
     print("word effect minus output score, with success:", difference)
     print("features that show their concept:", int((table["success"] > 0).sum()), "of", len(table))
     print(
@@ -93,11 +95,11 @@ def main() -> None:
                 "sae": asked.sae,
                 "strength": asked.strength,
                 "n_features": len(table),
-                "n_concepts": len(CONCEPTS),
+                "n_concepts": len(frames),
                 "n_prompts": asked.prompts,
                 "n_tokens": asked.tokens,
                 "unsteered": float(table["unsteered"].mean()),
-                "spearman": {a: {s: e.row() for s, e in of.items()} for a, of in found.items()},
+                "spearman": {a: {s: e.row() for s, e in of.items()} for a, of in of_scores.items()},
                 "difference": difference.row(),
                 "features": table.round(4).to_dict("records"),
                 **machine("cpu"),
@@ -126,7 +128,8 @@ def scored(
     texts = study.to_frame()
     steered = texts[texts["condition"] != "none"]
     own = dict(zip(features, map(set, lens_tokens(model, sae, features, N_LENS_TOKENS).tolist()), strict=True))
-    says = steered.assign(own=[bool(own[int(r.feature)] & set(r.tokens)) for r in steered.itertuples()])
+    pairs = zip(steered["feature"].tolist(), steered["tokens"].tolist(), strict=True)
+    says = steered.assign(own=[bool(own[int(feature)] & set(tokens)) for feature, tokens in pairs])
     rates = says.groupby("feature")[["concept_present", "own"]].mean()
     return pd.DataFrame(
         {

@@ -5,6 +5,9 @@ Text, tokens, activations, features, evidence: data flows one way through the pu
 neither torch nor anything else that is heavy, and has no effect: no network, no seeds, no threads.
 """
 
+import importlib
+import importlib.util
+
 import lazy_loader
 
 from .errors import unknown_name
@@ -19,4 +22,6 @@ def __getattr__(name: str) -> object:
         return _load_name(name)
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if importlib.util.find_spec(f"{__name__}.{name}") is not None:  # a package or module that is not public itself
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(str(unknown_name("name in saekit", name, __all__)))

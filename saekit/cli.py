@@ -273,7 +273,10 @@ def specificity(
 
     loaded, concept = sk.load_index(index), sk.Concept.regex(pattern)
     if feature is None:
-        print(sk.rank_features(loaded, concept).drop(columns="promoted").round(3).to_string())
+        table = sk.rank_features(loaded, concept)
+        shown = [name for name in table.columns if name != "promoted" and not name.startswith(("f1", "recall_"))]
+        print(table[shown].round(3).to_string())
+        print(*filter(None, (table.attrs["documents"], table.attrs["few"])), sep="\n")
     else:
         print(sk.specificity(loaded, feature, concept))
 

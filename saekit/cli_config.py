@@ -37,14 +37,14 @@ def use_config(ctx: typer.Context, path: Path | None) -> Path | None:
 
 def read_config(path: Path) -> dict[str, dict[str, Any]]:
     """The sections of a configuration file, every key checked; UnknownNameError names the nearest one."""
-    import yaml
+    from .json_files import read_yaml
 
     try:
-        content = yaml.safe_load(path.read_text("utf8")) or {}
-    except (OSError, UnicodeDecodeError) as e:
-        raise FileError(f"cannot read the configuration {path}", got=e, fix="check the path") from e
-    except yaml.YAMLError as e:
-        raise DataError(f"{path} is not YAML", got=e, fix="mend it; saekit train --write-config prints one") from e
+        content = read_yaml(path) or {}
+    except FileError as e:
+        what = f"{path} is not YAML" if path.is_file() else f"cannot read the configuration {path}"
+        fix = "mend it; saekit train --write-config prints one" if path.is_file() else "check the path"
+        raise (DataError if path.is_file() else FileError)(what, got=e.got, fix=fix) from e
     known = _known()
     if not isinstance(content, Mapping):
         raise DataError(f"{path} has no sections", got=f"{content!r:.80}", accepted=", ".join(known))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PACKAGES = ("saekit", "torch", "transformer-lens", "transformers", "huggingface-hub", "numpy", "pandas", "anywidget")
 GIGABYTE = 1e9
 ROOM = 2 * GIGABYTE
-"""What a folder's disk should have left: the default model takes 0.65 GB while it is converted."""
+"""What a folder's disk should have left: the default model, while it is converted, with room to spare."""
 ABSENT, BROKEN, OK, NOTE = "absent", "BROKEN", "ok", "note"
 
 

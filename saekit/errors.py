@@ -12,7 +12,6 @@ import math
 import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 
@@ -135,8 +134,13 @@ def check_count(name: str, value: object, least: int = 1, most: int | None = Non
         number = None
     if number is not None and least <= number and (most is None or number <= most):
         return number
-    what = "is not a whole number" if number is None else "is too small" if number < least else "is too large"
-    fix = f"pass {name}={least} or more" if most is None else f"pass {name}={most} or less"
+    what = "is not a whole number"
+    if number is not None:
+        what = (
+            "is too large" if number >= least else {0: "is negative", 1: "is not positive"}.get(least, "is too small")
+        )
+    fix: str | None = f"pass {name}={most} or less" if what == "is too large" else f"pass {name}={least} or more"
+    fix = fix if name.isidentifier() else None
     raise ConfigError(f"{name} {what}", got=repr(value), accepted=accepted, fix=fix)
 
 
@@ -164,8 +168,8 @@ def check_number(
         bounds.append(f"above {least:g}" if above else f"of at least {least:g}")
     if math.isfinite(most):
         bounds.append(f"of at most {most:g}")
-    fix = f"pass {name}={1 if above or not known else least:g}"
-    what = "is too large" if number > most else "is too small"
+    fix = f"pass {name}={1 if above or not known else least:g}" if name.isidentifier() else None
+    what = "is too large" if number > most else "is negative" if least == 0 and number < 0 else "is too small"
     if not math.isfinite(number):
         what = "is not a finite number"
     accepted = " and ".join(["a number " + " and ".join(bounds)]) if bounds else "a finite number"
@@ -193,13 +197,18 @@ def trait_error(error: SaekitError) -> SaekitError:
     return _trait_error_class(type(error))(error.what, got=error.got, accepted=error.accepted, fix=error.fix)
 
 
-@cache
 def _trait_error_class(kind: type[SaekitError]) -> type[SaekitError]:
     from traitlets import TraitError  # only widgets need it
 
     if issubclass(kind, TraitError):
         return kind
-    return type(kind.__name__, (kind, TraitError), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+    if kind not in _TRAIT_ERRORS:
+        names = {"__module__": kind.__module__, "__doc__": kind.__doc__}
+        _TRAIT_ERRORS[kind] = type(kind.__name__, (kind, TraitError), names)
+    return _TRAIT_ERRORS[kind]
+
+
+_TRAIT_ERRORS: dict[type[SaekitError], type[SaekitError]] = {}
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """JSON files, read: whatever is wrong in one is a FileError with the file, the field, the value seen and what to do.
 
 Each kind of file has a schema, a TypedDict beside the code that reads it, which pydantic checks without converting
-anything. saekit's own files also hold a digest of all else in them (`sealed`), so that one altered digit is found too.
+anything. saekit's own files also hold a checksum of all else in them (`sealed`), which finds one altered digit too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 import pickle
 import struct
+import tokenize
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,8 +23,8 @@ from pydantic_core import from_json
 
 from .errors import FileError, SaekitError, disk_errors
 
-DIGEST = "digest"
-"""The key of a file's digest of all else in it."""
+CHECKSUM = "checksum"
+"""The key of what a file says of all else in it."""
 RESTORE = "the file is damaged: restore it from where it came, or write it again"
 FAILURES: tuple[type[Exception], ...] = (
     ValueError,  # UnicodeDecodeError, enums, and what numpy, torch and pyarrow say of shapes and types
@@ -34,6 +35,8 @@ FAILURES: tuple[type[Exception], ...] = (
     RuntimeError,  # RecursionError too
     MemoryError,
     EOFError,
+    SyntaxError,  # of numpy, which reads a header as Python
+    tokenize.TokenError,
     struct.error,
     zipfile.BadZipFile,
     pickle.UnpicklingError,
@@ -77,12 +80,31 @@ def read_sealed(path: str | Path, schema: Any = Any, *, fix: str = RESTORE) -> A
     >>> write_json(tmp_path / "a.json", {**sealed({"k": 8}), "k": 9})
     >>> read_sealed(tmp_path / "a.json")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    saekit.errors.FileError: ...a.json was altered: its content is not what its digest says
+    saekit.errors.FileError: ...a.json was altered: its own checksum does not match
     ...
     """
     value = read_json(path, schema, fix=fix)
     check_seal(value, path, fix=fix)
     return value
+
+
+def read_yaml(path: str | Path, schema: Any = Any, *, fix: str = RESTORE) -> Any:
+    """The value in a YAML file; FileError as of `read_json`. Aliases, which can stand for more than any memory holds,
+    are refused."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError("it has aliases (*name); write the value out")
+            return super().compose_node(parent, index)
+
+    path = Path(path)
+    with disk_errors(path):
+        content = path.read_bytes()
+    with damaged(path, fix=fix, also=(yaml.YAMLError,)):
+        value = yaml.load(content.decode("utf8"), Loader)
+    return checked(value, schema, path, fix=fix)
 
 
 def parsed(content: str | bytes, where: object, *, fix: str = RESTORE) -> Any:
@@ -137,34 +159,44 @@ def _field(value: Any, places: Sequence[str | int]) -> str:
 
 
 def digest_of(value: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits of a JSON object without its own digest; the order of keys and the layout do not matter."""
-    rest = {str(name): v for name, v in value.items() if name != DIGEST}
+    """16 hexadecimal digits of a JSON object, its own checksum apart; the order of keys and the layout play no part."""
+    rest = {str(name): v for name, v in value.items() if name != CHECKSUM}
     text = json.dumps(json.loads(json.dumps(rest)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object with a digest of all else in it, which `read_sealed` compares.
+    """A JSON object with a checksum of all else in it, which `read_sealed` compares.
 
     >>> from saekit.json_files import sealed
     >>> sealed({"k": 8})
-    {'k': 8, 'digest': 'b2cfb88a4a556552'}
+    {'k': 8, 'checksum': 'b2cfb88a4a556552'}
     """
-    rest = {name: v for name, v in value.items() if name != DIGEST}
-    return {**rest, DIGEST: digest_of(rest)}
+    rest = {name: v for name, v in value.items() if name != CHECKSUM}
+    return {**rest, CHECKSUM: digest_of(rest)}
 
 
 def check_seal(value: Any, where: object, *, fix: str = RESTORE) -> None:
-    """FileError for an object whose digest is of another content. One without a digest is taken as it is."""
-    if not isinstance(value, dict) or DIGEST not in value:
+    """FileError for an object whose checksum is of another content. One without a checksum is taken as it is."""
+    if not isinstance(value, dict):
         return
-    if value[DIGEST] != (found := digest_of(value)):
+    if altered := [name for name in value if len(name) == len(CHECKSUM) and _n_different(name, CHECKSUM) == 1]:
         raise FileError(
-            f"{where} was altered: its content is not what its digest says",
-            got=f"digest {value[DIGEST]!r:.40}",
-            accepted=found,
-            fix=f'{fix}; if you changed it on purpose, take the line "{DIGEST}" out of it',
+            f"{where} was altered: its checksum has another name", got=altered[0], accepted=CHECKSUM, fix=fix
         )
+    if CHECKSUM not in value:
+        return
+    if value[CHECKSUM] != (found := digest_of(value)):
+        raise FileError(
+            f"{where} was altered: its own checksum does not match",
+            got=f"checksum {value[CHECKSUM]!r:.40}",
+            accepted=found,
+            fix=f'{fix}; if you changed it on purpose, take the line "{CHECKSUM}" out of it',
+        )
+
+
+def _n_different(a: str, b: str) -> int:
+    return sum(x != y for x, y in zip(a, b, strict=True))
 
 
 @contextmanager

@@ -147,25 +147,48 @@ def _acquired(file: Path, folder: Path) -> BaseFileLock | None:
             try:
                 lock.acquire()
             except Timeout:
-                return None
-            except (OSError, NotImplementedError) as e:
-                if isinstance(e, OSError) and e.errno not in NO_LOCKS:
+                soft = isinstance(lock, SoftFileLock)  # which filelock has made of it
+                return _marked(file, folder) if not soft and _has_no_locks(file) else None
+            except NotImplementedError:
+                return _marked(file, folder)
+            except OSError as e:
+                if e.errno not in NO_LOCKS:
                     raise
-                warnings.warn(
-                    f"the file system of {folder} has no locks: {file.name} marks the folder as in use instead, and "
-                    "stays there when a process is killed",
-                    stacklevel=6,
-                )
-                lock = SoftFileLock(file.with_name(f"{file.name}.soft"), timeout=0, thread_local=False)
-                try:
-                    lock.acquire()
-                except Timeout:
-                    return None
-                return lock
+                return _marked(file, folder)
             if _locks_the_file(lock, file):
                 return lock
             lock.release()
     return None
+
+
+def _has_no_locks(file: Path) -> bool:
+    """Whether the file system has none, which filelock before 3.24 takes for a lock that another process has."""
+    try:
+        import fcntl
+
+        with file.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError) as e:
+        return getattr(e, "errno", None) in NO_LOCKS
+    return False
+
+
+def _marked(file: Path, folder: Path) -> BaseFileLock | None:
+    """What stands for a lock where the file system has none, None where another process has it."""
+    from filelock import SoftFileLock, Timeout
+
+    marker = file.with_name(f"{file.name}.soft")
+    warnings.warn(
+        f"the file system of {folder} has no locks: {marker.name} marks the folder as in use instead, and stays there "
+        "when a process is killed",
+        stacklevel=7,
+    )
+    lock = SoftFileLock(marker, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    return lock
 
 
 def _locks_the_file(lock: BaseFileLock, file: Path) -> bool:

@@ -147,7 +147,7 @@ def test_batches_are_a_full_shuffle_that_resumes(model: LanguageModel, windows: 
         stored.batches(100).load_state_dict(before.state_dict())
     with pytest.raises(DataError, match="fewer tokens than one batch"):
         stored.batches(n + 1)
-    with pytest.raises(ConfigError, match="no batches"):
+    with pytest.raises(ConfigError, match="batch_size is not positive"):
         stored.batches(0)
 
 
@@ -224,7 +224,7 @@ def test_bad_paths_and_arguments(model: LanguageModel, windows: sk.Windows, tmp_
 
 
 def harmed_manifest(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Writes the manifest again with a change, and a digest that agrees with it."""
+    """Writes the manifest again with a change, and a checksum that agrees with it."""
     manifest = json.loads((path / "manifest.json").read_text())
     change(manifest)
     (path / "manifest.json").write_text(json.dumps(sealed(manifest)))
@@ -261,7 +261,7 @@ def test_an_altered_digit_of_the_manifest_is_noticed(model: LanguageModel, windo
     text = (tmp_path / "manifest.json").read_text()
     (tmp_path / "manifest.json").write_text(text.replace("9.25", "9.35"))
     for read in (lambda: sk.open_activations(tmp_path), lambda: cache(model, windows, tmp_path)):
-        with pytest.raises(FileError, match=r"manifest.json was altered[\s\S]*take the line .digest. out of it"):
+        with pytest.raises(FileError, match=r"manifest.json was altered[\s\S]*take the line .checksum. out of it"):
             read()
     (tmp_path / "manifest.json").write_text(text)
     assert same(sk.open_activations(tmp_path), stored)

@@ -146,3 +146,15 @@ def test_a_filter_that_is_found_warns_once_of_what_it_takes(model, windows):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sk.fit_token_filter(model, windows, HOOK)
+
+
+@pytest.mark.real
+def test_many_of_a_common_word_are_attention_sinks_in_early_layers_of_the_default_model(default_model):
+    text = sk.load_corpus("demo").where(part="held_out")
+    with warnings.catch_warnings(record=True):
+        early, middle = (
+            describe_token_filter(default_model, text, f"blocks.{n}.hook_resid_post", n_tokens=3000) for n in (5, 15)
+        )
+    the = next(t for t in early.tokens if t.token == " the")
+    assert 0.25 < the.fraction < 0.6 and "' the'" in early.surprise
+    assert not any(t.token == " the" for t in middle.tokens) and not middle.surprise

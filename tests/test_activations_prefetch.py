@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections.abc import Iterator
@@ -290,3 +291,20 @@ def test_a_read_that_fails_ends_the_run_at_its_step(
     monkeypatch.setattr(cache, "prefetch", lambda items, thread: items)
     whole = sk.train(None, stored, sae=sae, config=config, progress=False)
     assert all(torch.equal(w, again.state_dict()[name]) for name, w in whole.state_dict().items())
+
+
+def test_an_interrupt_waits_for_the_item_that_is_being_made():
+    made = []
+
+    def items():
+        for n in range(3):
+            time.sleep(0.1 * n)
+            made.append(n)
+            yield n
+
+    taken = prefetch(items(), thread=True)
+    assert next(taken) == 0
+    threading.Timer(0.03, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(taken)
+    assert made == [0, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,36 @@ ROOT = Path(__file__).parents[1]
 QUICK = ("activations", "evaluate", "highlight", "clamp", "word_effects", "output_scores", "readout")
 
 
-def gpu_check() -> Any:
-    """scripts/gpu_check.py, which has a call of every function."""
-    spec = importlib.util.spec_from_file_location("gpu_check", ROOT / "scripts" / "gpu_check.py")
+def gpu_check(name: str = "gpu_check_functions") -> Any:
+    """A file of scripts/; this one has a call of every function."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     assert spec is not None and spec.loader is not None
-    module = sys.modules.setdefault("gpu_check", importlib.util.module_from_spec(spec))
+    module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_gpu_check_prints_what_it_found_and_one_line_of_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gpu_check()
+    script = gpu_check("gpu_check")
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--device", "cpu", "--models", "native"])
+    monkeypatch.setenv("SAEKIT_CACHE", str(tmp_path))
+
+    def run(kind, devices, dtypes):
+        there = 1.5 if torch.float16 in dtypes else 1.0
+        return {"one": (np.ones(3) * there, ""), "two": (None, "" if there == 1 else "ValueError: no")}
+
+    monkeypatch.setattr(script, "run", run)
+    threads = torch.get_num_threads()
+    assert script.main() == 1
+    torch.set_num_threads(threads)
+    said = capsys.readouterr().out.splitlines()
+    summary = json.loads(said[-1])
+    failed = [r for r in summary["functions"] if r.startswith("FAILED")]
+    assert summary["n_failed"] == len(failed) == 2 and "one: differs by 0.5" in failed[0] and "ValueError" in failed[1]
+    assert summary["self_check"] is None and summary["tiles"] == [] and any("triton" in line for line in said)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from dataclasses import replace
 
 import pytest
 import torch
@@ -83,9 +84,9 @@ def test_the_command_ends_with_1_only_where_something_is_broken(empty):
     assert run.exit_code == 0 and "nothing is broken" in run.output
     folder = cache_dir() / "models" / NAME
     folder.mkdir(parents=True)
-    (folder / "saekit.json").write_text(json.dumps({"sha256": {"config.json": "0"}}))
+    (folder / "saekit.json").write_text(json.dumps({"sha256": {"model.safetensors": "0" * 64}}))
     run = CliRunner().invoke(app, ["doctor"])
-    assert run.exit_code == 1 and f"1 broken: {NAME}" in run.output and "config.json is damaged" in run.output
+    assert run.exit_code == 1 and f"1 broken: {NAME}" in run.output and "model.safetensors is damaged" in run.output
 
 
 def test_a_driver_without_a_torch_for_it_is_noted(empty, monkeypatch):
@@ -109,7 +110,7 @@ def test_kernels_that_pass_are_shown_with_their_largest_difference_and_their_tim
     gpu.append(check(*RIGHT))
     dropped = {TILES[0].label: "no"}
     timing = tiles.TileTiming(size="top_k n 16", chosen="dense", seconds={"dense": 0.002}, dropped=dropped)
-    outcome.keep(device_key(CPU).file("tiles"), {timing.size: diagnosis.asdict(timing)})
+    outcome.keep(device_key(CPU).file("tiles"), {"timings": {timing.size: diagnosis.asdict(timing)}})
     what = sk.doctor()
     assert (what and "checked against PyTorch in 61 s: used" in found(what, "cpu").detail) or found(what, "adam_")
     adam = found(what, "adam_")
@@ -128,6 +129,13 @@ def test_a_kernel_that_is_wrong_is_broken_and_checked_again_when_asked(gpu):
     assert run.exit_code == 0 and "nothing is broken" in run.output and gpu == []
 
 
+def test_a_check_that_did_not_end_is_broken_though_each_that_ended_passed(gpu):
+    gpu.append(replace(check(*RIGHT), error="no answer within 900 s, in top_k (bfloat16)"))
+    with pytest.warns(UserWarning, match="no answer"):
+        what = sk.doctor()
+    assert [f.name for f in what.broken] == ["cpu"] and "not used: no answer within 900 s, in top_k" in repr(what)
+
+
 def test_tiles_that_are_wrong_are_noted_and_not_used(gpu):
     gpu.append(check(("top_k", TILES[0].label, None, ""), *RIGHT[1:]))
     what = sk.doctor()
@@ -142,3 +150,24 @@ def test_switched_off_and_without_triton_nothing_is_checked(gpu, monkeypatch):
     monkeypatch.setattr(gate, "has_triton", lambda: False)
     what = sk.doctor()
     assert what and "Triton is not installed" in repr(what) and what.checks == ()
+
+
+class Properties:
+    """A GPU's, as torch has them."""
+
+    name, major, minor, gcnArchName = "NVIDIA Made-up", 9, 0, "gfx942:sramecc+"
+
+
+def test_a_gpu_is_named_by_its_driver(empty, monkeypatch):
+    monkeypatch.setattr(diagnosis, "_gpus", lambda: [torch.device("cuda", 0)])
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 80 * 10**9))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr("saekit.sae.triton.device_key.driver_version", lambda: "580.1")
+    monkeypatch.setenv("SAEKIT_TRITON", "0")
+    shown = [f.detail for f in sk.doctor().findings if f.name == "cuda:0"]
+    assert shown[0] == "NVIDIA Made-up, 80 GB, capability 9.0, CUDA 13.0, driver 580.1"
+    assert shown[1] == "switched off by SAEKIT_TRITON: plain PyTorch"
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    key = device_key(torch.device("cuda", 0))
+    assert (key.capability, key.toolkit) == ("gfx942:sramecc+", "ROCm 7.0")

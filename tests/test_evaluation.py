@@ -252,7 +252,7 @@ def test_misuse_is_refused(model, corpus, windows, monkeypatch):
         evaluate(model, make_sae(model, hook_name=None), corpus, progress=False)
     with pytest.raises(DataError, match="not a corpus"):
         evaluate(model, make_sae(model), 7, progress=False)
-    with pytest.raises(ConfigError, match="n_tokens is too small"):
+    with pytest.raises(ConfigError, match="n_tokens is not positive"):
         evaluate(model, make_sae(model), corpus, n_tokens=0, progress=False)
     with pytest.raises(DataError, match="nothing to evaluate on"):
         evaluate(model, make_sae(model), windows.select(slice(0)), progress=False)

@@ -14,6 +14,7 @@ import textwrap
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -21,7 +22,7 @@ import pytest
 from saekit.errors import DiskFullError, FileError
 from saekit.models import default_model as dm
 from saekit.models import index_settings as settings_module
-from saekit.models import package_index
+from saekit.models import loading, package_index
 from saekit.models.index_settings import index_settings
 
 
@@ -96,6 +97,54 @@ def test_a_killed_fetch_is_cleaned_up_by_the_next(cache):
     assert any(p.name.startswith(".") for p in (cache / "models").iterdir())
     folder = dm.default_model_folder()
     assert sorted(p.name for p in (cache / "models").iterdir()) == sorted([folder.name, f"{dm.NAME}.lock"])
+
+
+def whole_model(folder):
+    """A folder that stands for a converted model."""
+    file = folder / "model.safetensors"
+    file.write_text("whole")
+    dm.write_json(folder / dm.MANIFEST, {"source": "tiny", "sha256": {file.name: dm.sha256(file)}})
+
+
+def test_a_gguf_file_is_converted_once_by_whoever_comes_first(cache, tmp_path, monkeypatch):
+    gguf, made = tmp_path / "tiny.gguf", []
+
+    def convert(source, folder):
+        made.append(source)
+        time.sleep(0.2)
+        folder.mkdir()
+        (folder / "model.safetensors").write_text("whole")
+        dm.write_json(
+            folder / dm.MANIFEST,
+            {"source": "tiny", "sha256": {"model.safetensors": dm.sha256(folder / "model.safetensors")}},
+        )
+
+    monkeypatch.setattr(loading, "convert_gguf", convert)
+    gguf.write_bytes(b"GGUF")
+    with ThreadPoolExecutor(3) as pool:
+        folders = list(pool.map(loading._converted, [gguf] * 3))
+    assert made == [gguf] and len(set(folders)) == 1 and dm.damaged_file(folders[0]) is None
+    left = folders[0].parent / f".{folders[0].name}.killed"
+    left.mkdir()
+    assert loading._converted(gguf) == folders[0] and not left.exists()
+
+
+def test_a_whole_model_in_a_cache_that_cannot_be_written_to_is_taken(cache, monkeypatch):
+    folder = cache / "models" / dm.NAME
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text("whole")
+    dm.write_json(
+        folder / dm.MANIFEST,
+        {"source": "tiny", "sha256": {"model.safetensors": dm.sha256(folder / "model.safetensors")}},
+    )
+
+    def refused(*_):
+        raise FileError("read-only")
+
+    monkeypatch.setattr(dm, "shared_result", refused)
+    assert dm.default_model_folder() == folder
+    (folder.parent / f".{dm.NAME}.killed").mkdir()
+    assert dm.default_model_folder() == folder
 
 
 @pytest.fixture

@@ -103,3 +103,10 @@ def test_damaged_transcoders_are_refused(tmp_path):
     save_file(weights | {"W_skip": torch.zeros(16, 12)}, folder / WEIGHTS)
     with pytest.raises(FileError, match=r"W_skip has the wrong shape\n.*\(16, 12\)\n.*\(12, 16\)"):
         sk.load_sae(folder)
+
+
+@pytest.mark.parametrize("name", ["../secret/layer_0.safetensors", "/etc/layer_0.safetensors"])
+def test_a_set_that_lists_files_outside_its_folder_is_refused(name, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"model_kind: transcoder_set\ntranscoders:\n- {name}\n")
+    with pytest.raises(FileError, match=r"config.yaml lists a file outside its folder\n.*layer_0"):
+        sk.load_transcoders(tmp_path)

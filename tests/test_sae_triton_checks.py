@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from saekit.sae.triton import device_key, isolation, launch, outcome
+from saekit.sae.triton import device_key, isolation, launch, outcome, reference
 from saekit.sae.triton.plan import TILES
 
 from .triton_kernels import DEVICE, adam, batch, checks, decode, encode, interpreted, weight_grads
@@ -87,10 +87,10 @@ def test_the_process_checks_every_kernel(interpreted, monkeypatch):
     """As on a GPU, but for the cases: the real module, its report, and another device than the one asked about."""
     few = "checks.all_cases = lambda: [c for c in every() if c.kernel == 'project_']"
     script = f"from saekit.sae.triton import checks; every = checks.all_cases; {few}; raise SystemExit(checks.main())"
-    found = own_process(monkeypatch, script)
-    assert found.passed and [c.kernel for c in found.checks] == ["project_"] * 2 and found.seconds > 0
     key = replace(device_key.device_key(CPU), driver="another")
     assert "sees another device or version" in isolation.check_in_own_process(CPU, key).reason
+    found = own_process(monkeypatch, script)
+    assert found.passed and [c.kernel for c in found.checks] == ["project_"] * 2 and found.seconds > 0
 
 
 @pytest.mark.slow
@@ -123,3 +123,50 @@ def test_a_wrong_choice_of_features_is_found_whatever_its_values(index, interpre
     found = checks.run_checks(CPU, [case])[0]
     said = {"wrong": "indices are others", "descending": "do not ascend", "out of bounds": "are out of bounds"}[index]
     assert not found.passed and said in found.error
+
+
+def off(number):
+    """One number, in the middle, that is off by a thousandth of the largest."""
+    number.view(-1)[number.numel() // 2] += 1e-3 * number.abs().max() + 1e-30
+
+
+def not_a_number(number):
+    number.view(-1)[-1] = float("nan")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("spoil", [None, off, not_a_number], ids=["right", "off", "NaN"])
+@pytest.mark.parametrize("kernel", ["top_k", "top_of_batch", "decode_error", "weight_grad", "adam_", "project_"])
+def test_one_wrong_number_of_any_kernel_is_found_in_every_case(kernel, spoil, which, monkeypatch):
+    """The references in the kernels' places, with one number of one result spoilt."""
+
+    def decode_error(start, *rest):
+        return reference.decode_error(*rest) if start is None else reference.decode_error_of_pairs(start, *rest)
+
+    def first_of_equals(x, W, b, k, plan):
+        rows = [reference.top_of_batch(row[None], W, b, k) for row in x]
+        return torch.stack([v for v, _ in rows]), torch.stack([f for _, f in rows])
+
+    plain, module = {
+        "top_k": (first_of_equals, encode),
+        "top_of_batch": (lambda *given: reference.top_of_batch(*given[:-1]), batch),
+        "decode_error": (decode_error, decode),
+        "weight_grad": (reference.weight_grad, weight_grads),
+        "adam_": (reference.adam_, adam),
+        "project_": (reference.project_, adam),
+    }[kernel]
+
+    def replaced(*given, **options):
+        found = plain(*given, **options)
+        if spoil is not None:
+            copy = options.get("copy")
+            in_place = {"adam_": given[2 * which] if copy is None else copy, "project_": given[-1]}
+            result = in_place.get(kernel, found)
+            several = isinstance(result, tuple) and result[which].is_floating_point()
+            spoil(result[which] if several else result[0] if isinstance(result, tuple) else result)
+        return found
+
+    monkeypatch.setattr(module, kernel, replaced)
+    cases = [c for c in checks.all_cases() if c.kernel.startswith(kernel) and "not finite" not in c.case]
+    found = checks.run_checks(CPU, [c for c in cases if "bfloat16 copy" not in c.kernel or spoil is not off])
+    assert found and [c.reason for c in found if c.passed != (spoil is None)] == []

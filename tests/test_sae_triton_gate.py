@@ -7,6 +7,7 @@ themselves, and the process of their own that they have on a GPU, are tested apa
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -257,11 +258,11 @@ def test_a_damaged_outcome_is_checked_again_and_replaced(damage, unchecked):
 def test_every_flipped_byte_is_found(unchecked):
     projected()
     path = device_key.device_key(CPU).file("check")
-    whole, kept = path.read_bytes(), outcome.kept(path, outcome.outcome_of)
+    whole, kept = path.read_bytes(), outcome.kept(path, outcome.StoredOutcome, outcome.outcome_of)
     assert kept is not None and kept.passed
     for at in range(0, len(whole), 37):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        again = outcome.kept(path, outcome.outcome_of)
+        again = outcome.kept(path, outcome.StoredOutcome, outcome.outcome_of)
         assert again is None or again == kept, at
 
 
@@ -275,6 +276,26 @@ def test_a_cache_folder_that_cannot_be_written_costs_a_check_a_process(unchecked
     assert len(unchecked) == 1
     with pytest.raises(FileError):
         outcome.keep(device_key.device_key(CPU).file("check"), {})
+
+
+def test_a_process_waits_for_another_that_checks_and_takes_its_outcome(unchecked):
+    path = device_key.device_key(CPU).file("check")
+    found, waits = [], threading.Event()
+
+    def second():
+        waits.set()
+        found.append(gate.self_check("cpu"))
+
+    with gate.lock_of(path):  # as the first process has it
+        thread = threading.Thread(target=second)
+        thread.start()
+        waits.wait(5)
+        thread.join(0.3)
+        assert thread.is_alive() and found == []
+        one = outcome.KernelCheck(kernel="adam_", case="", difference=0.0, tolerance=0.0)
+        outcome.keep(path, asdict(outcome.SelfCheck(key=device_key.device_key(CPU), checks=(one,))))
+    thread.join(10)
+    assert unchecked == [] and found[0].checks == (one,)
 
 
 def test_recheck_runs_whatever_is_known(unchecked, monkeypatch):

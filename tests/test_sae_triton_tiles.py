@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import saekit as sk
 from saekit.sae import triton as triton_kernels
 from saekit.sae.triton import device_key, gate, isolation, outcome, plan, reference, tiles
 from saekit.sae.triton.plan import DENSE, TILES
 
-from .triton_kernels import ON_GPU, encode, interpreted, random
+from .triton_kernels import ON_GPU, batch, encode, interpreted, random
 
 __all__ = ["interpreted"]  # a fixture
 CPU = torch.device("cpu")
@@ -103,6 +106,7 @@ def device(interpreted, monkeypatch, tmp_path):
     monkeypatch.setenv("SAEKIT_CACHE", str(tmp_path))
     monkeypatch.setattr(tiles, "cuda_seconds", seconds)
     monkeypatch.setattr(encode, "top_k", lambda *args: used.append(args[-1]) or reference.top_k(*args[:-1]))
+    monkeypatch.setattr(batch, "top_of_batch", lambda *args: reference.top_of_batch(*args[:-1]))
     used: list[plan.Plan] = []
     forget()
     yield timings, used
@@ -164,18 +168,70 @@ def test_damaged_timings_and_other_versions_are_timed_again(damage, device, monk
     assert len(timings) == 9
 
 
+def test_a_timing_made_while_memory_was_short_is_not_kept(device, monkeypatch):
+    _, used = device
+    fused = encode.top_k
+
+    def short(*args):
+        if args[-1] == TILES[3]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return fused(*args)
+
+    monkeypatch.setattr(encode, "top_k", short)
+    top_k()
+    assert used[-1] == TILES[2] and tiles.timings(device_key.device_key(CPU)) == {}
+    monkeypatch.setattr(encode, "top_k", fused)
+    forget()
+    top_k()
+    assert used[-1] == TILES[3] and len(tiles.timings(device_key.device_key(CPU))) == 1
+
+
 def test_a_chosen_plan_that_is_no_candidate_any_more_is_not_taken(device):
     timings, used = device
     top_k()
     key = device_key.device_key(CPU)
     kept = {size: replace(t, chosen=TILES[0].label) for size, t in tiles.timings(key).items()}  # did not pass here
-    outcome.keep(key.file("tiles"), {size: asdict(t) for size, t in kept.items()})
+    outcome.keep(key.file("tiles"), {"timings": {size: asdict(t) for size, t in kept.items()}})
     forget()
     top_k()
     assert len(timings) == 6 and used[-1] != TILES[0]
+
+
+def test_seconds_are_the_median_between_events_after_a_warm_up(monkeypatch):
+    clock = iter([9.0, 1.0, 2.0, 8.0, 3.0])  # milliseconds
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        record = synchronize = lambda self: None
+
+        def elapsed_time(self, end):
+            return next(clock)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    calls = []
+    assert tiles.cuda_seconds(lambda: calls.append(1)) == pytest.approx(0.003)
+    assert len(calls) == tiles.WARM_UP + tiles.REPEATS
 
 
 def test_without_a_gpu_the_plan_is_dense_and_nothing_is_timed(interpreted, monkeypatch):
     monkeypatch.setattr(tiles, "time_plans", lambda *_: pytest.fail("timed"))
     monkeypatch.setattr(encode, "top_k", lambda *_: pytest.fail("fused"))
     top_k()
+
+
+def test_the_gpu_check_times_both_operations_and_prints_each_choice(device, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    import gpu_check
+
+    monkeypatch.setattr(gpu_check, "SIZES", ((8, 64, 3),))
+    made = gpu_check.time_tiles("cpu", n=16)
+    assert [t.size for t in made] == [f"{name} n 16 d_in 8 d_sae 64 k 3" for name in ("top_k", "top_of_batch")]
+    diagnosis = sk.Diagnosis(findings=sk.doctor().findings, checks=(gate.self_check("cpu"),))
+    monkeypatch.setattr(sk, "doctor", lambda recheck: diagnosis)
+    monkeypatch.setattr(gpu_check, "time_tiles", lambda device: made)
+    found = gpu_check.kernels("cuda")
+    assert found["self_check"]["passed"] and [t["chosen"] for t in found["tiles"]] == [t.chosen for t in made]
+    assert f"top_k n 16 d_in 8 d_sae 64 k 3: {made[0].chosen}" in capsys.readouterr().out
+    json.dumps(found)

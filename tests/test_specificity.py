@@ -308,11 +308,11 @@ def test_bad_settings(index: ArrayIndex) -> None:
     with pytest.raises(ConfigError, match="level of an interval"):
         specificity(index, 1, BRIDGE, level=95)
     for bad in (-1, 2.5, True):
-        with pytest.raises(ConfigError, match="n_permutations is not a count"):
+        with pytest.raises(ConfigError, match="n_permutations is negative|n_permutations is not a"):
             specificity(index, 1, BRIDGE, n_permutations=bad)  # type: ignore[arg-type]
-        with pytest.raises(ConfigError, match="n_permutations is not a count"):
+        with pytest.raises(ConfigError, match="n_permutations is negative|n_permutations is not a"):
             rank_features(index, BRIDGE, n_permutations=bad)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="unknown documents to report on"):
+    with pytest.raises(ConfigError, match="documents"):
         specificity(index, 1, BRIDGE, documents="test")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="matches no indexed token"):
         specificity(index, 1, Concept.regex("submarine"))

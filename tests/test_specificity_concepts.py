@@ -169,7 +169,7 @@ def test_bad_patterns_and_settings() -> None:
         Concept.labels()
     with pytest.raises(ConfigError, match="no value of the label 'topic'"):
         Concept.labels(topic=[])
-    with pytest.raises(ConfigError, match="after is not a number of tokens"):
+    with pytest.raises(ConfigError, match="after is negative|after is not a whole number"):
         Concept.regex("a", after=-1)
 
 

@@ -42,14 +42,29 @@ def test_candidates_fire_or_write_and_are_ranked_by_what_they_cause(llama: Any, 
         effects = sk.word_effects(llama, sae, found.index.tolist(), ["g"], starts=starts, **settings)["effect"]
         assert found[column].to_dict() == pytest.approx(effects.to_dict(), abs=1e-4)
     assert found["chosen_by"].is_monotonic_decreasing
+    assert found.attrs["starts"] == "ranked on 5 starts; output shown on 5 others"
+    assert found.attrs["documents"] == fires.attrs["documents"] and "chosen on" in found.attrs["documents"]
     assert (found["n_starts"] == 5).all() and (found["output_low"] <= found["output"]).all()
     one = sk.steering_features(llama, sae, index, GATE, ["g"], n=2, starts=STARTS[:1], **settings)
-    assert (one["chosen_by"] == one["output"]).all() and one["output_low"].isna().all()
+    assert (
+        "too good" in one.attrs["starts"]
+        and (one["chosen_by"] == one["output"]).all()
+        and one["output_low"].isna().all()
+    )
     ids = llama.tokenize("g", bos=False)[0]
     unembedding = llama.unembedding()
     for i in found.index:
         effect = sae.W_dec[i].detach() @ unembedding
         assert found["writes"].loc[i] == pytest.approx(float(effect[ids] - effect.mean()), abs=1e-4)
+
+
+def test_a_concept_in_a_single_text_has_no_figures_and_says_why(llama: Any, tmp_path: Path) -> None:
+    sae = tiny_sae(llama, activation="relu")
+    texts = [{"text": "a cat on the mat"}] * 7 + [{"text": "the gate of the garden"}]
+    index = sk.build_index(llama, sae, sk.load_corpus(texts), out=tmp_path, length=32, progress=False)
+    found = sk.steering_features(llama, sae, index, GATE, ["g"], n=2, starts=STARTS[:2], progress=False)
+    assert found[["input", "input_low", "input_high"]].isna().all().all() and found["output"].notna().all()
+    assert found.attrs["documents"]
 
 
 def test_misuse_is_refused(llama: Any, parts: Any) -> None:

@@ -136,7 +136,8 @@ def test_several_features_are_clamped_together_each_by_its_weight(llama: Any, ll
     assert study.weights == {3: 1.0, 9: -0.5} and study.feature == 3 and len(set(study.controls) - {3, 9}) == 2
     assert "feature 3 and 1 more of" in repr(study)
     index = SimpleNamespace(
-        matched_features=lambda i, n, seed: [9, 11, 12, 13, 14][:n] if i == 3 else [3, 11, 20, 21, 22][:n]
+        features=None,
+        matched_features=lambda i, n, seed: [9, 11, 12, 13, 14][:n] if i == 3 else [3, 11, 20, 21, 22][:n],
     )
     matched = study_of(llama, llama_sae, {3: 1.0, 9: 1.0}, strengths=[2.0], controls=2, index=index)
     assert matched.controls == (11, 12)

@@ -264,7 +264,7 @@ def test_misuse_is_refused_with_what_was_wrong() -> None:
         sk.ablate(sae, -1)
     with pytest.raises(UnknownNameError, match=r"the SAE has no feature [\s\S]*a whole number from 0 to 63"):
         sk.clamp(sae, {1.5: 1.0})  # type: ignore[dict-item]
-    with pytest.raises(ConfigError, match="one finite value"):
+    with pytest.raises(ConfigError, match="is not a finite number"):
         sk.clamp(sae, {1: float("nan")})
     with pytest.raises(ConfigError, match="clamp needs a value for each feature"):
         sk.clamp(sae, 3)  # type: ignore[arg-type]

@@ -219,7 +219,7 @@ def test_misuse_is_refused_before_anything_runs(llama: Any, model: Any, monkeypa
             run(llama, "")
         with pytest.raises(ConfigError, match="max_new_tokens is negative"):
             run(llama, "the cat", max_new_tokens=-1)
-        with pytest.raises(ConfigError, match="temperature is not usable"):
+        with pytest.raises(ConfigError, match="temperature is negative"):
             run(llama, "the cat", temperature=-0.5)
         with pytest.raises(ContextLengthError, match=r"8 prompt tokens \+ 89 new[\s\S]*96 together"):
             run(llama, "the cat", max_new_tokens=89)

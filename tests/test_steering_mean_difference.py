@@ -54,5 +54,5 @@ def test_misuse_is_refused(model: Any, parts: Any) -> None:
         sk.mean_difference(model, sae, index, sk.Concept.regex(r"(?s)."))
     with pytest.raises(MismatchError, match="another SAE"):
         sk.mean_difference(model, tiny_sae(model, d_sae=32), index, GATE)
-    with pytest.raises(ConfigError, match="are positive"):
+    with pytest.raises(ConfigError, match="is not positive"):
         sk.mean_difference(model, sae, index, GATE, n_tokens=0)

@@ -87,8 +87,10 @@ def test_wrong_uses(llama: Any, tmp_path: Path) -> None:
     sae = tiny_sae(llama)
     with pytest.raises(UnknownNameError, match="feature"):
         sk.output_scores(llama, sae, [10_000])
-    with pytest.raises(ConfigError, match="logit-lens tokens"):
+    with pytest.raises(ConfigError, match="n_tokens is not positive"):
         sk.output_scores(llama, sae, [1], n_tokens=0)
+    with pytest.raises(ConfigError, match="logit-lens tokens"):
+        sk.output_scores(llama, sae, [1], n_tokens=10**6)
     with pytest.raises(ConfigError, match="batch_size"):
         sk.output_scores(llama, sae, [1], batch_size=0)
     query = sk.SAE(replace(sae.config, hook_name="blocks.0.attn.hook_q"))

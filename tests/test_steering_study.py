@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 
 import saekit as sk
 from conftest import tiny_sae
-from saekit.errors import ConfigError, ContextLengthError, DataError, MismatchError, UnknownNameError
+from saekit.errors import ConfigError, ContextLengthError, DataError, FileError, MismatchError, UnknownNameError
 from saekit.models.likelihood import negative_log_likelihood
 from saekit.statistics import clustered_mean, clustered_proportion
 from saekit.steering.fluency import repetition
 from saekit.steering.prompt_split import PromptSplit
+from saekit.steering.study_log import StudyLog
 
 from .steering_studies import row_of, study_from
 
@@ -131,7 +133,7 @@ def test_the_summary_says_what_the_texts_say_of_prompts_and_of_features(llama: A
                 ("repetition", [u["repetition"] for u in units]),
                 ("nll_increase", increases),
             ):
-                mean = clustered_mean(groups)
+                mean = clustered_mean(groups, scale="logit" if name == "repetition" else "identity")
                 found = row[name], row[f"{name}_low"], row[f"{name}_high"]
                 assert found == pytest.approx((mean.value, mean.low, mean.high), nan_ok=True)
     pd.testing.assert_frame_equal(study.summary, study.summarise("report"))
@@ -179,7 +181,9 @@ def test_an_instruction_is_a_baseline_that_asks_in_words(llama: Any, llama_sae: 
 
 def test_controls_are_matched_through_the_index_or_random_or_as_given(llama: Any, llama_sae: Any) -> None:
     asked = []
-    index = SimpleNamespace(matched_features=lambda i, n, seed: asked.append((i, n, seed)) or [11, 12, 13][:n])
+    index = SimpleNamespace(
+        features=None, matched_features=lambda i, n, seed: asked.append((i, n, seed)) or [11, 12, 13][:n]
+    )
     assert study_of(llama, llama_sae, index=index, strengths=[1.0]).controls == (11, 12)  # two were asked for
     assert asked == [(3, 2, 0)]
     random = study_of(llama, llama_sae, controls=5, strengths=[1.0], prompts=["a"]).controls
@@ -253,7 +257,7 @@ def test_misuse_is_refused_before_anything_runs(llama: Any, llama_sae: Any, mode
         ({"prompts": ["a", "a"]}, DataError, "a study needs prompts, each once"),
         ({"prompts": ["a", ""]}, DataError, "the prompt is empty"),
         ({"strengths": []}, ConfigError, "a study needs strengths"),
-        ({"strengths": [math.inf]}, ConfigError, "one finite value"),
+        ({"strengths": [math.inf]}, ConfigError, "not a finite number"),
         ({"seeds": (0, 1)}, ConfigError, "seeds do not give different texts"),
         ({"batch_size": 0}, ConfigError, "batch_size is not positive"),
         ({"temperature": -1}, ConfigError, "temperature is not usable"),
@@ -280,3 +284,51 @@ def test_a_study_has_a_picture(llama: Any, llama_sae: Any) -> None:
 def test_torch_grad_mode_is_left_as_it_was(llama: Any, llama_sae: Any) -> None:
     study_of(llama, llama_sae, strengths=[1.0], prompts=["a"])
     assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+# ---- the file of texts ----------------------------------------------------------------------------------------------
+
+
+def text_of(n: int) -> dict[str, Any]:
+    """A line of the file of texts."""
+    key = {"condition": "feature", "feature": 3, "strength": 0.5, "prompt": "caf\u00e9", "seed": n}
+    written = {"text": "na\u00efve \U0001f600", "tokens": [1, 2], "n_tokens": 2, "finish_reason": "length"}
+    return {**key, **written, "concept_present": False, "nll": 1.5, "repetition": 0.0}
+
+
+def test_a_kill_at_any_byte_of_the_last_text_costs_that_text_alone(tmp_path: Path) -> None:
+    def read() -> list[dict[str, Any]]:
+        found = StudyLog(tmp_path, {"seed": 0}).read().values()
+        return [{name: record[name] for name in text_of(0)} for record in found]
+
+    log = StudyLog(tmp_path, {"seed": 0})
+    log.append([text_of(0), text_of(1)])
+    before = log.path.read_bytes()
+    log.append([text_of(2)])
+    whole = log.path.read_bytes()
+    assert whole.startswith(before)
+    for n in range(len(before), len(whole) + 1):
+        log.path.write_bytes(whole[:n])
+        inode = log.path.stat().st_ino
+        expected = [text_of(0), text_of(1)] + ([text_of(2)] if n >= len(whole) - 1 else [])
+        assert read() == expected, n
+        log.append([text_of(3)])
+        assert read() == [*expected, text_of(3)], n
+        assert log.path.stat().st_ino == inode and log.path.read_bytes().startswith(before), "not written anew"
+
+
+def test_a_text_that_is_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+    log = StudyLog(tmp_path, {"seed": 0})
+    for damage in (b'{"condition": "fea', b"[1]", b'{"condition": "none"}', b"\xff\xfe", b"\0" * 40):
+        log.path.write_bytes(damage + b"\n")
+        with pytest.raises(FileError, match=r"texts.jsonl, line 1[\s\S]*remove that line: its text is generated again"):
+            log.read()
+
+
+def test_a_text_is_on_disk_when_it_was_added(tmp_path: Path, monkeypatch: Any) -> None:
+    synced: list[int] = []
+    log = StudyLog(tmp_path, {"seed": 0})
+    monkeypatch.setattr("os.fsync", synced.append)
+    for n in range(3):
+        log.append([text_of(n)])
+        assert len(synced) == n + 1

@@ -38,9 +38,9 @@ def test_two_checkpoints_are_kept_each_with_a_usable_sae(tmp_path):
     sae = sk.SAE(sk.SAEConfig(d_in=8, d_sae=16, activation="topk", k=2))
     (tmp_path / ".step-00000003.part").mkdir()  # what a kill may leave
     for step in (1, 2, 3):
-        save_checkpoint(tmp_path, step, {"step": step}, {"sae": sae}, "0123456789abcdef")
+        save_checkpoint(tmp_path, step, {"step": step, "trainers": [], "batches": {}}, {"sae": sae}, "0123456789abcdef")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
-    assert load_checkpoint(tmp_path) == {"step": 3}
+    assert load_checkpoint(tmp_path) == {"step": 3, "trainers": [], "batches": {}}
     assert sk.load_sae(tmp_path / "step-00000002" / "sae").fingerprint == sae.fingerprint
     assert load_checkpoint(tmp_path / "nowhere") is None
 

@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,17 @@ def test_attention_patterns_are_the_models_and_tokens_are_escaped(model: Any) ->
         attention_patterns(model, "a", layer=2)
     with pytest.raises(DataError, match="no text"):
         attention_patterns(model, "", layer=0)
+
+
+@pytest.mark.parametrize(
+    "piece", ["*a ", "_a_ ", "[", "[a](", "`a ", "> ", "- ", "<a ", "![a](b) ", "[a]: /x\n", "|a", "*a _b "]
+)
+def test_the_time_of_markdown_grows_with_its_length_and_no_faster(piece: str) -> None:
+    def seconds(n: int) -> float:
+        started = time.process_time()
+        to_html(piece * n)
+        return time.process_time() - started
+
+    seconds(10)
+    short, long = min(seconds(300) for _ in range(3)), min(seconds(2400) for _ in range(2))
+    assert long < 32 * short + 0.05, "8 times the text: 8 times the time, not 64"

@@ -139,7 +139,7 @@ def test_what_is_right_beside_a_refused_value_is_taken_and_the_note_goes() -> No
     panel = made(SteeringPanel)
     panel.set_state({"seed": 7, "temperature": -3, "colour_by": "feature", "ran": [{"x": 1}], "nothing": 4})
     assert (panel.seed, panel.temperature, panel.colour_by, panel.ran) == (7, 0.0, "feature", [])
-    assert "temperature is too small" in panel.refused and "does not set ran" in panel.refused
+    assert "temperature is negative" in panel.refused and "does not set ran" in panel.refused
     panel.set_state({"temperature": 0.5})
     assert (panel.temperature, panel.refused) == (0.5, "")
 

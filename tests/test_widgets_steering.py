@@ -157,9 +157,9 @@ def test_bad_settings_are_refused() -> None:
         panel.positions = "every"
     with pytest.raises(UnknownNameError, match="unknown colour 'unlikly'"):
         panel.colour_by = "unlikly"
-    with pytest.raises(ConfigError, match="max_new_tokens is too small"):
+    with pytest.raises(ConfigError, match="max_new_tokens is not positive"):
         panel.max_new_tokens = 0
-    with pytest.raises(ConfigError, match="temperature is too small"):
+    with pytest.raises(ConfigError, match="temperature is negative"):
         panel.temperature = -1
     with pytest.raises(TypeError, match="unknown keyword 'strenght'"):
         make(Writer(), strenght=1)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import saekit as sk
 from saekit.errors import DataError, UnknownNameError
+from saekit.steering.output_scores import lens_tokens
 
 from . import zoo
 from .zoo_tokenizers import MIXED, training_text
@@ -262,6 +263,24 @@ def test_word_effects_equal_the_plain_model_under_a_hook(zoo_model, sae):
         assert word.startswith(shown[first[0]]) and (shown[first[0]].strip() or not word.strip())
         for n, feature in enumerate((FEATURE, 5), start=1):
             assert scores[word][feature] == pytest.approx(float(log_p[n][first] - log_p[0][first]), abs=1e-3)
+
+
+def test_output_scores_equal_the_plain_model_with_its_last_token_raised(zoo_model, sae):
+    """The score of Arad et al. 2025 from the logits of transformers; own tokens are compared elsewhere."""
+    model = zoo_model.model
+    ids = model.tokenize(zoo.PROMPT, bos=sae.config.prepend_bos)
+    found = sk.output_scores(model, sae, [FEATURE, 5], prompt=zoo.PROMPT)
+    for feature, own in zip([FEATURE, 5], lens_tokens(model, sae, [FEATURE, 5], 20), strict=True):
+
+        def edit(x: Tensor, feature: int = feature) -> Tensor:
+            raised = x.clone()
+            raised[0, -1] += 10 * sae.encode(x[0, -1:]).max() * sae.W_dec[feature]
+            return raised
+
+        with hooked(zoo_model, edit):
+            p = zoo_model.hf(torch.tensor([ids])).logits[0, -1].float().softmax(-1)
+        rank = int((p > p[own].max()).sum())
+        assert found.loc[feature, "score"] == pytest.approx(float((1 - rank / len(p)) * p[own].max()), abs=1e-4)
 
 
 # ---- attention -------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 import saekit as sk
+from saekit.activations import ExcludedTokens
 from saekit.statistics import clustered_proportion
 
 from ..results import markdown_table
@@ -15,6 +16,13 @@ from ..split import HELD_OUT
 from . import concepts, mixture
 from .harvest import LENGTH, matmul_dtype_of
 
+EARLIER = (
+    "; where\nit says nothing they are bootstraps over documents of an earlier measurement, and loss recovered follows "
+    "from its\ncross-entropies"
+)
+"""Of metrics that were measured before intervals were jackknife t intervals and zeros stood at every position."""
+TEXTS = {"held_out": "held-out documents", "other": "other prose", "demo_held_out": "its own text"}
+"""What fidelity is measured on."""
 N_DEMO_TOKENS = 6_000
 """Tokens of the demo corpus that fidelity is measured on."""
 CARD = """# {name}
@@ -27,12 +35,20 @@ Architecture {architecture}, about {l0:.0f} active per token.
 
 {metrics}
 
-95 % intervals are bootstraps over documents. "Held-out documents" are {share:.0%} of the documents of every source,
-chosen by a hash of their text; "other prose" is of kinds that the mixture does not hold ({other}). "Its own
-text" is the held-out part of the demo corpus, so that anyone can measure it again:
+95 % intervals are jackknife t intervals over documents, as many as the last column says{remark}. "Loss recovered" has
+the SAE at the tokens that its filter keeps and, "everywhere", at every position; zeros stand at every position for
+both, as in published figures, and leave this model with a uniform guess, ln 49,152 = 10.803 nats. On the tokens that
+the filter leaves out the SAE was not trained, and the model needs them. "Held-out documents" are {share:.0%} of the
+documents of every source, chosen by a hash of their text; "other prose" is of kinds that the mixture does not hold
+({other}). "Its own text" is the held-out part of the demo corpus, so that anyone can measure it again:
 `sk.evaluate(model, sae, sk.load_corpus("demo").where(part="held_out"), n_tokens={n_demo}, length={length})`.
-Dead in training (silent for {dead_after:,} tokens): {dead} ({dead_fraction:.2%}); never active on {n_evidence:,} tokens
-of evidence: {silent} ({silent_fraction:.2%}).
+
+Tokens that the filter leaves out of a text:
+
+{excluded}
+
+Dead in training (silent for {dead_after:,} tokens): {dead} ({dead_fraction:.2%}); silent in {n_evidence:,} tokens of
+evidence: {silent} ({silent_fraction:.2%}).
 
 ## Data
 
@@ -126,6 +142,8 @@ def page(card: dict[str, Any]) -> str:
         seed=card["seed"],
         commit=card["commit"],
         metrics=_metrics(card["metrics"]),
+        remark=EARLIER if any("n_units" not in m for m in card["metrics"].values()) else "",
+        excluded=_excluded(card["metrics"]),
         share=HELD_OUT,
         other=", ".join(sources.loc[sources["other_tokens"] > 0, "kind"]),
         n_demo=N_DEMO_TOKENS,
@@ -166,21 +184,50 @@ def page(card: dict[str, Any]) -> str:
 
 def _metrics(measured: dict[str, Any]) -> str:
     """The fidelity on each text as a table."""
-    names = {"held_out": "held-out documents", "other": "other prose", "demo_held_out": "its own text"}
     rows = []
-    for text, title in names.items():
+    for text, title in TEXTS.items():
         m = measured[text]
         cells = {
-            column: f"{m[key]:.3f} [{m['intervals'][key][0]:.3f}, {m['intervals'][key][1]:.3f}]"
+            column: f"{m[key]:.3f}{_interval(m['intervals'].get(key))}" if key in m else "-"
             for column, key in (
                 ("explained variance", "explained_variance"),
                 ("loss recovered", "ce_loss_recovered"),
+                ("everywhere", "ce_loss_recovered_everywhere"),
                 ("L0", "l0"),
                 ("KL", "kl"),
             )
         }
-        ce = f"{m['ce_clean']:.3f} / {m['ce_sae']:.3f} / {m['ce_zero']:.3f}"
-        rows.append({"text": title, **cells, "CE clean / SAE / zero": ce, "tokens": f"{m['n_tokens']:,}"})
+        losses = ("ce_clean", "ce_sae", "ce_sae_everywhere", "ce_zero")
+        ce = " / ".join(f"{m[key]:.3f}" if key in m else "-" for key in losses)
+        over = f"{m['n_tokens']:,}" + (f" of {m['n_units']} {m['unit']}" if "n_units" in m else "")
+        rows.append({"text": title, **cells, "CE clean / SAE / everywhere / zero": ce, "tokens": over})
+    return markdown_table(pd.DataFrame(rows))
+
+
+def _interval(ends: list[float | None] | None) -> str:
+    """The ends in brackets; nothing where there is no interval."""
+    return "" if ends is None or ends[0] is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+def _excluded(measured: dict[str, Any]) -> str:
+    """What the token filter left out of each text, a row each."""
+    rows = []
+    for text, title in TEXTS.items():
+        if "excluded" not in measured[text]:
+            continue
+        excluded = ExcludedTokens.from_dict(measured[text]["excluded"])
+        words = [t for t in excluded.tokens if not t.special][:3]
+        (norm,) = excluded.norms
+        rows.append(
+            {
+                "text": title,
+                "special": f"{excluded.n_special:,}",
+                "by norm": f"{excluded.n_sinks:,} ({excluded.sink_fraction:.2%})",
+                "of which": ", ".join(f"`{t.token}` {t.n_excluded:,} of {t.n:,}" for t in words) or "-",
+                "of the norm": f"{norm.norm_fraction:.1%}",
+                "of the squared norm": f"{norm.squared_norm_fraction:.1%}",
+            }
+        )
     return markdown_table(pd.DataFrame(rows))
 
 

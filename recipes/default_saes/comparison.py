@@ -48,7 +48,7 @@ def configs(layer: int, d_sae: int) -> dict[str, sk.SAEConfig]:
 
 def metrics_of(evaluation: sk.Evaluation) -> dict[str, Any]:
     """An evaluation's metrics as JSON values, with what the token filter left out."""
-    return without_nan(
+    metrics: dict[str, Any] = without_nan(
         {
             **{name: estimate.value for name, estimate in evaluation.estimates.items()},
             "intervals": {name: list(ends) for name, ends in evaluation.intervals.items()},
@@ -59,6 +59,7 @@ def metrics_of(evaluation: sk.Evaluation) -> dict[str, Any]:
             "excluded": evaluation.excluded.to_dict(),
         }
     )
+    return metrics
 
 
 def fidelity(

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from ..errors import DataError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint, hook_text
+from ..json_files import FAILURES, damaged
 from ..models import LanguageModel
 from ..sae import TokenFilter
 from .array_digest import as_floats, digest_of_arrays
@@ -292,10 +293,11 @@ def _of_file(path: Path) -> Any:
         if path.suffix == ".npy":
             try:
                 return np.load(path, mmap_mode="r", allow_pickle=False)
-            except ValueError as e:
+            except FAILURES as e:
                 raise FileError(f"{path} is no array of activations", got=e) from e
         try:
-            tensors = load_file(path)
+            with damaged(path):
+                tensors = load_file(path)
         except SafetensorError as e:
             raise FileError(f"{path} is no safetensors file", got=e) from e
     if len(tensors) != 1 and "activations" not in tensors:

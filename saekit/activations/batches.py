@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Corpus, Windows, as_corpus, iter_windows, tokenize
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint, hook_names
@@ -92,6 +93,7 @@ def mixed_seed(*parts: int) -> int:
     return random.Random(":".join(map(str, parts))).getrandbits(63)
 
 
+@checks_arguments
 def activation_batches(
     model: LanguageModel,
     corpus: AnyCorpus | Windows,

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from ..arguments import checks_arguments
 from ..corpus import Windows
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint, hook_names, hook_text
@@ -123,6 +124,7 @@ class ActivationCache(Columns):
         """
         self.files.release()
 
+    @checks_arguments
     def chunks(self, n_tokens: int = 8192) -> Iterator[tuple[Int64[Tensor, " n"], Float[Tensor, "n d_in"]]]:
         """(position, x) of all kept tokens in the text's order, `n_tokens` at a time.
 
@@ -134,6 +136,7 @@ class ActivationCache(Columns):
             part = slice(start, start + n_tokens)
             yield self.position[part], self.x(part)
 
+    @checks_arguments
     def batches(
         self, batch_size: int, seed: int = 0, n_epochs: int | None = None, device: str | torch.device = "cpu"
     ) -> ActivationBatches:
@@ -147,6 +150,7 @@ class ActivationCache(Columns):
         """
         return _CachedBatches(self, batch_size, seed, n_epochs, checked_device(device))
 
+    @checks_arguments
     def split(self, fraction_held_out: float = 0.1, seed: int = 0) -> tuple[ActivationCache, ActivationCache]:
         """(training, held-out) parts that share no document, with windows of their own; nothing is copied on disk.
 

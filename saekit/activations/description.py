@@ -37,7 +37,7 @@ def describe_token_filter(
     ConfigError for an array without a token filter, and for text without a model.
 
     >>> sk.activations.describe_token_filter(model, corpus.take(4), HOOK, length=16)  # doctest: +ELLIPSIS
-    left out: 20 of 3... tokens (6.2%), 20 special and 0 by norm (0.0% of the others); they hold ...
+    left out: 13 of 183 tokens (7.1%), 13 special and 0 by norm (0.0% of the others); they hold ...
     """
     names = hook_names(hook_name)
     if isinstance(text, Tensor | np.ndarray):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows, tokenize
 from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint, hook_names
@@ -26,6 +27,7 @@ from .shards import DTYPES, FILES, begin, check_plans, check_shard, complete, re
 from .token_filter import fit_token_filter
 
 
+@checks_arguments
 def cache_activations(
     model: LanguageModel,
     corpus: AnyCorpus | Windows,
@@ -126,6 +128,7 @@ def _fill(model: LanguageModel, windows: Windows, path: Path, manifest: dict[str
         raise nothing_kept(windows, token_filter)
 
 
+@checks_arguments
 def open_activations(path: str | Path, *, verify: bool = True) -> ActivationCache:
     """The activations that `cache_activations` wrote into the folder `path`.
 

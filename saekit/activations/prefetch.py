@@ -15,6 +15,8 @@ from torch import Tensor
 from ..errors import ConfigError
 
 T = TypeVar("T")
+SECONDS_BETWEEN_LOOKS = 0.05
+"""Waiting is done in pieces of this length, which an interrupt ends on every system."""
 
 
 def checked_device(device: str | torch.device) -> torch.device:
@@ -65,6 +67,7 @@ class _Upcoming(Generic[T]):
         self._items = items
         self._item: tuple[T] | None = None
         self._error: BaseException | None = None
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._make, name="saekit prefetch") if thread else None
         if self._thread is None:
             self._make()
@@ -80,11 +83,23 @@ class _Upcoming(Generic[T]):
             if self._thread is None and not isinstance(e, Exception):  # an interrupt does not wait for its turn
                 raise
             self._error = e
+        finally:
+            self._ended.set()
 
     def result(self) -> tuple[T] | None:
-        """The item, in a tuple, once it is made; None after the last. Raises what making it raised."""
-        if self._thread is not None:
-            self._thread.join()
+        """The item, in a tuple, once it is made; None after the last. Raises what making it raised.
+
+        An interrupt is raised once the item is made, since making it has hooks on the model; a second one at once.
+        """
+        try:
+            self._wait()
+        except KeyboardInterrupt:
+            self._wait()
+            raise
         if self._error is not None:
             raise self._error
         return self._item
+
+    def _wait(self) -> None:
+        while not self._ended.wait(SECONDS_BETWEEN_LOOKS):  # not join, which an interrupt makes useless for good
+            pass

@@ -21,7 +21,7 @@ from ..atomic_io import atomic_write, sha256, with_current_keys, write_json
 from ..corpus import Windows
 from ..errors import DataError, FileError, MismatchError, disk_errors
 from ..hook_points import HookPoint, hook_names
-from ..json_files import DIGEST, Count, Hooks, Natural, Sha256, checked, damaged, read_sealed, sealed
+from ..json_files import CHECKSUM, Count, Hooks, Natural, Sha256, checked, damaged, read_sealed, sealed
 from ..output_folder import check_part, digest_of_plan
 from ..sae import TokenFilter
 from ..sae.token_filter import TokenFilterFields
@@ -132,7 +132,7 @@ def _stored(path: Path) -> str | None:
 
 def plan_of(manifest: dict[str, Any]) -> str:
     """The digest of everything that the shards of a cache depend on."""
-    return digest_of_plan({key: value for key, value in manifest.items() if key not in ("shards", DIGEST)})
+    return digest_of_plan({key: value for key, value in manifest.items() if key not in ("shards", CHECKSUM)})
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     if "rule" in manifest:  # written before token filters were called that
         manifest["token_filter"] = manifest.pop("rule")
-    manifest = {name: value for name, value in manifest.items() if name != DIGEST}
+    manifest = {name: value for name, value in manifest.items() if name != CHECKSUM}
     manifest = checked(with_current_keys(manifest), Manifest, path / "manifest.json", fix=_AGAIN)
     _check_manifest(path / "manifest.json", manifest)
     return manifest  # type: ignore[no-any-return]

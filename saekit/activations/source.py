@@ -12,6 +12,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import torch
 
+from ..arguments import checks_arguments
 from ..corpus import Corpus, Windows
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint, hook_text
@@ -55,6 +56,7 @@ class ActivationSource(Protocol):
     def at(self, hook_name: HookPoint) -> ActivationSource:
         """The activations of one hook point, or of several, out of those that it has; MismatchError for others."""
 
+    @checks_arguments
     def batches(
         self, batch_size: int, seed: int = 0, n_epochs: int | None = None, device: str | torch.device = "cpu"
     ) -> ActivationBatches:

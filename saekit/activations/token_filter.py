@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows, as_corpus, load_corpus, tokenize
 from ..errors import ConfigError
 from ..hook_points import HookPoint, hook_names
@@ -91,6 +92,7 @@ def common_token_filter(model: LanguageModel, saes: Sequence[SAE], hook_name: Ho
     return TokenFilter.strictest([resolve_token_filter(model, s, hook_name).of_input(s.config.d_in) for s in saes])
 
 
+@checks_arguments
 def fit_token_filter(
     model: LanguageModel, windows: AnyCorpus | Windows, hook_name: HookPoint, n_windows: int = 64, multiple: float = 4.0
 ) -> TokenFilter:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, DataError, LengthUnknownError, unknown_name
 
 Label = str | int | float | bool
@@ -141,12 +142,14 @@ class Corpus:
 
         return self._derive(keep, ", ".join(f"{name}={value!r}" for name, value in labels.items()))
 
+    @checks_arguments
     def take(self, n: int) -> Corpus:
         """The first `n` documents, or all when there are fewer."""
         if n < 1:
             raise ConfigError("a corpus of no documents", got=n, accepted="an integer of at least 1")
         return self._derive(lambda items: islice(items, n), f"first {n:,}")
 
+    @checks_arguments
     def shuffle(self, seed: int = 0) -> Corpus:
         """The same documents in another order, the same for the same seed.
 
@@ -170,6 +173,7 @@ class Corpus:
 
         return self._derive(mix, f"shuffled by {seed}")
 
+    @checks_arguments
     def split(self, fraction_held_out: float = 0.1, seed: int = 0) -> tuple[Corpus, Corpus]:
         """(training, held-out) documents: two corpora that share no document and together are the whole.
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import DataError, FileError, UnknownNameError, disk_errors
+from ..json_files import damaged
 from .documents import Document
 from .file_text import COMPRESSIONS, open_bytes, open_text
 from .hub_datasets import class_names
@@ -58,7 +59,7 @@ def find_files(source: str, split: str | None = None) -> Found | None:
 def file_rows(files: Found, encoding: str | None, text: str, *, whole: bool) -> Iterator[Row]:
     """The rows of files one after another. `whole`: the types of CSV columns follow from the whole file."""
     for path, label in files:
-        with disk_errors(path):
+        with disk_errors(path), damaged(path, fix="mend it, or fetch it again", also=(pa.ArrowException,)):
             match kind_of(path):
                 case ".txt":
                     with open_text(path, encoding, newline="") as f:
@@ -175,7 +176,7 @@ def _has_text(value: dict[str, Any]) -> bool:
 def _is_object(line: str) -> bool:
     try:
         return isinstance(json.loads(line), dict)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -190,6 +191,8 @@ def _parsed(text: str, where: str, accepted: str) -> Any:
             accepted=accepted,
             fix="mend or remove that line",
         ) from e
+    except (ValueError, RecursionError) as e:  # numbers of thousands of digits, brackets a thousand deep
+        raise DataError(f"{where} cannot be read: {e}", got=text[:80].strip(), accepted=accepted, fix="mend it") from e
 
 
 def _csv_rows(path: Path, encoding: str | None, text: str, separator: str, whole: bool) -> Iterator[Row]:

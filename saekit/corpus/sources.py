@@ -18,7 +18,8 @@ import pandas as pd
 import pyarrow as pa
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..arguments import check_path
+from ..errors import ConfigError, DataError, FileError
 from .documents import Corpus, digest_of
 from .file_text import check_encoding
 from .files import file_rows, find_files
@@ -75,6 +76,9 @@ def load_corpus(
         check_encoding(encoding)
     if isinstance(labels, str):
         labels = [labels]
+    for what, word in (("text", text), *(("a label", label) for label in _listed(labels)), ("name", name or "")):
+        if not isinstance(word, str):
+            raise ConfigError(f"{what} is no name", got=f"{word!r:.80}", accepted="a string", fix='text="text"')
     rows, default, in_memory = _rows(source, text, labels, split, encoding, streaming)
 
     def document(row: Row) -> Any:
@@ -126,6 +130,14 @@ def as_corpus(source: Any, *, also: str = "") -> Corpus:
     return load_corpus(source)
 
 
+def _listed(labels: Any) -> Sequence[Any]:
+    if labels is None:
+        return ()
+    if not isinstance(labels, Iterable):
+        raise ConfigError("labels is no list of names", got=f"{labels!r:.80}", accepted='names, such as ["topic"]')
+    return list(labels)
+
+
 def _is_source(source: Any) -> bool:
     if isinstance(source, str | Path) or is_dataset(source):
         return True
@@ -150,6 +162,11 @@ def _rows(
     if isinstance(source, str) and source.startswith("hf:"):
         return _hub_rows(source[3:], text, labels, split, streaming)
     if isinstance(source, str | Path):
+        try:
+            check_path("the source", source)
+        except FileError as e:
+            fix = "to use this as text, pass it in a list: load_corpus([text])"
+            raise FileError(f"{e.what}; is it a text?", got=e.got, accepted=ACCEPTED, fix=fix) from None
         path = Path(source).expanduser()
         if is_saved(path):
             return _dataset_rows(open_saved(path), path.name, text, labels, split, streaming)

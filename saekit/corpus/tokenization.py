@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, ContextLengthError, DataError
 from ..models import LanguageModel
 from ..models.readings import Readings
@@ -27,6 +28,7 @@ _Window = tuple[np.ndarray, np.ndarray, np.ndarray]
 """The tokens of one window, their document numbers and their places in those documents; -1 for added ones."""
 
 
+@checks_arguments
 def tokenize(
     corpus: AnyCorpus,
     model: LanguageModel,
@@ -66,6 +68,7 @@ def tokenize(
     return Windows.concatenate([p for p in parts if len(p)])
 
 
+@checks_arguments
 def iter_windows(
     corpus: AnyCorpus,
     model: LanguageModel,

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..arguments import checks_arguments
 from ..atomic_io import atomic_write
 from ..errors import ConfigError, FileError, disk_errors
 from ..json_files import damaged
@@ -101,6 +102,7 @@ class Windows:
             readings = readings.select(torch.arange(len(self))[at].numpy(), self.length)
         return Windows(self.tokens[at], documents, self.lengths[at], self.labels.loc[present], readings)
 
+    @checks_arguments
     def split_rows(
         self, fraction_held_out: float = 0.1, seed: int = 0
     ) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " m"]]:
@@ -121,6 +123,7 @@ class Windows:
         held_out = torch.tensor([sides[n] for n in of_window.tolist()])
         return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
 
+    @checks_arguments
     def batches(
         self, batch_size: int = 32
     ) -> Iterator[tuple[Int64[Tensor, "batch pos"], Int64[Tensor, "batch pos"], Int64[Tensor, " batch"]]]:
@@ -186,7 +189,7 @@ class Windows:
                 readings = _unpacked_readings([f.get_tensor(name).numpy() for name in names])
             _check_shapes(tokens, documents, lengths)
         with disk_errors(table), damaged(table, fix=fix, also=(pa.ArrowException,)):
-            labels = pd.read_parquet(table)
+            labels = pd.read_parquet(table).rename_axis("document")
             last = int(documents.max()) if documents.numel() else -1
             if last >= 0 and last not in labels.index:
                 raise ValueError(f"no labels for document {last}")

@@ -117,7 +117,11 @@ def compare(saes: Sequence[SAE], evaluations: Sequence[Evaluation | None] | None
     saes = list(saes)
     if not saes:
         raise ConfigError("there is nothing to compare", got=saes, accepted="a list of SAEs")
+    for odd in [sae for sae in saes if not isinstance(sae, SAE)][:1]:
+        raise ConfigError("this is not an SAE", got=f"{odd!r:.80}", accepted="SAEs", fix="pass [sae, another]")
     found = [None] * len(saes) if evaluations is None else list(evaluations)
+    for other in [e for e in found if e is not None and not hasattr(e, "density")][:1]:
+        raise ConfigError("this is not an evaluation", got=f"{other!r:.80}", accepted="what sk.evaluate returned")
     if len(found) != len(saes):
         raise MismatchError(
             "evaluations and SAEs differ in number",

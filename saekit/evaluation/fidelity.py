@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from ..activations import resolve_token_filter
 from ..activations.excluded import ExclusionCounter, warn_of_excluded
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows, as_corpus, tokenize
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint, hook_names, hook_text
@@ -66,6 +67,7 @@ def evaluate(
 ) -> list[Evaluation]: ...
 
 
+@checks_arguments
 def evaluate(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

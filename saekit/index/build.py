@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..activations import ActivationCache, resolve_token_filter
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows, as_corpus
 from ..errors import ConfigError, FileError, MismatchError
 from ..hook_points import HookPoint
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
 
 PARTS = "parts"
 """The folder in that of an index in which the parts of an unfinished one lie."""
+OF_PARTS = ("[0-9]*.safetensors", PLAN, *parts_of("*"))
+"""Patterns of the files there."""
 
 
+@checks_arguments
 def build_index(
     model: LanguageModel,
     sae: SAE,
@@ -97,7 +101,7 @@ def build_index(
         "parameters": {"n_top": n_top, "n_per_bin": n_per_bin, "seed": seed},
     }
     encoder = IndexEncoder(model, sae, hook_name, token_filter, batch_size)
-    if resume and not (out / PARTS).exists() and (found := _finished(out, plan, source)):
+    if resume and not _has_parts(out / PARTS) and (found := _finished(out, plan, source)):
         return FeatureIndex(found, model=model, sae=sae)  # nothing is written, so no lock is needed
     with output_folder(out, "an index", leftovers=parts_of(*store.FILES, store.MANIFEST)):
         return FeatureIndex(_build(out, plan, source, encoder, resume, progress), model=model, sae=sae)
@@ -148,9 +152,15 @@ def _finished(out: Path, plan: dict[str, Any], source: IndexInput | None) -> sto
     return found
 
 
+def _has_parts(parts: Path) -> bool:
+    """Whether parts of an index lie there, or an empty folder for some."""
+    there = any(path for pattern in OF_PARTS for path in parts.glob(pattern))
+    return there or (parts.is_dir() and not parts.is_symlink() and not any(parts.iterdir()))
+
+
 def _remove_parts(parts: Path) -> None:
     """Removes the parts of an index and, unless it is a link or holds other files, their folder."""
-    remove_leftovers(parts, ["[0-9]*.safetensors", PLAN, *parts_of("*")])
+    remove_leftovers(parts, OF_PARTS)
     with contextlib.suppress(OSError):
         parts.rmdir()
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ..sae import SAE, TokenFilter
 
 CHUNK_WINDOWS = 256
+UNREADABLE: tuple[type[Exception], ...] = (SafetensorError, OSError, *FAILURES)
 READ_TOKENS = 12_288  # of a cache, at a time
 
 
@@ -204,7 +205,8 @@ def progress_bar(source: IndexInput, progress: bool) -> Any:
 def _write_part(file: Path, found: list[Part], chunk: Windows, plan: str) -> None:
     part = _merge(found)
     tensors = {"position": part.position, "norms": part.norms, **part.acts._asdict()}
-    save_tensors(file, tensors, {"windows": chunk.digest, "contents": _digest(tensors, chunk.digest), "plan": plan})
+    marks = {"windows": chunk.digest, "plan": plan}
+    save_tensors(file, tensors, {**marks, "contents": _digest(tensors, marks)})
 
 
 def _is_done(file: Path, chunk: Windows, plan: str) -> bool:
@@ -215,8 +217,8 @@ def _is_done(file: Path, chunk: Windows, plan: str) -> bool:
         with safe_open(file, "pt") as f:
             marks = f.metadata() or {}
             tensors = {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
-        whole = marks.get("plan") == plan and marks.get("contents") == _digest(tensors, str(marks.get("windows")))
-    except (SafetensorError, OSError, *FAILURES):  # whatever is wrong with it, it is computed again
+        whole = marks.get("plan") == plan and marks.pop("contents", None) == _digest(tensors, marks)
+    except UNREADABLE:  # whatever is wrong with it, it is computed again
         return False
     if whole and marks.get("windows") != chunk.digest:
         raise MismatchError(
@@ -234,8 +236,8 @@ def _load(file: Path) -> dict[str, np.ndarray]:
         return {k: f.get_tensor(k).numpy() for k in f.keys()}  # noqa: SIM118
 
 
-def _digest(tensors: Mapping[str, np.ndarray], windows: str) -> str:
-    digest = hashlib.sha256(windows.encode())
+def _digest(tensors: Mapping[str, np.ndarray], marks: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(repr(sorted(marks.items())).encode())
     for key in sorted(tensors):
         digest.update(key.encode())
         digest.update(np.ascontiguousarray(tensors[key]).data)

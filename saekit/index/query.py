@@ -18,6 +18,7 @@ from jaxtyping import Int
 from scipy import sparse
 
 from ..activations.excluded import ExcludedTokens, ExclusionCounter
+from ..arguments import checks_arguments
 from ..corpus import Windows
 from ..errors import UnknownNameError, check_feature
 from ..hook_points import HookPoint, hook_names, hook_text
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 SHOWN_BEFORE, SHOWN_AFTER = 24, 12
 
 
+@checks_arguments
 def load_index(path: str | Path, *, verify: bool = True) -> FeatureIndex:
     """The index in a folder that `build_index` wrote; read lazily, so that a large one opens in milliseconds.
 
@@ -219,6 +221,7 @@ class FeatureIndex:
 
     # ---- one feature --------------------------------------------------------------------------------------------
 
+    @checks_arguments
     def feature(self, feature: int, *, before: int = SHOWN_BEFORE, after: int = SHOWN_AFTER) -> FeatureRecord:
         """All that is known of a feature. Contexts show `before` and `after` tokens around the firing one.
 
@@ -231,6 +234,7 @@ class FeatureIndex:
         contexts = self._contexts[int(self._context_start[i]) : int(self._context_start[i + 1])]
         return make_record(self, i, row, contexts, before, after)
 
+    @checks_arguments
     def context(self, feature: int, position: int, *, before: int = SHOWN_BEFORE, after: int = SHOWN_AFTER) -> Context:
         """The token at a flat position with those around it, and a feature's activation on each; 0 where it is silent.
 
@@ -246,6 +250,7 @@ class FeatureIndex:
             )
         return make_context(self, int(position), self.firings(feature), before, after)
 
+    @checks_arguments
     def matched_features(self, feature: int, n: int = 10, seed: int = 0) -> list[int]:
         """n firing features of nearly the same density and maximum, for controls; drawn from the nearest dozens.
 
@@ -254,6 +259,7 @@ class FeatureIndex:
         """
         return matched_features(self._table, check_feature(feature, self.d_sae), n, seed)
 
+    @checks_arguments
     def search(
         self,
         *,

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .query import FeatureIndex
 
 
+MAX_QUESTION = 10_000
+"""Letters of what is searched for at most."""
+
+
 class Fired(NamedTuple):
     """The firings on one prompt, and the token ids of the prompt."""
 
@@ -104,6 +108,15 @@ def answer(
 ) -> pd.DataFrame:
     """The n features that answer the question best; see `FeatureIndex.search`."""
     given = [name for name, value in question._asdict().items() if value is not None]
+    for name in ("prompt", "text", "token"):
+        value = getattr(question, name)
+        if value is not None and (not isinstance(value, str) or len(value) > MAX_QUESTION):
+            raise ConfigError(
+                f"{name} is too long" if isinstance(value, str) else f"{name} is no text",
+                got=f"{len(value):,} letters" if isinstance(value, str) else f"{value!r:.80}",
+                accepted=f"a string of at most {MAX_QUESTION:,} letters",
+                fix="look for a few words",
+            )
     if len(given) != 1:
         raise ConfigError(
             "a search answers exactly one question",
@@ -144,7 +157,7 @@ def by_contrast(
     index: FeatureIndex, runner: Runner, contrast: tuple[Sequence[str], Sequence[str]], n: int
 ) -> pd.DataFrame:
     """feature, score (positive - negative), positive and negative (mean over prompts of the largest activation)."""
-    if isinstance(contrast, str) or len(contrast) != 2 or not all(len(side) for side in contrast):
+    if not isinstance(contrast, list | tuple) or len(contrast) != 2 or not all(len(side) for side in contrast):
         raise ConfigError(
             "a contrast has two sides with at least one prompt each",
             got=contrast,

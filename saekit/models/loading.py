@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 
+from ..arguments import check_path
 from ..atomic_io import sha256
 from ..cache_folder import cache_dir
 from ..errors import ConfigError, FileError, SaekitError, disk_errors
+from ..output_folder import remove_leftovers, shared_result
 from .checking import check_config, check_folder
 from .default_model import NAME as DEFAULT_NAME
-from .default_model import convert_gguf, damaged_file, default_model_folder
+from .default_model import clear_leftovers, convert_gguf, damaged_file, default_model_folder
 from .hub import find_on_hub, no_connection
 from .language_model import LanguageModel
 from .placement import find_device, find_dtype
@@ -216,6 +218,7 @@ def _source(name: str | Path) -> tuple[str, str | Path]:
     """The name a model is known by, and the folder or hub name to boot."""
     if str(name).lower() == DEFAULT_NAME:
         return DEFAULT_NAME, default_model_folder()
+    check_path("name", name)
     path = Path(name).expanduser()
     if str(name).lower().endswith(".gguf"):
         if not path.is_file():
@@ -244,13 +247,17 @@ def _converted(gguf: Path) -> Path:
     """The cached safetensors folder of a .gguf file, converted the first time it is seen."""
     folder = cache_dir() / "models" / f"{gguf.stem}-{sha256(gguf)[:12]}"
     if folder.is_dir() and damaged_file(folder) is None:
+        clear_leftovers(folder)
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
-        convert_gguf(gguf, Path(part) / "new")
-        if folder.exists():
-            folder.rename(Path(part) / "damaged")
-        (Path(part) / "new").rename(folder)
+    with shared_result(folder, "a converted model"):
+        remove_leftovers(folder.parent, [f".{folder.name}.*"])
+        if folder.is_dir() and damaged_file(folder) is None:
+            return folder
+        with disk_errors(folder), tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
+            convert_gguf(gguf, Path(part) / "new")
+            if folder.exists():
+                folder.rename(Path(part) / "damaged")
+            (Path(part) / "new").rename(folder)
     return folder
 
 

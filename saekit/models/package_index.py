@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
-import json
 import netrc
 import os
 import ssl
@@ -25,15 +24,31 @@ from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
 
 from tqdm.auto import tqdm
+from typing_extensions import TypedDict
 
 from ..atomic_io import sha256
 from ..errors import FileError
+from ..json_files import checked, parsed
 from .index_settings import IndexSettings, index_settings
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 TRIES = 4
 """Of each request; no connection at all is final, since waiting does not mend it."""
 CHUNK = 1 << 18
+
+
+class Link(TypedDict, total=False):
+    """One file of an index's answer in JSON."""
+
+    filename: str
+    url: str
+    hashes: dict[str, str]
+
+
+class Listing(TypedDict):
+    """An index's answer in JSON."""
+
+    files: list[Link]
 
 
 def fetch_file(project: str, filename: str, digest: str, folder: Path) -> Path:
@@ -85,11 +100,11 @@ def _links(place: str, filename: str, settings: IndexSettings) -> Iterator[tuple
         kind = answer.headers.get("Content-Type") or ""
     if "json" in kind:
         try:
-            files = json.loads(body)["files"]
-        except (ValueError, KeyError, TypeError) as e:
+            files = checked(parsed(body, "its answer"), Listing, "its answer")["files"]
+        except FileError as e:
             raise _NoAnswerError("its answer is no list of files") from e
         for file in files:
-            if file.get("filename") == filename:
+            if file.get("filename") == filename and "url" in file:
                 yield urljoin(base, file["url"]), file.get("hashes", {}).get("sha256")
         return
     for href in _Anchors(body.decode("utf8", "replace")).hrefs:

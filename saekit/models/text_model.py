@@ -5,7 +5,7 @@ What BOS, end tokens and special tokens are is found once (`facts`), and so is w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -99,7 +99,7 @@ class TextModel:
         >>> model.tokenize("ab") == [model.bos_id, *model.tokenize("ab", bos=False)]
         True
         """
-        ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+        ids = [int(i) for i in self.tokenizer(check_text(text), add_special_tokens=False)["input_ids"]]
         bos_id = self.facts.bos_id
         return [bos_id, *ids] if self.begins_with_bos(bos) and bos_id is not None and ids[:1] != [bos_id] else ids
 
@@ -131,7 +131,8 @@ class TextModel:
         """For each text its token ids without BOS, and the tokens that read otherwise than the vocabulary says."""
         tokenizer, special = self.tokenizer, self.special_ids
         out: list[tuple[list[int], dict[int, bytes]]] = []
-        encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        texts = [check_text(text) for text in texts]
+        encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         for text, ids in zip(texts, encoded, strict=True):
             readings: dict[int, bytes] = {}
             same = b"".join(self.vocabulary.bytes_of(ids, True, special)) == text.encode("utf8", "surrogatepass")
@@ -142,10 +143,11 @@ class TextModel:
 
     def tokenize_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids without BOS, and the (start, end) characters of `text` that each covers."""
+        text = check_text(text)
         out = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
         return [int(i) for i in out["input_ids"]], [(int(a), int(b)) for a, b in out["offset_mapping"]]
 
-    def chat_prompt(self, message: str | Sequence[dict[str, str]]) -> str:
+    def chat_prompt(self, message: str | Sequence[Mapping[str, str]]) -> str:
         """The conversation in the model's own template, ready for its answer.
 
         `message` is the user's text, or turns {"role": ..., "content": ...}. ConfigError without a template.
@@ -155,7 +157,17 @@ class TextModel:
                 f"{self.name} has no chat template", fix="pass chat=False, or use an instruction-tuned model"
             )
         turns = [{"role": "user", "content": message}] if isinstance(message, str) else list(message)
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        check_turns(turns)
+        turns = [dict(turn) for turn in turns]
+        try:
+            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except Exception as e:  # templates raise jinja's errors, and their own
+            raise ConfigError(
+                f"the chat template of {self.name} refuses this conversation",
+                got=f"{e}; turns of {', '.join(str(turn['role']) for turn in turns)}",
+                accepted="what the model's template takes: often user and assistant in turn, beginning with user",
+                fix="change the turns, put a system's words into the first message, or pass chat=False",
+            ) from e
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """The text of `ids` without special tokens.
@@ -178,6 +190,27 @@ class TextModel:
         ['a', 'b']
         """
         return self.vocabulary.strings(_as_list(ids), begins, self.special_ids)
+
+
+def check_text(text: Any) -> str:
+    """The text as a tokenizer takes it, halves of a character being replaced; DataError for what is no text."""
+    if not isinstance(text, str):
+        raise DataError(
+            "this is no text", got=f"{type(text).__name__}: {text!r:.80}", accepted="a string", fix="pass str(...)"
+        )
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def check_turns(turns: Sequence[Any]) -> None:
+    """DataError for what is no turn of a conversation."""
+    for turn in turns:
+        if not isinstance(turn, Mapping) or not all(isinstance(turn.get(part), str) for part in ("role", "content")):
+            raise DataError(
+                "this is no turn of a conversation",
+                got=f"{turn!r:.200}",
+                accepted='{"role": "user", "content": "..."}',
+                fix="pass a list of such turns, or the user's message as a string",
+            )
 
 
 def _as_list(ids: Sequence[int] | Tensor) -> list[int]:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint
 from .architectures import TrainingForward, weight_shapes, with_option
@@ -315,6 +316,7 @@ class SAE(LazyWeights):
 
     # ---- files and provenance -----------------------------------------------------------------------------------
 
+    @checks_arguments
     def save(self, folder: str | Path) -> Path:
         """Writes the SAE in SAELens' layout and returns the folder. DiskFullError leaves what was there before.
 
@@ -343,6 +345,13 @@ class SAE(LazyWeights):
         check_model(self.config, model, hook_name)
 
     def _rows(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise ConfigError(
+                "activations are no tensor",
+                got=f"{type(x).__name__}: {x!r:.80}",
+                accepted=f"a tensor [..., {self.config.d_in}]",
+                fix="pass torch.as_tensor(x)",
+            )
         if x.shape[-1:] != (self.config.d_in,):
             raise MismatchError(
                 "activations are of another width than this SAE reads",

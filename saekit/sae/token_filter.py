@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from ..errors import ConfigError, MismatchError
+from ..errors import ConfigError, MismatchError, check_count
 from ..json_files import Count, TokenId
 
 MaxNorm = Annotated[float, Field(gt=0)]
@@ -50,8 +50,7 @@ class TokenFilter:
     where it counts at every one of them. A transcoder's token filter has its input's block and then its output's."""
 
     def __post_init__(self) -> None:
-        if outside := [i for i in self.special_ids if not 0 <= i < 2**31]:
-            raise ConfigError("a special id is no token id", got=outside[0], accepted="0 to 2147483647")
+        _check_types(self)
         for limit in (self.max_norm, *(limit for _, limit in self.blocks)):
             if limit is not None and not limit > 0:
                 raise ConfigError("max_norm is not positive", got=limit, accepted="a positive number or None")
@@ -174,3 +173,18 @@ class TokenFilter:
         """The token filter that `to_dict` wrote."""
         blocks = tuple((int(width), limit) for width, limit in value.get("blocks", ()))
         return cls(special_ids=tuple(int(i) for i in value["special_ids"]), max_norm=value["max_norm"], blocks=blocks)
+
+
+def _check_types(token_filter: TokenFilter) -> None:
+    for name in ("special_ids", "blocks"):
+        value = getattr(token_filter, name)
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{name} is no tuple", got=f"{value!r:.80}", accepted="a tuple", fix=f"leave {name} out")
+    for i in token_filter.special_ids:
+        check_count("a special id", i, least=0, most=2**31 - 1)
+    for block in token_filter.blocks:
+        if not isinstance(block, list | tuple) or len(block) != 2:
+            raise ConfigError("a block is no pair", got=f"{block!r:.80}", accepted="(width, max_norm)")
+    for limit in (token_filter.max_norm, *(limit for _, limit in token_filter.blocks)):
+        if isinstance(limit, bool) or not isinstance(limit, int | float | None):
+            raise ConfigError("max_norm is no number", got=f"{limit!r:.80}", accepted="a positive number or None")

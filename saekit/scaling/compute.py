@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..arguments import checks_arguments
 from ..errors import DataError
 from ..statistics import Estimate
 from .fits import ScalingFit, between, described, fitted, read_row
@@ -139,6 +140,7 @@ class ComputeFit(ScalingFit):
         )
         return BestChoice(compute=float(compute), **found, extrapolated=bool(outside.any()))
 
+    @checks_arguments
     def iso_compute(self, n_curves: int = 5) -> pd.DataFrame:
         """Losses at equal compute: compute, width, n_tokens, loss, and what the law predicts, fitted.
 
@@ -155,6 +157,7 @@ class ComputeFit(ScalingFit):
             frame["fitted"] = self.loss(width=frame["width"], n_tokens=frame["n_tokens"])
         return frame
 
+    @checks_arguments
     def minima(self, n_curves: int = 5) -> pd.DataFrame:
         """The best width at each compute of `iso_compute`: from the runs by a parabola, and from the law.
 
@@ -224,7 +227,7 @@ class ComputeFit(ScalingFit):
             return [*lines, "  no best path: loss does not fall with width, or not with tokens"]
         laws = self.laws
         for i, (name, _) in _EXPONENTS:
-            found = described(read_row(laws.loc[name]))
+            found = described(read_row(laws.loc[[name]].iloc[0]))
             lines.append(f"  on the best path {_OF_COMPUTE[i]} as a power of compute: {found}")
         return [*lines, *self._comparison()]
 

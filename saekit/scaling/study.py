@@ -23,10 +23,12 @@ from torch import Tensor
 
 from ..activations import ActivationCache
 from ..activations.stream import BatchFunction
+from ..arguments import checks_arguments
 from ..corpus import AnyCorpus, Windows
 from ..errors import ConfigError, DataError
 from ..hook_points import HookPoint
 from ..models import LanguageModel
+from ..output_folder import output_folder
 from ..sae import SAE, SAEConfig
 from ..sae.architectures import get_architecture
 from ..training import Logger, TrainConfig, train
@@ -77,6 +79,7 @@ class ScalingStudy:
     def sparsities(self) -> list[float]:
         return sorted(self.frame["sparsity"].unique().tolist())
 
+    @checks_arguments
     def fit_lnk(self, n_tokens: int | None = None) -> ScalingFit:
         """L(n, k) fitted to the runs of one token budget, the largest by default; L(n) where there is one sparsity.
 
@@ -146,6 +149,7 @@ class ScalingStudy:
     __str__ = __repr__
 
 
+@checks_arguments
 def scaling_study(
     model: LanguageModel | None,
     corpus: AnyCorpus | Windows | ActivationCache | BatchFunction,
@@ -173,7 +177,8 @@ def scaling_study(
     `corpus` is text (the model runs once over as much as the largest budget takes, and the activations lie in `out` or,
     for the duration, in a temporary folder: 4 * d_in bytes a token), activations from `cache_activations` (the model
     may then be None), or a function (batch_size, seed) -> endless batches, such as `truth.batches` of synthetic data.
-    Text shorter than a budget is repeated. With `out` the same call resumes where it was.
+    Text shorter than a budget is repeated. With `out` the same call resumes where it was; a second process that works
+    there is refused (FolderInUseError).
 
     >>> truth = sk.synthetic.independent(d_model=16, n_features=64, n_active=3)
     >>> study = sk.scaling_study(None, truth.batches, widths=(8, 32), sparsities=(3,), n_held_out=500, budgets=(640,),
@@ -193,6 +198,8 @@ def scaling_study(
             fix=f"leave {bad[0]} out",
         )
     with ExitStack() as stack:
+        if out is not None:
+            out = stack.enter_context(output_folder(out, "a scaling study"))
         source = open_study_data(
             model,
             corpus,

@@ -17,12 +17,15 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
 from ..models.text_matching import compiled, matches, tokens_of_matches
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
 
+MAX_PATTERN = 100_000
+"""Letters of what is looked for at most: compiling a pattern takes time with its length."""
 Mask = npt.NDArray[np.bool_]
 Label = str | int | float | bool
 
@@ -59,6 +62,7 @@ class Concept:
             compiled(self.pattern, self.ignore_case)
 
     @classmethod
+    @checks_arguments
     def regex(cls, pattern: str, *, name: str | None = None, after: int = 0, ignore_case: bool = True) -> Concept:
         """The concept of all tokens that overlap a match of a regular expression (Python's `re`).
 
@@ -70,9 +74,14 @@ class Concept:
         """
         if not isinstance(pattern, str) or not pattern:
             raise ConfigError("no pattern to look for", got=repr(pattern), accepted="a regular expression as text")
+        if len(pattern) > MAX_PATTERN:
+            raise ConfigError(
+                "the pattern is too long", got=f"{len(pattern):,} letters", accepted=f"at most {MAX_PATTERN:,} letters"
+            )
         return cls(name=name or pattern, kind="regex", pattern=pattern, ignore_case=ignore_case, after=after)
 
     @classmethod
+    @checks_arguments
     def keywords(
         cls,
         words: str | Iterable[str],
@@ -95,6 +104,13 @@ class Concept:
                 got=list(given),
                 accepted="words that are not empty",
                 fix='Concept.keywords(["bridge", "Golden Gate"])',
+            )
+        if sum(map(len, given)) > MAX_PATTERN:
+            raise ConfigError(
+                "too many keywords",
+                got=f"{len(given):,} words of {sum(map(len, given)):,} letters",
+                accepted=f"at most {MAX_PATTERN:,} letters together",
+                fix="look for fewer words, or label the documents and use Concept.labels",
             )
         longest_first = sorted(given, key=len, reverse=True)
         choices = "|".join(r"\s+".join(re.escape(part) for part in word.split()) for word in longest_first)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ..statistics import Estimate, jackknife_estimate
+from ..statistics import Estimate, exact_interval, jackknife_estimate
 from .leave_one_out import LeaveOneOut
 from .sparse_statistics import Floats
 
@@ -42,8 +42,19 @@ def estimates(
             unit=UNIT,
             level=level,
         )
+        if name == "auroc" and points.get("recall") == 1:
+            found = replace(found, low=min(found.low, _with_misses(point, without.n_holding, level)))
         out[name] = replace(found, n_units=n_units)
     return out
+
+
+def _with_misses(auroc: float, n_holding: int, level: float) -> float:
+    """The AUROC with as many misses as documents without one allow.
+
+    Where the feature fires on all of the concept, what its AUROC would lose by a miss is not in the variance: 0 of n
+    documents have one, which has an exact limit, and a document that is missed is as good as tied, 0.5.
+    """
+    return auroc - exact_interval(0, n_holding, level).high * max(auroc - 0.5, 0.0)
 
 
 def _informative(name: str, without: LeaveOneOut) -> tuple[Floats, npt.NDArray[np.bool_], int]:

@@ -20,7 +20,7 @@ from ..index.records import N_ACTIVATION_BINS
 from .concepts import Concept
 from .leave_one_out import ScoredFirings
 from .sparse_statistics import Ints
-from .split import Mask, content_of
+from .split import Mask, content_of, rows_of
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -165,7 +165,7 @@ def classified_examples(index: FeatureIndex, concept: Concept, unit: Unit) -> Cl
     inside = number >= 0
     position, number = kept[inside].astype(np.int64), number[inside]
     numbers, document = np.unique(number, return_inverse=True)
-    content = content_of(index)[index.documents.index.get_indexer(numbers)]
+    content = content_of(index)[rows_of(index, numbers)]
     example_of = np.full(len(kept), -1, dtype=np.int64)
     if token_match is not None:
         example_of[inside] = np.arange(len(position))

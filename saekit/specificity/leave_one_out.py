@@ -151,8 +151,8 @@ def leave_one_out(firings: ScoredFirings, thresholds: Floats, n_bins: int, f1_th
                 _ratio(bin_hit, P),
             )
         )
-    names = ("auroc", "average_precision", "f1", "base_rate", "precision", "recall")
-    names += ("curve_precision", "curve_recall", "bin_precision", "bin_recall")
+    names = ["auroc", "average_precision", "f1", "base_rate", "precision", "recall"]
+    names += ["curve_precision", "curve_recall", "bin_precision", "bin_recall"]
     columns = {
         name: np.concatenate(c, axis=-1)[..., column] for name, c in zip(names, zip(*parts, strict=True), strict=True)
     }

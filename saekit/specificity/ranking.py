@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError
 from ..index.records import N_ACTIVATION_BINS
 from .concepts import Concept
@@ -28,6 +29,7 @@ N_WITH_INTERVALS = 50
 SHOWN = ("auroc", "average_precision", "f1", "precision", "recall")
 
 
+@checks_arguments
 def rank_features(
     index: FeatureIndex,
     concept: Concept,
@@ -68,6 +70,8 @@ def rank_features(
     if by not in ("average_precision", "auroc", "f1", "precision"):
         raise ConfigError("cannot rank by that", got=by, accepted="average_precision, auroc, f1 or precision")
     check_counts(n=n, min_firings=min_firings)
+    if not 0 < level < 1:
+        raise ConfigError("the level of an interval is not a fraction", got=level, accepted="between 0 and 1")
     whole = classified_examples(index, concept, unit)
     halves = split_documents(index, concept)
     choose = whole.among(among(whole, halves, "choose")) if split else whole
@@ -125,7 +129,7 @@ def _reported(examples: ClassifiedExamples, features: list[int], threshold: np.n
             at = slice(start[i], start[i + 1])
             firings = examples.firings(example[at], value[at])
             without = leave_one_out(firings, np.zeros(0), N_ACTIVATION_BINS, threshold[done + i])
-            found = estimates(frame.iloc[i][list(SHOWN)].to_dict(), without, {}, level)
+            found = estimates({m: float(frame[m].iloc[i]) for m in SHOWN}, without, {}, level)
             row = {f"{m}_{end}": getattr(found[m], end) for m in SHOWN for end in ("low", "high")}
             rows.append(row | {"n_positive_documents": without.n_holding, "n_firing_documents": without.n_firing})
         done += len(some)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, check_feature
 from ..index.records import N_ACTIVATION_BINS
 from .concepts import Concept
@@ -22,13 +23,14 @@ from .leave_one_out import leave_one_out
 from .permutation import permutation_test
 from .result import MEASURES, SpecificityResult
 from .sparse_statistics import Ints
-from .split import Documents, DocumentSplit, split_documents
+from .split import Documents, DocumentSplit, Mask, rows_of, split_documents
 from .tables import bin_table, curve_table, curve_thresholds, top_bin
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
 
 
+@checks_arguments
 def specificity(
     index: FeatureIndex,
     feature: int,
@@ -110,9 +112,10 @@ def specificity(
     )
 
 
-def among(examples: ClassifiedExamples, split: DocumentSplit, documents: Documents) -> Any:
+def among(examples: ClassifiedExamples, split: DocumentSplit, documents: Documents) -> Mask:
     """Which documents of the examples [n_documents] those of one kind are."""
-    return split.mask(documents)[examples.index.documents.index.get_indexer(examples.document_numbers)]
+    chosen: Mask = split.mask(documents)[rows_of(examples.index, examples.document_numbers)]
+    return chosen
 
 
 def _f1_threshold(

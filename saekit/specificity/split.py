@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from ..errors import ConfigError
 from ..statistics import MIN_UNITS
@@ -88,6 +89,12 @@ class DocumentSplit:
                 "it is"
             )
         return f"all {total:,} documents: right for a feature fixed in advance, too good for one chosen on them"
+
+
+def rows_of(index: FeatureIndex, numbers: npt.ArrayLike) -> Ints:
+    """The rows of `index.documents` that documents of these numbers stand in."""
+    rows: Ints = index.documents.index.get_indexer(pd.Index(np.asarray(numbers)))
+    return rows
 
 
 def split_documents(index: FeatureIndex, concept: Concept) -> DocumentSplit:

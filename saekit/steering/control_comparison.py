@@ -53,8 +53,8 @@ class ControlComparison:
             f"the concept at strength {self.strength:g} ({unit_name(self.unit)}):\n"
             f"  feature {self.feature}: {self.rate}\n"
             f"  control features: {self.controls}; {self.n_showing} of {self.n_controls} show it at all\n"
-            f"  p = {self.p_value:.3g} that a feature drawn like the {self.n_controls} controls does as well at "
-            f"{self.strength:g}"
+            f"  p = {self.p_value:.3g} at {self.strength:g}, "
+            f"if the feature were drawn like the {self.n_controls} controls"
         )
 
 

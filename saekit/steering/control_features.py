@@ -18,6 +18,10 @@ def control_features(
     sae: SAE, features: Sequence[int], controls: int | Sequence[int], index: FeatureIndex | None, *, seed: int
 ) -> list[tuple[int, ...]]:
     """Sets of control features, each as large as `features`."""
+    if isinstance(controls, bool) or not isinstance(controls, (int, list, tuple)):
+        raise ConfigError(
+            "controls is neither a number nor a list", got=f"{controls!r:.80}", accepted="how many, or the features"
+        )
     if not isinstance(controls, int):
         if len(features) > 1:
             raise ConfigError(

@@ -58,15 +58,33 @@ def make_rows(
     rows: list[Row] = []
     seen: Counter[tuple[int, ...]] = Counter()
     for prompt in prompts:
+        if not isinstance(prompt, (str, list, tuple)):
+            raise no_prompt(prompt)
         if len(prompt) == 0:
             raise DataError("the prompt is empty", got=repr(prompt), fix="pass some text to continue")
         if not isinstance(prompt, str) and not chat:
             raise ConfigError("turns of a conversation need the chat template", got=prompt, fix="pass chat=True")
-        text = model.chat_prompt(prompt if isinstance(prompt, str) else [dict(t) for t in prompt]) if chat else prompt
+        text = (
+            model.chat_prompt(
+                prompt if isinstance(prompt, str) else [dict(t) if isinstance(t, Mapping) else t for t in prompt]
+            )
+            if chat
+            else prompt
+        )
         ids = tuple(model.tokenize(str(text), bos=False if chat else prepend_bos))
         rows.append(Row(prompt=str(text), ids=ids, seed=seed, edits=edits, repeat=seen[ids]))
         seen[ids] += 1
     return rows
+
+
+def no_prompt(prompt: object) -> DataError:
+    """The error for what is neither a text nor a conversation."""
+    return DataError(
+        "this is no prompt",
+        got=f"{type(prompt).__name__}: {prompt!r:.80}",
+        accepted="a string, or a list of turns with chat=True",
+        fix="pass the text as a string",
+    )
 
 
 def check_room(model: LanguageModel, rows: Sequence[Row], max_new_tokens: int) -> None:

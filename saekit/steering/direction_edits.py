@@ -6,7 +6,6 @@ mediated by a single direction.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import ConfigError, MismatchError, unknown_name
+from ..errors import ConfigError, MismatchError, check_number, unknown_name
 from ..sae import SAE, TokenFilter
 from .directions import Direction
 from .edits import Edit, register_edit
@@ -75,8 +74,7 @@ class AddDirection(DirectionEdit):
     def __post_init__(self) -> None:
         if self.unit not in ("norm", "raw"):
             raise unknown_name("unit", self.unit, ("norm", "raw"))
-        if not math.isfinite(self.value):
-            raise ConfigError("the value is not finite", got=self.value, accepted="a finite number, such as 0.4")
+        check_number("the value", self.value)
         if len(self.direction.vectors) > 1:
             raise ConfigError(
                 "one direction is added at a time",

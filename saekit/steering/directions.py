@@ -34,8 +34,11 @@ class Direction:
     `sk.resolve_token_filter` finds for an SAE at this hook point."""
 
     def __post_init__(self) -> None:
-        with torch.inference_mode(False):
-            rows = torch.as_tensor(self.vectors).detach().clone().float().cpu()
+        try:
+            with torch.inference_mode(False):
+                rows = torch.as_tensor(self.vectors).detach().clone().float().cpu()
+        except (TypeError, ValueError, RuntimeError, OverflowError) as e:
+            raise ConfigError("not a direction", got=f"{self.vectors!r:.80}: {e}", accepted="a vector [d_in]") from None
         rows = rows[None] if rows.ndim == 1 else rows
         if rows.ndim != 2 or not rows.isfinite().all() or not (rows.norm(dim=1) > 0).all():
             raise ConfigError(

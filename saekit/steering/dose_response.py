@@ -17,6 +17,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..activations import resolve_token_filter
+from ..arguments import checks_arguments
 from ..models import LanguageModel
 from ..models.likelihood import negative_log_likelihood
 from ..output_folder import digest_of_plan, output_folder, parts_of
@@ -49,6 +50,7 @@ class PresentIn(Protocol):
         """Whether the text shows the concept."""
 
 
+@checks_arguments
 def dose_response(
     model: LanguageModel,
     sae: SAE,

@@ -8,6 +8,7 @@ those of an SAE's features and direction_edits.py for those along a direction. A
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -107,10 +108,13 @@ class Edit(ABC):
         return ", ".join([*parts, *([repr(self.schedule)] if self.schedule else [])])
 
     def to_dict(self) -> dict[str, Any]:
-        """The edit as JSON values. Weights stay behind: an SAE is named by its fingerprint."""
+        """The edit as JSON values, with all that its effect depends on. Weights stay behind: an SAE is named by its
+        fingerprint, which says nothing of the hook point it reads and of the tokens that it leaves out."""
         return {
             "kind": self.kind,
             **self.to_parts(),
+            "hook_name": self.hook_name,
+            "token_filter": self.token_filter.to_dict() if self.token_filter else None,
             "positions": self.positions,
             "where": [where.to_dict() for where in self.where],
             "schedule": self.schedule.to_dict() if self.schedule else None,
@@ -118,7 +122,9 @@ class Edit(ABC):
 
     @staticmethod
     def from_dict(saved: Mapping[str, Any], saes: SAE | Sequence[SAE] = ()) -> Edit:
-        """The edit that `to_dict` wrote; `saes` are those it was made for, MismatchError for any other.
+        """The edit that `to_dict` wrote; `saes` are those it was made for.
+
+        MismatchError for any other, and for the same one at another hook point or with another token filter.
 
         >>> edit = sk.ablate(sae, [1, 2])
         >>> sk.Edit.from_dict(edit.to_dict(), sae) == edit
@@ -132,16 +138,28 @@ class Edit(ABC):
         for name in (*known.symmetric_difference(saved),):
             if name in known:
                 raise ConfigError(f"the saved edit has no {name!r}", got=sorted(saved), accepted=sorted(known))
-            if name not in edit.earlier_parts:
+            if name not in (*edit.earlier_parts, *LATER_PARTS):
                 raise unknown_name("part of an edit", name, sorted(known))
         given = [saes] if isinstance(saes, SAE) else list(saes)
-        return edit.from_parts(
+        if "hook_name" in saved:  # of SAEs with the same weights, the one at that hook point
+            given.sort(key=lambda sae: sae.config.hook_name != saved["hook_name"])
+        made = edit.from_parts(
             saved,
             given,
             positions=saved["positions"],
             where=tuple(Where.from_dict(where, given) for where in saved["where"]),
             schedule=Schedule.from_dict(saved["schedule"]) if saved["schedule"] else None,
         )
+        now = json.loads(json.dumps({name: made.to_dict()[name] for name in LATER_PARTS if name in saved}))
+        for name, value in now.items():
+            if value != saved[name]:
+                raise MismatchError(
+                    f"the edit was made for another {name.replace('_', ' ')} than the SAE that was passed has",
+                    got=value,
+                    accepted=saved[name],
+                    fix="pass the SAE it was made for; for this one make the edit again",
+                )
+        return made
 
     def covers(
         self,
@@ -177,6 +195,8 @@ class Edit(ABC):
         return held & (generated if self.positions == "generated" else ~generated)
 
 
+LATER_PARTS = ("hook_name", "token_filter")
+"""What files of earlier versions do not say of an edit."""
 EDITS: dict[str, type[Edit]] = {}
 """Every kind of edit by its name; filled by `register_edit`."""
 E = TypeVar("E", bound=type[Edit])

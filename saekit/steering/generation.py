@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, overload
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError
 from ..models import LanguageModel
 from ..models.token_text import TextPieces
 from ..sae import common_prepend_bos
-from .decoding import Decoding, Prompt, Row, make_rows
+from .decoding import Decoding, Prompt, Row, make_rows, no_prompt
 from .edits import EDITS, Edit
 
 Edits: TypeAlias = "Edit | Sequence[Edit]"
@@ -84,6 +85,7 @@ def generate(
     prepend_bos: bool | None = ...,
     use_cache: bool = ...,
 ) -> Any: ...
+@checks_arguments
 def generate(
     model: LanguageModel,
     prompt: Prompt | Sequence[Prompt],
@@ -113,6 +115,8 @@ def generate(
     >>> len(out.tokens), out.n_prompt_tokens
     (4, 8)
     """
+    if not isinstance(prompt, (str, list, tuple)):
+        raise no_prompt(prompt)
     one = isinstance(prompt, str) or (len(prompt) > 0 and isinstance(prompt[0], Mapping))
     prompts: list[Any] = [prompt] if one else list(prompt)
     chosen = check_edits(model, edits)
@@ -122,6 +126,7 @@ def generate(
     return done[0] if one else done
 
 
+@checks_arguments
 def stream(
     model: LanguageModel,
     prompt: Prompt,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..errors import ConfigError, MismatchError, check_feature
+from ..arguments import checks_arguments
+from ..errors import ConfigError, MismatchError, check_feature, check_number
 from ..sae import SAE
 from .direction_edits import AddDirection, ProjectOut
 from .directions import Direction
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 OneOrManyWhere: TypeAlias = "Where | Sequence[Where]"
 
 
+@checks_arguments
 def clamp(
     sae: SAE,
     values: Mapping[int, float],
@@ -49,6 +51,7 @@ def clamp(
     return _edit(Clamp, sae, values, unit, positions, where, schedule, index)
 
 
+@checks_arguments
 def scale(
     sae: SAE,
     values: Mapping[int, float],
@@ -65,6 +68,7 @@ def scale(
     return _edit(Scale, sae, values, "raw", positions, where, schedule, None)
 
 
+@checks_arguments
 def ablate(
     sae: SAE,
     features: int | Iterable[int],
@@ -82,6 +86,7 @@ def ablate(
     return _edit(Ablate, sae, dict.fromkeys(listed, 0.0), "raw", positions, where, schedule, None)
 
 
+@checks_arguments
 def add(
     sae: SAE,
     values: Mapping[int, float],
@@ -100,6 +105,7 @@ def add(
     return _edit(Add, sae, values, unit, positions, where, schedule, index)
 
 
+@checks_arguments
 def cap(
     sae: SAE,
     values: Mapping[int, float],
@@ -120,6 +126,7 @@ def cap(
     return _edit(Cap, sae, values, unit, positions, where, schedule, index)
 
 
+@checks_arguments
 def add_direction(
     direction: Direction,
     value: float,
@@ -134,9 +141,16 @@ def add_direction(
     >>> sk.add_direction(sk.Direction(sae.W_dec[3], hook_name=HOOK, name="gates"), 0.4)
     add 0.4 x the residual norm along 'gates' at blocks.0.hook_resid_post, at all positions
     """
+    if not hasattr(direction, "vectors"):
+        raise ConfigError(
+            "this is no direction",
+            got=f"{direction!r:.80}",
+            accepted="an sk.Direction",
+            fix="sk.Direction(vector, hook_name=...)",
+        )
     return AddDirection(
         direction=direction,
-        value=float(value),
+        value=check_number("the value", value),
         unit=unit,
         positions=positions,
         where=_as_tuple(where),
@@ -144,6 +158,7 @@ def add_direction(
     )
 
 
+@checks_arguments
 def project_out(
     direction: Direction, *, positions: Positions = "all", where: OneOrManyWhere = (), schedule: Schedule | None = None
 ) -> Edit:
@@ -180,7 +195,7 @@ def _edit(
     return edit(
         sae=sae,
         features=features,
-        values=tuple(float(v) for v in values.values()),
+        values=tuple(check_number(f"the value of feature {i}", v) for i, v in values.items()),
         unit=unit,
         positions=positions,
         where=_as_tuple(where),

@@ -10,7 +10,8 @@ import torch
 from tqdm.auto import tqdm
 
 from ..activations import kept_activations, resolve_token_filter
-from ..errors import ConfigError, DataError, MismatchError
+from ..arguments import checks_arguments
+from ..errors import DataError, MismatchError
 from ..index import FeatureIndex
 from ..models import LanguageModel
 from ..sae import SAE
@@ -18,6 +19,7 @@ from ..specificity.concepts import Concept
 from .directions import Direction
 
 
+@checks_arguments
 def mean_difference(
     model: LanguageModel,
     sae: SAE,
@@ -43,8 +45,6 @@ def mean_difference(
     >>> sk.mean_difference(model, sae, index, sk.Concept.regex("golden gate", name="gates"), progress=False)
     Direction 'gates, mean difference' at blocks.0.hook_resid_post
     """
-    if n_tokens < 1 or batch_size < 1:
-        raise ConfigError("n_tokens and batch_size are positive", got=f"{n_tokens}, {batch_size}", accepted="1 or more")
     if index.sae_fingerprint != sae.fingerprint:
         raise MismatchError(
             "the index was built with another SAE",

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, MismatchError, check_feature
 from ..index import FeatureIndex
 from ..index.directions import logit_effects, written_to_residual
@@ -32,6 +33,7 @@ MIN_CONTEXTS = 10
 """Fewer strongest contexts give no input score."""
 
 
+@checks_arguments
 def output_scores(
     model: LanguageModel,
     sae: SAE,
@@ -59,10 +61,10 @@ def output_scores(
     features = [check_feature(i, sae.config.d_sae) for i in features]
     if batch_size < 1:
         raise ConfigError("batch_size is not positive", got=batch_size, accepted="1 or more")
-    lens = lens_tokens(model, sae, features, n_tokens)
-    tokens = torch.tensor([model.tokenize(prompt, bos=sae.config.prepend_bos)])
     if not features:
         return pd.DataFrame(columns=["score", "probability", "rank", "token"], index=pd.Index([], name="feature"))
+    lens = lens_tokens(model, sae, features, n_tokens)
+    tokens = torch.tensor([model.tokenize(prompt, bos=sae.config.prepend_bos)])
     hook_name = add(sae, {features[0]: 1.0}).hook_name
     x = model.activations(tokens, hook_name)[:, -1]
     with torch.no_grad():
@@ -84,6 +86,7 @@ def output_scores(
     return table.sort_values("score", ascending=False, kind="stable")
 
 
+@checks_arguments
 def input_scores(
     model: LanguageModel, sae: SAE, index: FeatureIndex, features: Sequence[int], *, n_tokens: int = N_LENS_TOKENS
 ) -> pd.DataFrame:
@@ -120,7 +123,7 @@ def lens_tokens(model: LanguageModel, sae: SAE, features: Sequence[int], n: int)
     """Each feature's n top tokens by the logit lens, best first."""
     if not 1 <= n <= model.d_vocab:
         raise ConfigError("not that many logit-lens tokens", got=n, accepted=f"1 to {model.d_vocab:,}")
-    written = written_to_residual(sae, model, sae.config.hook_name)
+    written = written_to_residual(sae, model, sae.config.hook_name or "")
     if written is None:
         raise MismatchError(
             "features that do not write to the residual stream have no logit lens",

@@ -17,15 +17,17 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from ..arguments import checks_arguments
 from ..atomic_io import write_json
 from ..errors import FileError, MismatchError
-from ..json_files import read_json
+from ..json_files import checked, damaged, read_sealed, sealed
 from ..models import LanguageModel
 from ..models.facts import ModelFacts
 from ..models.token_text import Vocabulary
 from ..sae import SAE, list_saes, load_sae
 from .edit_hooks import apply_edits, default_filter
 from .edits import Edit
+from .file_schema import BUILT_IN, BuiltInFields, SteeredFields
 from .generation import Edits, check_edits
 
 TOKENS = "embed.hook_in"
@@ -33,6 +35,7 @@ TOKENS = "embed.hook_in"
 FORMAT = 1
 
 
+@checks_arguments
 def steered(model: LanguageModel, edits: Edits) -> SteeredModel:
     """A SteeredModel: `model` with edits in every forward pass. Of a steered model, the new edits come after its own.
     Special tokens and attention sinks are left unedited (`resolve_token_filter` where an edit's SAE stores no filter).
@@ -110,23 +113,27 @@ class SteeredModel(LanguageModel):
         with self._lock, self._hooks.on():
             return super()._run(tokens, hooks, **kwargs)
 
+    @checks_arguments
     def save(self, path: str | Path) -> Path:
         """Writes the edits into a JSON file and returns its path; see `load_steered`."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(
             path,
-            {
-                "format": FORMAT,
-                "model_name": self.base.name,
-                "model_fingerprint": self.weights_fingerprint,
-                "sentences": [repr(edit) for edit in self.edits],
-                "edits": [edit.to_dict() for edit in self.edits],
-            },
+            sealed(
+                {
+                    "format": FORMAT,
+                    "model_name": self.base.name,
+                    "model_fingerprint": self.weights_fingerprint,
+                    "sentences": [repr(edit) for edit in self.edits],
+                    "edits": [edit.to_dict() for edit in self.edits],
+                }
+            ),
         )
         return path
 
 
+@checks_arguments
 def load_steered(model: LanguageModel, path: str | Path, saes: SAE | Sequence[SAE] = ()) -> SteeredModel:
     """The SteeredModel that `SteeredModel.save` wrote, on the model it was made for.
 
@@ -137,7 +144,7 @@ def load_steered(model: LanguageModel, path: str | Path, saes: SAE | Sequence[SA
     >>> sk.load_steered(model, path, sae).edits
     (ablate feature 3 at blocks.0.hook_resid_post, at all positions,)
     """
-    saved = read_json(path)
+    saved = read_sealed(path)
     if not isinstance(saved, dict) or saved.get("format") != FORMAT or "edits" not in saved:
         raise FileError(
             f"{path} does not hold a steered model",
@@ -145,6 +152,8 @@ def load_steered(model: LanguageModel, path: str | Path, saes: SAE | Sequence[SA
             accepted=f"a file of SteeredModel.save, format {FORMAT}",
             fix="save it again with this version of saekit",
         )
+    checked(saved, SteeredFields, path)
+    checked([edit for edit in saved["edits"] if edit["kind"] in BUILT_IN], list[BuiltInFields], f"{path}, edits")
     if saved["model_fingerprint"] != model.weights_fingerprint:
         raise MismatchError(
             "the edits were made for another model",
@@ -154,7 +163,9 @@ def load_steered(model: LanguageModel, path: str | Path, saes: SAE | Sequence[SA
         )
     given = [saes] if isinstance(saes, SAE) else list(saes)
     given += _packaged(saved["edits"], {sae.fingerprint for sae in given})
-    return steered(model, [Edit.from_dict(edit, given) for edit in saved["edits"]])
+    with damaged(path):
+        edits = [Edit.from_dict(edit, given) for edit in saved["edits"]]
+    return steered(model, edits)
 
 
 def _packaged(edits: Sequence[dict[str, Any]], known: set[str]) -> list[SAE]:

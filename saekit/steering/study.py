@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from ..arguments import checks_arguments
 from ..errors import UnknownNameError, unknown_name
 from ..statistics import MIN_UNITS, Estimate
 from .control_comparison import ControlComparison, compare_with_controls
@@ -73,6 +74,7 @@ class SteeringStudy:
         """
         return summarise(self.generations, self._prompts(prompts))
 
+    @checks_arguments
     def estimate(
         self,
         condition: str,
@@ -100,6 +102,7 @@ class SteeringStudy:
             raise unknown_name("metric", metric, list(metrics))
         return metrics[metric]
 
+    @checks_arguments
     def compare(self, strength: float | None = None) -> ControlComparison:
         """The feature beside the control features, with a p value that counts features.
 
@@ -154,7 +157,7 @@ class SteeringStudy:
         not run.
         """
         known = {"feature": feature, "direction": direction}
-        chosen = {c: known.get(c) is not None or self.recommend(c) is not None for c in ("feature", "direction")}  # type: ignore[arg-type]
+        chosen = {c: known.get(c) is not None or self.recommend(c) is not None for c in ("feature", "direction")}
         shown = self._shown(feature, direction)
         summary = self.summary
         rows = summary[summary["strength"] == summary["condition"].map(shown)]

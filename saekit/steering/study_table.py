@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ..statistics import Estimate, clustered_mean, clustered_proportion
+from ..statistics.jackknife import Scale
 
 CONDITIONS = ("none", "instruction", "direction", "feature", "control")
 """In the order they are shown."""
@@ -58,5 +59,7 @@ def estimates(condition: str, texts: pd.DataFrame) -> dict[str, Estimate]:
     found = {"rate": clustered_proportion(hits, [len(group) for group in groups], unit=unit)}
     for name in MEANS:
         if name in texts:
-            found[name] = clustered_mean([group[name].to_numpy(float) for group in groups], unit=unit)
+            values = [group[name].to_numpy(float) for group in groups]
+            scale: Scale = "logit" if name == "repetition" else "identity"  # a fraction has no limit below 0
+            found[name] = clustered_mean(values, scale=scale, unit=unit)
     return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,18 +75,10 @@ class Where:
             return f"where the token {'does not read' if self.negated else 'reads'} {self.pattern!r}"
         return f"where feature {self.feature} is {'not ' if self.negated else ''}above {self.above:g}"
 
-    @cached_property
-    def _among_ids(self) -> Bool[Tensor, " id"]:
-        """Whether `ids` has each id; the last entry, False, is for all larger ones."""
-        among = torch.zeros(max(self.ids, default=-1) + 2, dtype=torch.bool)
-        among[list(self.ids)] = True
-        return among
-
     def mask(self, tokens: Int[Tensor, "batch pos"], x: Float[Tensor, "batch pos d_in"]) -> Bool[Tensor, "batch pos"]:
         """True where it holds; x is the activation at the edit's hook point as it arrived."""
         if self.sae is None or self.feature is None:
-            among = self._among_ids.to(tokens.device)
-            held = among[tokens.clamp_max(len(among) - 1)].to(x.device)
+            held = torch.isin(tokens, torch.tensor(self.ids, dtype=torch.long, device=tokens.device)).to(x.device)
         else:
             with torch.no_grad():
                 rows = x.reshape(-1, x.shape[-1]).to(self.sae.W_dec.device, self.sae.W_dec.dtype)

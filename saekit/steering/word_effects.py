@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from tqdm.auto import tqdm
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, DataError
 from ..models import LanguageModel
 from ..sae import SAE
@@ -37,6 +38,7 @@ STARTS = (
 """Unrelated questions and beginnings of answers after which nearly any noun could follow."""
 
 
+@checks_arguments
 def word_effects(
     model: LanguageModel,
     sae: SAE,

@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import ConfigError, unknown_name
+from ..arguments import checks_arguments
+from ..errors import ConfigError, check_number, unknown_name
 from .truth import GroundTruth, stream
 
 Number = int | float
@@ -28,6 +29,7 @@ DIRECTIONS = ("random", "spread", "orthogonal")
 SPREAD_STEPS = 100
 
 
+@checks_arguments
 def independent(
     d_model: int,
     n_features: int,
@@ -62,6 +64,7 @@ def independent(
     )
 
 
+@checks_arguments
 def correlated(
     d_model: int,
     n_features: int,
@@ -108,6 +111,7 @@ def correlated(
     )
 
 
+@checks_arguments
 def hierarchical(
     d_model: int,
     n_features: int,
@@ -172,6 +176,7 @@ def hierarchical(
     )
 
 
+@checks_arguments
 def unit_directions(
     d_model: int, n_features: int, *, kind: str = "random", seed: int = 0
 ) -> Float[Tensor, "n_features d_model"]:
@@ -231,8 +236,7 @@ def _trees(n_features: int, n_children: int, depth: int) -> tuple[Int[Tensor, " 
 
 
 def _zipf(n: int, exponent: Number) -> Float[Tensor, " n"]:
-    if not exponent >= 0:
-        raise ConfigError("zipf_exponent is negative", got=exponent, accepted="0 for equal rates, 1 for Zipf's law")
+    exponent = check_number("zipf_exponent", exponent, least=0, most=100)
     return torch.arange(1, n + 1, dtype=torch.float64).pow(-exponent)
 
 

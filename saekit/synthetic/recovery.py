@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, MismatchError, unknown_name
 from ..sae import SAE, SparseActs
 from .accumulators import RecoveryAccumulator, pearson
@@ -25,6 +26,7 @@ MATCHES = ("cosine", "correlation")
 BLOCK_TOKENS = 4096
 
 
+@checks_arguments
 def recovery(
     sae: SAE,
     truth: GroundTruth,
@@ -46,6 +48,12 @@ def recovery(
     """
     if n_tokens < 2:
         raise ConfigError("n_tokens is too small", got=n_tokens, accepted="at least 2")
+    if not hasattr(truth, "directions"):
+        raise ConfigError(
+            "this is no ground truth",
+            got=f"{truth!r:.80}",
+            accepted="what sk.synthetic.independent, correlated or hierarchical made",
+        )
     if match not in MATCHES:
         raise unknown_name("match", match, MATCHES)
     for what, width in (("reads", sae.config.d_in), ("writes", sae.W_dec.shape[1])):

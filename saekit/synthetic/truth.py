@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..errors import ConfigError, unknown_name
+from ..errors import ConfigError, check_number, unknown_name
 from ..sae import SAE, SAEConfig, SparseActs
 from ..sae.sparse.kernels import decode
 
@@ -74,8 +74,7 @@ class GroundTruth:
     def __post_init__(self) -> None:
         if self.magnitude not in MAGNITUDES:
             raise unknown_name("magnitude", self.magnitude, MAGNITUDES)
-        if not self.noise >= 0:
-            raise ConfigError("noise is negative", got=self.noise, accepted="a standard deviation of at least 0")
+        check_number("noise", self.noise, least=0)
         norms = self.directions.norm(dim=1)
         if not bool((norms - 1).abs().max() < 1e-3):
             raise ConfigError(

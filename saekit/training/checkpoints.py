@@ -12,18 +12,31 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
+from typing_extensions import TypedDict
 
 from ..atomic_io import atomic_write, sha256, write_json
 from ..errors import FileError, MismatchError, disk_errors
-from ..json_files import read_json
+from ..json_files import Natural, Sha256, damaged, read_sealed, sealed
 from ..output_folder import remove_leftovers
 from ..sae import SAE
 
 N_KEPT = 2
 MANIFEST = "manifest.json"
+CHECKPOINTS = ("step-*", ".step-*.part")
+"""Patterns of the folders of checkpoints, whole and half-written."""
+STATE = {"trainers", "batches"}
+"""What a state holds beside its step."""
+
+
+class Manifest(TypedDict):
+    """manifest.json of a checkpoint."""
+
+    step: Natural
+    sha256: Sha256
+    plan: NotRequired[str]
 
 
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], saes: Mapping[str, SAE], plan: str) -> Path:
@@ -41,7 +54,8 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], saes: Map
                 _save(dict(state), file)
             for name, sae in saes.items():
                 sae.save(part / name)
-            write_json(part / MANIFEST, {"step": step, "plan": plan, "sha256": sha256(part / "state.pt")})
+            mark = {"step": step, "plan": plan, "sha256": sha256(part / "state.pt")}
+            write_json(part / MANIFEST, sealed(mark))
             shutil.rmtree(final, ignore_errors=True)
             part.rename(final)
         except BaseException:
@@ -56,10 +70,14 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """The state of the newest whole checkpoint, or None. A damaged one is passed over with a warning."""
     for candidate in _folders(folder):
         try:
-            if read_json(candidate / MANIFEST)["sha256"] != sha256(candidate / "state.pt"):
+            manifest = read_sealed(candidate / MANIFEST, Manifest)
+            if manifest["sha256"] != sha256(candidate / "state.pt"):
                 raise FileError(f"{candidate / 'state.pt'} is truncated or altered")
-            state: dict[str, Any] = torch.load(candidate / "state.pt", map_location="cpu", weights_only=True)
-        except (FileError, KeyError) as e:
+            with damaged(candidate / "state.pt"):
+                state: dict[str, Any] = torch.load(candidate / "state.pt", map_location="cpu", weights_only=True)
+                if state["step"] != manifest["step"] or not state.keys() >= STATE:
+                    raise ValueError(f"step {state['step']} with {', '.join(state)}")
+        except FileError as e:
             first_line = str(e).splitlines()[0]
             warnings.warn(f"checkpoint {candidate.name} is damaged ({first_line}); using the one before", stacklevel=2)
             continue
@@ -67,10 +85,15 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there are any, whole or half-written."""
+    return any(path for pattern in CHECKPOINTS for path in folder.glob(pattern))
+
+
 def remove_checkpoints(folder: Path) -> None:
     """Removes the checkpoints of a run, whole and half-written, and their folder, unless that is a link or holds other
     files. The caller holds the lock of the run's folder."""
-    remove_leftovers(folder, ["step-*", ".step-*.part"])
+    remove_leftovers(folder, CHECKPOINTS)
     with contextlib.suppress(OSError):
         folder.rmdir()
 
@@ -81,8 +104,8 @@ def check_link(folder: Path, plan: str) -> None:
         return
     for step in _folders(folder):
         try:
-            found = read_json(step / MANIFEST).get("plan")
-        except (FileError, AttributeError):
+            found = read_sealed(step / MANIFEST, Manifest).get("plan")
+        except FileError:
             found = None
         if found != plan:
             raise MismatchError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -170,12 +171,13 @@ def peak_lr(sae: SAEConfig, config: TrainConfig) -> float:
 
 def _at_least(config: TrainConfig, name: str, least: int) -> None:
     value = getattr(config, name)
+    whole = isinstance(value, float) and least <= value < math.inf
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(
             f"{name} is out of range",
             got=repr(value),
             accepted=f"an integer of at least {least}",
-            fix=f"pass {name}={int(value)}" if isinstance(value, float) and value >= least else f"pass another {name}",
+            fix=f"pass {name}={int(value)}" if whole else f"pass another {name}",
         )
 
 

@@ -16,6 +16,7 @@ from ..activations import ActivationBatches, ActivationSource, ModelActivations
 from ..activations.arrays import NO_HOOK_POINT, ArraySource
 from ..activations.source import check_provenance
 from ..activations.sources import Activations, as_source
+from ..arguments import check_path
 from ..corpus import AnyCorpus, Corpus, Windows
 from ..errors import ConfigError, MismatchError
 from ..hook_points import HookPoint
@@ -127,6 +128,8 @@ def train(
     ['blocks.0.hook_resid_post', 'blocks.1.hook_resid_post']
     """
     _check_kinds(model, config)
+    if out is not None:
+        check_path("out", out)
     source = as_source(
         model,
         corpus if activations is None else activations,

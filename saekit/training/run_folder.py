@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,18 +9,29 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import TypedDict
+
 from ..activations import ActivationBatches
 from ..activations.arrays import OF_ITERABLE
 from ..atomic_io import atomic_write
-from ..errors import FileError, MismatchError, disk_errors
+from ..errors import FileError, MismatchError
 from ..hook_points import HookPoint, hook_names
+from ..json_files import Natural
+from ..json_lines import append_lines, as_lines, read_lines
 from ..output_folder import digest_of_plan, output_folder, parts_of, remove_leftovers
 from ..sae import SAE, SAEConfig, holds_sae, load_sae, saved_config
-from .checkpoints import check_link, load_checkpoint, remove_checkpoints, save_checkpoint
+from .checkpoints import check_link, has_checkpoints, load_checkpoint, remove_checkpoints, save_checkpoint
 from .config import NOT_PART_OF_THE_RUN, TrainConfig, configuration_differs, difference
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class Row(TypedDict):
+    """One line of metrics.jsonl; the metrics are beside these."""
+
+    sae: Natural
+    step: Natural
 
 
 class RunFolder:
@@ -74,7 +84,7 @@ class RunFolder:
         """
         if self.path is None or not all(holds_sae(self.path / n) for n in self.names):
             return None
-        if not clear and self.checkpoints.is_dir():
+        if not clear and has_checkpoints(self.checkpoints):
             return None
         try:
             saes = [load_sae(self.path / n) for n in self.names]
@@ -97,8 +107,13 @@ class RunFolder:
                 if differs:
                     raise configuration_differs(*differs)
         self._read_rows(last_step=None)
-        if self.rows and max(row["step"] for row in self.rows) < self.config.n_steps:
+        stopped = self.rows and max(row["step"] for row in self.rows) < self.config.n_steps
+        if stopped and load_checkpoint(self.checkpoints) is not None:
             return None  # these SAEs are of an earlier run, and resume=False began another that was stopped
+        n_rows = -(-self.config.n_steps // self.config.log_every)
+        if any(sum(row["sae"] == i for row in self.rows) < n_rows for i in range(len(saes))):
+            file = self.path / "metrics.jsonl"
+            warnings.warn(f"{file} was cut short or is missing: the history of the run is not whole", stacklevel=3)
         for i, sae in enumerate(saes):
             sae.history = self.history(i)
         if clear:
@@ -136,17 +151,13 @@ class RunFolder:
             self.rows = []
             remove_checkpoints(self.checkpoints)
         with atomic_write(self.path / "metrics.jsonl") as part:
-            part.write_text("".join(json.dumps(row) + "\n" for row in self.rows), "utf8")
+            part.write_text(as_lines(self.rows), "utf8")
 
     def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Adds rows of metrics, one per SAE."""
         self.rows += [dict(row) for row in rows]
         if self.path is not None:
-            with (
-                disk_errors(self.path / "metrics.jsonl"),
-                (self.path / "metrics.jsonl").open("a", encoding="utf8") as f,
-            ):
-                f.writelines(json.dumps(row) + "\n" for row in rows)
+            append_lines(self.path / "metrics.jsonl", rows)
 
     def checkpoint(self, step: int, state: Mapping[str, Any], saes: Sequence[SAE]) -> None:
         """Writes a checkpoint."""
@@ -173,21 +184,10 @@ class RunFolder:
     def _read_rows(self, last_step: int | None) -> None:
         """Rows of metrics.jsonl up to a step; a last line that a kill cut short is left out."""
         assert self.path is not None
-        self.rows = []
-        path = self.path / "metrics.jsonl"
-        if not path.is_file():
-            return
-        with disk_errors(path):
-            lines = path.read_text("utf8").splitlines()
-        for number, line in enumerate(lines):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as e:
-                if number == len(lines) - 1:
-                    break
-                raise FileError(f"{path} is damaged at line {number + 1}", got=line[:80], fix="remove the file") from e
-            if last_step is None or row["step"] <= last_step:
-                self.rows.append(row)
+        rows = read_lines(
+            self.path / "metrics.jsonl", Row, fix="remove that line or the file: only the history is lost"
+        )
+        self.rows = [row for row in rows if last_step is None or row["step"] <= last_step]
 
 
 SHUFFLED = (

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
-from ..errors import DataError, FileError, UnknownNameError
+from ..arguments import checks_arguments
+from ..errors import DataError, FileError, UnknownNameError, check_count
 from .base import STATIC, Widget, shown
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class CircuitsWidget(Widget):
         return self.summary or f"CircuitsVis {self.component}"
 
 
+@checks_arguments
 def attention_patterns(model: LanguageModel, text: str, layer: int) -> CircuitsWidget:
     """CircuitsVis' view of every attention head of one layer on `text`: from each token to those before it.
 
@@ -65,7 +67,8 @@ def attention_patterns(model: LanguageModel, text: str, layer: int) -> CircuitsW
     """
     if not isinstance(text, str) or not text.strip():
         raise DataError("there is no text to show", got=repr(text), accepted="a string that is not empty")
-    if not 0 <= layer < model.n_layers:
+    layer = check_count("layer", layer, least=0, most=2**31)
+    if layer >= model.n_layers:
         raise UnknownNameError(f"the model has no layer {layer}", got=layer, accepted=f"0 to {model.n_layers - 1}")
     pattern = "blocks.{}.attn.hook_pattern"
     with_attention = [n for n in range(model.n_layers) if pattern.format(n) in model.hook_names()]

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, MismatchError, check_count, check_feature, check_number
 from .base import Widget, check_choice, pack, pack_strings, shown, validates
 from .feature_card import Load, Names, embedded, load_card
@@ -273,6 +274,7 @@ def examples(index: FeatureIndex, before: int = 8, after: int = 14) -> list[str]
     return out
 
 
+@checks_arguments
 def explore(
     index: FeatureIndex, model: LanguageModel | None = None, sae: SAE | None = None, **traits: Any
 ) -> FeatureBrowser:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
+from ..arguments import checks_arguments
 from ..errors import MismatchError, SaekitError, check_count, check_feature
 from .base import Widget, shown, validates
 
@@ -140,6 +141,7 @@ def _number(value: Any) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
+@checks_arguments
 def card(index: FeatureIndex, feature: int) -> FeatureCard:
     """A FeatureCard for one feature of `index`. UnknownNameError for a feature the index does not have."""
     from .token_highlight import names_of

@@ -16,7 +16,8 @@ from ..errors import DataError
 def read_message(content: Any, schema: Any) -> dict[str, Any]:
     """The message as `schema` says; DataError for any other, with the field, what was there and what is accepted.
 
-    >>> from typing import Literal, TypedDict
+    >>> from typing import Literal
+    >>> from typing_extensions import TypedDict
     >>> from saekit.widgets.messages import read_message
     >>> Stop = TypedDict("Stop", {"kind": Literal["stop"]})
     >>> read_message({"kind": "stop"}, Stop)

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..arguments import checks_arguments
 from ..atomic_io import atomic_write
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from .base import STATIC, Widget
 from .markdown import escape, to_html
 
@@ -36,6 +37,7 @@ class Text:
     markdown: str
 
 
+@checks_arguments
 def save_page(path: str | Path, title: str, blocks: Iterable[Any]) -> Path:
     """The path of an HTML file that holds everything it shows and makes no request.
 
@@ -48,11 +50,15 @@ def save_page(path: str | Path, title: str, blocks: Iterable[Any]) -> Path:
     >>> "<em>words</em>" in path.read_text("utf8")
     True
     """
+    if not isinstance(title, str):
+        raise ConfigError("the title is no text", got=f"{title!r:.80}", accepted="a string", fix='title="My page"')
+    if isinstance(blocks, (str, pd.DataFrame)) or not isinstance(blocks, Iterable):
+        raise ConfigError("blocks is no list", got=type(blocks).__name__, accepted="a list", fix="pass [block]")
     page = _Page()
     for block in blocks:
         page.add(block)
     with atomic_write(path) as part:
-        part.write_text(page.html(title), "utf8")
+        part.write_text(re.sub("[\ud800-\udfff]", "\ufffd", page.html(title)), "utf8")  # halves of characters
     return Path(path)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..atomic_io import write_json
+from ..arguments import check_path
+from ..atomic_io import atomic_write, write_json
 from .base import check_choice
 from .steering_request import Condition
 
@@ -41,13 +42,14 @@ def frame_of(runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def export(runs: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
     """The path, once the runs are in it: as they are in .json, as `frame_of` in .csv."""
+    check_path("path", path)
     path = Path(path)
     check_choice("kind of file", path.suffix, [".json", ".csv"])
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":
         write_json(path, list(runs))
     else:
-        frame_of(runs).to_csv(path, index=False)
+        with atomic_write(path) as part:
+            frame_of(runs).to_csv(part, index=False)
     return path
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, SaekitError
 from ..steering.strength_units import convert_strength
 from .steering_history import export, frame_of, lines_of
@@ -107,6 +108,7 @@ class SteeringPanel(SteeringTraits):
         self._check_conversation()
         return self._start(self._ran, self.ran_unit, self.exchanges[:-1], self.exchanges[-1]["user"], wait)
 
+    @checks_arguments
     def sweep(
         self,
         strengths: Sequence[float] | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from ..arguments import checks_arguments
 from ..errors import ConfigError, check_feature
 from ..steering.strength_units import STRENGTH_UNITS, convert_strength
 from .base import check_choice
@@ -32,6 +33,7 @@ DEFAULT_STRENGTH = 0.5
 """Of the residual norm: the initial strength without a recommendation."""
 
 
+@checks_arguments
 def steer(
     model: LanguageModel,
     sae: SAE,
@@ -96,9 +98,15 @@ def steer(
             got=f"feature={feature}, conditions={list(conditions)}",
             fix=f"put the feature among the conditions: {{'steered': {{{feature}: {strength:g}}}}}",
         )
+    if conditions is not None and not isinstance(conditions, Mapping):
+        raise ConfigError(
+            "conditions have no names",
+            got=f"{conditions!r:.80}",
+            accepted='a mapping, such as {"plain": None, "steered": {3: 0.4}}',
+        )
     treatments = {"unsteered": None, "steered": {first: strength}} if conditions is None else dict(conditions)
     fixed: dict[str, tuple[Edit, ...]] = {}
-    rows = [_condition(model, name, what, fixed) for name, what in treatments.items()]
+    rows = [_condition(model, name, what, fixed, sae.config.d_sae) for name, what in treatments.items()]
     for row in rows:
         if row.features:
             clamp(sae, dict(row.features), unit=cast(Any, unit), index=index)
@@ -199,7 +207,9 @@ class _Writer:
         return {int(i): name for i, name in names_of(self._index, fired).items()}
 
 
-def _condition(model: LanguageModel, name: str, what: Any, fixed: dict[str, tuple[Edit, ...]]) -> Condition:
+def _condition(
+    model: LanguageModel, name: str, what: Any, fixed: dict[str, tuple[Edit, ...]], n_features: int
+) -> Condition:
     """A condition from what `steer` was given; edits are kept in `fixed` under their sentence."""
     from ..steering.generation import check_edits
 
@@ -208,7 +218,8 @@ def _condition(model: LanguageModel, name: str, what: Any, fixed: dict[str, tupl
     if isinstance(what, str):
         return Condition(name=name, instruction=what)
     if isinstance(what, Mapping):
-        return Condition(name=name, features=tuple((int(i), float(s)) for i, s in what.items()))
+        rows = [{"feature": i, "strength": s} for i, s in what.items()]
+        return Condition.from_dict({"name": name, "features": rows}, n_features)
     edits = check_edits(model, what)
     sentence = "; ".join(map(repr, edits))
     fixed[sentence] = edits
@@ -243,6 +254,12 @@ def _marks(
     """Recommended strengths as fractions of the residual norm."""
     if recommended is None:
         return {}
+    if not isinstance(recommended, Mapping) and not hasattr(recommended, "recommended"):
+        raise ConfigError(
+            "nothing is recommended by this",
+            got=f"{recommended!r:.80}",
+            accepted="a SteeringStudy, or {feature: fraction of the norm}",
+        )
     if isinstance(recommended, Mapping):
         return {int(i): float(s) for i, s in recommended.items()}
     best = recommended.recommended

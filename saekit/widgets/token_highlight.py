@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import traitlets as t
 
+from ..arguments import checks_arguments
 from ..errors import DataError, check_count, check_feature, check_number
 from .base import Widget, pack, shown, validates
 
@@ -95,7 +96,7 @@ class TokenHighlight(Widget):
         """One activation per token: of `feature`, or of each token's strongest feature."""
         start, features, value = self._arrays()
         out = np.zeros(len(self.tokens), np.float32)
-        row = np.repeat(np.arange(len(out)), np.diff(start)) if len(out) else np.zeros(0, int)
+        row = np.repeat(np.arange(len(out)), np.diff(start)) if len(start) > 1 else np.zeros(0, int)
         keep = slice(None) if feature is None else features == feature
         np.maximum.at(out, row[keep], value[keep])
         return out
@@ -142,6 +143,7 @@ class TokenHighlight(Widget):
         return start, feature, np.frombuffer(self.acts.get("value", b""), "<f4")
 
 
+@checks_arguments
 def highlight(
     model: LanguageModel, sae: SAE, text: str, feature: int | None = None, *, index: FeatureIndex | None = None
 ) -> TokenHighlight:

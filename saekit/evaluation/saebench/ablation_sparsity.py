@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ...activations import common_token_filter
+from ...arguments import checks_arguments
 from ...corpus import AnyCorpus, Corpus, as_corpus, tokenize
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
@@ -131,6 +132,7 @@ def ablation_sparsity(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[AblationSparsity]: ...
+@checks_arguments
 def ablation_sparsity(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

@@ -22,7 +22,7 @@ What becomes of each word is decided in `absorbed_words`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -32,6 +32,7 @@ import torch
 from jaxtyping import Float
 
 from ...activations import common_token_filter
+from ...arguments import checks_arguments
 from ...errors import ConfigError, DataError
 from ...models import LanguageModel
 from ...sae import SAE, common_prepend_bos
@@ -252,6 +253,7 @@ def feature_absorption(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[Absorption]: ...
+@checks_arguments
 def feature_absorption(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],
@@ -284,6 +286,8 @@ def feature_absorption(
     hook_name = one_hook_point(model, saes, hook_name)
     if not 0 <= min_f1 <= 1:
         raise ConfigError("min_f1 is not an F1", got=min_f1, accepted="0 to 1")
+    if words is not None and (isinstance(words, str) or not isinstance(words, Iterable)):
+        raise ConfigError("words is no list", got=f"{words!r:.80}", accepted="a list of words, or None")
     chosen = vocabulary_words(model, n_words, seed) if words is None else list(words)
     token_filter = common_token_filter(model, saes, hook_name)
     read = read_words(

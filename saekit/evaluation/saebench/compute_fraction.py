@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ...arguments import checks_arguments
 from ...errors import DataError, unknown_name
 from ...statistics import Estimate, jackknife_estimate
 
@@ -100,6 +101,7 @@ class ComputeFraction:
     __str__ = __repr__
 
 
+@checks_arguments
 def compute_fraction(
     evaluation: Evaluation | tuple[float, float],
     reference: pd.DataFrame | Mapping[str, Any],
@@ -122,6 +124,12 @@ def compute_fraction(
     >>> 0.03 < found.fraction < 0.1
     True
     """
+    if not isinstance(evaluation, tuple) and not hasattr(evaluation, "ce_clean"):
+        raise ConfigError(
+            "this is not an evaluation",
+            got=f"{evaluation!r:.80}",
+            accepted="what sk.evaluate returned, or two losses: (of the model, with the SAE)",
+        )
     clean, spliced = evaluation if isinstance(evaluation, tuple) else (evaluation.ce_clean, evaluation.ce_sae)
     if method not in FEWEST:
         raise unknown_name("method", method, FEWEST)
@@ -182,7 +190,12 @@ def _table(reference: Any, fewest: int) -> tuple[pd.DataFrame, str]:
         )
     both = "compute" not in given and len(given) == 2
     compute = 6 * frame["parameters"] * frame["tokens"] if both else frame[given[0]]
-    table = pd.DataFrame({"compute": compute, "loss": frame["loss"]}).astype(float).sort_values("compute")
+    try:
+        table = pd.DataFrame({"compute": compute, "loss": frame["loss"]}).astype(float).sort_values("compute")
+    except (TypeError, ValueError) as e:
+        raise DataError(
+            "the reference holds what is no number", got=str(e), accepted="finite numbers above 0"
+        ) from None
     values = table.to_numpy()
     if not np.isfinite(values).all() or (values <= 0).any():
         raise DataError("the reference holds numbers that cannot be used", accepted="finite numbers above 0")

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ...arguments import checks_arguments
 from ...corpus import as_corpus
 from ...errors import unknown_name
 from ...sae import SAE
@@ -223,6 +224,7 @@ def targeted_probe_perturbation(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[ProbePerturbation]: ...
+@checks_arguments
 def targeted_probe_perturbation(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

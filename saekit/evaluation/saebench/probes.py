@@ -9,7 +9,7 @@ Source: AUROC with weights and ties as the fraction of pairs in order, Hanley an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -162,6 +162,8 @@ def check_fraction(name: str, value: float) -> None:
 
 def check_counts(name: str, values: Sequence[int]) -> tuple[int, ...]:
     """Ascending distinct counts; ConfigError for none, or for anything but positive integers."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise ConfigError(f"{name} is no list of counts", got=f"{values!r:.80}", accepted="a list, such as (1, 2, 5)")
     listed = list(values)
     if not listed or any(isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < 1 for v in listed):
         raise ConfigError(f"{name} are not counts", got=listed, accepted="integers of at least 1, such as (1, 2, 5)")

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ...arguments import checks_arguments
 from ...corpus import as_corpus
 from ...errors import ConfigError, unknown_name
 from ...sae import SAE
@@ -210,6 +211,7 @@ def sparse_probing(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[SparseProbing]: ...
+@checks_arguments
 def sparse_probing(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

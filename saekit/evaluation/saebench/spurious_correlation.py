@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from ...arguments import checks_arguments
 from ...corpus import as_corpus
 from ...errors import ConfigError, DataError, unknown_name
 from ...sae import SAE
@@ -219,6 +220,7 @@ def spurious_correlation_removal(
     seed: int = ...,
     progress: bool = ...,
 ) -> list[SpuriousRemoval]: ...
+@checks_arguments
 def spurious_correlation_removal(
     model: LanguageModel,
     sae: SAE | Sequence[SAE],

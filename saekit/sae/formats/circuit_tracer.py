@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import FileError, disk_errors
+from typing_extensions import TypedDict
+
+from ...errors import FileError
+from ...json_files import checked, read_yaml
 from .assembly import of_names, read_safetensors, saved
 from .contents import files_ending, folder_of, tensor_shapes
 from .family import Family
@@ -23,6 +26,16 @@ from .saved import SavedSAE
 CONFIG = "config.yaml"
 NAMES = {name: name for name in ("W_enc", "W_dec", "b_enc", "b_dec")}
 THRESHOLD = "activation_function.threshold"
+
+
+class SetConfig(TypedDict, total=False):
+    """What is read of config.yaml."""
+
+    model_kind: str | None
+    model_name: str | None
+    feature_input_hook: str
+    feature_output_hook: str
+    transcoders: list[str] | None
 
 
 def recognises(path: Path) -> bool:
@@ -85,17 +98,9 @@ def layer_files(path: Path) -> list[Path]:
 
 def set_config(path: Path) -> dict[str, Any]:
     """The config.yaml beside or in `path`; empty where there is none."""
-    import yaml
-
     file = folder_of(path) / CONFIG
-    if not file.is_file():
-        return {}
-    try:
-        with disk_errors(file):
-            value = yaml.safe_load(file.read_text("utf8"))
-    except yaml.YAMLError as e:
-        raise FileError(f"{file} is not valid YAML", got=e, fix="fetch or copy it again") from e
-    return value if isinstance(value, dict) else {}
+    value = read_yaml(file, fix="fetch or copy it again") if file.is_file() else {}
+    return checked(value, SetConfig, file) if isinstance(value, dict) else {}
 
 
 FAMILY = Family(name="circuit-tracer", recognises=recognises, read=read, beside=(CONFIG,))

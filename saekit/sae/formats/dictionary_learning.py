@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from ...errors import FileError
+from ...json_files import Count
 from .assembly import Tensors, fold_norms, of_names, per_feature, saved
 from .contents import folder_of, json_at
 from .family import Family
@@ -54,6 +56,29 @@ CLASSES: dict[str, tuple[dict[str, str], str, bool]] = {
 SUBMODULES = {"resid_post": "hook_resid_post", "mlp_out": "hook_mlp_out", "attention_out": "hook_attn_out"}
 
 
+class Trainer(TypedDict, total=False):
+    """What is read of config.json's trainer."""
+
+    dict_class: str
+    layer: int | None
+    submodule_name: str | None
+    lm_name: str | None
+    k: int | None
+
+
+class Buffer(TypedDict, total=False):
+    """What is read of its buffer."""
+
+    ctx_len: Count | None
+
+
+class Config(TypedDict, total=False):
+    """config.json."""
+
+    trainer: Trainer
+    buffer: Buffer | None
+
+
 def recognises(path: Path) -> bool:
     """Whether config.json names a trainer and a class of dictionary."""
     return "dict_class" in _trainer(path)
@@ -64,7 +89,8 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
     file = folder_of(path) / WEIGHTS if path.is_dir() or path.suffix == ".json" else path
     if not file.is_file():
         raise FileError(f"no file {file}", got="missing", accepted=f"{WEIGHTS} beside {CONFIG}", fix="copy the folder")
-    trainer = _trainer(path)
+    config = json_at(folder_of(path) / CONFIG, Config)
+    trainer = config["trainer"]
     kind = trainer["dict_class"]
     if kind not in CLASSES:
         raise FileError(
@@ -83,7 +109,6 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
         fold_norms(weights)
     layer, where = trainer.get("layer"), str(trainer.get("submodule_name") or "")
     hook = next((f"blocks.{layer}.{hook}" for name, hook in SUBMODULES.items() if name in where), None)
-    config = json_at(folder_of(path) / CONFIG)
     return saved(
         FAMILY.name,
         file,

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from ...errors import FileError
 from .assembly import of_names, read_safetensors, saved
 from .contents import files_ending, folder_of, json_at, tensor_shapes
@@ -29,6 +31,15 @@ HOOKS = {
 """What its configuration calls a place in a layer, and the hook point there."""
 
 
+class Config(TypedDict, total=False):
+    """What is read of config.json."""
+
+    architecture: str
+    hf_hook_point_in: str | None
+    hf_hook_point_out: str | None
+    model_name: str | None
+
+
 def recognises(path: Path) -> bool:
     """Whether there are tensors with these lower-case names."""
     return any(tensor_shapes(p).keys() >= NAMES.keys() for p in files_ending(path, ".safetensors"))
@@ -45,7 +56,7 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
             accepted="an SAE, or a transcoder of one layer",
             fix="load one of the transcoders of single layers (transcoder/ or transcoder_all/ in its repository)",
         )
-    cfg = json_at(folder_of(path) / CONFIG)
+    cfg = json_at(folder_of(path) / CONFIG, Config)
     if cfg.get("architecture", "jump_relu") != "jump_relu":
         raise FileError(
             f"{file} is of {FAMILY.name} and of an architecture that saekit does not read",

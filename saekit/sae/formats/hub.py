@@ -171,7 +171,9 @@ def _from_cache(repo: str, path: str, revision: str | None, reason: str, choose:
     cache = Path(constants.HF_HUB_CACHE)
     stored = cache / repo_folder_name(repo_id=repo, repo_type="model")
     ref = stored / "refs" / (revision or "main")
-    commit = ref.read_text().strip() if ref.is_file() else (revision or "main")
+    commit = ref.read_text("utf8", "replace").strip() if ref.is_file() else (revision or "main")
+    if not re.fullmatch(r"[\w.-]+", commit) or commit in (".", ".."):  # a damaged reference leads nowhere
+        commit = "main"
     snapshot = stored / "snapshots" / commit
     names = [p.relative_to(snapshot).as_posix() for p in snapshot.rglob("*") if p.is_file()]
     try:

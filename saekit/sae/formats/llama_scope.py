@@ -18,9 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
+
+from typing_extensions import TypedDict
 
 from ...errors import FileError
+from ...json_files import Count, Finite, checked
 from .assembly import Tensors, fold_norms, of_names, per_feature, read_safetensors, saved
 from .contents import folder_of, json_at
 from .family import Family
@@ -34,6 +37,23 @@ NEW_NAMES = {"W_E": "W_enc", "b_E": "b_enc", "W_D": "W_dec"}
 THRESHOLD = ("log_jumprelu_threshold", "activation_function.log_jumprelu_threshold")
 
 
+class Config(TypedDict, total=False):
+    """What is read of hyperparams.json or config.json."""
+
+    d_model: Required[Count]
+    hook_point_in: Required[str]
+    act_fn: Required[str]
+    hook_point_out: str | None
+    apply_decoder_bias_to_pre_encoder: bool | None
+    jump_relu_threshold: Finite | None
+    sparsity_include_decoder_norm: bool | None
+    top_k: Count
+    use_glu_encoder: bool | None
+    sae_type: str
+    norm_activation: str | None
+    dataset_average_activation_norm: dict[str, Finite] | None
+
+
 def recognises(path: Path) -> bool:
     """Whether there is a configuration with d_model, hook_point_in and act_fn."""
     return _config(path) is not None
@@ -44,6 +64,7 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
     found = _config(path)
     assert found is not None
     config, cfg = found
+    checked(cfg, Config, config)
     file = _weights(path, config)
     tensors = read_safetensors(file)
     _check(cfg, file)

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ...arguments import checks_arguments
 from ...errors import FileError, unknown_name
 from ..architectures import weight_shapes
 from ..base import SAE
@@ -16,6 +17,7 @@ from .locations import locate
 from .saved import SavedSAE
 
 
+@checks_arguments
 def load_sae(path_or_name: str | Path, **said: Any) -> SAE:
     """The SAE in a folder or file, on the Hugging Face Hub, or of a name. Weights come as float32 or float64.
 

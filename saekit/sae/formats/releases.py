@@ -47,7 +47,7 @@ class Table(TypedDict):
 
     source: str
     releases: dict[str, Release]
-    digest: str
+    checksum: str
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """SAEs on disk, in the layout of SAELens 6 and later, both ways; and the SAEs that come with the package.
 
 A folder holds sae_weights.safetensors, cfg.json and, where known, sparsity.safetensors (log10 of firing frequency).
-What SAELens has no field for stands under metadata.saekit, with hashes of the other files and a digest of cfg.json
+What SAELens has no field for stands under metadata.saekit, with hashes of the other files and a checksum of cfg.json
 itself, so that a truncated or altered file is refused. Files written by others carry none of these and load too.
 
 What an architecture is called there, and which of its tensors have other names, its class says. Transcoders and
@@ -31,10 +31,10 @@ from ..config import SAEConfig
 from .assembly import read_safetensors
 from .contents import folder_of, json_at
 from .family import Family
-from .hashes import check_hash
+from .hashes import check_hash, check_unaltered, checksum
 from .replacement import place, replace_together
 from .saelens_folding import PER_TOKEN, TRAINING, fold, weight_processing
-from .saelens_schema import Cfg, check_digest, check_fields, with_digest
+from .saelens_schema import Cfg, check_fields, density_of
 from .saved import SavedSAE
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.safetensors"
 SAELENS_VERSION = "6.0.0"  # below 6, or without a version, SAELens reads cfg.json as its old flat form
 MIN_DENSITY = 1e-10
-MAX_LOG = 1e-3  # of a fraction, rounded in half precision
 
 
 def save_sae(sae: SAE, folder: str | Path) -> Path:
@@ -55,7 +54,8 @@ def save_sae(sae: SAE, folder: str | Path) -> Path:
     if sae.density is not None:
         files[SPARSITY] = to_bytes({"sparsity": sae.density.cpu().float().clamp(min=MIN_DENSITY).log10()})
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    cfg = with_digest(_to_saelens(sae, hashes))
+    cfg = _to_saelens(sae, hashes)
+    cfg["metadata"]["saekit"]["checksum"] = checksum(cfg)
     files[CONFIG] = (json.dumps(cfg, indent=2, ensure_ascii=False) + "\n").encode()
     with output_folder(folder, "an SAE", leftovers=parts_of(*files)) as path, disk_errors(path):
         replace_together(path, files, optional=[SPARSITY])
@@ -91,11 +91,13 @@ def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
     file, weights_file = (place(folder, name, CONFIG) for name in (CONFIG, WEIGHTS))
     config = config_of(cfg, file)
     own = (cfg.get("metadata") or {}).get("saekit") or {}
+    if own:
+        check_unaltered(cfg, file, SAELENS_VERSION)
     weights = _read_weights(weights_file, own.get("weights_sha256"))
     if not own:
         config = config.replace(input_normalisation=fold(cfg, weights, folder, said))
     _check_tensors(weights, config, weights_file)
-    density = _read_density(place(folder, SPARSITY, CONFIG), config, own, settled=file.parent == folder)
+    density = _read_density(place(folder, SPARSITY, CONFIG), own, config.d_sae, settled=file.parent == folder)
     return SavedSAE(
         config=config,
         weights={name: _turned(name, weights[called]) for name, called in _file_names(config).items()},
@@ -109,7 +111,7 @@ def read_as(cfg: Any, folder: Path, said: Mapping[str, Any]) -> SavedSAE:
 def saved_config(folder: Path) -> SAEConfig:
     """The configuration in a folder that saekit wrote, as it was saved: half precision is said to be that."""
     file = place(folder, CONFIG, CONFIG)
-    cfg: Any = read_json(file, Cfg)
+    cfg = read_json(file, Cfg)
     with damaged(file):
         return SAEConfig.from_dict(cfg["metadata"]["saekit"]["config"])
 
@@ -254,7 +256,6 @@ def config_of(cfg: Any, path: Path) -> SAEConfig:
             accepted="what metadata.saekit says: {}, d_in {}, d_sae {}, d_out {}".format(*said),
             fix="the file was altered: restore it from where it came",
         )
-    check_digest(cfg, path, SAELENS_VERSION)
     return config.replace(dtype=_dtype_name(config.dtype))
 
 
@@ -284,7 +285,7 @@ def _read_weights(path: Path, expected_hash: str | None) -> dict[str, Tensor]:
     return read_safetensors(path)
 
 
-def _read_density(path: Path, config: SAEConfig, own: Mapping[str, Any], settled: bool) -> Tensor | None:
+def _read_density(path: Path, own: Mapping[str, Any], d_sae: int, settled: bool) -> Tensor | None:
     """The firing frequencies in a file; None where there are none of this SAE, with a warning once all is settled."""
     expected = own.get("sparsity_sha256")
     if "sparsity_sha256" in own and (expected is None) == path.is_file():
@@ -296,7 +297,7 @@ def _read_density(path: Path, config: SAEConfig, own: Mapping[str, Any], settled
         return None
     if expected is not None:
         check_hash(path, expected, "it is truncated or altered: copy it again, or delete it and go without density")
-    return _density(read_safetensors(path).get("sparsity"), config, path)
+    return density_of(read_safetensors(path).get("sparsity"), d_sae, path)
 
 
 def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) -> None:
@@ -320,22 +321,6 @@ def _check_tensors(weights: dict[str, Tensor], config: SAEConfig, path: Path) ->
                 accepted=shape,
                 fix=f"check that {CONFIG} belongs to this file",
             )
-
-
-def _density(sparsity: Tensor | None, config: SAEConfig, path: Path) -> Tensor | None:
-    """How often each feature fires, of its logarithm in a file; FileError where it is not one for each feature."""
-    if sparsity is None:
-        return None
-    fits = tuple(sparsity.shape) == (config.d_sae,) and sparsity.is_floating_point()
-    if not fits or not bool((sparsity <= MAX_LOG).all()):
-        raise FileError(
-            f"{path} does not hold how often each feature fires",
-            got=f"shape {tuple(sparsity.shape)}, {sparsity.dtype}"
-            + (f", up to {float(sparsity.max()):g}" if fits else ""),
-            accepted=f"log10 of a fraction for each of {config.d_sae} features: at most 0",
-            fix=f"it is of another SAE, or was altered: copy the folder again, or delete {SPARSITY} to load without it",
-        )
-    return 10.0 ** sparsity.float()
 
 
 FAMILY = Family(name="SAELens 6 or later", recognises=recognises, read=read, beside=(CONFIG, WEIGHTS, SPARSITY))

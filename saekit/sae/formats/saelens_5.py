@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from ...errors import FileError
 from . import saelens
 from .contents import folder_of, json_at
@@ -30,6 +32,14 @@ METADATA = (
 )
 
 
+class Flat(TypedDict, total=False):
+    """What is read here of a flat cfg.json; the rest is checked as that of version 6."""
+
+    activation_fn_str: str
+    activation_fn: str
+    activation_fn_kwargs: dict[str, Any] | None
+
+
 def recognises(path: Path) -> bool:
     """Whether cfg.json has d_in and d_sae, and the hook point or the activation beside them rather than in metadata."""
     cfg = json_at(folder_of(path) / CONFIG)
@@ -40,7 +50,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
     """The SAE; FileError for an activation other than relu and topk."""
     folder = folder_of(path)
-    return saelens.read_as(_current(json_at(folder / CONFIG), folder / CONFIG), folder, said)
+    return saelens.read_as(_current(json_at(folder / CONFIG, Flat), folder / CONFIG), folder, said)
 
 
 def _current(cfg: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def _scale(how: str, cfg: Mapping[str, Any], folder: Path, said: Mapping[str, An
     if how == "constant_scalar_rescale":
         scale = scale or cfg.get("activation_normalization_factor")
     elif how == "expected_average_only_in":
-        scale = scale or json_at(folder / SCALER).get("scaling_factor")
+        scale = scale or json_at(folder / SCALER, dict[str, Any]).get("scaling_factor")
     else:
         raise FileError(
             f"{folder}: normalize_activations is of a kind that saekit does not read",

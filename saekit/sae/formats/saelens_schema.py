@@ -1,24 +1,22 @@
-"""What cfg.json may hold, and whether it is as it was written.
-
-Types and bounds of every field that is read, SAELens' own and saekit's under metadata.saekit. A digest there covers
-the whole file, since one altered digit of a hook point or a limit is as likely a value as the right one.
-"""
+"""What the files of a SAELens folder may hold: types and bounds of every field that is read, and of the sparsity."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
+from torch import Tensor
 from typing_extensions import TypedDict
 
 from ...atomic_io import with_current_keys
 from ...errors import FileError
-from ...json_files import DIGEST, RESTORE, Count, Finite, Hooks, Natural, Sha256, TokenId, checked, digest_of
+from ...json_files import RESTORE, Count, Finite, Hooks, Natural, Sha256, TokenId, checked
 from ..token_filter import TokenFilterFields
 
 Digits = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+MAX_LOG = 1e-3
+"""Of a fraction's logarithm: 0, rounded in half precision."""
 MARKS = ("weights_sha256", "fingerprint")
 """Fields of saekit's part that nobody else writes."""
 
@@ -81,7 +79,7 @@ class Own(TypedDict):
     fingerprint: Digits
     config: ConfigFields
     training: NotRequired[Training]
-    digest: NotRequired[Digits]
+    checksum: NotRequired[Digits]
 
 
 class Metadata(TypedDict, total=False):
@@ -118,16 +116,8 @@ class Cfg(TypedDict):
     metadata: NotRequired[Metadata | None]
 
 
-def with_digest(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with a digest of all of it in saekit's part."""
-    metadata = cfg["metadata"]
-    own = {name: value for name, value in metadata["saekit"].items() if name != DIGEST}
-    bare = {**cfg, "metadata": {**metadata, "saekit": own}}
-    return {**bare, "metadata": {**metadata, "saekit": {**own, DIGEST: digest_of(bare)}}}
-
-
 def check_fields(cfg: dict[str, Any], path: Path) -> None:
-    """FileError for a field of another type or out of bounds."""
+    """FileError for a field of another type or out of bounds, and for saekit's part under another name."""
     checked(with_current_keys(cfg), Cfg, path)
     metadata = cfg.get("metadata") or {}
     for name, part in metadata.items():
@@ -137,18 +127,17 @@ def check_fields(cfg: dict[str, Any], path: Path) -> None:
             )
 
 
-def check_digest(cfg: Mapping[str, Any], path: Path, version: str) -> None:
-    """FileError for a file of saekit's own whose content is not what its digest says.
-
-    SAELens keeps metadata when it saves an SAE again, and writes another version there than `version`, which saekit
-    writes: such a file is not held to the digest.
-    """
-    metadata = cfg.get("metadata") or {}
-    own = metadata.get("saekit") if metadata.get("sae_lens_version") == version else None
-    if own and DIGEST in own and own[DIGEST] != (found := with_digest(cfg)["metadata"]["saekit"][DIGEST]):
+def density_of(sparsity: Tensor | None, d_sae: int, path: Path) -> Tensor | None:
+    """How often each feature fires, of its logarithm in a file; FileError where it is not one for each feature."""
+    if sparsity is None:
+        return None
+    fits = tuple(sparsity.shape) == (d_sae,) and sparsity.is_floating_point()
+    if not fits or not bool((sparsity <= MAX_LOG).all()):
+        seen = f", up to {float(sparsity.max()):g}" if fits else ""
         raise FileError(
-            f"{path} was altered: its content is not what its digest says",
-            got=f"digest {own[DIGEST]}",
-            accepted=found,
-            fix=f'{RESTORE}; if you changed it on purpose, take the line "{DIGEST}" out of metadata.saekit',
+            f"{path} does not hold how often each feature fires",
+            got=f"shape {tuple(sparsity.shape)}, {sparsity.dtype}{seen}",
+            accepted=f"log10 of a fraction for each of {d_sae} features: at most 0",
+            fix="it is of another SAE, or was altered: copy the folder again, or delete that file to load without it",
         )
+    return 10.0 ** sparsity.float()

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
+
+from typing_extensions import TypedDict
 
 from ...errors import FileError
+from ...json_files import Count
 from .assembly import of_names, read_safetensors, saved
 from .contents import files_ending, folder_of, json_at, tensor_shapes
 from .family import Family
@@ -21,6 +24,23 @@ from .saved import SavedSAE
 
 CONFIG, WEIGHTS, RUN = "cfg.json", "sae.safetensors", "config.json"
 NAMES = {"encoder.weight": "W_enc", "encoder.bias": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
+
+
+class Config(TypedDict, total=False):
+    """What is read of cfg.json."""
+
+    k: Required[Count]
+    activation: str
+    signed: bool
+    transcode: bool
+
+
+class Run(TypedDict, total=False):
+    """What is read of the run's config.json."""
+
+    model: Any
+    dataset: str | None
+    ctx_len: Count | None
 
 
 def recognises(path: Path) -> bool:
@@ -35,7 +55,7 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
     """The SAE or transcoder; FileError for groupmax and for signed activations."""
     folder = folder_of(path)
     file = next(p for p in files_ending(path, ".safetensors") if "encoder.weight" in tensor_shapes(p))
-    cfg = json_at(folder / CONFIG)
+    cfg = json_at(folder / CONFIG, Config)
     if cfg.get("activation", "topk") != "topk" or cfg.get("signed"):
         raise FileError(
             f"{file} is of {FAMILY.name} with an activation that saekit does not have",
@@ -56,7 +76,7 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
         if not cfg.get("transcode"):  # b_dec is subtracted before the encoder but not before the skip
             weights["b_enc"] = weights["b_enc"] - weights["b_dec"] @ weights["W_enc"]
             fields |= {"apply_b_dec_to_input": False, "hook_out": out}
-    run = json_at(folder.parent / RUN) or json_at(folder / RUN)
+    run = json_at(folder.parent / RUN, Run) or json_at(folder / RUN, Run)
     if isinstance(run.get("model"), str):
         fields |= {"model_name": run["model"], "dataset": run.get("dataset"), "context_size": run.get("ctx_len")}
     return saved(FAMILY.name, file, weights, activation="topk", k=cfg["k"], **fields)

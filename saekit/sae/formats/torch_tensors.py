@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from ...errors import FileError
 from .assembly import Tensors, of_names, saved
 from .contents import files_ending, json_at
@@ -23,6 +25,12 @@ LINEAR = {"{0}.weight": "W_enc", "{0}.bias": "b_enc", "{1}.weight": "W_dec", "{1
 GOODFIRE = {name.format("encoder_linear", "decoder_linear"): mine for name, mine in LINEAR.items()}
 QRESEARCH = {name.format("encoder", "decoder"): mine for name, mine in LINEAR.items()}
 PLAIN = {name: name for name in ("W_enc", "W_dec", "b_enc", "b_dec")}
+
+
+class Config(TypedDict, total=False):
+    """What is read of NAME_cfg.json."""
+
+    act_name: str | None
 
 
 def recognises(path: Path) -> bool:
@@ -41,7 +49,7 @@ def read(path: Path, said: Mapping[str, Any]) -> SavedSAE:
         weights["W_enc"], weights["W_dec"] = weights["W_enc"].T, weights["W_dec"].T
     if names is not PLAIN:
         return saved(FAMILY.name, file, weights, activation="relu", apply_b_dec_to_input=False)
-    cfg = json_at(file.with_name(f"{file.stem}_cfg.json"))
+    cfg = json_at(file.with_name(f"{file.stem}_cfg.json"), Config)
     if {"act_size", "dict_size"} <= cfg.keys():
         hook = cfg.get("act_name")
         return saved(FAMILY.name, file, weights, activation="relu", apply_b_dec_to_input=True, hook_name=hook)

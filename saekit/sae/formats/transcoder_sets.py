@@ -6,14 +6,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ...arguments import checks_arguments
 from ...errors import FileError
 from ..base import SAE
 from . import releases
-from .circuit_tracer import layer_files, set_config
+from .circuit_tracer import CONFIG, layer_files, set_config
 from .loading import load_sae
 from .locations import locate_set
 
 
+@checks_arguments
 def load_transcoders(path: str | Path) -> list[SAE]:
     """The transcoders of a set in circuit-tracer's layout, in the order of their layers.
 
@@ -35,7 +37,7 @@ def load_transcoders(path: str | Path) -> list[SAE]:
     folder = locate_set(path)
     cfg = set_config(folder)
     listed = cfg.get("transcoders")
-    places: list[Any] = [str(p) if (p := folder / str(name)).exists() else str(name) for name in listed or []]
+    places: list[Any] = [_place(folder, name) for name in listed or []]
     found = {int(m[1]): p for p in layer_files(folder) if (m := re.search(r"(\d+)$", p.stem))}
     if not listed:
         places = [found[layer] for layer in sorted(found)]
@@ -52,3 +54,18 @@ def load_transcoders(path: str | Path) -> list[SAE]:
         hooks = {name: f"blocks.{layer}.{hook}" for name, hook in ends.items() if hook}
         out.append(load_sae(place, **hooks))
     return out
+
+
+def _place(folder: Path, name: str) -> str:
+    """What a set's configuration lists: a file in its folder, or a place elsewhere by a name of `load_sae`.
+
+    FileError for a path that leads out of the folder.
+    """
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise FileError(
+            f"{folder / CONFIG} lists a file outside its folder",
+            got=name,
+            accepted="files in the folder, or places on the Hub: hf://owner/repository/path",
+            fix="copy the transcoders into the folder, or load each by its own path",
+        )
+    return str(path) if (path := folder / name).exists() else name

@@ -9,6 +9,7 @@ which shares nothing with the device. Inputs differ from case to case, so that m
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -59,7 +60,7 @@ def run_checks(
             difference, error = None, ""
             try:
                 found = case.run(device)
-                difference = found if found < float("inf") else None  # NaN is not
+                difference = found if math.isfinite(found) else None
             except Exception as e:
                 error = f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
             done.append(
@@ -276,11 +277,12 @@ def _pairs(n: int, k: int, d_sae: int) -> tuple[Tensor, Tensor]:
 
 
 def _difference(found: Tensor, want: Tensor) -> float:
-    """The largest difference over the largest number wanted; NaN and infinity stay."""
+    """The largest difference over the largest number wanted; infinite for NaN, which Python's max passes over."""
     found, want = found.detach().cpu().double(), want.detach().double()
     if not want.numel():
         return 0.0
-    return float((found - want).abs().max() / want.abs().max().clamp(min=1e-30))
+    far = float((found - want).abs().max() / want.abs().max().clamp(min=1e-30))
+    return far if math.isfinite(far) else math.inf
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -26,7 +26,7 @@ from filelock import FileLock
 from ...errors import ConfigError, FileError, SaekitError, disk_errors
 from . import isolation
 from .device_key import device_key, triton_version
-from .outcome import SelfCheck, keep, kept, outcome_of
+from .outcome import SelfCheck, StoredOutcome, keep, kept, outcome_of
 
 SWITCH = "SAEKIT_TRITON"
 AGAIN = "`saekit doctor --recheck` checks again; SAEKIT_TRITON=0 switches the kernels off without this warning"
@@ -57,16 +57,15 @@ def available(device: torch.device | str) -> bool:
         return False
     if device.type not in CHECKED:
         return has_triton()
-    if device.type == "cuda" and not torch.cuda.is_available():
-        return False
     device = _numbered(device)
-    if device in _being_checked:
-        return True
-    if not has_triton():
-        _warn_once(device, "absent", "Triton is not installed", "install it with `pip install triton`")
-        return False
-    if device in _off:
-        return False
+    if device not in _outcomes and device not in _being_checked:
+        if device.type == "cuda" and not torch.cuda.is_available():
+            return False
+        if not has_triton():
+            _warn_once(device, "absent", "Triton is not installed", "install it with `pip install triton`")
+            return False
+    if device in _being_checked or device in _off:
+        return device not in _off
     outcome = self_check(device)
     if not outcome:
         _warn_once(device, "check", outcome.reason, AGAIN)
@@ -99,11 +98,11 @@ def _found(device: torch.device, again: bool) -> SelfCheck:
     """The outcome that is kept, or a new one; of several processes one checks and the others wait for it."""
     key = device_key(device)
     path = key.file("check")
-    found = None if again else kept(path, outcome_of)
+    found = None if again else kept(path, StoredOutcome, outcome_of)
     if found is not None and found.key == key:
         return found
     with lock_of(path):
-        found = None if again else kept(path, outcome_of)
+        found = None if again else kept(path, StoredOutcome, outcome_of)
         if found is not None and found.key == key:
             return found
         print(f"saekit: checking the GPU kernels on {key.device} against PyTorch, once", file=sys.stderr, flush=True)

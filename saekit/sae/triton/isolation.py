@@ -6,7 +6,6 @@ inside. The other process writes down each check as it begins and ends, so that 
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,12 +16,14 @@ from typing import Any
 
 import torch
 
+from ...errors import FileError
+from ...json_files import parsed
 from .device_key import DeviceKey
 from .outcome import KernelCheck, SelfCheck, check_of
 
 SECONDS = 900.0
 """After which the check counts as hanging. Most of it is compiling."""
-COMMAND = [sys.executable, "-m", "saekit.sae.triton.checks"]
+COMMAND = [sys.executable or "python", "-P", "-m", "saekit.sae.triton.checks"]
 
 
 def check_in_own_process(device: torch.device, key: DeviceKey) -> SelfCheck:
@@ -74,15 +75,15 @@ def _read(report: Path) -> tuple[tuple[KernelCheck, ...], str]:
     """The checks that were finished, and the one that was begun and was not."""
     checks: list[KernelCheck] = []
     last = ""
-    lines = report.read_text("utf8").splitlines() if report.is_file() else []
+    lines = report.read_bytes().splitlines() if report.is_file() else []
     for line in lines:
         try:
-            value: Any = json.loads(line)
+            value: Any = parsed(line, report)
             if "begun" in value:
                 last = str(value["begun"])
             else:
-                checks.append(check_of(value))
+                checks.append(check_of(value, report))
                 last = ""
-        except (ValueError, TypeError):
+        except FileError:
             continue  # torn: the process ended while it wrote
     return tuple(checks), last

@@ -5,17 +5,16 @@ The file holds a digest of its content: a damaged one counts as none, and the ch
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from typing_extensions import TypedDict
+
 from ...atomic_io import write_json
 from ...errors import FileError
-from ...json_files import read_json
+from ...json_files import Finite, checked, read_sealed, sealed
 from .device_key import DeviceKey
 
 if TYPE_CHECKING:
@@ -133,43 +132,50 @@ def _largest(checks: Sequence[KernelCheck]) -> str:
     return "none" if not found or None in found else f"{max(d for d in found if d is not None):.1e}"
 
 
-def check_of(value: Any) -> KernelCheck:
-    """A check from its JSON; ValueError or TypeError for anything else."""
-    check = KernelCheck(**value)
-    texts = (check.kernel, check.case, check.tiles, check.error)
-    numbers = (check.tolerance, 0.0 if check.difference is None else check.difference)
-    if not all(isinstance(t, str) for t in texts) or not all(
-        isinstance(n, float) and math.isfinite(n) for n in numbers
-    ):
-        raise ValueError("not a check")
-    return check
+class StoredCheck(TypedDict):
+    """A KernelCheck as JSON."""
+
+    kernel: str
+    case: str
+    difference: Finite | None
+    tolerance: Finite
+    tiles: str
+    error: str
 
 
-def outcome_of(value: Any) -> SelfCheck:
-    """A self-check from its JSON; ValueError, TypeError or KeyError for anything else."""
+class StoredOutcome(TypedDict):
+    """A SelfCheck as JSON."""
+
+    key: dict[str, str]
+    checks: list[StoredCheck]
+    error: str
+    seconds: Finite
+    checksum: str
+
+
+def check_of(value: Any, where: object) -> KernelCheck:
+    """A check from its JSON; FileError for anything else."""
+    return KernelCheck(**checked(value, StoredCheck, where))
+
+
+def outcome_of(value: Mapping[str, Any]) -> SelfCheck:
+    """A self-check from its JSON; TypeError where it has another version's key."""
     return SelfCheck(
         key=DeviceKey(**value["key"]),
-        checks=tuple(check_of(c) for c in value["checks"]),
-        error=str(value["error"]),
-        seconds=float(value["seconds"]),
+        checks=tuple(KernelCheck(**c) for c in value["checks"]),
+        error=value["error"],
+        seconds=value["seconds"],
     )
 
 
-def keep(path: Path, content: Any) -> None:
+def keep(path: Path, content: Mapping[str, Any]) -> None:
     """Writes what is worth keeping about a device, with its digest."""
-    write_json(path, {"sha256": _digest(content), "content": content})
+    write_json(path, sealed(content))
 
 
-def kept(path: Path, read: Callable[[Any], Kept]) -> Kept | None:
-    """What an earlier process kept; None where there is nothing, or it is damaged."""
+def kept(path: Path, schema: Any, read: Callable[[Any], Kept]) -> Kept | None:
+    """What an earlier process kept; None where there is nothing, or it is damaged: it is made again then."""
     try:
-        found = read_json(path)
-        if found["sha256"] != _digest(found["content"]):
-            return None
-        return read(found["content"])
-    except (FileError, ValueError, TypeError, KeyError, RecursionError):
+        return read(read_sealed(path, schema))
+    except (FileError, TypeError):
         return None
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

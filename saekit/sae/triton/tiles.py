@@ -8,6 +8,7 @@ d_in, d_sae and k. Without a GPU nothing is timed: the plan is dense.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,13 +16,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from ...errors import FileError
+from ...json_files import Finite
 from . import gate
 from .device_key import DeviceKey, device_key
 from .launch import power_of_two
 from .outcome import keep, kept
-from .plan import DENSE, TILES, Plan, candidates
+from .plan import DENSE, Plan, candidates
 
 REPEATS = 5
 WARM_UP = 2
@@ -43,6 +46,22 @@ class TileTiming:
     """Median seconds of each plan that gave the right values."""
     dropped: dict[str, str]
     """Plans that were left out, and why."""
+
+
+class StoredTiming(TypedDict):
+    """A TileTiming as JSON."""
+
+    size: str
+    chosen: str
+    seconds: dict[str, Finite]
+    dropped: dict[str, str]
+
+
+class StoredTimings(TypedDict):
+    """What is kept about a device."""
+
+    timings: dict[str, StoredTiming]
+    checksum: str
 
 
 _lock = threading.RLock()
@@ -73,15 +92,14 @@ def quickest(
 def _kept_or_timed(size: str, tried: Sequence[Plan], choose: Choose, timer: Timer, key: DeviceKey) -> Plan:
     plans = {p.label: p for p in tried}
     path = key.file("tiles")
-    known = timings(key)
-    if size in known and known[size].chosen in plans:
-        return plans[known[size].chosen]
-    found = time_plans(size, tried, choose, timer)
-    try:
-        with gate.lock_of(path):
-            keep(path, {name: asdict(t) for name, t in (timings(key) | {size: found}).items()})
-    except FileError:
-        pass  # without a folder to keep it in, the next process times again
+    with gate.lock_of(path):  # of several processes one times, and all choose the same
+        known = timings(key)
+        found = known.get(size)
+        if found is None or found.chosen not in plans:
+            found = time_plans(size, tried, choose, timer)
+            if not any("OutOfMemory" in why for why in found.dropped.values()):  # that would say more about the moment
+                with contextlib.suppress(FileError):  # without a folder to keep it in, the next process times again
+                    keep(path, {"timings": {name: asdict(t) for name, t in (known | {size: found}).items()}})
     return plans[found.chosen]
 
 
@@ -129,15 +147,7 @@ def cuda_seconds(call: Callable[[], Any]) -> float:
 
 def timings(key: DeviceKey) -> dict[str, TileTiming]:
     """Every timing that is kept about a device, by size; none where there is no file or it is damaged."""
-    return kept(key.file("tiles"), lambda value: {size: timing_of(t) for size, t in value.items()}) or {}
-
-
-def timing_of(value: Any) -> TileTiming:
-    """A timing from its JSON; ValueError or TypeError for anything else."""
-    timing = TileTiming(**value)
-    if timing.chosen not in {DENSE.label, *(p.label for p in TILES)}:
-        raise ValueError("not a timing of these plans")
-    return timing
+    return kept(key.file("tiles"), StoredTimings, lambda v: {s: TileTiming(**t) for s, t in v["timings"].items()}) or {}
 
 
 def forget() -> None:
