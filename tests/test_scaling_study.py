@@ -148,7 +148,7 @@ def test_bad_requests(truth, measured, model, corpus):
         sk.scaling_study(None, truth.batches, **{**call, "widths": (8, 8)})
     with pytest.raises(sk.SaekitError, match=r"k does not fit the topk architecture"):
         sk.scaling_study(None, truth.batches, **{**call, "sparsities": (5,)})
-    with pytest.raises(sk.SaekitError, match="n_held_out is too small"):
+    with pytest.raises(sk.SaekitError, match="n_held_out is not positive"):
         sk.scaling_study(None, truth.batches, **{**call, "n_held_out": 0})
     with pytest.raises(sk.SaekitError, match=r"this is not a corpus\n.*int[\s\S]*batches"):
         sk.scaling_study(None, 1, **call)
