@@ -5,8 +5,8 @@
 Losses are written out here once more, with normal scatter in log loss, and fitted as the user would. A row is a design
 and a quantity: each parameter, the irreducible loss, the loss of a further run, and for the surface the best width at a
 compute. `coverage` is among the intervals that were printed with two ends; `coverage_with_limits` counts as well what
-was printed as "at most" or "at least". Designs are usual ones: a handful of widths, a scatter of 1 % of the loss (that
-of two seeds of an SAE in `notebooks/07`), and one, "no floor", in which there is no irreducible loss to be found.
+was printed as "at most" or "at least". Designs are usual ones: a handful of widths, a scatter of 1 % of the
+loss, and one, "no floor", in which there is no irreducible loss to be found.
 """
 
 from __future__ import annotations
@@ -48,13 +48,15 @@ def true_loss(law: str, p: dict[str, float], at: pd.DataFrame) -> np.ndarray:
     """The formula's loss of each row."""
     n = at["width"].to_numpy(float)
     if law == "SURFACE":
-        tokens = at["n_tokens"].to_numpy(float)
-        return np.exp(p["alpha"]) * n ** p["beta_n"] + np.exp(p["delta"]) * tokens ** p["beta_t"] + np.exp(p["zeta"])
-    if law == "LN":
-        return np.exp(p["alpha"]) * n ** p["beta_n"] + np.exp(p["zeta"])
-    k = at["sparsity"].to_numpy(float)
-    power = p["beta_n"] + p["gamma"] * np.log(k)
-    return np.exp(p["alpha"]) * k ** p["beta_k"] * n**power + np.exp(p["zeta"]) * k ** p["eta"]
+        fall = np.exp(p["delta"]) * at["n_tokens"].to_numpy(float) ** p["beta_t"]
+        loss = np.exp(p["alpha"]) * n ** p["beta_n"] + fall + np.exp(p["zeta"])
+    elif law == "LN":
+        loss = np.exp(p["alpha"]) * n ** p["beta_n"] + np.exp(p["zeta"])
+    else:
+        k = at["sparsity"].to_numpy(float)
+        power = p["beta_n"] + p["gamma"] * np.log(k)
+        loss = np.exp(p["alpha"]) * k ** p["beta_k"] * n**power + np.exp(p["zeta"]) * k ** p["eta"]
+    return np.asarray(loss)
 
 
 def intervals(law: str, p: dict[str, float], runs: pd.DataFrame, rng: np.random.Generator) -> dict[str, Any]:

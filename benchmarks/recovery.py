@@ -83,7 +83,8 @@ def configurations(truth: sk.synthetic.GroundTruth, seed: int) -> dict[str, sk.S
 def score(name: str, sae: sk.SAE, truth: sk.synthetic.GroundTruth, n_tokens: int, seed: int) -> dict[str, Any]:
     """One row: every metric of a Recovery, those of the parts of a tree, and how far l0 is off."""
     found = sk.recovery(sae, truth, n_tokens=n_tokens, seed=seed)
-    row: dict[str, Any] = {"architecture": name, **found.to_frame().iloc[0].to_dict()}
+    row: dict[str, Any] = {"architecture": name}
+    row |= {str(key): value for key, value in found.to_frame().iloc[0].items()}
     row |= {f"{metric}_interval": list(bounds) for metric, bounds in found.intervals.items()}
     for part in found.parts.index.drop("all"):
         row |= {f"{column}_{part}": float(found.parts.loc[part, column]) for column in found.parts.columns}

@@ -93,7 +93,7 @@ def test_saes_are_ranked_only_where_they_can_be_told_apart():
     assert found.frame["cannot_tell_apart"].tolist() == [("b",), ("a",), ()]
     assert "a: 0.600 [0.550, 0.650], 40 documents; not ranked, cannot tell apart from b" in repr(found)
     assert "c: 0.900 [0.850, 0.950], 40 documents; rank 1" in repr(found)
-    assert "2 of 3 cannot be told apart" in str(found.plot().layout.title)
+    assert "2 of 3 cannot be told apart" in found.plot().layout.title.subtitle.text
     unknown = sk.compare_scores([*three[1:], replace(three[0], smallest=np.nan)])
     assert unknown.frame["rank"].isna().all()
     with pytest.raises(ConfigError, match="not scores of one kind"):

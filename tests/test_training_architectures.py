@@ -55,10 +55,10 @@ def test_every_architecture_is_among_these():
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.slow
 def test_known_features_are_found_by_every_architecture(name, trained):
-    found = sk.recovery(trained(name)[0].finish(), TRUTH, n_tokens=8192, n_bootstrap=0)
+    found = sk.recovery(trained(name)[0].finish(), TRUTH, n_tokens=8192)
     assert found.mean_max_cosine > (0.9 if name in ("batchtopk matryoshka", "jumprelu quadratic") else 0.96)
     assert found.silent <= 3
-    chance = sk.recovery(sk.SAE(sk.SAEConfig(d_in=24, d_sae=48, **KINDS[name])), TRUTH, n_tokens=2048, n_bootstrap=0)
+    chance = sk.recovery(sk.SAE(sk.SAEConfig(d_in=24, d_sae=48, **KINDS[name])), TRUTH, n_tokens=2048)
     assert chance.mean_max_cosine < 0.7
 
 
@@ -84,7 +84,7 @@ def test_only_penalised_architectures_report_a_penalty(trained):
 def test_l1_shrinks_and_topk_does_not(trained):
     """The relative reconstruction bias: what L1 costs in strength, and what architectures without it do not pay."""
     bias = {
-        n: sk.recovery(trained(n)[0].finish(), TRUTH, n_tokens=8192, n_bootstrap=0).shrinkage
+        n: sk.recovery(trained(n)[0].finish(), TRUTH, n_tokens=8192).shrinkage
         for n in ("relu", "topk", "batchtopk", "gated")
     }
     assert bias["relu"] < 0.9

@@ -82,7 +82,7 @@ def test_the_default_of_gated_finds_planted_features():
     )
     for _, x in zip(range(1000), truth.batches(BATCH), strict=False):
         trainer.advance(x)
-    found = sk.recovery(trainer.finish(), truth, n_tokens=4096, n_bootstrap=0)
+    found = sk.recovery(trainer.finish(), truth, n_tokens=4096)
     assert found.l0 == pytest.approx(8, rel=0.1)
     assert found.mean_max_cosine > 0.95
 

@@ -54,9 +54,10 @@ def specificity(
     UnknownNameError for the feature, a label or a value, DataError for a concept that the corpus does not hold.
 
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
-    >>> result = sk.specificity(index, 3, sk.Concept.regex("bridge"), n_permutations=19)
+    >>> often = int(index.features["density"].idxmax())
+    >>> result = sk.specificity(index, often, sk.Concept.regex("the"), n_permutations=19)
     >>> result.auroc.n_units, 0 <= result.auroc.low <= result.auroc.value <= result.auroc.high <= 1
-    (5, True)
+    (12, True)
     """
     feature = check_feature(feature, index.d_sae)
     check_counts(n_controls=n_controls)

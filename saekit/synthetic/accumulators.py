@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..sae import SparseActs
-from ..statistics import Interval, mean_interval
+from ..statistics import Interval, clustered_mean
 from .recovery_result import MEANS, Recovery, mean
 from .truth import GroundTruth
 
@@ -105,7 +105,7 @@ class RecoveryAccumulator:
         self.by["with_child"].index_add_(0, true.feature[at], torch.ones(len(at), dtype=torch.float64))
         self.by["with_child_silent"].index_add_(0, true.feature[at], (~hit[at]).double())
 
-    def recovery(self, cosine: Tensor, *, match: str, n_bootstrap: int, seed: int) -> Recovery:
+    def recovery(self, cosine: Tensor, *, match: str, seed: int) -> Recovery:
         """The metrics of recovery, from what was added up."""
         s, truth = {name: v.numpy() for name, v in self.by.items()}, self.truth
         paired = (self.pair >= 0).numpy()
@@ -144,8 +144,10 @@ class RecoveryAccumulator:
         rng = np.random.default_rng(seed)
         drawn = np.sort(rng.choice(len(firings), min(SCATTER_POINTS, len(firings)), replace=False))
 
-        def interval(of_each: pd.Series) -> Interval:
-            return mean_interval(of_each.to_numpy(np.float64)[:, None], n_bootstrap, rng)
+        def interval(name: str) -> Interval:
+            of_each = features[MEANS[name]]
+            found = clustered_mean(list(of_each.to_numpy(np.float64)[:, None]), unit="features")
+            return Interval(found.low, found.high)
 
         return Recovery(
             **{name: mean(features[column]) for name, column in MEANS.items()},
@@ -166,7 +168,7 @@ class RecoveryAccumulator:
             missed_alone=float(_ratio(alone_silent[is_parent].sum(), alone[is_parent].sum())),
             features=features,
             firings=firings.iloc[drawn].reset_index(drop=True),
-            intervals={n: interval(features[MEANS[n]]) for n in ("mean_max_cosine", "f1")},
+            intervals={n: known for n in ("mean_max_cosine", "f1") if not np.isnan((known := interval(n)).low)},
             match=match,
             n_tokens=self.n,
             d_sae=cosine.shape[1],

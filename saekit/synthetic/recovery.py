@@ -27,15 +27,7 @@ BLOCK_TOKENS = 4096
 
 
 @checks_arguments
-def recovery(
-    sae: SAE,
-    truth: GroundTruth,
-    *,
-    n_tokens: int = 65_536,
-    seed: int = 0,
-    match: str = "cosine",
-    n_bootstrap: int = 1000,
-) -> Recovery:
+def recovery(sae: SAE, truth: GroundTruth, *, n_tokens: int = 65_536, seed: int = 0, match: str = "cosine") -> Recovery:
     """What `sae` has recovered of `truth`, on `n_tokens` tokens that `truth.batches` never gives.
 
     `match` "cosine" pairs true and SAE features by direction, "correlation" by their activations on these tokens.
@@ -74,7 +66,7 @@ def recovery(
         accumulator = RecoveryAccumulator(truth, norms, pair)
         for x, true, found, x_hat in blocks:
             accumulator.add(x, true, found, x_hat)
-    return accumulator.recovery(cosine, match=match, n_bootstrap=n_bootstrap, seed=seed)
+    return accumulator.recovery(cosine, match=match, seed=seed)
 
 
 class HeldOut:

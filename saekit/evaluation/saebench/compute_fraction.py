@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...arguments import checks_arguments
-from ...errors import DataError, unknown_name
+from ...errors import ConfigError, DataError, unknown_name
 from ...statistics import Estimate, jackknife_estimate
 
 if TYPE_CHECKING:

@@ -302,8 +302,9 @@ def _table(ns: Sequence[int], found: Removed, baseline: Removed, again: list[Any
     rows = []
     for i, n in enumerate(ns):
         row: dict[str, float] = {"n": n, "n_units": found.n_test}
-        for name, draws, scale in (("accuracy", found.after[i], "logit"), ("score", found.scores()[i], "identity")):
-            row[name], row[f"{name}_low"], row[f"{name}_high"] = interval(draws, scale, found.strata)
+        ends = interval(found.after[i], strata=found.strata), interval(found.scores()[i], "identity", found.strata)
+        for name, known in zip(("accuracy", "score"), ends, strict=True):
+            row[name], row[f"{name}_low"], row[f"{name}_high"] = known
         values = [row["score"], *(other[i] for other in again)]
         row["score_sd"], row["score_resolves"] = smallest_difference(values, row["score_low"], row["score_high"])
         rows.append({**row, "random_score": float(baseline.scores()[i, 0])})
