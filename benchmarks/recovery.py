@@ -165,7 +165,7 @@ def summary(per_seed: list[list[dict[str, Any]]], columns: dict[str, str]) -> No
         for name in columns:
             values = [rows[i].get(name) for rows in per_seed]
             known = [float("nan") if v is None else float(v) for v in values]
-            form = {"dead": "{:.0f}", "l0": "{:.2f}", "l0_off": "{:+.1%}"}.get(name, "{:.3f}")
+            form = {"silent": "{:.0f}", "l0": "{:.2f}", "l0_off": "{:+.1%}"}.get(name, "{:.3f}")
             mean, low, high = (form.format(v) for v in (sum(known) / len(known), min(known), max(known)))
             cells.append("-" if math.isnan(sum(known)) else mean if low == high else f"{mean} ({low} to {high})")
         print(f"| {row['architecture']} | " + " | ".join(cells) + " |")
