@@ -26,10 +26,11 @@ import pandas as pd
 from ..arguments import checks_arguments
 from ..errors import DataError
 from ..statistics import Estimate
-from .fits import ScalingFit, between, described, fitted, read_row
+from .fits import ScalingFit, described, fitted, read_row
 from .flop import training_flop
 from .forms import SURFACE, Doubles
 from .minima import equal_compute, vertices
+from .profiles import between
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -11,8 +11,8 @@ from plotly.subplots import make_subplots
 
 from ..errors import DataError
 from ..plotting.style import BLUE, GREY, ORANGE, PALETTE, SYMBOLS, band, faded, figure, literal, note
-from .fits import between
 from .flop import training_flop
+from .profiles import between
 
 if TYPE_CHECKING:
     from . import ComputeFit, ScalingFit, ScalingStudy
