@@ -368,3 +368,20 @@ def test_a_built_index_has_the_same_intervals_and_contexts(built: FeatureIndex) 
         assert context.labels["topic"] == "bridge"
     with pytest.raises(UnknownNameError, match="no feature 64"):
         specificity(built, 64, Concept.labels(topic="bridge"))
+
+
+def test_documents_that_all_agree_leave_room_for_one_that_does_not() -> None:
+    """A feature on one of the two tokens of the concept in each of nine documents: AUROC 0.75, and not to two digits."""
+    texts = (
+        ["the Golden Gate is red"] * 1 + [f"a Golden Gate {w}" for w in "abcdefgh"] + [f"the {w}" for w in "ijklmnop"]
+    )
+
+    def acts(tokens: np.ndarray, documents: np.ndarray) -> np.ndarray:
+        return np.stack([(tokens == " Gate") * 2.0, (tokens == "x") * 1.0], axis=1)
+
+    index = ArrayIndex(texts, acts=acts)
+    result = specificity(index, 0, Concept.regex("Golden Gate"), documents="all", n_permutations=0)
+    share = 1 - 0.025 ** (1 / 9)
+    assert result.recall.value == 0.5 and result.auroc.value == 0.75
+    assert (result.recall.low, result.recall.high) == pytest.approx((0.5 - 0.5 * share, 0.5 + 0.5 * share))
+    assert (result.auroc.low, result.auroc.high) == pytest.approx((0.75 - 0.25 * share, 0.75 + 0.25 * share))

@@ -29,8 +29,8 @@ from ..statistics import Estimate
 from .fits import ScalingFit, described, fitted, read_row
 from .flop import training_flop
 from .forms import SURFACE, Doubles
-from .interpolation import between
 from .minima import equal_compute, vertices
+from .profiles import between
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from ..errors import DataError
 from ..plotting.style import BLUE, GREY, ORANGE, PALETTE, SYMBOLS, band, faded, figure, literal, note
 from .flop import training_flop
-from .interpolation import between
+from .profiles import between
 
 if TYPE_CHECKING:
     from . import ComputeFit, ScalingFit, ScalingStudy

@@ -121,3 +121,16 @@ class Profile:
         if pull.weight == 1.0:
             cost += float(np.square(pull.quantity(theta) - pull.target))
         return theta, float(np.sqrt(max(cost - self.least, 0.0)) / self.scatter)
+
+
+def between(at: Doubles, knots: Doubles, values: Doubles) -> Doubles:
+    """Positive values at knots, interpolated in the logarithms (pchip); nan beside a knot where the value is nan."""
+    from scipy.interpolate import PchipInterpolator
+
+    if len(at) == len(knots) and (at == knots).all():
+        return values
+    x, known = np.log(np.clip(at, knots[0], knots[-1])), np.isfinite(values)
+    if known.sum() < 2:
+        return np.full(len(at), np.nan)
+    smooth = np.exp(PchipInterpolator(np.log(knots[known]), np.log(values[known]), extrapolate=False)(x))
+    return np.where(np.isnan(np.interp(x, np.log(knots), values)), np.nan, smooth)

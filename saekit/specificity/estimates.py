@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ..statistics import Estimate, exact_interval, jackknife_estimate
+from ..statistics import MIN_UNITS, Estimate, exact_interval, jackknife_estimate
 from .leave_one_out import LeaveOneOut
 from .sparse_statistics import Floats
 
@@ -42,19 +42,29 @@ def estimates(
             unit=UNIT,
             level=level,
         )
-        if name == "auroc" and points.get("recall") == 1:
-            found = replace(found, low=min(found.low, _with_misses(point, without.n_holding, level)))
         out[name] = replace(found, n_units=n_units)
+    if (recall := out.get("recall")) is not None and math.isnan(recall.low) and without.n_holding >= MIN_UNITS:
+        for name, floor in (("recall", 0.0), ("auroc", 0.5), ("average_precision", 0.0)):
+            if name in out and not math.isnan(out[name].value):
+                out[name] = _with_exceptions(out[name], floor, without.n_holding, level)
+    elif points.get("recall") == 1 and "auroc" in out:
+        low = _with_exceptions(out["auroc"], 0.5, without.n_holding, level).low
+        out["auroc"] = replace(out["auroc"], low=low)
     return out
 
 
-def _with_misses(auroc: float, n_holding: int, level: float) -> float:
-    """The AUROC with as many misses as documents without one allow.
+def _with_exceptions(found: Estimate, floor: float, n_holding: int, level: float) -> Estimate:
+    """An estimate whose interval allows for as many exceptions as documents without one do.
 
-    Where the feature fires on all of the concept, what its AUROC would lose by a miss is not in the variance: 0 of n
-    documents have one, which has an exact limit, and a document that is missed is as good as tied, 0.5.
+    Where the feature fires on the same part of the concept in every document, on all of it or on one token of two,
+    what another document would change is not in the variance. 0 of n documents are an exception, which has an exact
+    limit; an exception lies anywhere between `floor`, a feature that is silent there, and 1.
     """
-    return auroc - exact_interval(0, n_holding, level).high * max(auroc - 0.5, 0.0)
+    exceptions = exact_interval(0, n_holding, level).high
+    low = found.value - exceptions * max(found.value - floor, 0.0)
+    high = found.value + exceptions * (1 - found.value)
+    ends = (low, high) if math.isnan(found.low) else (min(low, found.low), max(high, found.high))
+    return replace(found, low=ends[0], high=ends[1], reason="")
 
 
 def _informative(name: str, without: LeaveOneOut) -> tuple[Floats, npt.NDArray[np.bool_], int]:

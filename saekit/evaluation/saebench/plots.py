@@ -121,7 +121,7 @@ def plot_spurious_removal(result: SpuriousRemoval) -> go.Figure:
     >>> from saekit.evaluation.saebench.plots import plot_spurious_removal
     >>> texts = [{"text": t, "a": a, "b": b} for t in ("cat", "mat", "fog", "red") for a in "xy" for b in "uv"]
     >>> result = sk.spurious_correlation_removal(model, sae, sk.load_corpus(texts), wanted="a", spurious="b",
-    ...                                          ns=(1, 2), length=16, n_reseeds=2, progress=False)
+    ...                                          ns=(1, 2), length=16, progress=False)
     >>> plot_spurious_removal(result).layout.yaxis2.title.text
     'score'
     """
@@ -204,7 +204,7 @@ def plot_ablation_sparsity(result: AblationSparsity) -> go.Figure:
 
     >>> from saekit.evaluation.saebench.plots import plot_ablation_sparsity
     >>> result = sk.ablation_sparsity(model, sae, corpus, n_tokens=2, n_features=2, n_following=4, length=32,
-    ...                               n_reseeds=2, progress=False)
+    ...                               n_reseeds=0, progress=False)
     >>> int(sum(plot_ablation_sparsity(result).data[1].y))
     4
     """
