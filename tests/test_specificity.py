@@ -371,7 +371,7 @@ def test_a_built_index_has_the_same_intervals_and_contexts(built: FeatureIndex) 
 
 
 def test_documents_that_all_agree_leave_room_for_one_that_does_not() -> None:
-    """A feature on one of the two tokens of the concept in each of nine documents: AUROC 0.75, and not to two digits."""
+    """A feature on one of the two tokens of the concept in each of nine documents has AUROC 0.75, but not exactly."""
     texts = (
         ["the Golden Gate is red"] * 1 + [f"a Golden Gate {w}" for w in "abcdefgh"] + [f"the {w}" for w in "ijklmnop"]
     )
