@@ -243,3 +243,13 @@ def test_intervals_hold_the_truth_as_often_as_they_say(rate: float) -> None:
         found = clustered_proportion(rng.binomial(4, of_prompt), np.full(20, 4))
         held += found.low <= rate <= found.high
     assert 0.91 <= held / 300 <= 0.99
+
+
+def test_a_rate_that_few_prompts_decide_has_fewer_degrees_of_freedom() -> None:
+    hits, n = np.array([16] + [0] * 39), np.full(40, 16)
+    n_effective = 640 / design_effect(hits, n)
+    p, z = 16 / 640, stats.t.ppf(0.975, 4)
+    half = z * math.sqrt(p * (1 - p) / n_effective + z * z / (4 * n_effective**2)) / (1 + z * z / n_effective)
+    centre = (p + z * z / (2 * n_effective)) / (1 + z * z / n_effective)
+    found = clustered_proportion(hits, n)
+    assert (found.low, found.high) == pytest.approx((centre - half, centre + half))

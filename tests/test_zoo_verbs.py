@@ -229,7 +229,7 @@ def test_studies_of_steering_run(zoo_model, sae, index):
         model, sae, FEATURE, ["the gate", "fog"], concept, [0.5], controls=1, costs=True, progress=False, **texts
     )
     frame = study.to_frame()
-    assert sorted(set(frame["condition"])) == ["control", "feature", "none"] and len(frame) == 6
+    assert sorted(set(frame["condition"])) == ["control", "feature", "none"] and len(frame) == 5
     for row in frame[frame["condition"] == "none"].itertuples():
         assert row.text == sk.generate(model, row.prompt, **texts).text
 

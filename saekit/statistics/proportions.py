@@ -2,7 +2,7 @@
 
 Texts to one prompt are alike, so that n of them say less than n. The Wilson interval is taken with the effective number
 of texts: n divided by the design effect 1 + (m - 1) icc, where m is the mean group size (weighted by size) and icc the
-intra-class correlation, with a t quantile for the groups' degrees of freedom.
+intra-class correlation, with a t quantile for the groups' degrees of freedom, fewer where few groups decide.
 
 Sources: Wilson 1927; Kish, Survey Sampling (1965), design effect; Donner and Klar, Design and Analysis of Cluster
 Randomization Trials (2000), the analysis-of-variance estimator of icc; Korn and Graubard 1998 for 0 and n.
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .intervals import LEVEL, MIN_UNITS, Estimate, Interval
-from .jackknife import exact_interval, no_interval
+from .jackknife import MIN_DF, exact_interval, no_interval
 
 
 def clustered_proportion(
@@ -43,7 +43,8 @@ def clustered_proportion(
     if rate in (0.0, 1.0):
         low, high = exact_interval(int(rate * m), m, level)
     else:
-        low, high = _wilson(rate, total / design_effect(k, size), m - 1, level)
+        effect = design_effect(k, size)
+        low, high = _wilson(rate, total / effect, _degrees_of_freedom(k - rate * size, effect), level)
     return Estimate(rate, low, high, level, "", m, unit)
 
 
@@ -67,7 +68,17 @@ def design_effect(hits: npt.ArrayLike, n: npt.ArrayLike) -> float:
     return 1.0 + (float((size**2).sum()) / total - 1.0) * icc
 
 
-def _wilson(rate: float, n: float, df: int, level: float) -> Interval:
+def _degrees_of_freedom(deviations: npt.NDArray[np.float64], effect: float) -> float:
+    """Of a variance over groups: fewer where few groups make most of it; all of them where texts are independent."""
+    m = len(deviations)
+    square = deviations**2
+    if effect == 1 or not square.any():
+        return m - 1.0
+    tails = max(m * float((square**2).sum()) / float(square.sum()) ** 2 - 3, 0.0)
+    return max(1 / (1 / (m - 1) + tails / (2 * m)), min(m - 1.0, MIN_DF))
+
+
+def _wilson(rate: float, n: float, df: float, level: float) -> Interval:
     """The Wilson score interval of a rate among n texts, with a t quantile."""
     from scipy.stats import t
 
