@@ -43,13 +43,14 @@ def estimates(
             level=level,
         )
         out[name] = replace(found, n_units=n_units)
-    if (recall := out.get("recall")) is not None and math.isnan(recall.low) and without.n_holding >= MIN_UNITS:
+    if without.n_holding >= MIN_UNITS and "recall" in out:
+        everywhere, alike = points["recall"] == 1, math.isnan(out["recall"].low)
         for name, floor in (("recall", 0.0), ("auroc", 0.5), ("average_precision", 0.0)):
-            if name in out and not math.isnan(out[name].value):
+            known = name in out and not math.isnan(out[name].value) and (out[name].n_units or 0) >= MIN_UNITS
+            if known and alike:
                 out[name] = _with_exceptions(out[name], floor, without.n_holding, level)
-    elif points.get("recall") == 1 and "auroc" in out:
-        low = _with_exceptions(out["auroc"], 0.5, without.n_holding, level).low
-        out["auroc"] = replace(out["auroc"], low=low)
+            elif known and everywhere and name == "auroc":
+                out[name] = replace(out[name], low=_with_exceptions(out[name], floor, without.n_holding, level).low)
     return out
 
 
