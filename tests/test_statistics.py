@@ -16,26 +16,18 @@ from saekit.statistics import (
     Estimate,
     clustered_mean,
     clustered_proportion,
-    count_blocks,
     design_effect,
     jackknife_bounds,
     jackknife_estimate,
     max_statistic_p,
-    mean_interval,
     percentile_bounds,
-    percentile_interval,
     permuted_labels,
-    point_and_interval,
-    resample_counts,
-    resample_picks,
-    resample_within,
-    wilson_interval,
 )
 
 PACKAGE = Path(__file__).parents[1] / "saekit"
 
 
-DRAWN = re.compile(r"(np\.(nan)?(quantile|percentile)|rng\.multinomial|binomtest|stats\.bootstrap)")
+DRAWN = re.compile(r"(np\.(nan)?(quantile|percentile)|rng\.(multinomial|permuted)|binomtest|stats\.bootstrap)")
 """What draws resamples of units or takes their percentiles."""
 
 
@@ -48,53 +40,7 @@ def draws_any(path: Path) -> bool:
 def test_nothing_else_takes_percentiles_or_draws_resamples() -> None:
     others = [p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE / "statistics" and draws_any(p)]
     assert others == [], "statistics/ is the only place that draws intervals"
-    assert draws_any(PACKAGE / "statistics" / "resampling.py") and draws_any(PACKAGE / "statistics" / "intervals.py")
-
-
-def test_a_wilson_interval_is_scipys() -> None:
-    for hits, n in ((0, 7), (3, 7), (7, 7), (40, 100)):
-        expected = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
-        assert wilson_interval(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
-    assert wilson_interval(0, 7).low == 0.0 and wilson_interval(7, 7).high == 1.0
-
-
-def test_a_wilson_interval_by_its_formula() -> None:
-    n, p, z = 100, 0.4, stats.norm.ppf(0.975)
-    centre, half = (p + z * z / (2 * n)), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    ends = ((centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n))
-    assert wilson_interval(40, n) == pytest.approx(ends)
-
-
-def test_a_mean_is_resampled_by_groups_not_values() -> None:
-    def interval(groups: list[list[float]]) -> tuple[float, float]:
-        return mean_interval(groups, 2000, np.random.default_rng(0))
-
-    centres = np.random.default_rng(0).normal(size=40)
-    low, high = interval([[c] * 25 for c in centres])
-    expected = stats.bootstrap((centres,), np.mean, method="percentile", n_resamples=5000, random_state=1)
-    assert low == pytest.approx(expected.confidence_interval.low, abs=0.03)
-    assert high == pytest.approx(expected.confidence_interval.high, abs=0.03)
-    assert interval([[0.0], [1.0] * 9]) == (0.0, 1.0)  # a resample of one group twice is that group's mean
-    assert interval([[1.0, math.nan], [math.nan], [3.0]])[1] <= 3.0
-    assert all(map(math.isnan, interval([[math.nan]])))
-
-
-def test_the_draws_do_not_depend_on_the_block_size() -> None:
-    wide, narrow = (
-        np.concatenate(list(count_blocks(5, 20, np.random.default_rng(3), block)), axis=1) for block in (20, 1)
-    )
-    assert (wide == narrow).all() and (wide.sum(0) == 5).all()
-    picks = resample_picks(5, 20, np.random.default_rng(3))
-    assert (np.stack([np.bincount(row, minlength=5) for row in picks], axis=1) == wide).all()
-
-
-def test_strata_keep_their_size_and_the_first_row_counts_each_once() -> None:
-    strata = np.repeat([0, 1, 2], [20, 5, 2])
-    weights = resample_within(strata, 200, np.random.default_rng([0, 1]))
-    assert weights.shape == (201, 27) and (weights[0] == 1).all()
-    assert all((weights[:, strata == c].sum(1) == (strata == c).sum()).all() for c in range(3))
-    with pytest.raises(ConfigError, match="n_bootstrap is negative"):
-        resample_counts(3, -1, np.random.default_rng(0))
+    assert draws_any(PACKAGE / "statistics" / "jackknife.py") and draws_any(PACKAGE / "statistics" / "permutation.py")
 
 
 def test_undefined_draws_are_left_out() -> None:
@@ -103,9 +49,7 @@ def test_undefined_draws_are_left_out() -> None:
     assert low[0] == np.nanquantile(samples[0], 0.25) and high[0] == 1.0
     assert math.isnan(low[1]) and math.isnan(high[1])
     assert [float(end[1]) for end in percentile_bounds(samples, 0.5)] == [1.0, 1.0]
-    value, *ends = point_and_interval(np.concatenate([[7.0], np.arange(101.0), [np.nan]]))
-    assert (value, *ends) == pytest.approx((7.0, 2.5, 97.5))
-    assert np.isnan(point_and_interval(np.array([1.0]))[1]) and np.isnan(percentile_interval([])).all()
+    assert np.isnan(percentile_bounds(np.zeros((2, 0)))).all()
 
 
 def test_infinite_ends_are_among_the_draws() -> None:

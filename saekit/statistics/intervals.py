@@ -1,6 +1,6 @@
-"""Confidence intervals: their types, percentiles of resamples, and the Wilson interval of a proportion.
+"""Confidence intervals: their types, and percentiles of draws.
 
-Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3; Wilson 1927, as in scipy.
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), 13.3.
 """
 
 from __future__ import annotations
@@ -108,33 +108,3 @@ def percentile_bounds(
     quantile = np.nanquantile if missing.any() else np.quantile
     low, high = quantile(safe, [(1 - level) / 2, (1 + level) / 2], axis=axis, method=method)
     return np.where(few, np.nan, low), np.where(few, np.nan, high)
-
-
-def percentile_interval(draws: npt.ArrayLike, level: float = LEVEL) -> Interval:
-    """The percentile interval of some draws [n]; those that are not finite are left out, and of none it is nan.
-
-    >>> from saekit.statistics import percentile_interval
-    >>> percentile_interval([0.0, 1.0, 2.0, float("inf")], 0.5)
-    Interval(low=0.5, high=1.5)
-    """
-    values = np.asarray(draws, dtype=np.float64)
-    low, high = percentile_bounds(values[np.isfinite(values)], level)
-    return Interval(float(low), float(high))
-
-
-def point_and_interval(samples: Doubles, level: float = LEVEL) -> tuple[float, float, float]:
-    """(value, low, high) of what was computed with weights whose first row counts each unit once."""
-    return float(samples[0]), *percentile_interval(samples[1:], level)
-
-
-def wilson_interval(n_hits: int, n: int, level: float = LEVEL) -> Interval:
-    """The Wilson score interval of a proportion of n_hits among n > 0.
-
-    >>> from saekit.statistics import wilson_interval
-    >>> wilson_interval(0, 10).low, round(wilson_interval(0, 10).high, 3)
-    (0.0, 0.278)
-    """
-    from scipy.stats import binomtest
-
-    found = binomtest(n_hits, n).proportion_ci(level, method="wilson")
-    return Interval(float(found.low), float(found.high))
