@@ -41,7 +41,7 @@ POSITIVE = {
 """Counts of at least 1."""
 NATURAL = {"after", "before", "max_new_tokens", "min_each", "min_firings", "n_children"}
 """Counts of at least 0."""
-REPEATED = {"n_bootstrap": 100_000, "n_controls": 100_000, "n_permutations": 100_000, "n_reseeds": 1_000}
+REPEATED = {"n_controls": 100_000, "n_permutations": 100_000, "n_reseeds": 1_000}
 """How often something is repeated: from 0 to so many, beyond which only time and memory grow."""
 FRACTIONS = {"fraction_held_out"}
 """Numbers above 0 and below 1."""
