@@ -57,9 +57,9 @@ def with_label(index: sk.FeatureIndex, holds: np.ndarray) -> sk.Concept:
 
 def forget(index: sk.FeatureIndex) -> None:
     """Drops what is remembered of concepts, since the label of random draws changes beneath them."""
-    from saekit.specificity import concepts
+    from saekit.specificity import concept_masks
 
-    concepts._MASKS.pop(index, None)
+    concept_masks._MASKS.pop(index, None)
     permutation._TESTS.pop(index, None)
 
 

@@ -1,50 +1,58 @@
-"""What a person means by a concept: a pattern in the text, or a label of the document.
+"""What a person means by a concept: a pattern in the text, a label of the document, places marked by hand, and these
+together.
 
 A Concept says which indexed tokens, and which documents, belong to it. Text is matched in each window as it was
-decoded from its tokens, document by document: what a model never read together is never one match.
+decoded from its tokens, document by document: what a model never read together is never one match. `concept_masks` says
+where a concept is in an index, `concept_marks` what is marked by hand, `concept_grammar` how a concept is written.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 
 from ..arguments import checks_arguments
-from ..errors import ConfigError, DataError, MismatchError, unknown_name
-from ..models.text_matching import compiled, matches, tokens_of_matches
+from ..errors import ConfigError, unknown_name
+from ..models.text_matching import compiled
+from .concept_grammar import Term, read
+from .concept_marks import Mark, marks_of, merged
+from .concept_masks import Mask, absent, documents_with, tokens_with
+from .concept_text import described, joint_name, spans, word_pattern, written
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
 
 MAX_PATTERN = 100_000
 """Letters of what is looked for at most: compiling a pattern takes time with its length."""
-Mask = npt.NDArray[np.bool_]
 Label = str | int | float | bool
-
-_MASKS: WeakKeyDictionary[Any, dict[Concept, Mask]] = WeakKeyDictionary()
+Kind = Literal["regex", "keywords", "labels", "examples", "and", "or", "not"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Concept:
-    """What to look for. Made by `Concept.regex`, `Concept.keywords` or `Concept.labels`.
+    """What to look for. Made by `Concept.regex`, `Concept.keywords`, `Concept.labels`, `Concept.examples` or, as it is
+    written, by `Concept.parse`.
 
-    >>> sk.Concept.keywords(["bridge", "gate"], name="crossings")
+    `a & b`, `a | b` and `~a` are concepts too, and `marked` counts single tokens and documents by hand. Tokens are
+    sets: `a & b` are the tokens of both, `~a` all others. A document holds `a & b` when it holds both, wherever, and
+    `~a` when it does not hold a.
+
+    >>> bridge, chat = sk.Concept.keywords(["bridge", "gate"], name="crossings"), sk.Concept.labels(style="chat")
+    >>> bridge
     Concept 'crossings': tokens in text that matches one of the words bridge, gate (any case)
+    >>> bridge & ~chat  # doctest: +NORMALIZE_WHITESPACE
+    Concept 'crossings and not style=chat': tokens in text that matches one of the words bridge, gate (any case) and
+    not of documents whose style is 'chat'
     """
 
     name: str
     """Its name in tables and plots."""
-    kind: Literal["regex", "keywords", "labels"]
+    kind: Kind
     pattern: str = ""
-    """The regular expression; empty for labels."""
+    """The regular expression; empty for what is not text."""
     words: tuple[str, ...] = ()
     """The keywords as given."""
     ignore_case: bool = True
@@ -52,13 +60,17 @@ class Concept:
     """Tokens behind each match, in the same window and document, that belong to the concept too."""
     wanted: tuple[tuple[str, tuple[Label, ...]], ...] = ()
     """Label names with the accepted values of each; a document must satisfy all of them."""
+    parts: tuple[Concept, ...] = ()
+    """What `and`, `or` and `not` are of."""
+    marks: tuple[Mark, ...] = ()
+    """Tokens and documents that count, or do not, whatever else the concept says."""
 
     def __post_init__(self) -> None:
         if isinstance(self.after, bool) or not isinstance(self.after, int) or self.after < 0:
             raise ConfigError(
                 "after is not a number of tokens", got=self.after, accepted="an integer of at least 0", fix="after=5"
             )
-        if self.kind != "labels":
+        if self.kind in ("regex", "keywords"):
             compiled(self.pattern, self.ignore_case)
 
     @classmethod
@@ -112,13 +124,10 @@ class Concept:
                 accepted=f"at most {MAX_PATTERN:,} letters together",
                 fix="look for fewer words, or label the documents and use Concept.labels",
             )
-        longest_first = sorted(given, key=len, reverse=True)
-        choices = "|".join(r"\s+".join(re.escape(part) for part in word.split()) for word in longest_first)
-        pattern = rf"(?<!\w)(?:{choices})(?!\w)" if whole_words else f"(?:{choices})"
         return cls(
             name=name or ", ".join(given),
             kind="keywords",
-            pattern=pattern,
+            pattern=word_pattern(given, whole_words),
             words=given,
             ignore_case=ignore_case,
             after=after,
@@ -147,42 +156,136 @@ class Concept:
         label = ", ".join(f"{key}={' or '.join(map(str, values))}" for key, values in wanted)
         return cls(name=name or label, kind="labels", wanted=wanted)
 
+    @classmethod
+    @checks_arguments
+    def examples(
+        cls,
+        index: FeatureIndex,
+        tokens: Mapping[Any, bool | None] | None = None,
+        *,
+        documents: Mapping[int, bool | None] | None = None,
+        name: str = "examples",
+    ) -> Concept:
+        """The concept of what is marked by hand and of nothing else; arguments as of `marked`.
+
+        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> int(sk.Concept.examples(index, {(0, 3): True, (0, 4): True}).token_mask(index).sum())
+        2
+        """
+        return cls(name=name, kind="examples").marked(index, tokens, documents=documents)
+
+    @classmethod
+    def parse(cls, written: str, *, given: Mapping[str, Concept] | None = None) -> Concept:
+        """The concept of a written form: words, "phrases", /patterns/, label:value, and, or, not, parentheses.
+
+        `given` are concepts that are written {name}. ConfigError says at which letter something is wrong.
+
+        >>> sk.Concept.parse('bridge or golden gate').name
+        'bridge or golden gate'
+        >>> sk.Concept.parse("/bridges?/ and not (style:chat or fog)").written
+        '/bridges?/ and not (style:chat or fog)'
+        """
+        if not isinstance(written, str):
+            raise ConfigError("a written concept is no text", got=written, accepted="a string", fix='"bridge or gate"')
+        return cls._of(read(written), given or {})
+
+    @classmethod
+    def _of(cls, term: Term, given: Mapping[str, Concept]) -> Concept:
+        if term.kind == "words":
+            return cls.keywords(term.words)
+        if term.kind == "regex":
+            return cls.regex(term.pattern, ignore_case=term.ignore_case, after=term.after)
+        if term.kind == "label":
+            return cls.labels({term.words[0]: term.values})
+        if term.kind == "given":
+            if term.words[0] not in given:
+                raise unknown_name("given concept", term.words[0], given)
+            return given[term.words[0]]
+        parts = tuple(cls._of(part, given) for part in term.parts)
+        return cls._together(term.kind, parts)
+
+    @classmethod
+    def _together(cls, kind: Literal["and", "or", "not"], parts: tuple[Concept, ...]) -> Concept:
+        name = joint_name(kind, parts)
+        flat = tuple(q for p in parts for q in (p.parts if p.kind == kind != "not" and not p.marks else (p,)))
+        return cls(name=name, kind=kind, parts=flat)
+
+    def __and__(self, other: Concept) -> Concept:
+        return self._together("and", (self, other)) if isinstance(other, Concept) else NotImplemented
+
+    def __or__(self, other: Concept) -> Concept:
+        return self._together("or", (self, other)) if isinstance(other, Concept) else NotImplemented
+
+    def __invert__(self) -> Concept:
+        return self._together("not", (self,))
+
+    def __bool__(self) -> bool:
+        raise ConfigError(
+            "a concept is neither true nor false: Python's and, or and not would drop one of two concepts",
+            got=self.name,
+            fix="a & b, a | b, ~a; concept.present(text) for a text",
+        )
+
+    @checks_arguments
+    def marked(
+        self,
+        index: FeatureIndex,
+        tokens: Mapping[Any, bool | None] | None = None,
+        *,
+        documents: Mapping[int, bool | None] | None = None,
+    ) -> Concept:
+        """The concept with single tokens and documents that count (True), do not (False), or lose their mark (None).
+
+        Tokens are named by flat position or (window, pos), as contexts name them, documents by their number. Marks
+        stay with the text: they mean the same in another index that holds these documents, and MismatchError is raised
+        by one that does not. A marked document counts when documents are scored.
+
+        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> gate = sk.Concept.keywords("gate")
+        >>> more = gate.marked(index, {(0, 3): True})
+        >>> int(more.token_mask(index).sum() - gate.token_mask(index).sum()), len(more.marks), more.unmarked == gate
+        (1, 1, True)
+        """
+        return replace(self, marks=merged(self.marks, marks_of(index, tokens or {}, documents or {})))
+
+    @property
+    def unmarked(self) -> Concept:
+        """The concept without what is marked by hand."""
+        return replace(self, marks=()) if self.marks else self
+
+    @property
+    def written(self) -> str:
+        """The form that `Concept.parse` reads, without marks; a part that has none is written {name}."""
+        return written(self)
+
     def __repr__(self) -> str:
-        case = " (any case)" if self.ignore_case else " (exact case)"
-        behind = f", and the {self.after} tokens behind each match" if self.after > 1 else ""
-        behind = ", and the token behind each match" if self.after == 1 else behind
-        if self.kind == "labels":
-            clauses = [f"whose {key} is {' or '.join(map(repr, values))}" for key, values in self.wanted]
-            return f"Concept {self.name!r}: tokens of documents {' and '.join(clauses)}"
-        what = f"one of the words {', '.join(self.words)}" if self.kind == "keywords" else f"/{self.pattern}/"
-        return f"Concept {self.name!r}: tokens in text that matches {what}{case}{behind}"
+        return f"Concept {self.name!r}: tokens {described(self)}"
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The (start, end) characters of each match in `text`; empty matches do not count.
 
+        Of a composed concept the characters that belong to it, as sets; marks are of an index and not of a text.
         MismatchError for a concept of labels, which a text does not carry.
         """
-        if self.kind == "labels":
-            raise MismatchError(
-                f"the concept {self.name!r} is about document labels and cannot be found in a text",
-                got=text[:80],
-                accepted="a concept made by Concept.regex or Concept.keywords",
-                fix="use document_mask(index) or token_mask(index) for labels",
-            )
-        return matches(compiled(self.pattern, self.ignore_case), text)
+        return spans(self, text)
 
     def present(self, text: str) -> bool:
-        """Whether `text` holds the concept.
+        """Whether `text` holds the concept, as a document does.
 
         >>> sk.Concept.regex("bridge$").present("cross the Bridge")
         True
         """
+        if self.kind == "not":
+            return not self.parts[0].present(text)
+        if self.parts:
+            return (all if self.kind == "and" else any)([part.present(text) for part in self.parts])
         return bool(self.spans(text))
 
     def token_mask(self, index: FeatureIndex) -> Mask:
         """True for each kept token of the index [n_kept] that belongs to the concept, in the order of `index.kept`.
 
-        DataError when no token does; UnknownNameError for labels or values that the corpus does not have.
+        DataError when no token does; UnknownNameError for labels or values that the corpus does not have;
+        MismatchError for marks in documents that the index does not hold.
 
         >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
         >>> mask = sk.Concept.regex("golden gate bridge").token_mask(index)
@@ -191,7 +294,7 @@ class Concept:
         """
         mask: Mask = self.flat_mask(index)[np.asarray(index.kept)]
         if not mask.any():
-            raise self._absent(index, "matches no indexed token")
+            raise absent(self, index, "matches no indexed token")
         return mask
 
     def document_mask(self, index: FeatureIndex) -> Mask:
@@ -204,78 +307,17 @@ class Concept:
         >>> int(sk.Concept.labels(topic="bridge").document_mask(index).sum())
         10
         """
-        numbers = np.asarray(index.documents.index)
-        if self.kind == "labels":
-            mask = self._label_mask(index)
-        else:
-            documents = np.asarray(index.windows.documents).reshape(-1)
-            mask = np.isin(numbers, np.unique(documents[self.flat_mask(index)]))
+        mask = documents_with(self, index)
         if not mask.any():
-            raise self._absent(index, "matches no document")
+            raise absent(self, index, "matches no document")
         return mask
 
     def flat_mask(self, index: FeatureIndex) -> Mask:
         """True at each token of the windows [n_windows * length] that belongs to the concept, special ones included.
 
-        Found once for an index and remembered as long as the index lives; not to be written to.
+        Found once for an index and remembered; not to be written to.
         """
-        known = _MASKS.setdefault(index, {})
-        if self not in known:
-            documents = np.asarray(index.windows.documents).reshape(-1)
-            if self.kind == "labels":
-                chosen = np.asarray(index.documents.index)[self._label_mask(index)]
-                known[self] = np.isin(documents, chosen) & (documents >= 0)
-            else:
-                known[self] = self._text_mask(index)
-            known[self].setflags(write=False)
-        return known[self]
-
-    def _text_mask(self, index: FeatureIndex) -> Mask:
-        mask: Mask = np.zeros(np.asarray(index.windows.tokens).size, dtype=bool)
-        for begin, stop, text in index.texts():
-            for first, last in tokens_of_matches(text, self.spans(text.text)):
-                mask[begin + first : min(begin + last + self.after, stop)] = True
-        return mask
-
-    def _label_mask(self, index: FeatureIndex) -> Mask:
-        frame = index.documents
-        mask: Mask = np.ones(len(frame), dtype=bool)
-        for key, values in self.wanted:
-            if key not in frame.columns:
-                raise unknown_name("label", key, frame.columns, fix="index.documents shows every document's labels")
-            known = sorted(frame[key].dropna().unique().tolist(), key=str)
-            for value in values:
-                if value not in known:
-                    raise unknown_name(f"value of the label {key!r}", value, known)
-            mask &= frame[key].isin(values).to_numpy()
-        return mask
-
-    def _absent(self, index: FeatureIndex, what: str) -> DataError:
-        has = f"{len(index.documents):,} documents, {len(np.asarray(index.kept)):,} indexed tokens"
-        if self.kind == "labels":
-            clauses = " and ".join(f"{k} = {' or '.join(map(str, v))}" for k, v in self.wanted)
-            return DataError(
-                f"the concept {self.name!r} {what} of this corpus",
-                got=clauses,
-                accepted=has,
-                fix="no indexed document has all of these labels: ask for fewer",
-            )
-        if self.flat_mask(index).any():
-            return DataError(
-                f"the concept {self.name!r} {what} of this corpus: it is only at special tokens and attention sinks, "
-                "which are not indexed",
-                got=self.pattern,
-                accepted=has,
-                fix="pass after=1 to count the next token",
-            )
-        near = _near_words(index, self.words or re.findall(r"[^\W\d_]{3,}", self.pattern))
-        fix = f"words of the corpus that look alike: {', '.join(near)}" if near else "try a shorter or looser pattern"
-        return DataError(
-            f"the concept {self.name!r} {what} of this corpus",
-            got=" | ".join(self.words) or self.pattern,
-            accepted=f"text in the corpus ({has})",
-            fix=fix,
-        )
+        return tokens_with(self, index)
 
 
 def _values(key: str, value: Label | Collection[Label]) -> tuple[Label, ...]:
@@ -290,13 +332,3 @@ def _values(key: str, value: Label | Collection[Label]) -> tuple[Label, ...]:
     if not values:
         raise ConfigError(f"no value of the label {key!r} to look for", got=value, accepted="a value or several")
     return values
-
-
-def _near_words(index: FeatureIndex, words: Iterable[str]) -> list[str]:
-    """Words of the corpus (of its first texts, where it is large) that look like the ones asked for."""
-    texts = (text.text for _, _, text in islice(index.texts(), 5000))
-    known: dict[str, str] = {}
-    for word in (w for text in texts for w in re.findall(r"[^\W\d_]{3,}", text)):
-        known.setdefault(word.lower(), word)
-    near = [difflib.get_close_matches(w.lower(), list(known), n=2, cutoff=0.6) for word in words for w in word.split()]
-    return [known[w] for group in near for w in group][:5]

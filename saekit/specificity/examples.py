@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +18,15 @@ from ..errors import ConfigError
 from ..index.feature_block import N_HISTOGRAM_BINS, histogram_bin_of
 from ..index.records import N_ACTIVATION_BINS
 from .concepts import Concept
+from .document_content import content_of, rows_of
 from .leave_one_out import ScoredFirings
 from .sparse_statistics import Ints
-from .split import Mask, content_of, rows_of
+from .split import Mask, Unit
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
 
 Activations = npt.NDArray[np.float32]
-Unit = Literal["token", "document"]
-"""What one example is."""
-
 BLOCK_FIRINGS = 4_000_000
 """Firings of a block of features in a scan over all of them."""
 

@@ -16,14 +16,15 @@ from ..errors import ConfigError, check_feature
 from ..index.records import N_ACTIVATION_BINS
 from .concepts import Concept
 from .controls import f1_at, feature_statistics, matched_controls
+from .document_content import rows_of
 from .estimates import estimates
 from .evidence import by_label, evidence_contexts
-from .examples import ClassifiedExamples, Unit, classified_examples
+from .examples import ClassifiedExamples, classified_examples
 from .leave_one_out import leave_one_out
 from .permutation import permutation_test
 from .result import MEASURES, SpecificityResult
 from .sparse_statistics import Ints
-from .split import Documents, DocumentSplit, Mask, rows_of, split_documents
+from .split import Documents, DocumentSplit, Mask, Unit, split_documents
 from .tables import bin_table, curve_table, curve_thresholds, top_bin
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def specificity(
     if not 0 < level < 1:
         raise ConfigError("the level of an interval is not a fraction", got=level, accepted="between 0 and 1")
     whole = classified_examples(index, concept, unit)
-    split = split_documents(index, concept)
+    split = split_documents(index, concept, unit)
     examples = whole.among(among(whole, split, documents))
     test = permutation_test(index, concept, unit, n_permutations=n_permutations, seed=seed)
     example, value, position = examples.scored(feature)

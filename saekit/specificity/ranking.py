@@ -73,7 +73,7 @@ def rank_features(
     if not 0 < level < 1:
         raise ConfigError("the level of an interval is not a fraction", got=level, accepted="between 0 and 1")
     whole = classified_examples(index, concept, unit)
-    halves = split_documents(index, concept)
+    halves = split_documents(index, concept, unit)
     choose = whole.among(among(whole, halves, "choose")) if split else whole
     test = permutation_test(index, concept, unit, n_permutations=n_permutations, seed=seed)
     n_firings = np.concatenate([np.diff(start) for _, start, _, _ in whole.blocks(range(index.d_sae))])

@@ -8,28 +8,25 @@ with the concept and without it are halved separately.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from ..errors import ConfigError
 from ..statistics import MIN_UNITS
 from .concepts import Concept
+from .document_content import content_of, document_of
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
 
 Mask = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
+Unit = Literal["token", "document"]
+"""What one example is."""
 Documents = Literal["report", "choose", "all"]
 """Those that no feature was chosen on, those that features are chosen on, or both together."""
-
-_HASHES: WeakKeyDictionary[Any, npt.NDArray[np.uint64]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,14 +88,11 @@ class DocumentSplit:
         return f"all {total:,} documents: right for a feature fixed in advance, too good for one chosen on them"
 
 
-def rows_of(index: FeatureIndex, numbers: npt.ArrayLike) -> Ints:
-    """The rows of `index.documents` that documents of these numbers stand in."""
-    rows: Ints = index.documents.index.get_indexer(pd.Index(np.asarray(numbers)))
-    return rows
-
-
-def split_documents(index: FeatureIndex, concept: Concept) -> DocumentSplit:
+def split_documents(index: FeatureIndex, concept: Concept, unit: Unit = "token") -> DocumentSplit:
     """The split of an index for a concept; the same whenever it is asked for.
+
+    With unit "token" a document is with the concept where one of its tokens is of it, else where it holds the concept:
+    the two differ for some composed concepts.
 
     >>> from saekit.specificity.split import split_documents
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
@@ -107,9 +101,11 @@ def split_documents(index: FeatureIndex, concept: Concept) -> DocumentSplit:
     (4, 4)
     """
     numbers = np.asarray(index.documents.index)
-    flat = np.asarray(index.windows.documents).reshape(-1)
+    flat = document_of(index)
     present = np.isin(numbers, flat[np.asarray(index.kept)])
-    holds = concept.document_mask(index) & present
+    by_token = unit == "token"
+    holds = np.isin(numbers, flat[concept.flat_mask(index)]) if by_token else concept.document_mask(index)
+    holds = holds & present
     text = content_of(index)
     # A text is with the concept where any of its copies is.
     with_concept = np.isin(text, text[holds])
@@ -124,28 +120,6 @@ def split_documents(index: FeatureIndex, concept: Concept) -> DocumentSplit:
         holds=holds,
         n_distinct=len(np.unique(text[holds])),
     )
-
-
-def content_of(index: FeatureIndex) -> npt.NDArray[np.uint64]:
-    """A hash of the tokens of each document, in the order of `index.documents`; equal for equal texts.
-
-    Found once for an index and remembered as long as the index lives.
-    """
-    if index not in _HASHES:
-        flat = np.asarray(index.windows.documents).reshape(-1)
-        tokens = np.asarray(index.windows.tokens).reshape(-1)
-        inside = np.flatnonzero(flat >= 0)
-        order = inside[np.argsort(flat[inside], kind="stable")]
-        number, first = np.unique(flat[order], return_index=True)
-        pieces = np.split(tokens[order].astype("<i8"), first[1:]) if len(number) else []
-        digests = {
-            int(n): int.from_bytes(hashlib.blake2b(piece.tobytes(), digest_size=8).digest(), "little")
-            for n, piece in zip(number, pieces, strict=True)
-        }
-        hashes = np.array([digests.get(int(n), 0) for n in index.documents.index], dtype=np.uint64)
-        hashes.setflags(write=False)
-        _HASHES[index] = hashes
-    return _HASHES[index]
 
 
 def _lower_half(text: npt.NDArray[np.uint64]) -> Mask:
