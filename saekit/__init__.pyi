@@ -110,6 +110,7 @@ from .training import WandbLogger as WandbLogger
 from .training import train as train
 from .widgets import FeatureBrowser as FeatureBrowser
 from .widgets import FeatureCard as FeatureCard
+from .widgets import SpecificityPanel as SpecificityPanel
 from .widgets import SteeringPanel as SteeringPanel
 from .widgets import TokenHighlight as TokenHighlight
 from .widgets import TrainingMonitor as TrainingMonitor
@@ -117,6 +118,7 @@ from .widgets import card as card
 from .widgets import explore as explore
 from .widgets import highlight as highlight
 from .widgets import save_page as save_page
+from .widgets import score as score
 from .widgets import steer as steer
 
 __version__: str

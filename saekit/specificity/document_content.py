@@ -24,7 +24,7 @@ def rows_of(index: FeatureIndex, numbers: npt.ArrayLike) -> Ints:
     return rows
 
 
-def document_of(index: FeatureIndex) -> Ints:
+def document_of(index: FeatureIndex) -> npt.NDArray[Any]:
     """The document of each flat position of the windows [n_windows * length]; -1 where there is none."""
     return np.asarray(index.windows.documents).reshape(-1)
 

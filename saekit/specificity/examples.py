@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 Activations = npt.NDArray[np.float32]
 BLOCK_FIRINGS = 4_000_000
 """Firings of a block of features in a scan over all of them."""
+
+_COUNTS: WeakKeyDictionary[Any, dict[str, Ints]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +115,13 @@ class ClassifiedExamples:
             example_of=np.where(self.example_of >= 0, self.document[self.example_of], -1),
         )
 
-    def blocks(self, features: Sequence[int]) -> Iterator[tuple[Sequence[int], Ints, Ints, Activations]]:
-        """The scored examples of many features, some at a time: features, start [n + 1], and each firing's
-        example and value."""
+    def blocks(
+        self, features: Sequence[int], n_firings: int = BLOCK_FIRINGS
+    ) -> Iterator[tuple[Sequence[int], Ints, Ints, Activations]]:
+        """The scored examples of many features, about `n_firings` at a time: features, start [n + 1], and each
+        firing's example and value."""
         start, wanted = self.index.by_feature.start, np.asarray(features)
-        held = np.cumsum(start[wanted + 1] - start[wanted]) // BLOCK_FIRINGS
+        held = np.cumsum(start[wanted + 1] - start[wanted]) // n_firings
         for some in np.split(wanted, np.flatnonzero(np.diff(held)) + 1):
             start, example, value, _ = self._reduce(*self._firings(some.tolist()))
             yield some.tolist(), start, example, value
@@ -151,6 +156,15 @@ class ClassifiedExamples:
         chosen[run_of[at]] = at  # the first of equals, written last, stays
         start = np.concatenate([[0], np.cumsum(np.bincount(feature[chosen], minlength=len(start) - 1))])
         return start, example[chosen], value[chosen], row[chosen]
+
+
+def firing_counts(examples: ClassifiedExamples) -> Ints:
+    """On how many of all examples of an index each feature fires [d_sae]; found once for an index and unit."""
+    known = _COUNTS.setdefault(examples.index, {})
+    if examples.unit not in known:
+        d_sae = examples.index.d_sae
+        known[examples.unit] = np.concatenate([np.diff(start) for _, start, _, _ in examples.blocks(range(d_sae))])
+    return known[examples.unit]
 
 
 def classified_examples(index: FeatureIndex, concept: Concept, unit: Unit) -> ClassifiedExamples:

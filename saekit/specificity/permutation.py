@@ -16,6 +16,7 @@ Source: Westfall and Young, Resampling-Based Multiple Testing (1993), 2.3 to 2.5
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -37,6 +38,11 @@ ALPHA = 0.05
 """A feature is called specific where its corrected p value is below this."""
 BLOCK_CELLS = 8_000_000
 """AUROCs of a block of features and permutations."""
+
+WATCHED_CELLS = 400_000
+"""The same where somebody watches and may call the test off."""
+MAX_TESTS = 32
+"""Tests that are remembered of an index."""
 
 _TESTS: WeakKeyDictionary[Any, dict[tuple[Any, ...], PermutationTest]] = WeakKeyDictionary()
 
@@ -138,13 +144,19 @@ class FeatureTest:
 
 
 def permutation_test(
-    index: FeatureIndex, concept: Concept, unit: Unit = "token", *, n_permutations: int = 200, seed: int = 0
+    index: FeatureIndex,
+    concept: Concept,
+    unit: Unit = "token",
+    *,
+    n_permutations: int = 200,
+    seed: int = 0,
+    watch: Callable[[float], None] | None = None,
 ) -> PermutationTest:
-    """The test of every feature of an index for a concept. Remembered as long as the index lives.
+    """The test of every feature of an index for a concept. The last 32 of an index are remembered.
 
     A document holds a concept scored by token where an indexed token of it does. Texts that stand in the corpus several
     times count once. No p value, and a reason, where fewer than `MIN_UNITS` documents are without the concept: by
-    document nothing can then be told.
+    document nothing can then be told. `watch` is called with the fraction that is done; what it raises ends the test.
 
     >>> from saekit.specificity.permutation import permutation_test
     >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
@@ -156,12 +168,23 @@ def permutation_test(
         raise ConfigError("n_permutations is not a count", got=n_permutations, accepted="an integer of at least 0")
     known = _TESTS.setdefault(index, {})
     key = (concept, unit, int(n_permutations), seed)
-    if key not in known:
-        known[key] = _test(index, concept, unit, int(n_permutations), seed)
-    return known[key]
+    found = known.get(key)
+    if found is None:
+        found = _test(index, concept, unit, int(n_permutations), seed, watch)
+        while len(known) >= MAX_TESTS:
+            known.pop(next(iter(known)), None)
+        known[key] = found
+    return found
 
 
-def _test(index: FeatureIndex, concept: Concept, unit: Unit, n_permutations: int, seed: int) -> PermutationTest:
+def _test(
+    index: FeatureIndex,
+    concept: Concept,
+    unit: Unit,
+    n_permutations: int,
+    seed: int,
+    watch: Callable[[float], None] | None,
+) -> PermutationTest:
     examples, holds = _distinct(index, concept, unit)
     n, n_positive = len(holds), int(holds.sum())
     rng = np.random.default_rng(seed)
@@ -169,7 +192,9 @@ def _test(index: FeatureIndex, concept: Concept, unit: Unit, n_permutations: int
     best = np.full(len(labels), -np.inf)
     auroc = np.full(index.d_sae, np.nan)
     for features, start, example, value in examples.blocks(range(index.d_sae)):
-        for some in _pieces(start, max(1, BLOCK_CELLS // len(labels))):
+        for some in _pieces(start, max(1, (WATCHED_CELLS if watch else BLOCK_CELLS) // len(labels))):
+            if watch is not None:
+                watch((features[0] + some.start) / index.d_sae)
             found = _aurocs(start[some.start : some.stop + 1], example, value, labels, n_positive)
             fires = np.diff(start[some.start : some.stop + 1]) > 0
             if not fires.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,11 +14,11 @@ from ..index.records import N_ACTIVATION_BINS
 from .concepts import Concept
 from .controls import f1_at, feature_statistics, feature_table
 from .estimates import estimates
-from .examples import ClassifiedExamples, Unit, classified_examples
+from .examples import BLOCK_FIRINGS, ClassifiedExamples, classified_examples, firing_counts
 from .leave_one_out import leave_one_out
 from .measurement import among, check_counts
-from .permutation import permutation_test
-from .split import split_documents
+from .permutation import PermutationTest, permutation_test
+from .split import Unit, split_documents
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -26,6 +27,8 @@ By = Literal["average_precision", "auroc", "f1", "precision"]
 
 N_WITH_INTERVALS = 50
 """Rows that have intervals, from the first."""
+WATCHED_FIRINGS = 400_000
+"""Firings of a block of features where somebody may call the ranking off between two."""
 SHOWN = ("auroc", "average_precision", "f1", "precision", "recall")
 
 
@@ -67,33 +70,52 @@ def rank_features(
     >>> table.attrs["documents"]
     'chosen on 20 of 40 documents, 4 of them with the concept; shown on the other 20, 4 of them with it'
     """
+    check_counts(n=n, min_firings=min_firings)
+    table = ranked_features(index, concept, unit=unit, by=by, n=n, min_firings=min_firings, split=split, level=level)
+    return with_test(table, permutation_test(index, concept, unit, n_permutations=n_permutations, seed=seed))
+
+
+def ranked_features(
+    index: FeatureIndex,
+    concept: Concept,
+    *,
+    unit: Unit = "token",
+    by: By = "average_precision",
+    n: int = 20,
+    min_firings: int = 5,
+    split: bool = True,
+    level: float = 0.95,
+    watch: Callable[[], None] | None = None,
+) -> pd.DataFrame:
+    """The table of `rank_features` before its test, with p values of nan: what takes a fraction of the time.
+
+    `watch` is called between blocks of features, and what it raises ends the ranking.
+    """
     if by not in ("average_precision", "auroc", "f1", "precision"):
         raise ConfigError("cannot rank by that", got=by, accepted="average_precision, auroc, f1 or precision")
-    check_counts(n=n, min_firings=min_firings)
     if not 0 < level < 1:
         raise ConfigError("the level of an interval is not a fraction", got=level, accepted="between 0 and 1")
     whole = classified_examples(index, concept, unit)
     halves = split_documents(index, concept, unit)
     choose = whole.among(among(whole, halves, "choose")) if split else whole
-    test = permutation_test(index, concept, unit, n_permutations=n_permutations, seed=seed)
-    n_firings = np.concatenate([np.diff(start) for _, start, _, _ in whole.blocks(range(index.d_sae))])
-    ranked = pd.concat(
-        [
-            feature_table(features, feature_statistics(choose, start, example, value), start, value)
-            for features, start, example, value in choose.blocks(range(index.d_sae))
-        ]
-    )
-    enough = (n_firings[ranked.index] >= max(min_firings, 1)) & (ranked["n_firings"] >= max(min_firings // 2, 1))
+    block = BLOCK_FIRINGS if watch is None else WATCHED_FIRINGS
+    frames = []
+    for features, start, example, value in choose.blocks(range(index.d_sae), block):
+        frames.append(feature_table(features, feature_statistics(choose, start, example, value), start, value))
+        if watch is not None:
+            watch()
+    ranked = pd.concat(frames)
+    enough = (firing_counts(whole) >= max(min_firings, 1)) & (ranked["n_firings"] >= max(min_firings // 2, 1))
     ranked = ranked[enough & ranked[by].notna()]
     ranked = ranked.sort_values([by, "n_matches"], ascending=False, kind="stable").head(n)
     features = [int(f) for f in ranked.index]
     report = whole.among(among(whole, halves, "report")) if split else whole
     if halves.possible or not split:
-        table = _reported(report, features, ranked["f1_threshold"].to_numpy(), level)
+        table = _reported(report, features, ranked["f1_threshold"].to_numpy(), level, watch)
     else:
         table = ranked[["n_firings", "n_matches", "max"]].assign(**dict.fromkeys(SHOWN, np.nan))
     table.insert(0, f"choose_{by}", ranked[by])
-    table.insert(1, "p_value", test.p_values[features])
+    table.insert(1, "p_value", np.nan)
     table["f1_threshold"] = ranked["f1_threshold"]
     promoted = index.features.get("promoted")
     table = table if promoted is None else table.assign(promoted=promoted.loc[table.index])
@@ -102,6 +124,15 @@ def rank_features(
         if split and halves.possible
         else halves.described("report" if split else "all"),
         "few": halves.few,
+    }
+    return table
+
+
+def with_test(table: pd.DataFrame, test: PermutationTest) -> pd.DataFrame:
+    """A copy of the table with the p values of a test, and what else it says in `attrs`."""
+    out = table.assign(p_value=test.p_values[table.index.to_numpy(np.int64)])
+    out.attrs = {
+        **table.attrs,
         "p_any": test.p_any,
         "p_reason": test.reason,
         "best_auroc_mean": test.best_mean,
@@ -109,10 +140,16 @@ def rank_features(
         "n_features_searched": test.n_features,
         "n_permutations": test.n_permutations,
     }
-    return table
+    return out
 
 
-def _reported(examples: ClassifiedExamples, features: list[int], threshold: np.ndarray, level: float) -> pd.DataFrame:
+def _reported(
+    examples: ClassifiedExamples,
+    features: list[int],
+    threshold: np.ndarray,
+    level: float,
+    watch: Callable[[], None] | None,
+) -> pd.DataFrame:
     """The features' figures on the examples, with intervals in the first rows."""
     frames, rows, done = [], [], 0
     names = ["n_firings", "n_matches", "max", *SHOWN]
@@ -126,6 +163,8 @@ def _reported(examples: ClassifiedExamples, features: list[int], threshold: np.n
         frame["f1"] = f1_at(examples, start, example, value, threshold[done : done + len(some)])
         frames.append(frame[names])
         for i in range(min(len(some), N_WITH_INTERVALS - done)):
+            if watch is not None:
+                watch()
             at = slice(start[i], start[i + 1])
             firings = examples.firings(example[at], value[at])
             without = leave_one_out(firings, np.zeros(0), N_ACTIVATION_BINS, threshold[done + i])

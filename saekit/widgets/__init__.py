@@ -8,6 +8,8 @@ from .feature_card import FeatureCard as FeatureCard
 from .feature_card import card as card
 from .page import Text as Text
 from .page import save_page as save_page
+from .specificity_panel import SpecificityPanel as SpecificityPanel
+from .specificity_panel import score as score
 from .steering_panel import SteeringPanel as SteeringPanel
 from .steering_request import Condition as Condition
 from .steering_request import SteeringRequest as SteeringRequest

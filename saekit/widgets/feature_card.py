@@ -102,14 +102,14 @@ def card_data(record: FeatureRecord, names: Names | None = None) -> dict[str, An
             "edges": [_number(edge) for edge in record.histogram.edges],
             "counts": [int(n) for n in record.histogram.counts],
         },
-        "top": [_context(context) for context in record.top],
+        "top": [context_data(context) for context in record.top],
         "intervals": [
             {
                 "low": _number(b.low),
                 "high": _number(b.high),
                 "count": int(b.count),
                 "share": _number(b.fraction),
-                "contexts": [_context(context) for context in b.contexts],
+                "contexts": [context_data(context) for context in b.contexts],
             }
             for b in record.bins
         ],
@@ -120,7 +120,8 @@ def card_data(record: FeatureRecord, names: Names | None = None) -> dict[str, An
     }
 
 
-def _context(context: Context) -> dict[str, Any]:
+def context_data(context: Context) -> dict[str, Any]:
+    """A Context as plain JSON values."""
     return {
         "tokens": list(context.tokens),
         "bytes": {str(i): part for i, part in context.bytes.items()},
