@@ -11,7 +11,15 @@ import pytest
 import traitlets as t
 
 from saekit.errors import ConfigError, SaekitError
-from saekit.widgets import CircuitsWidget, FeatureBrowser, FeatureCard, SteeringPanel, TokenHighlight, TrainingMonitor
+from saekit.widgets import (
+    CircuitsWidget,
+    FeatureBrowser,
+    FeatureCard,
+    SpecificityPanel,
+    SteeringPanel,
+    TokenHighlight,
+    TrainingMonitor,
+)
 from saekit.widgets.base import STATIC, WIDGETS, Widget, validates
 
 CONDITIONS = [{"name": "steered", "features": [{"feature": 2, "strength": 0.4}], "instruction": "", "edits": ""}]
@@ -24,6 +32,7 @@ def made(cls: type[Widget]) -> Widget:
     settings: dict[type[Widget], dict[str, Any]] = {
         FeatureBrowser: {"features": FEATURES},
         FeatureCard: {"n_features": 16},
+        SpecificityPanel: {"n_features": 16},
         SteeringPanel: {"n_features": 16, "conditions": CONDITIONS, "prompt": "hi"},
         TokenHighlight: {"n_features": 16, "tokens": ["a", "b"], "excluded": ["", ""]},
     }
@@ -52,6 +61,25 @@ BAD: list[tuple[type[Widget], str, list[Any]]] = [
     (TrainingMonitor, "n_steps", [-1]),
     (TrainingMonitor, "n_tokens", [-1]),
     (TrainingMonitor, "total_tokens", [-1]),
+    (SpecificityPanel, "query", ["a " * 10_000]),
+    (SpecificityPanel, "unit", ["tokn"]),
+    (SpecificityPanel, "by", ["recal"]),
+    (SpecificityPanel, "n", [0, HUGE]),
+    (SpecificityPanel, "n_features", [0]),
+    (SpecificityPanel, "feature", [-2, 16, HUGE, True]),
+    (SpecificityPanel, "threshold", [-1.0, math.nan, math.inf]),
+    (
+        SpecificityPanel,
+        "marks",
+        [
+            [{"at": 3}],
+            [{"at": "3", "unit": "token", "counts": True}],
+            [{"at": True, "unit": "token", "counts": True}],
+            [{"at": 3, "unit": "tokn", "counts": True}],
+            [{"at": 3, "unit": "token", "counts": 1}],
+            [{"at": 3, "unit": "token", "counts": True}] * 20_000,
+        ],
+    ),
     (SteeringPanel, "unit", ["nrom"]),
     (SteeringPanel, "units", [["raw", "nrom"]]),
     (SteeringPanel, "positions", ["every"]),
@@ -90,7 +118,7 @@ def test_the_table_has_the_traits_that_a_browser_sets() -> None:
     settable = {(cls, name) for cls, name in TRAITS if made(cls).trait_metadata(name, "browser")}
     typed = {"descending", "hide_silent", "chat", "prompt"}  # any value of their type is accepted
     assert {(cls, name) for cls, name in settable if name not in typed} <= {(cls, name) for cls, name, _ in BAD}
-    assert len(settable) == 23 and len(BAD) >= 25
+    assert len(settable) == 28 and len(BAD) >= 25
     assert {cls for cls, _ in TRAITS} == set(CLASSES)
 
 

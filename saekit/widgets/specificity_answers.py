@@ -122,7 +122,8 @@ class Answers:
         if self._table is not None and self._done.get("ranking") == panel._present().ranking:
             wanted = [f"choose_{panel.by}", "average_precision", "auroc", "precision", "recall", "n_firings", "p_value"]
             shown = self._table[[c for c in wanted if c in self._table]].head(10)
-            lines.append(shown.to_string(float_format=lambda v: f"{v:.3f}"))
+            few = "  no feature fires often enough to be ranked"
+            lines.append(shown.to_string(float_format=lambda v: f"{v:.3f}") if len(shown) else few)
         if self._result is not None and self._done.get("result") == panel._present().scored:
             lines.append(f"  feature {panel.feature}: {self._result.summary}")
         return "\n".join(lines)
@@ -152,14 +153,14 @@ class Answers:
     def _answer(self, wish: Wish) -> None:
         panel, scorer, concept = self._panel, self._scorer, wish.concept
         assert scorer is not None
-        if not self._prepared:
-            self._say("Reading the index…")
-            scorer.prepare()
-            self._prepared = True
         self._check(wish)
         panel.error = ""
         if concept is None:
             self._forget()
+            if not self._prepared:
+                self._say("Reading the index…")
+                scorer.prepare()
+            self._prepared = True
             return
         if self._done.get("preview") != (concept, wish.unit):
             self._say("Looking where it is…")
@@ -215,11 +216,11 @@ class Answers:
         """
         assert self._table is not None
         best = int(self._table.index[0]) if len(self._table) else -1
-        now, before = (wish.base, wish.unit), self._done.get("base")
+        now, before = (wish.base,), self._done.get("base")
         chosen = wish.feature >= 0 and wish.feature != self._picked
         stays = wish.feature >= 0 and before == now
         stays = stays or (chosen and (before is None or wish.feature in self._table.index))
-        if not stays and wish.feature != best:
+        if not stays and best >= 0 and wish.feature != best:
             with self._lock:
                 if self._wish is not wish:
                     raise SupersededError

@@ -12,8 +12,8 @@ from ..errors import DataError
 from ..specificity import SpecificityResult, specificity
 from ..specificity.concept_marks import placed
 from ..specificity.concepts import Concept
-from ..specificity.document_content import content_of
-from ..specificity.examples import ClassifiedExamples, classified_examples, firing_counts
+from ..specificity.document_content import document_of
+from ..specificity.examples import ClassifiedExamples, classified_examples
 from ..specificity.measurement import among
 from ..specificity.permutation import PermutationTest, permutation_test
 from ..specificity.ranking import ranked_features
@@ -46,19 +46,13 @@ class Scorer:
         self.labels = labels_of(index)
 
     def prepare(self) -> None:
-        """Reads what the first question would wait for."""
-        index = self.index
-        content_of(index)
-        index.features.get("promoted")
-        number = int(index.documents.index[0]) if len(index.documents) else 0
-        first = Concept.examples(index, documents={number: True})
-        if first.document_mask(index).any():
-            firing_counts(classified_examples(index, first, "document"))
-        some = np.asarray(index.kept)[:1]
-        if len(some):
-            firing_counts(classified_examples(index, Concept.examples(index, {int(some[0]): True}), "token"))
-        for _ in index.texts():
+        """Reads and imports what the first question would wait for, by asking for the features of one token."""
+        some = np.asarray(self.index.kept)[:1]
+        for _ in self.index.texts():
             break
+        if len(some) and document_of(self.index)[some[0]] >= 0:
+            one = Concept.examples(self.index, {int(some[0]): True})
+            self.ranked(one, "token", "average_precision", 1, lambda: None)
 
     def marked(self, concept: Concept, marks: list[dict[str, Any]]) -> Concept:
         """The concept with the panel's marks."""

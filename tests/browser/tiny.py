@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import saekit as sk
-from saekit.widgets import FeatureBrowser, SteeringPanel, TokenHighlight, explore, steer
+from saekit.widgets import FeatureBrowser, SpecificityPanel, SteeringPanel, TokenHighlight, explore, steer
 from saekit.widgets.token_highlight import pack_rows
 
 HOSTILE = "<img src=x onerror=\"document.body.dataset.hacked='yes'\">"
@@ -62,6 +62,11 @@ def panel(**traits: Any) -> SteeringPanel:
     model, sae, index = trio()
     settings = {"prompt": "the cat", "chat": False, "max_new_tokens": 6, "recommended": {3: 0.3}, **traits}
     return steer(model, sae, 3, index=index, concept=sk.Concept.regex("a", name="an a"), **settings)
+
+
+def scoring(**traits: Any) -> SpecificityPanel:
+    """The specificity panel over the tiny index."""
+    return sk.score(trio()[2], **traits)
 
 
 def slow_panel(seconds: float = 0.1) -> SteeringPanel:

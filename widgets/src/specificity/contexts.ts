@@ -222,6 +222,9 @@ export function contextsView(model: Model): ContextsView {
     draw() {
       rowOf.clear();
       focused = 0;
+      threshold = model.get("threshold");
+      const first = GROUPS.find(({ group }) => model.get("contexts").some((c) => groupAt(c, threshold) === group));
+      shown = first?.group ?? "alarm";
       drawTabs();
       drawRows();
       drawMarks();

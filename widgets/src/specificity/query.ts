@@ -75,7 +75,7 @@ export function queryForm(model: Model, signal: AbortSignal | undefined): QueryF
   );
   const element = h(
     "div",
-    { class: "sk-query", role: "search", "aria-label": "Concept" },
+    { class: "sk-query", role: "search", "aria-label": "What is looked for" },
     field("Concept", text, "sk-written"),
     error,
     h("div", { class: "sk-controls" }, field("Score", unit), field("Rank by", by), picker.element, help),

@@ -52,7 +52,8 @@ export function rankingView(model: Model, pick: (feature: number) => void): Rank
   };
   const draw = () => {
     const [rows, ranking, names] = [model.get("rows"), model.get("ranking"), model.get("names")];
-    element.hidden = rows.length === 0;
+    element.hidden = ranking.by === undefined;
+    frame.hidden = rows.length === 0;
     const by = ranking.by ?? "average_precision";
     const measure = MEASURES[by];
     const focused = body.contains(document.activeElement)
@@ -81,8 +82,9 @@ export function rankingView(model: Model, pick: (feature: number) => void): Rank
       : ranking.p_reason
         ? `No p value: ${ranking.p_reason}. `
         : "";
+    const none = rows.length === 0 ? "No feature fires often enough to be ranked. " : "";
     const few = ranking.few ? ` ${sentence(ranking.few)}` : "";
-    note.textContent = `${search}${sentence(ranking.documents ?? "")}${few}`;
+    note.textContent = `${none}${search}${sentence(ranking.documents ?? "")}${few}`;
     drawSelected();
   };
   return { element, draw, drawSelected };
