@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from ..corpus.document_halves import content_hashes
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -35,19 +36,7 @@ def content_of(index: FeatureIndex) -> npt.NDArray[np.uint64]:
     Found once for an index and remembered as long as the index lives.
     """
     if index not in _HASHES:
-        flat = document_of(index)
-        tokens = np.asarray(index.windows.tokens).reshape(-1)
-        inside = np.flatnonzero(flat >= 0)
-        order = inside[np.argsort(flat[inside], kind="stable")]
-        number, first = np.unique(flat[order], return_index=True)
-        pieces = np.split(tokens[order].astype("<i8"), first[1:]) if len(number) else []
-        digests = {
-            int(n): int.from_bytes(hashlib.blake2b(piece.tobytes(), digest_size=8).digest(), "little")
-            for n, piece in zip(number, pieces, strict=True)
-        }
-        hashes = np.array([digests.get(int(n), 0) for n in index.documents.index], dtype=np.uint64)
-        hashes.setflags(write=False)
-        _HASHES[index] = hashes
+        _HASHES[index] = content_hashes(index.windows)
     return _HASHES[index]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..corpus.document_halves import lower_half
 from ..errors import ConfigError
 from ..statistics import MIN_UNITS
 from .concepts import Concept
@@ -111,7 +112,7 @@ def split_documents(index: FeatureIndex, concept: Concept, unit: Unit = "token")
     with_concept = np.isin(text, text[holds])
     choose = np.zeros(len(numbers), dtype=bool)
     for stratum in (with_concept & present, ~with_concept & present):
-        choose[stratum] = _lower_half(text[stratum])
+        choose[stratum] = lower_half(text[stratum])
     return DocumentSplit(
         concept=concept,
         choose=choose,
@@ -120,12 +121,3 @@ def split_documents(index: FeatureIndex, concept: Concept, unit: Unit = "token")
         holds=holds,
         n_distinct=len(np.unique(text[holds])),
     )
-
-
-def _lower_half(text: npt.NDArray[np.uint64]) -> Mask:
-    """Documents of the lower hashes, as near to half of all as whole texts allow, and fewer rather than more."""
-    values, n = np.unique(text, return_counts=True)
-    below = np.concatenate([[0], np.cumsum(n)])
-    cut = int(np.argmin(np.abs(2 * below - len(text))))
-    lower: Mask = np.isin(text, values[:cut])
-    return lower
