@@ -176,6 +176,7 @@ class Answers:
         wish = self._choose(wish)
         if wish.feature >= 0:
             self._show_feature(wish)
+        self._name(wish)
         if self._done.get("test") != wish.ranking:
             self._say("p values after the search…", 0.0)
             test = scorer.test(concept, wish.unit, lambda fraction: self._look(wish, fraction))
@@ -186,6 +187,7 @@ class Answers:
         self._check(wish)
         if wish.feature >= 0:
             self._show_feature(wish)
+            self._name(wish)
             if self._done.get("result") != wish.scored:
                 self._say(f"Intervals of feature {wish.feature}…")
                 self._result = scorer.result(wish.feature, concept, wish.unit)
@@ -233,8 +235,6 @@ class Answers:
         panel, attrs = self._panel, table.attrs
         self._table = table
         with panel.hold_sync():
-            names = self._scorer.names([int(f) for f in table.index]) if self._scorer else {}
-            panel.names = {**names, **{k: v for k, v in panel.names.items() if k == str(panel.feature)}}
             panel.rows = rows_of(table, wish.by)
             panel.ranking = {
                 "concept": "" if wish.concept is None else wish.concept.name,
@@ -250,6 +250,13 @@ class Answers:
         self._done["ranking"] = wish.ranking
         self._done["test"] = wish.ranking if tested else None
 
+    def _name(self, wish: Wish) -> None:
+        """Names of the ranked features and of the chosen one, where some are not known yet."""
+        assert self._table is not None and self._scorer is not None
+        shown = [int(f) for f in self._table.index] + [wish.feature] * (wish.feature >= 0)
+        if not {str(f) for f in shown} <= set(self._panel.names):
+            self._panel.names = self._scorer.names(list(dict.fromkeys(shown)))
+
     def _show_feature(self, wish: Wish) -> None:
         """Scores and contexts of the feature, unless they are there."""
         panel, scorer = self._panel, self._scorer
@@ -261,8 +268,6 @@ class Answers:
         other = self._done.get("threshold") != (wish.base, wish.unit, wish.feature)
         contexts = scorer.contexts(scored) if anew else None
         with panel.hold_sync():
-            if str(wish.feature) not in panel.names:
-                panel.names = {**panel.names, **scorer.names([wish.feature])}
             panel.scores = scored.scores
             if contexts is not None:
                 panel.contexts = contexts

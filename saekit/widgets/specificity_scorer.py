@@ -52,7 +52,7 @@ class Scorer:
             break
         if len(some) and document_of(self.index)[some[0]] >= 0:
             one = Concept.examples(self.index, {int(some[0]): True})
-            self.ranked(one, "token", "average_precision", 1, lambda: None)
+            self.names([int(f) for f in self.ranked(one, "token", "average_precision", 1, lambda: None).index])
 
     def marked(self, concept: Concept, marks: list[dict[str, Any]]) -> Concept:
         """The concept with the panel's marks."""
