@@ -48,7 +48,7 @@ export function contextsView(model: Model): ContextsView {
   const grid = h("div", { class: "sk-context-grid", role: "grid", id: uniqueId("contexts"), "aria-label": "Contexts" });
   const tabs = GROUPS.map(({ group, name }) => {
     const tab = h("button", { type: "button", role: "tab", "aria-controls": grid.id, ...NO_SHORTCUTS });
-    tab.append(h("span", {}, name), h("small"));
+    tab.append(h("span", {}, name), " ", h("small"));
     tab.addEventListener("click", () => show(group));
     return tab;
   });
@@ -160,14 +160,13 @@ export function contextsView(model: Model): ContextsView {
   });
 
   const drawTabs = () => {
-    for (const [i, { group, name }] of GROUPS.entries()) {
+    for (const [i, { group }] of GROUPS.entries()) {
       const tab = tabs[i];
       if (!tab) continue;
       tab.setAttribute("aria-selected", String(group === shown));
       tab.tabIndex = group === shown ? 0 : -1;
       const count = tab.querySelector("small");
       if (count) count.textContent = formatCount(totals[group]);
-      tab.setAttribute("aria-label", `${name}, ${formatCount(totals[group])}`);
     }
   };
   const drawRows = () => {

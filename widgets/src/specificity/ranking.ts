@@ -2,7 +2,6 @@
 
 import "./ranking.css";
 import { button, h, rovingIndex } from "../shared/dom";
-import { promotes } from "../shared/feature_chip";
 import { formatCount, formatPlural } from "../shared/numbers";
 import { interval, MEASURES, type Model, type Row, short } from "./state";
 
@@ -101,8 +100,12 @@ function featureRow(
 ): HTMLElement {
   const open = button("", "sk-pick");
   open.dataset.feature = String(row.feature);
-  open.append(h("b", { class: "sk-num" }, String(row.feature)), h("span", { class: "sk-name" }, name ?? ""));
-  open.setAttribute("aria-label", `Feature ${row.feature}${promotes(name)}`);
+  open.append(
+    h("span", { class: "sk-visually-hidden" }, "Feature "),
+    h("b", { class: "sk-num" }, String(row.feature)),
+    " ",
+    h("span", { class: "sk-name" }, name ?? ""),
+  );
   const [value, low, high] = [row[by], row[`${by}_low`], row[`${by}_high`]];
   return h(
     "tr",

@@ -5,7 +5,7 @@ import "./threshold.css";
 import { drawAxes, PlotArea } from "../shared/charts/axes";
 import { axisScale, countScale, linearTicks, type Scale } from "../shared/charts/scale";
 import { line, swatch } from "../shared/charts/series";
-import { h, NO_SHORTCUTS, svg } from "../shared/dom";
+import { h, NO_SHORTCUTS, svg, uniqueId } from "../shared/dom";
 import { formatCount, formatNumber, formatPlural } from "../shared/numbers";
 import { type At, type Bin, bandOf, type Curve, type Curves } from "./curve";
 import type { Band } from "./state";
@@ -58,12 +58,12 @@ export function thresholdView(
   let width = 0;
   const inner = () => Math.max(60, width - LEFT - RIGHT);
   const xOf = (value: number) => LEFT + (curve && curve.max > 0 ? value / curve.max : 0) * inner();
-  const [rule, shade, handle] = [svg("line"), svg("rect"), svg("path")];
+  const [rule, handle] = [svg("line"), svg("path")];
+  let reached: SVGElement = svg("rect"); // what is at and above the threshold, in full colour
   const dots = [svg("circle", { r: 4, class: "sk-dot-precision" }), svg("circle", { r: 4, class: "sk-dot-recall" })];
   rule.setAttribute("class", "sk-rule");
-  shade.setAttribute("class", "sk-below");
   handle.setAttribute("class", "sk-handle");
-  overlay.append(shade, rule, ...dots, handle);
+  overlay.append(rule, ...dots, handle);
   let yCurve: (value: number) => number = () => 0;
 
   const repaint = () => {
@@ -72,13 +72,7 @@ export function thresholdView(
     const x = Math.min(xOf(threshold), LEFT + inner());
     for (const [name, value] of Object.entries({ x1: x, x2: x, y1: 6, y2: HISTOGRAM + CURVES - 36 }))
       rule.setAttribute(name, String(value));
-    for (const [name, value] of Object.entries({
-      x: LEFT,
-      y: 6,
-      width: Math.max(0, x - LEFT),
-      height: HISTOGRAM + CURVES - 42,
-    }))
-      shade.setAttribute(name, String(value));
+    reached.setAttribute("x", String(x));
     handle.setAttribute("d", `M${x - 6} 0h12v8l-6 7l-6 -7z`);
     for (const [i, value] of [at.precision, at.recall].entries()) {
       const dot = dots[i];
@@ -100,7 +94,9 @@ export function thresholdView(
     overlay.setAttribute("width", String(width));
     overlay.setAttribute("height", String(HISTOGRAM + CURVES));
     const bins = curve.bins(N_BINS);
-    histogram.replaceChildren(histogramPicture(bins, curve.max, width, inner(), unit));
+    const bars = histogramPicture(bins, curve.max, width, inner(), unit);
+    reached = bars.reached;
+    histogram.replaceChildren(bars.picture);
     const drawn = curvesPicture(curve, band, width, inner());
     curves.replaceChildren(drawn.picture);
     yCurve = (value) => HISTOGRAM + drawn.y(value);
@@ -207,34 +203,35 @@ function legendParts(nControls: number): (string | Node)[] {
   return parts;
 }
 
-/** The height of a bar is the number of firings on a logarithmic scale, its coloured part the fraction of hits. */
-function histogramPicture(bins: Bin[], max: number, width: number, inner: number, unit: string): SVGElement {
+/** The height of a bar is the number of firings on a logarithmic scale, its coloured part the fraction of hits. What is
+ * below the threshold is pale: `reached` clips what is not. */
+function histogramPicture(bins: Bin[], max: number, width: number, inner: number, unit: string) {
   const y = countScale(Math.max(...bins.map((bin) => bin.n)));
   const area = new PlotArea(LEFT, 24, inner, HISTOGRAM - 24 - 14);
   const picture = drawAxes(area, width, HISTOGRAM, { xTicks: [], xTitle: "", y, yTitle: `${unit}s (log)` });
   picture.setAttribute("width", String(width));
   picture.setAttribute("height", String(HISTOGRAM));
   picture.setAttribute("aria-hidden", "true");
+  const clip = uniqueId("reached");
+  const reached = svg("rect", { x: 0, y: 0, width, height: HISTOGRAM });
+  const strong = svg("g", { "clip-path": `url(#${clip})` });
+  const pale = svg("g", { class: "sk-below" });
   for (const { low, high, n, hits } of bins) {
     if (n === 0) continue;
     const [x1, x2] = [area.x(low / max), area.x(high / max)];
     const top = Math.min(area.y(y.position(n)), area.bottom - 1);
     const split = area.bottom - ((area.bottom - top) * hits) / n;
-    const rect = (from: number, to: number, className: string) =>
-      svg("rect", {
-        x: x1 + 1,
-        y: from,
-        width: Math.max(1, x2 - x1 - 2),
-        height: Math.max(0, to - from),
-        class: className,
-      });
     const text = `${formatNumber(low)} to ${formatNumber(high)}: ${formatCount(n)} fire, ${formatCount(hits)} on the concept`;
-    const bar = svg("g", {}, svg("title", {}, text), rect(top, split, "sk-alarm"), rect(split, area.bottom, "sk-hit"));
-    picture.append(bar);
-    if (x2 - x1 > 26)
-      picture.append(svg("text", { x: (x1 + x2) / 2, y: top - 3, "text-anchor": "middle" }, `${percentOf(hits, n)}`));
+    const part = (from: number, to: number, className: string) => {
+      const size = { x: x1 + 1, y: from, width: Math.max(1, x2 - x1 - 2), height: Math.max(0, to - from) };
+      return svg("rect", { ...size, class: className }, svg("title", {}, text));
+    };
+    for (const group of [pale, strong]) group.append(part(top, split, "sk-alarm"), part(split, area.bottom, "sk-hit"));
+    const label = { x: (x1 + x2) / 2, y: top - 4, "text-anchor": "middle" };
+    if (x2 - x1 > 26) picture.append(svg("text", label, percentOf(hits, n)));
   }
-  return picture;
+  picture.append(svg("defs", {}, svg("clipPath", { id: clip }, reached)), pale, strong);
+  return { picture, reached };
 }
 
 const percentOf = (hits: number, n: number): string => {
