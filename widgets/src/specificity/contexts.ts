@@ -14,7 +14,8 @@ const GROUPS: { group: Group; name: string; summary: string }[] = [
   {
     group: "miss",
     name: "Misses",
-    summary: "It stays below the threshold on the concept; tokens it mostly fires on first.",
+    summary:
+      "Silent or below the threshold on the concept; silent ones first, of these tokens that it mostly fires on.",
   },
   { group: "hit", name: "Hits", summary: "It fires on the concept, weakest first." },
 ];
@@ -84,7 +85,11 @@ export function contextsView(model: Model): ContextsView {
     said,
   );
 
-  const visible = () => model.get("contexts").filter((context) => groupAt(context, threshold) === shown);
+  const visible = () => {
+    const here = model.get("contexts").filter((context) => groupAt(context, threshold) === shown);
+    const silent = (context: MarkedContext) => Number(context.group !== "miss");
+    return here.sort((a, b) => silent(a) - silent(b)); // where it is silent before where it is weak
+  };
   const rows = () => visible().flatMap((context) => rowOf.get(context) ?? []);
   const markOf = (context: MarkedContext): boolean | null => {
     const key = keyOf(context);
