@@ -41,11 +41,7 @@ def tokens_with(concept: Concept, index: FeatureIndex) -> Mask:
     known = _MASKS.setdefault(index, {})
     mask = known.get(concept)
     if mask is None:
-        mask = _tokens(concept, index)
-        mask.setflags(write=False)
-        while len(known) >= MAX_MASKS:
-            known.pop(next(iter(known)), None)
-        known[concept] = mask
+        mask = _keep(known, concept, _tokens(concept, index))
     return mask
 
 
@@ -110,14 +106,34 @@ def _tokens(concept: Concept, index: FeatureIndex) -> Mask:
     if concept.kind == "not":
         return ~tokens_with(concept.parts[0], index) & (documents >= 0)
     if concept.parts:
+        known = _MASKS.setdefault(index, {})
+        texts = {atom for atom in _atoms(concept) if atom.pattern and not atom.marks and atom not in known}
+        if 1 < len(texts) < MAX_MASKS:  # in one pass, since most of the time goes into decoding
+            for atom, mask in _matched(list(texts), index).items():
+                _keep(known, atom, mask)
         join = np.logical_and if concept.kind == "and" else np.logical_or
         together: Mask = join.reduce([tokens_with(part, index) for part in concept.parts])
         return together
-    mask = np.zeros(documents.size, dtype=bool)
-    if concept.kind != "examples":
-        for begin, stop, text in index.texts():
+    if concept.kind == "examples":
+        return np.zeros(documents.size, dtype=bool)
+    return _matched([concept], index)[concept]
+
+
+def _matched(concepts: list[Concept], index: FeatureIndex) -> dict[Concept, Mask]:
+    """The tokens of some text concepts, all found while the text is decoded once."""
+    found: dict[Concept, Mask] = {c: np.zeros(document_of(index).size, dtype=bool) for c in concepts}
+    for begin, stop, text in index.texts():
+        for concept, mask in found.items():
             for first, last in tokens_of_matches(text, concept.spans(text.text)):
                 mask[begin + first : min(begin + last + concept.after, stop)] = True
+    return found
+
+
+def _keep(known: dict[Concept, Mask], concept: Concept, mask: Mask) -> Mask:
+    mask.setflags(write=False)
+    while len(known) >= MAX_MASKS:
+        known.pop(next(iter(known)), None)
+    known[concept] = mask
     return mask
 
 

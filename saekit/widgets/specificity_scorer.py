@@ -19,6 +19,7 @@ from ..specificity.permutation import PermutationTest, permutation_test
 from ..specificity.ranking import ranked_features
 from ..specificity.sparse_statistics import statistics
 from ..specificity.split import split_documents
+from ..statistics import MIN_UNITS
 from .specificity_views import contexts_of, labels_of, preview_of, scores_of
 from .token_highlight import names_of
 
@@ -46,13 +47,15 @@ class Scorer:
         self.labels = labels_of(index)
 
     def prepare(self) -> None:
-        """Reads and imports what the first question would wait for, by asking for the features of one token."""
-        some = np.asarray(self.index.kept)[:1]
-        for _ in self.index.texts():
-            break
-        if len(some) and document_of(self.index)[some[0]] >= 0:
-            one = Concept.examples(self.index, {int(some[0]): True})
-            self.names([int(f) for f in self.ranked(one, "token", "average_precision", 1, lambda: None).index])
+        """Reads and imports what the first question would wait for, by asking one: for a token of some documents."""
+        kept = np.asarray(self.index.kept)
+        _, first = np.unique(document_of(self.index)[kept], return_index=True)
+        some = [int(p) for p in kept[first[: 4 * MIN_UNITS]] if document_of(self.index)[p] >= 0]
+        self.index.token_strings(kept[:1])
+        if some:
+            question = Concept.examples(self.index, dict.fromkeys(some, True))
+            table = self.ranked(question, "token", "average_precision", 1, lambda: None)
+            self.names([int(feature) for feature in table.index])
 
     def marked(self, concept: Concept, marks: list[dict[str, Any]]) -> Concept:
         """The concept with the panel's marks."""

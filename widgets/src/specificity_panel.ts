@@ -44,7 +44,7 @@ function render({ model, el, signal }: RenderProps<PanelState & Record<string, u
     (threshold) => {
       own = threshold;
       number.value = String(Number(threshold.toPrecision(4)));
-      contexts.setThreshold(curve?.at(threshold) ?? null);
+      contexts.setThreshold(curve?.at(threshold) ?? null, true);
       timer ??= setTimeout(send, SEND);
     },
     send,

@@ -19,6 +19,7 @@ const GROUPS: { group: Group; name: string; summary: string }[] = [
   },
   { group: "hit", name: "Hits", summary: "It fires on the concept, weakest first." },
 ];
+const PAUSE = 80; // milliseconds without another threshold before the list follows
 const MARKS: Record<string, boolean | null> = { c: true, x: false, u: null };
 
 export interface ContextsView {
@@ -26,7 +27,8 @@ export interface ContextsView {
   /** Other contexts; with marks or a threshold alone, rows stay as they are. */
   draw(): void;
   drawMarks(): void;
-  setThreshold(at: At | null): void;
+  /** `moving`: more will follow at once, so that the list waits for a pause while the counts follow. */
+  setThreshold(at: At | null, moving?: boolean): void;
 }
 
 const keyOf = (context: { at: number; unit: string }): string => `${context.unit} ${context.at}`;
@@ -45,6 +47,7 @@ export function contextsView(model: Model): ContextsView {
   let threshold = 0;
   let totals: Record<Group, number> = { alarm: 0, miss: 0, hit: 0 };
   let focused = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
 
   const grid = h("div", { class: "sk-context-grid", role: "grid", id: uniqueId("contexts"), "aria-label": "Contexts" });
   const tabs = GROUPS.map(({ group, name }) => {
@@ -216,12 +219,14 @@ export function contextsView(model: Model): ContextsView {
   return {
     element,
     drawMarks,
-    setThreshold(at) {
+    setThreshold(at, moving = false) {
       threshold = at?.threshold ?? 0;
       const nPositive = model.get("scores").n_positive ?? 0;
       totals = at ? { alarm: at.n - at.hits, hit: at.hits, miss: nPositive - at.hits } : totals;
       drawTabs();
-      drawRows();
+      clearTimeout(timer);
+      if (moving) timer = setTimeout(drawRows, PAUSE);
+      else drawRows();
     },
     draw() {
       rowOf.clear();
