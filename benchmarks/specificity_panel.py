@@ -114,7 +114,8 @@ def in_python(index: sk.FeatureIndex, repeats: int) -> tuple[sk.SpecificityPanel
         panel.wait()
         clock.add("everything")
         if panel.feature >= 0 and panel.rows:
-            equal.append(str(panel.result) == str(sk.specificity(index, panel.feature, panel.concept, unit=panel.unit)))
+            result = panel.result
+            equal.append(str(result) == str(sk.specificity(index, panel.feature, result.concept)))
     panel.query = WORDS[0]
     panel.wait()
     choice = Clock(panel)

@@ -27,9 +27,9 @@ from scipy import sparse
 from ..errors import ConfigError
 from ..statistics import MIN_UNITS, max_statistic_p, percentile_bounds, permuted_labels
 from .concepts import Concept
-from .examples import Activations, ClassifiedExamples, Unit, classified_examples
+from .examples import Activations, ClassifiedExamples, classified_examples
 from .sparse_statistics import Floats, Ints
-from .split import Mask
+from .split import Mask, Unit
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex

@@ -65,7 +65,7 @@ class SpecificityTraits(Widget):
             raise ConfigError(
                 "the concept is too long", got=f"{len(value):,} letters", accepted=f"at most {MAX_WRITTEN:,}"
             )
-        return value
+        return str(value)
 
     @validates("unit")
     def _unit_exists(self, value: Any) -> str:
