@@ -271,9 +271,9 @@ def test_intervals_say_how_many_documents_they_are_over() -> None:
 
 def test_packaged_saes_are_measured_again(parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, sae, _ = parts
-    before = read_json(PRETRAINED / "smollm2-135m-instruct" / "16k" / "card.json")
+    before = read_json(PRETRAINED / "smollm2-135m-instruct" / "16k" / "card.json") | {"d_sae": 64, "golden_gate": {}}
     stored = sae.half().save(tmp_path / "out" / "tiny")
-    write_json(tmp_path / "out" / "tiny" / "card.json", before | {"name": "out/tiny", "d_sae": 64})
+    write_json(tmp_path / "out" / "tiny" / "card.json", before | {"name": "out/tiny"})
     demo = pd.DataFrame(tiny_texts()).assign(topic="a bridge", group="thing", style="story", part="training")
     monkeypatch.setattr(mixture, "demo_text", lambda: demo.assign(source="demo", kind="model", language="en"))
     monkeypatch.setattr(sk, "load_model", lambda **_: model)
@@ -283,7 +283,7 @@ def test_packaged_saes_are_measured_again(parts: Any, tmp_path: Path, monkeypatc
     monkeypatch.setattr(judging, "N_PERMUTATIONS", 19)
     bridges = tuple(concept for concept in concepts.NAMED_CONCEPTS if concept.name == "bridges")
     monkeypatch.setattr(concepts, "NAMED_CONCEPTS", bridges)
-    monkeypatch.setattr(cards, "features_shown", lambda *_: before["features"])
+    monkeypatch.setattr(cards, "N_FEATURES", 2)
     cards.measure_again(tmp_path / "work", tmp_path / "out", ["tiny"], fidelity=False, n_judged=None, steering=False)
     after = read_json(tmp_path / "out" / "tiny" / "card.json")
     assert after["metrics"] == before["metrics"] and after["data"] == before["data"], "not measured: as it was"

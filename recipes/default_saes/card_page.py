@@ -17,10 +17,17 @@ from . import judging, mixture
 from .concepts import NAMED_CONCEPTS
 from .harvest import LENGTH, matmul_dtype_of
 
-TEXTS = {"held_out": "held-out documents of packages", "other": "other prose", "demo_held_out": "its own text"}
+EARLIER = (
+    "; where it says nothing they\nare bootstraps over documents of an earlier measurement, and loss recovered follows "
+    "from its cross-entropies"
+)
+"""Of metrics that were measured before intervals were jackknife t intervals and zeros stood at every position."""
+TEXTS = {"held_out": "held-out documents", "other": "other prose", "demo_held_out": "its own text"}
 """What fidelity is measured on."""
 N_DEMO_TOKENS = 6_000
 """Tokens of the demo corpus that fidelity is measured on."""
+N_CONCEPT_DOCUMENTS = 900
+"""Documents of the demo corpus, from the first, that concepts are measured on."""
 CARD = """# {name}
 
 {d_sae:,} features of `{hook}` in {model}, weight processing {processing}.
@@ -31,7 +38,7 @@ Architecture {architecture}, about {l0:.0f} active per token.
 
 {metrics}
 
-95 % intervals are jackknife t intervals over documents, as many as the last column says. "Loss recovered" has the SAE
+95 % intervals are jackknife t intervals over documents, as many as the last column says{remark}. "Loss recovered" has the SAE
 at the tokens that its filter keeps and, "everywhere", at every position; zeros stand at every position for both, as in
 published figures, and leave this model with a uniform guess, ln 49,152 = 10.803 nats. On the tokens that the filter
 leaves out the SAE was not trained, and the model needs them. Held out are {share:.0%} of the documents of every source,
@@ -100,7 +107,7 @@ One layer of one small model. {own_fraction:.0%} of the text is the model's own 
 fiction, dictionaries and code of a few packages; text unlike these is reconstructed less well, see "other prose". One
 seed: another gives other features. A feature that fires for a concept need not cause it. The demo corpus has many
 documents on the concepts' topics, and most of it was trained on: in other text concepts are rarer, and precision there
-is lower.
+is lower. A figure without an interval is of fewer than {min_units} documents, and may be of a single one.
 """
 
 
@@ -142,6 +149,7 @@ def page(card: dict[str, Any]) -> str:
         seed=card["seed"],
         commit=card["commit"],
         metrics=_metrics(card["metrics"]),
+        remark=EARLIER if any("n_units" not in m for m in card["metrics"].values()) else "",
         excluded=_excluded(card["metrics"]),
         share=HELD_OUT,
         other=", ".join(sources.loc[sources["other_tokens"] > 0, "kind"]),
@@ -235,12 +243,12 @@ def _excluded(measured: dict[str, Any]) -> str:
 
 def _texts(texts: dict[str, Any]) -> str:
     """What concepts are measured on."""
-    of = {name: f"{text['n_tokens']:,} tokens of {text['n_documents']:,} documents" for name, text in texts.items()}
-    said = f"the demo corpus ({of['demo']})"
+    of = {name: f"{text['n_documents']:,} documents, {text['n_tokens']:,} tokens" for name, text in texts.items()}
+    said = f"the demo corpus (its first {of['demo']}; it is in random order)"
     if "packages" in of:
         said += (
-            f" or, where fewer than {judging.MIN_DOCUMENTS} of its documents hold a concept, on held-out documents of "
-            f'packages ("packages", {of["packages"]})'
+            f" or, where fewer than {judging.MIN_DOCUMENTS} of these documents hold a concept, on up to "
+            f'{mixture.N_RARE} documents of packages for each such concept ("packages": {of["packages"]})'
         )
     return said
 
@@ -253,7 +261,8 @@ def _measured_again(card: dict[str, Any]) -> str:
     (concept,) = (c for c in NAMED_CONCEPTS if c.name == "bridges")
     return (
         f' For "bridges":\n\n```python\nmodel, sae = sk.load_model(), sk.load_sae("{card["name"]}")\n'
-        f'index = sk.build_index(model, sae, sk.load_corpus("demo"), out="index", length={LENGTH})\n'
+        f'index = sk.build_index(model, sae, sk.load_corpus("demo").take({N_CONCEPT_DOCUMENTS}), '
+        f'out="index", length={LENGTH})\n'
         f'sk.specificity(index, {row["feature"]}, sk.Concept.regex(r"{concept.in_text.pattern}"))\n```'
     )
 

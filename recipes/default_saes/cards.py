@@ -1,8 +1,8 @@
 """Packaged SAEs out of trained ones: float16 weights, and what was measured of them as card.json and CARD.md.
 
-Everything is measured with the weights as they are stored, and with a model in float32. Concepts are measured on the
-demo corpus, which everyone has, and on held-out documents of packages where it holds too few of them. Texts that are
-shown are the model's own, never a package's.
+Everything is measured with the weights as they are stored. Concepts are measured on the demo corpus, which everyone
+has, and on documents of packages where it holds too few of them. Texts that are shown are the model's own, never a
+package's.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from .comparison import fidelity
 PACKAGED = Path(__file__).parents[2] / "saekit" / "pretrained" / "smollm2-135m-instruct"
 N_FEATURES, N_CONTEXTS, N_PROMOTED = 20, 3, 8
 """Features in a card, and the contexts and promoted tokens of each."""
-N_PACKAGE_TOKENS = 100_000
-"""Tokens of packages for concepts that are rare in the demo corpus."""
 MAX_MEGABYTES = 60
 """All SAEs together."""
 NOT_SHOWN = ("documents", "reached")
@@ -34,14 +32,16 @@ NOT_SHOWN = ("documents", "reached")
 
 
 def contexts(index: sk.FeatureIndex, feature: int, n: int = N_CONTEXTS) -> list[dict[str, Any]]:
-    """The strongest firings in the index of a text that the model wrote, at most one per document."""
-    found: dict[int, dict[str, Any]] = {}
+    """The strongest firings in the index of a text that the model wrote, of different documents and different texts."""
+    found: dict[str, dict[str, Any]] = {}
+    seen: set[int] = set()
     document = index.windows.documents.reshape(-1).numpy()
     position, value = index.firings(feature)
     for at in np.argsort(-value, kind="stable")[: 20 * n]:
-        if (number := int(document[position[at]])) not in found:
-            shown = index.context(feature, int(position[at]), before=16, after=6)
-            found[number] = {"activation": round(float(value[at]), 2), "text": shown.text}
+        text = index.context(feature, int(position[at]), before=16, after=6).text
+        if (number := int(document[position[at]])) not in seen and text not in found:
+            seen.add(number)
+            found[text] = {"activation": round(float(value[at]), 2), "text": text}
     return list(found.values())[:n]
 
 
@@ -79,11 +79,11 @@ def features_shown(indexes: judging.Indexes, judged: dict[str, Any], golden: dic
 
 def concept_texts(folder: Path) -> dict[str, sk.Corpus]:
     """The texts that concepts are measured on, the preferred one first."""
-    texts = {"demo": mixture.demo()}
+    texts = {"demo": mixture.demo(card_page.N_CONCEPT_DOCUMENTS)}
     if (folder / "held_out.parquet").exists():
-        demo = mixture.demo_text()
+        demo = texts["demo"].to_frame()
         rare = [c.holds for c in concepts.NAMED_CONCEPTS if demo.apply(c.holds, axis=1).sum() < judging.MIN_DOCUMENTS]
-        texts["packages"] = mixture.rare_in_demo(folder, N_PACKAGE_TOKENS, rare)
+        texts["packages"] = mixture.rare_in_demo(folder, rare)
     return texts
 
 
@@ -93,7 +93,8 @@ def indexes_of(model: sk.LanguageModel, sae: sk.SAE, folder: Path) -> dict[str, 
     assert sae.config.token_filter is not None
     indexes = {}
     for name, corpus in concept_texts(folder).items():
-        cache = harvest.harvest(corpus, [layer], [sae.config.token_filter], folder / f"{name}-{layer}", "float32")
+        dtype = "float32" if name == "demo" else None  # anyone's index of the demo corpus has these activations
+        cache = harvest.harvest(corpus, [layer], [sae.config.token_filter], folder / f"{name}-{layer}", dtype)
         out = judging.judging_folder(folder, sae, cache) / "index"
         indexes[name] = sk.build_index(model, sae, cache, out=out)
     return indexes

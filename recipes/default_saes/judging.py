@@ -25,7 +25,8 @@ from . import concepts, harvest, mixture
 from .concepts import NamedConcept
 
 MIN_AUROC, MIN_PRECISION = 0.95, 0.8
-"""A concept has a feature when AUROC and top precision exceed these on the documents that did not choose it."""
+"""A concept has a feature when AUROC and top precision exceed these on the documents that did not choose it, of which
+at least MIN_UNITS hold the concept."""
 MIN_DOCUMENTS = 2 * MIN_UNITS
 """Documents with the concept that both halves need for an interval."""
 N_CANDIDATES, N_PERMUTATIONS = 10, 200
@@ -149,7 +150,11 @@ def specificity_row(
         "p_value": result.p_value,
         "n_searched": result.test.n_features,
         "n_permutations": result.test.n_permutations,
-        "reached": bool(result.auroc.value > MIN_AUROC and result.top_precision.value > MIN_PRECISION),
+        "reached": bool(
+            result.auroc.value > MIN_AUROC
+            and result.top_precision.value > MIN_PRECISION
+            and result.n_positive_documents >= MIN_UNITS
+        ),
     }
 
 
@@ -252,7 +257,7 @@ def table(done: dict[str, Any]) -> str:
         if row["feature"] is None:
             rows.append({"concept": name, "scored": "too rare in this text"})
             continue
-        p, s = row["p_value"], row.get("steering")
+        p, s, n_top = row["p_value"], row.get("steering"), row["n_top_firings"]
         rows.append(
             {
                 "concept": name,
@@ -262,7 +267,7 @@ def table(done: dict[str, Any]) -> str:
                 "AUROC": interval(row, "auroc", 3),
                 "matched": f"{fixed(row['controls_auroc'])} ({fixed(row['controls_auroc_best'])})",
                 "average precision": interval(row, "average_precision"),
-                "top precision": f"{interval(row, 'top_precision')}; {row['n_top_firings']:,} firings",
+                "top precision": f"{interval(row, 'top_precision')}; {n_top:,} firing{'s' * (n_top != 1)}",
                 "matched ": fixed(row["controls_top_precision"]),
                 "recall": fixed(row["recall"]),
                 "p": "-" if fixed(p) == "-" else f"{'≤ ' * (p <= 1 / (row['n_permutations'] + 1))}{p:.3f}",

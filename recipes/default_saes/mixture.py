@@ -28,7 +28,7 @@ N_SHINGLE_WORDS, MAX_OVERLAP = 13, 0.5
 """A training document is left out when more than this fraction of its runs of 13 words occurs in judged text."""
 N_PER_CONCEPT, LONGEST = 30, 1_000
 """Documents of a concept that are put into the evidence first, and the most tokens that one of them may have."""
-N_RARE = 20
+N_RARE = 12
 """Documents of packages for a concept that is rare in the demo corpus."""
 OWN_SOURCES = ("own", "demo")
 """Sources that the model wrote: the only ones whose text is shown."""
@@ -56,9 +56,9 @@ def demo_text() -> pd.DataFrame:
     return with_language(demo)
 
 
-def demo() -> sk.Corpus:
-    """The demo corpus with the labels of the mixture: the part of the evidence that comes with saekit."""
-    return sk.load_corpus(demo_text(), labels=LABELS, name="demo")
+def demo(n_documents: int | None = None) -> sk.Corpus:
+    """The demo corpus, or its first documents, with the labels of the mixture. It is in random order."""
+    return sk.load_corpus(demo_text()[:n_documents], labels=LABELS, name="demo")
 
 
 def with_language(own: pd.DataFrame) -> pd.DataFrame:
@@ -179,18 +179,13 @@ def held_out_of_packages(folder: Path) -> sk.Corpus:
     return sk.load_corpus(frame[~frame["source"].isin(OWN_SOURCES)], labels=LABELS, name="held-out packages")
 
 
-def rare_in_demo(folder: Path, n_tokens: int, wanted: Sequence[Callable[[pd.Series], bool]]) -> sk.Corpus:
-    """Documents of packages for concepts that the demo corpus has too few of: about `n_tokens` tokens.
-
-    For each concept N_RARE documents, held-out ones first, and then held-out documents of all kinds.
-    """
+def rare_in_demo(folder: Path, wanted: Sequence[Callable[[pd.Series], bool]]) -> sk.Corpus:
+    """N_RARE documents of packages for each concept that the demo corpus has too few of, held-out ones first."""
     parts = [pd.read_parquet(folder / f"{name}.parquet") for name in ("held_out", "mixture")]
     frame = pd.concat([part[~part["source"].isin(OWN_SOURCES)] for part in parts], ignore_index=True)
-    chosen = of_concepts(frame[frame["n_tokens"] <= LONGEST], wanted, N_RARE)
-    held = pd.RangeIndex(int((~parts[0]["source"].isin(OWN_SOURCES)).sum())).difference(chosen, sort=False)
-    found = frame.loc[[*chosen, *held]]
-    found = found[(found["n_tokens"].cumsum() <= n_tokens) | found.index.isin(chosen)]
-    return sk.load_corpus(found.reset_index(drop=True), labels=LABELS, name="packages")
+    frame = frame[frame["n_tokens"] <= LONGEST]
+    chosen = frame.loc[of_concepts(frame, wanted, N_RARE)]
+    return sk.load_corpus(chosen.reset_index(drop=True), labels=LABELS, name="packages")
 
 
 def of_concepts(frame: pd.DataFrame, wanted: Sequence[Callable[[pd.Series], bool]], n: int) -> list[int]:
