@@ -11,7 +11,7 @@ import saekit as sk
 from saekit.activations import ExcludedTokens
 from saekit.statistics import MIN_UNITS, clustered_proportion
 
-from ..results import markdown_table
+from ..results import fixed, markdown_table
 from ..split import HELD_OUT
 from . import judging, mixture
 from .concepts import NAMED_CONCEPTS
@@ -38,12 +38,12 @@ Architecture {architecture}, about {l0:.0f} active per token.
 
 {metrics}
 
-95 % intervals are jackknife t intervals over documents, as many as the last column says{remark}. "Loss recovered" has the SAE
-at the tokens that its filter keeps and, "everywhere", at every position; zeros stand at every position for both, as in
-published figures, and leave this model with a uniform guess, ln 49,152 = 10.803 nats. On the tokens that the filter
-leaves out the SAE was not trained, and the model needs them. Held out are {share:.0%} of the documents of every source,
-chosen by a hash of their text; "other prose" is of kinds that the mixture does not hold ({other}). "Its own text" is
-the held-out part of the demo corpus, so that anyone can measure it again:
+95 % intervals are jackknife t intervals over documents, as many as the last column says{remark}.
+"Loss recovered" has the SAE at the tokens that its filter keeps and, "everywhere", at every position; zeros stand at
+every position for both, as in published figures, and leave this model with a uniform guess, ln 49,152 = 10.803 nats. On
+the tokens that the filter leaves out the SAE was not trained, and the model needs them. Held out are {share:.0%} of the
+documents of every source, chosen by a hash of their text; "other prose" is of kinds that the mixture does not hold
+({other}). "Its own text" is the held-out part of the demo corpus, so that anyone can measure it again:
 `sk.evaluate(model, sae, sk.load_corpus("demo").where(part="held_out"), n_tokens={n_demo}, length={length})`.
 
 Tokens that the filter leaves out of a text:
@@ -323,6 +323,6 @@ def _feature(row: dict[str, Any]) -> str:
     text = "" if row["text"] == "demo" else f" of {row['text']}"
     return (
         f"**{row['feature']}** {row['fires_for']}: AUROC {judging.interval(row, 'auroc', 3)}, {row['n_positive']:,} "
-        f"{row['unit']}s{text} (matched {row['controls_auroc']:.2f}){top}, density {row['density']:.3%}. Promotes "
+        f"{row['unit']}s{text} (matched {fixed(row['controls_auroc'])}){top}, density {row['density']:.3%}. Promotes "
         f"{promotes}\n\n{quoted or '    (silent in the demo corpus)'}"
     )
