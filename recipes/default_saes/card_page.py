@@ -320,9 +320,11 @@ def _feature(row: dict[str, Any]) -> str:
     tokens = " ".join(f"`{token}`" for token in row["promotes"] if "`" not in token)
     promotes = tokens.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵")
     quoted = "\n".join(f"    {c['activation']:8.2f}  {c['text']}" for c in row["contexts"])
-    text = "" if row["text"] == "demo" else f" of {row['text']}"
+    text, rare = "", ""
+    if row["text"] != "demo":
+        text, rare = f" of {row['text']}", ". Not examples of it: the demo corpus has hardly any"
     return (
         f"**{row['feature']}** {row['fires_for']}: AUROC {judging.interval(row, 'auroc', 3)}, {row['n_positive']:,} "
         f"{row['unit']}s{text} (matched {fixed(row['controls_auroc'])}){top}, density {row['density']:.3%}. Promotes "
-        f"{promotes}\n\n{quoted or '    (silent in the demo corpus)'}"
+        f"{promotes}{rare}\n\n{quoted or '    (silent in the demo corpus)'}"
     )
