@@ -114,7 +114,16 @@ def measured_concepts(
     }
 
 
-def package(folder: Path, trained: Path, out: Path, *, n_judged: int | None, steering: bool) -> None:
+def package(
+    folder: Path,
+    trained: Path,
+    out: Path,
+    *,
+    n_judged: int | None,
+    n_evidence: int,
+    steering: bool,
+    matmul_dtype: str | None,
+) -> None:
     """Writes each SAE in `trained` and its two cards into `out`/NAME, where NAME is its width: 1k, 4k, 16k."""
     sources = {width(read_json(path)["d_sae"]): path.parent for path in sorted(trained.glob("[0-9]*-*/cfg.json"))}
     model = sk.load_model()
@@ -126,7 +135,7 @@ def package(folder: Path, trained: Path, out: Path, *, n_judged: int | None, ste
     measured = metrics(model, stored, folder, n_judged)
     for name, sae in stored.items():
         print(name, flush=True)
-        trained_on = judging.evidence_cache(folder, sae, N_EVIDENCE, None)
+        trained_on = judging.evidence_cache(folder, sae, n_evidence, matmul_dtype)  # as `golden-gate` does
         golden = load_results(judging.judging_folder(folder, sae, trained_on) / "golden.json").get("final", {})
         card = {
             "name": f"{out.name}/{name}",
@@ -175,7 +184,9 @@ def metrics(
     """The stored SAEs' fidelity on each text that is there, kept in FOLDER/metrics.json by fingerprint."""
     path = folder / "metrics.json"
     known = load_results(path)
-    texts = {"demo_held_out": (sk.load_corpus("demo").where(part="held_out"), card_page.N_DEMO_TOKENS)}
+    texts: dict[str, tuple[sk.Corpus, int | None]] = {
+        "demo_held_out": (sk.load_corpus("demo").where(part="held_out"), card_page.N_DEMO_TOKENS)
+    }
     if (folder / "held_out.parquet").exists():
         texts["held_out"] = (mixture.held_out_of_packages(folder), n_judged)
         texts["other"] = (mixture.load(folder, "other"), n_judged)

@@ -44,7 +44,7 @@ MatmulDtype = Annotated[
     str | None,
     typer.Option(help="Matrix products of the model: mixed, bfloat16 or float32.", show_default="the fastest here"),
 ]
-EvidenceTokens = Annotated[int, typer.Option(help="Tokens of the text that concepts are evaluated on.")]
+EvidenceTokens = Annotated[int, typer.Option(help="Tokens of the text that trained SAEs are judged on.")]
 JudgedTokens = Annotated[int, typer.Option(help="Tokens that fidelity is measured on.")]
 Packaged = Annotated[
     Path | None, typer.Option(help="Where the packaged SAEs are.", show_default="saekit/pretrained/...")
@@ -226,12 +226,22 @@ def package(
     saes: Annotated[str, typer.Option(help="The SAEs' folder in FOLDER.")] = "saes",
     out: Packaged = None,
     judged_tokens: JudgedTokens = 60_000,
+    evidence_tokens: EvidenceTokens = 300_000,
     steering: Steering = True,
+    matmul_dtype: MatmulDtype = None,
 ) -> None:
     """Write the SAEs in float16 with their cards (`golden-gate` results are included where there are any)."""
     from . import cards
 
-    cards.package(folder, folder / saes, out or cards.PACKAGED, n_judged=judged_tokens, steering=steering)
+    cards.package(
+        folder,
+        folder / saes,
+        out or cards.PACKAGED,
+        n_judged=judged_tokens,
+        n_evidence=evidence_tokens,
+        steering=steering,
+        matmul_dtype=matmul_dtype,
+    )
 
 
 @app.command()
