@@ -188,7 +188,7 @@ def metrics(
         "demo_held_out": (sk.load_corpus("demo").where(part="held_out"), card_page.N_DEMO_TOKENS)
     }
     if (folder / "held_out.parquet").exists():
-        texts["held_out"] = (mixture.held_out_of_packages(folder), n_judged)
+        texts["held_out"] = (mixture.load(folder, "held_out"), n_judged)
         texts["other"] = (mixture.load(folder, "other"), n_judged)
     for text, (corpus, n_tokens) in texts.items():
         keys = {name: f"{sae.fingerprint} {text} {n_tokens}" for name, sae in saes.items()}

@@ -173,12 +173,6 @@ def load(folder: Path, name: str, n_tokens: int | None = None) -> sk.Corpus:
     return sk.load_corpus(frame, labels=LABELS, name=name)
 
 
-def held_out_of_packages(folder: Path) -> sk.Corpus:
-    """The held-out documents that come from packages: none that the model wrote."""
-    frame = pd.read_parquet(folder / "held_out.parquet")
-    return sk.load_corpus(frame[~frame["source"].isin(OWN_SOURCES)], labels=LABELS, name="held-out packages")
-
-
 def rare_in_demo(folder: Path, wanted: Sequence[Callable[[pd.Series], bool]]) -> sk.Corpus:
     """N_RARE documents of packages for each concept that the demo corpus has too few of, held-out ones first."""
     parts = [pd.read_parquet(folder / f"{name}.parquet") for name in ("held_out", "mixture")]
