@@ -204,6 +204,7 @@ def parts(llama: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, An
     return llama, sae, cache
 
 
+@pytest.mark.slow
 def test_concepts_are_judged_once_and_tabulated(
     parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -269,6 +270,7 @@ def test_intervals_say_how_many_documents_they_are_over() -> None:
     assert judging.interval(row | {"auroc": None}, "auroc") == "-"
 
 
+@pytest.mark.slow
 def test_packaged_saes_are_measured_again(parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, sae, _ = parts
     before = read_json(PRETRAINED / "smollm2-135m-instruct" / "16k" / "card.json") | {"d_sae": 64, "golden_gate": {}}
@@ -294,6 +296,7 @@ def test_packaged_saes_are_measured_again(parts: Any, tmp_path: Path, monkeypatc
     assert stored.is_dir()
 
 
+@pytest.mark.slow
 def test_the_search_keeps_what_it_has_found(parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, sae, cache = parts
     (index,) = judging.evidence_index(model, sae, cache, tmp_path).values()
