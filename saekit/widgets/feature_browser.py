@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..sae import SAE
 
-COLUMNS = ("feature", "density", "max", "n_firings", "promoted", "example")
+COLUMNS = ("feature", "name", "density", "max", "n_firings", "promoted", "example")
 BEGIN, END = "\x02", "\x03"  # around the firing token in an example
 N_PROMOTED = 5
 MAX_ROWS = 1000
@@ -48,7 +48,7 @@ class FeatureBrowser(Widget):
     )
     sort = t.Unicode("density", help="Column that orders the rows: one of COLUMNS.").tag(sync=True, browser=True)
     descending = t.Bool(True, help="Largest or last first.").tag(sync=True, browser=True)
-    filter = t.Unicode("", help="Words that must all occur: a feature number or text of a row.").tag(
+    filter = t.Unicode("", help="Words that must all occur: number, name, promoted tokens or context.").tag(
         sync=True, browser=True
     )
     min_density = t.Float(None, allow_none=True, help="Lowest density shown, a fraction of tokens.").tag(
@@ -74,7 +74,10 @@ class FeatureBrowser(Widget):
         names: Names | None = None,
         **kwargs: Any,
     ) -> None:
-        """`features` holds the columns density, max, n_firings, promoted and example, in order of feature number."""
+        """`features` holds the columns density, max, n_firings, promoted and example, in order of feature number.
+
+        A column `name` may be among them.
+        """
         self._load, self._names = load, names
         self._frame = _normal(features)
         self._order_of: tuple[Any, ...] | None = None
@@ -190,7 +193,10 @@ def select(
     max_density: float | None,
     hide_silent: bool,
 ) -> np.ndarray[Any, Any]:
-    """Numbers of the features that pass the filters, ordered; equal values by number, missing ones last."""
+    """Numbers of the features that pass the filters, ordered; equal values by number, missing ones last.
+
+    With a text filter, features that it finds by number or name stand before those that it finds in other texts.
+    """
     density = frame["density"].to_numpy()
     keep = np.ones(len(frame), bool)
     if hide_silent:
@@ -201,14 +207,23 @@ def select(
         keep &= density <= np.float32(max_density)
     words = filter.lower().split()
     if words:
-        texts = frame["promoted"] + "\n" + frame["example"].str.replace(f"[{BEGIN}{END}]", "", regex=True)
+        example = frame["example"].str.replace(f"[{BEGIN}{END}]", "", regex=True)
+        texts = (frame["name"] + "\n" + frame["promoted"] + "\n" + example).str.lower().to_numpy()
         for i in np.flatnonzero(keep):
-            text = texts.iloc[i].lower()
-            keep[i] = all(word == str(i) or word in text for word in words)
-    kept = np.flatnonzero(keep)
+            keep[i] = all(word == str(i) or word in texts[i] for word in words)
+    order = _ordered(frame, np.flatnonzero(keep), sort, descending)
+    if not words:
+        return order
+    names = frame["name"].str.lower().to_numpy()
+    named = np.array([all(word == str(i) or word in names[i] for word in words) for i in order], bool)
+    return np.concatenate([order[named], order[~named]])
+
+
+def _ordered(frame: pd.DataFrame, kept: np.ndarray[Any, Any], sort: str, descending: bool) -> np.ndarray[Any, Any]:
+    """The features `kept`, in ascending order of number, sorted by a column."""
     if sort == "feature":
         return kept[::-1] if descending else kept
-    if sort in ("promoted", "example"):  # texts compare by UTF-16 code units, as in a browser
+    if sort in ("name", "promoted", "example"):  # texts compare by UTF-16 code units, as in a browser
         words_of = frame[sort].to_numpy()
         sign = -1 if descending else 1
         some = sorted(
@@ -224,14 +239,17 @@ def _normal(features: pd.DataFrame | None) -> pd.DataFrame:
     """The columns with their types; promoted token lists joined with two spaces."""
     if features is None:
         features = pd.DataFrame(columns=COLUMNS[1:])
-    missing = [name for name in COLUMNS[1:] if name not in features]
+    needed = [name for name in COLUMNS[1:] if name != "name"]
+    missing = [name for name in needed if name not in features]
     if missing:
-        raise MismatchError("the table lacks columns", got=list(features), accepted=", ".join(COLUMNS[1:]))
+        raise MismatchError("the table lacks columns", got=list(features), accepted=", ".join(needed))
+    names = list(features["name"]) if "name" in features else [""] * len(features)
     promoted = [
         p if isinstance(p, str) else "  ".join(shown(token) for token in p[:N_PROMOTED]) for p in features["promoted"]
     ]
     frame = pd.DataFrame(
         {
+            "name": pd.Series(names, dtype=object).to_numpy(),
             "density": features["density"].to_numpy(np.float32),
             "max": features["max"].to_numpy(np.float32),
             "n_firings": features["n_firings"].to_numpy(np.int32),
@@ -246,7 +264,7 @@ def _normal(features: pd.DataFrame | None) -> pd.DataFrame:
 def _binary(frame: pd.DataFrame) -> dict[str, bytes]:
     numbers = {"density": "float32", "max": "float32", "n_firings": "int32"}
     columns = {name: pack(frame[name], dtype) for name, dtype in numbers.items()}
-    return columns | {name: pack_strings(frame[name]) for name in ("promoted", "example")}
+    return columns | {name: pack_strings(frame[name]) for name in ("name", "promoted", "example")}
 
 
 def example_text(tokens: list[str], centre: int) -> str:
@@ -298,5 +316,7 @@ def explore(
                 accepted=expected,
                 fix=f"pass the {name} the index was built with, or none",
             )
-    features = index.features[["density", "max", "n_firings", "promoted"]].assign(example=examples(index))
+    features = index.features[["density", "max", "n_firings", "promoted"]]
+    names = names_of(index, features.index.tolist())
+    features = features.assign(name=[names[str(i)] for i in features.index], example=examples(index))
     return FeatureBrowser(features, index.feature, names=lambda i: names_of(index, i), **traits)

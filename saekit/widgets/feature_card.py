@@ -116,7 +116,7 @@ def card_data(record: FeatureRecord, names: Names | None = None) -> dict[str, An
         "promoted": [[token, _number(effect)] for token, effect in record.promoted[:N_EFFECTS]],
         "suppressed": [[token, _number(effect)] for token, effect in record.suppressed[:N_EFFECTS]],
         "neighbours": [list(pair) for pair in neighbours],
-        "names": names([i for i, _ in neighbours]) if names is not None else {},
+        "names": names([int(record.feature), *(i for i, _ in neighbours)]) if names is not None else {},
     }
 
 

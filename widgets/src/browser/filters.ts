@@ -14,7 +14,7 @@ export interface Filters {
 
 export function filters(model: Model, signal: AbortSignal | undefined): Filters {
   const set = (values: Partial<BrowserState>) => setTraits<BrowserState>(model, { ...values, page: 0 });
-  const words = { placeholder: "number, token or words of the context", maxlength: MAX_FILTER };
+  const words = { placeholder: "number, name, promoted token or context", maxlength: MAX_FILTER };
   const search = h("input", { type: "search", ...words, ...NO_SHORTCUTS });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const runSearch = () => {
@@ -38,7 +38,7 @@ export function filters(model: Model, signal: AbortSignal | undefined): Filters 
     "div",
     { class: "sk-controls", role: "search" },
     field("Find", search, "sk-search"),
-    h("span", { class: "sk-field sk-density" }, density, low, "to", high),
+    h("span", { class: "sk-field sk-density-range" }, density, low, "to", high),
     h("label", { class: "sk-field" }, hideSilent, "Hide silent features"),
   );
   element.addEventListener("keydown", (event) => event.stopPropagation());

@@ -2,7 +2,7 @@
 
 import { button, h, NO_SHORTCUTS, uniqueId } from "../shared/dom";
 import { formatCount } from "../shared/numbers";
-import { tokenLabel, tokenText } from "../shared/tokens";
+import { nameText } from "../shared/tokens";
 import type { FormInputs } from "./form_inputs";
 import type { Condition, FeatureInfo, FeatureStrength, Model } from "./state";
 import { convert, formatStrength, formatStrengths, fraction, inOtherUnits, sliderRangeIncluding } from "./strengths";
@@ -46,7 +46,7 @@ export function featureRow(
     (v) => exists(v) && isFree(v),
     (v) => set({ feature: v }),
   );
-  const name = h("code");
+  const name = h("span", { class: "sk-feature-name" });
   const slider = h("input", { type: "range", ...NO_SHORTCUTS });
   slider.addEventListener("input", () => {
     inputs.startEditing(slider);
@@ -122,9 +122,8 @@ export function featureRow(
     inputs.setValue(number, String(feature));
     number.max = String(last);
     number.title = `0 to ${formatCount(last)}, each once in a condition`;
-    name.textContent = tokenText(info.name);
-    name.title = info.name ? `promotes ${tokenLabel(info.name).replaceAll("\u2423", " ").trim()}` : "";
-    element.setAttribute("aria-label", `Feature ${feature}`);
+    name.textContent = name.title = nameText(info.name);
+    element.setAttribute("aria-label", `Feature ${feature}${info.name && `, ${nameText(info.name)}`}`);
     const strengths = formatStrengths(model.get("sweep_strengths"), model.get("unit"));
     sweep.title = `Generate with feature ${feature} at ${strengths}, beside the unsteered text`;
     sweep.setAttribute("aria-label", `Sweep feature ${feature}`);
