@@ -17,7 +17,7 @@ import traitlets as t
 from ..arguments import checks_arguments
 from ..errors import ConfigError, MismatchError, check_count, check_feature, check_number
 from .base import Widget, check_choice, pack, pack_strings, shown, validates
-from .feature_card import Load, Names, embedded, load_card
+from .feature_card import Load, Names, Namings, embedded, load_card, naming
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -72,13 +72,14 @@ class FeatureBrowser(Widget):
         load: Load | None = None,
         *,
         names: Names | None = None,
+        naming: Namings | None = None,
         **kwargs: Any,
     ) -> None:
         """`features` holds the columns density, max, n_firings, promoted and example, in order of feature number.
 
         A column `name` may be among them.
         """
-        self._load, self._names = load, names
+        self._load, self._names, self._naming = load, names, naming
         self._frame = _normal(features)
         self._order_of: tuple[Any, ...] | None = None
         self._order = np.zeros(0, np.int64)
@@ -142,7 +143,7 @@ class FeatureBrowser(Widget):
 
     def embed(self, features: Iterable[int]) -> FeatureBrowser:
         """The widget itself, now carrying the cards of `features` for pages without a kernel."""
-        self.cards = {**self.cards, **embedded(self._load, self._names, features, len(self._frame))}
+        self.cards = {**self.cards, **embedded(self._load, self._names, self._naming, features, len(self._frame))}
         return self
 
     def page_state(self) -> dict[str, Any]:
@@ -169,7 +170,7 @@ class FeatureBrowser(Widget):
         if self._load is None or feature < 0:
             self.record, self.card, self.error = None, {}, ""
             return
-        self.record, self.card, self.error = load_card(self._load, self._names, feature)
+        self.record, self.card, self.error = load_card(self._load, self._names, self._naming, feature)
 
 
 def check_filter(filter: str) -> str:
@@ -317,6 +318,7 @@ def explore(
                 fix=f"pass the {name} the index was built with, or none",
             )
     features = index.features[["density", "max", "n_firings", "promoted"]]
-    names = names_of(index, features.index.tolist())
-    features = features.assign(name=[names[str(i)] for i in features.index], example=examples(index))
-    return FeatureBrowser(features, index.feature, names=lambda i: names_of(index, i), **traits)
+    features = features.assign(name=index.names["name"], example=examples(index))
+    return FeatureBrowser(
+        features, index.feature, names=lambda i: names_of(index, i), naming=lambda i: naming(index, i), **traits
+    )

@@ -36,16 +36,19 @@ export interface CardData {
   suppressed: [string, number][];
   neighbours: [number, number][];
   names: Record<string, string>; // of the feature and its neighbours, by number
-  label?: FeatureLabel; // what else is known of its name
+  naming?: Naming; // what else is known of its name
 }
 
-/** Where a feature's name comes from. */
-export interface FeatureLabel {
+/** Where a feature's name comes from: what `naming` in saekit/widgets/feature_card.py returns. */
+export interface Naming {
   kind: string; // label, token, context, mixed or silent
-  fraction: number | null; // of its activation that falls where the name says, on documents it was not made from
-  stars: number | null; // out of 5
+  fraction: number | null; // of its activation that the name's words carry, on documents the name was not made from
+  n_documents: number; // how many of those fire
+  label: string; // in full, empty without one
   note: string;
+  stars: number | null; // of 5
   author: string;
+  source: string; // hand, card, or where it was imported from
 }
 
 /** The card before Python has sent one. */
@@ -78,13 +81,13 @@ export function cardOrMessage(state: CardTraits, open: (feature: number) => void
 function renderCard(data: CardData, open: (feature: number) => void): HTMLElement {
   const { silent } = data.stats;
   const number = `Feature ${data.feature}`;
-  const name = nameText(data.names[String(data.feature)] ?? "");
+  const name = nameText(data.naming?.label || (data.names[String(data.feature)] ?? ""));
   const heading = h("h3", {}, h("span", { class: name ? "sk-number" : null }, number));
   if (name && !silent) heading.append(" ", h("bdi", {}, name));
   const head = h("div", { class: "sk-card-head" }, heading);
   if (silent) head.append(h("span", { class: "sk-badge" }, "silent"));
   const card = h("article", { class: "saekit-card-body", "aria-label": number }, head);
-  if (data.label && !silent) card.append(nameSource(data.label));
+  if (data.naming && !silent) card.append(nameSource(data.naming));
   const silentNote = "It never fired on the indexed text. The logit effects follow from its decoder direction alone.";
   card.append(silent ? h("p", { class: "sk-muted" }, silentNote) : statistics(data));
 
@@ -115,24 +118,31 @@ function renderCard(data: CardData, open: (feature: number) => void): HTMLElemen
 const N_STARS = 5;
 
 /** Who named the feature and how sure they were, or what its automatic name rests on. */
-function nameSource({ kind, fraction, stars, note, author }: FeatureLabel): HTMLElement {
-  const line = h("p", { class: "sk-name-source sk-muted" });
-  if (kind !== "label") {
-    if (fraction === null) line.textContent = "Named automatically.";
-    else if (kind === "mixed")
-      line.textContent = `Mixed: no single name holds; these carry ${formatPercent(fraction)} of its activation.`;
-    else
-      line.textContent = `Named automatically: carries ${formatPercent(fraction)} of its activation on other documents.`;
-    return line;
-  }
+function nameSource(naming: Naming): HTMLElement {
+  const { label, stars, note, author, source } = naming;
+  if (label === "") return h("p", { class: "sk-naming sk-muted" }, automaticName(naming));
+  const line = h("p", { class: "sk-naming sk-muted" });
   if (stars !== null) {
     const full = Math.max(0, Math.min(N_STARS, Math.round(stars)));
     const text = "\u2605".repeat(full) + "\u2606".repeat(N_STARS - full);
     line.append(h("span", { class: "sk-stars", role: "img", "aria-label": `${full} of ${N_STARS} stars` }, text));
   }
   if (note) line.append(h("span", { class: "sk-label-note" }, note));
-  line.append(h("span", {}, author ? `labelled by ${author}` : "labelled by hand"));
+  const by = author ? `labelled by ${author}` : "labelled by hand";
+  line.append(
+    h("span", {}, source === "card" ? "label of the SAE's card" : source === "hand" ? by : `label from ${source}`),
+  );
   return line;
+}
+
+/** How much of the activation an automatic name stands for. */
+function automaticName({ kind, fraction, n_documents }: Naming): string {
+  if (kind === "silent") return "";
+  if (fraction === null) return "Named by what it fires on, in too few documents to say how far the name holds.";
+  const where = n_documents > 0 ? ` on ${formatPlural(n_documents, "other document")}` : "";
+  const words = `${formatPercent(fraction)} of its activation${where}`;
+  if (kind === "mixed") return `No few words carry half of its activation; these carry ${words}.`;
+  return `Named by what it fires on: ${kind === "context" ? "these words stand by" : "this carries"} ${words}.`;
 }
 
 function statistics({ stats }: CardData): HTMLElement {
