@@ -1,7 +1,7 @@
 // Conditions, runs and replies in text. Pure: no document.
 
 import { formatNumber, formatPlural } from "../shared/numbers";
-import { tokenText } from "../shared/tokens";
+import { nameText, tokenText } from "../shared/tokens";
 import { isUnsteered } from "./condition";
 import type { Condition, Reply, Run } from "./state";
 import { formatStrength } from "./strengths";
@@ -12,10 +12,13 @@ export const POSITION_NAMES: Record<string, string> = {
   generated: "new tokens only",
 };
 
-/** What a condition does to the model, one phrase each. */
-export function describeCondition(condition: Condition, unit: string): string[] {
+/** What a condition does to the model, one phrase each; `names` are those of features, where they are known. */
+export function describeCondition(condition: Condition, unit: string, names: Record<string, string> = {}): string[] {
   if (isUnsteered(condition)) return ["as it is"];
-  const features = condition.features.map((f) => `feature ${f.feature} at ${formatStrength(f.strength, unit)}`);
+  const features = condition.features.map(({ feature, strength }) => {
+    const name = nameText(names[String(feature)] ?? "").trim();
+    return `feature ${feature} ${name && `(${name}) `}at ${formatStrength(strength, unit)}`;
+  });
   const instruction = condition.instruction && `\u201c${condition.instruction}\u201d`;
   return [...features, instruction, condition.edits].filter(Boolean);
 }
