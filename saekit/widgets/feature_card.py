@@ -6,6 +6,7 @@ the front end draws. Only `card` uses an index.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -131,13 +132,12 @@ def card_data(record: FeatureRecord, names: Names | None = None, naming: Namings
 
 def naming(index: FeatureIndex, feature: int) -> dict[str, Any]:
     """Where the name of a feature comes from, as plain JSON values: its label, or what the automatic name carries."""
-    name = index.names.loc[feature]
-    try:
+    name: dict[str, Any] = dict(index.names.loc[feature].items())  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    with contextlib.suppress(SaekitError):  # a damaged file of labels hides the labels alone
         labels = index.labels
-        label = labels[labels["feature"] == feature].to_dict("records")
-    except SaekitError:  # a damaged file of labels hides the labels alone
-        label = []
-    given: dict[str, Any] = label[-1] if label else {}
+        for _, row in labels[labels["feature"] == feature].iterrows():
+            given = {str(column): value for column, value in row.items()}
     stars = given.get("stars")
     return {
         "kind": str(name["kind"]),
