@@ -2,6 +2,7 @@
 
 import { field, h, NO_SHORTCUTS } from "../shared/dom";
 import { setTraits, traits } from "../shared/model";
+import { inputNumber } from "../shared/numbers";
 import { type BrowserState, FILTERS, type Model } from "./state";
 
 const MAX_FILTER = 500; // characters, as in saekit/widgets/feature_browser.py
@@ -53,7 +54,7 @@ export function filters(model: Model, signal: AbortSignal | undefined): Filters 
   return { element, draw };
 }
 
-const percent = (value: number | null): string => (value === null ? "" : String(Number((value * 100).toPrecision(6))));
+const percent = (value: number | null): string => (value === null ? "" : inputNumber(value * 100));
 
 /** A density in percent; an empty field is no bound, and what is not from 0 to 100 is marked and not set. */
 function densityInput(label: string, placeholder: string, set: (value: number | null) => void): HTMLInputElement {

@@ -1,7 +1,7 @@
 // One feature of a condition: its number, a slider and a number for its strength, and a sweep over strengths.
 
 import { button, h, NO_SHORTCUTS, uniqueId } from "../shared/dom";
-import { formatCount } from "../shared/numbers";
+import { formatCount, inputNumber } from "../shared/numbers";
 import { nameText } from "../shared/tokens";
 import type { FormInputs } from "./form_inputs";
 import type { Condition, FeatureInfo, FeatureStrength, Model } from "./state";
@@ -59,7 +59,7 @@ export function featureRow(
   const tickText = h("span", { class: "sk-visually-hidden", id: uniqueId("tick") });
   const tick = button("", "sk-tick", () => {
     const { recommended } = infoOf(current());
-    if (recommended !== null) set({ strength: Number(recommended.toPrecision(6)) });
+    if (recommended !== null) set({ strength: Number(inputNumber(recommended)) });
   });
   tick.setAttribute("aria-describedby", tickText.id);
   const strength = h("input", { type: "number", step: "any", "aria-label": "Strength as a number", ...NO_SHORTCUTS });
@@ -118,7 +118,7 @@ export function featureRow(
     const last = model.get("n_features") - 1;
     const { info } = infoOf(entry);
     drawSlider(entry);
-    inputs.setValue(strength, String(Number(entry.strength.toPrecision(4))));
+    inputs.setValue(strength, inputNumber(entry.strength, 4));
     inputs.setValue(number, String(feature));
     number.max = String(last);
     number.title = `0 to ${formatCount(last)}, each once in a condition`;
