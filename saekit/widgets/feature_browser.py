@@ -32,6 +32,7 @@ MAX_ROWS = 1000
 """Rows of a page at most: all of them are in the document."""
 MAX_FILTER = 500
 """Characters of a filter at most: every word is looked for in every row. The front end's is in browser/filters.ts."""
+MIXED = "mixed:"  # begins names that say no more than what occurs; the front end's is in shared/table.ts
 BEFORE, AFTER = 26, 60  # characters of an example on either side of its firing token
 
 
@@ -196,7 +197,8 @@ def select(
 ) -> np.ndarray[Any, Any]:
     """Numbers of the features that pass the filters, ordered; equal values by number, missing ones last.
 
-    With a text filter, features that it finds by number or name stand before those that it finds in other texts.
+    With a text filter, features that it finds by number or name stand before those that it finds in other texts: first
+    those whose number or name it is, then those whose name has it, last of these the mixed ones.
     """
     density = frame["density"].to_numpy()
     keep = np.ones(len(frame), bool)
@@ -216,8 +218,17 @@ def select(
     if not words:
         return order
     names = frame["name"].str.lower().to_numpy()
-    named = np.array([all(word == str(i) or word in names[i] for word in words) for i in order], bool)
-    return np.concatenate([order[named], order[~named]])
+    ranks = np.array([_name_rank(int(i), names[i], words) for i in order], np.int8)
+    return order[np.argsort(ranks, kind="stable")]
+
+
+def _name_rank(feature: int, name: str, words: list[str]) -> int:
+    """How well words name a feature: 0 its number or name, 1 in its name, 2 in a mixed name, 3 not."""
+    if " ".join(words) == name or words == [str(feature)]:
+        return 0
+    if not all(word == str(feature) or word in name for word in words):
+        return 3
+    return 2 if name.startswith(MIXED) else 1
 
 
 def _ordered(frame: pd.DataFrame, kept: np.ndarray[Any, Any], sort: str, descending: bool) -> np.ndarray[Any, Any]:

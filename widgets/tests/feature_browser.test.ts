@@ -129,7 +129,7 @@ describe("FeatureBrowser", () => {
     expect(all(el, "th").map((t) => t.textContent)[1]).toBe("Name");
     expect(one(el, "tr[data-row='29'] .sk-name").textContent).toBe("name29");
     model.set("filter", "2");
-    expect(shown(el)).toEqual([29, 28, 27, 26, 25, 24, 23, 22, 21, 20]);
+    expect(shown(el)).toEqual([2, 29, 28, 27, 26, 25, 24, 23, 22, 21]);
     model.set("filter", "name5");
     expect([shown(el), one(el, ".sk-range").textContent]).toEqual([
       [5],

@@ -56,18 +56,30 @@ export class Columns {
     return this.haystack[feature] ?? "";
   }
 
-  /** Whether the words of a filter are all in a feature's name, or its number. */
-  isNamed(feature: number, words: readonly string[]): boolean {
+  /** How well a filter's words name a feature: 0 when they are its number or name, 1 and 2 when they are in its name,
+   * 3 otherwise. 2 is for names that say no more than what occurs: "mixed: a, b". */
+  nameRank(feature: number, words: readonly string[]): number {
     const name = (this.name[feature] ?? "").toLowerCase();
-    return words.length > 0 && words.every((word) => word === String(feature) || name.includes(word));
+    if (words.length === 0) return NOT_NAMED;
+    if (words.join(" ") === name || (words.length === 1 && words[0] === String(feature))) return 0;
+    if (!words.every((word) => word === String(feature) || name.includes(word))) return NOT_NAMED;
+    return name.startsWith(MIXED) ? 2 : 1;
+  }
+
+  /** Whether a filter's words find a feature by its number or name. */
+  isNamed(feature: number, words: readonly string[]): boolean {
+    return this.nameRank(feature, words) < NOT_NAMED;
   }
 }
+
+const MIXED = "mixed:"; // as in saekit/index/name_spelling.py
+const NOT_NAMED = 3;
 
 /** The words of a filter, all of which must occur. */
 export const filterWords = (filter: string): string[] => filter.toLowerCase().split(/\s+/).filter(Boolean);
 
 /** Feature numbers that pass the filters, in the order asked for: with a text filter, those that it finds by number or
- * name before the others. Equal values by feature number; missing ones last. */
+ * name before the others, the best named first. Equal values by feature number; missing ones last. */
 export function selectFeatures(columns: Columns, query: Query): Int32Array<ArrayBuffer> {
   const words = filterWords(query.filter);
   const low = query.min_density === null ? -Infinity : Math.fround(query.min_density); // densities are 32-bit too
@@ -82,8 +94,9 @@ export function selectFeatures(columns: Columns, query: Query): Int32Array<Array
   }
   const inOrder = compare(columns, query.sort, query.descending);
   if (words.length === 0) return Int32Array.from(kept).sort(inOrder);
-  const named = new Set(kept.filter((i) => columns.isNamed(i, words)));
-  return Int32Array.from(kept).sort((a, b) => Number(named.has(b)) - Number(named.has(a)) || inOrder(a, b));
+  const ranks = new Map(kept.map((i) => [i, columns.nameRank(i, words)]));
+  const rank = (i: number) => ranks.get(i) ?? NOT_NAMED;
+  return Int32Array.from(kept).sort((a, b) => rank(a) - rank(b) || inOrder(a, b));
 }
 
 function compare(columns: Columns, sort: string, descending: boolean): (a: number, b: number) => number {
