@@ -144,6 +144,7 @@ def test_intervals_match_a_slow_jackknife_over_documents(index: ArrayIndex, unit
     assert 0 < result.recall.low < whole["recall"] < result.recall.high < 1
 
 
+@pytest.mark.slow
 def test_rank_features_chooses_on_one_half_and_shows_the_other(index: ArrayIndex) -> None:
     for unit in ("token", "document"):
         for by in ("average_precision", "auroc", "f1", "precision"):
@@ -169,6 +170,7 @@ def test_rank_features_chooses_on_one_half_and_shows_the_other(index: ArrayIndex
     assert table.attrs["p_any"] == 0.05 and table.attrs["few"] == ""
 
 
+@pytest.mark.slow
 def test_rank_features_on_all_documents_is_for_those_who_report_elsewhere(index: ArrayIndex) -> None:
     table = rank_features(index, BRIDGE, min_firings=1, split=False, n_permutations=0)
     for feature, row in table.iterrows():
@@ -245,6 +247,7 @@ def test_where_the_activation_goes_by_label(index: ArrayIndex) -> None:
     assert table.precision["bay"] == 0 and table.activation_fraction.is_monotonic_decreasing
 
 
+@pytest.mark.slow
 def test_controls(index: ArrayIndex) -> None:
     result = specificity(index, 2, BRIDGE, documents="all", n_permutations=0, n_controls=4)
     assert list(result.controls.index) == [1, 3, 4, 5]
@@ -338,6 +341,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, model: LanguageModel, corpus
     return build_index(model, SAE(config), corpus, out=out, length=32, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["token", "document"])
 def test_a_built_index_agrees_with_dense_activations(built: FeatureIndex, unit: str) -> None:
     concept = Concept.keywords(["bridge"])
