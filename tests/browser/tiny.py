@@ -79,6 +79,21 @@ def scoring(**traits: Any) -> SpecificityPanel:
     return sk.score(trio()[2], **traits)
 
 
+def scored_panel() -> SpecificityPanel:
+    """All that the panel shows, with some marks."""
+    panel = scoring(query="bridge or golden gate", feature=3).wait()
+    for i, context in enumerate(panel.contexts[:3]):
+        panel.mark(context["at"], i != 1)
+    return panel.wait()
+
+
+def misspelt_panel() -> SpecificityPanel:
+    """A panel whose concept is nowhere, and whose field holds half a concept."""
+    panel = scoring(query="brigde").wait()
+    panel.query = "bridge or ("
+    return panel
+
+
 def slow_panel(seconds: float = 0.1) -> SteeringPanel:
     """A panel whose texts say `word0 word1 ...` for ever, a word every `seconds`; one begins with HTML."""
 
@@ -197,6 +212,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "error": lambda: FeatureCard(n_features=64, error="the index lies on a disk that is gone"),
     },
     "steering_panel": {"replies": replied_panel, "nothing run": panel},
+    "specificity_panel": {"scored": scored_panel, "nothing written": scoring, "cannot be read": misspelt_panel},
     "training_monitor": {"finished": monitored, "waiting": sk.TrainingMonitor},
     "circuits": {"attention": lambda: attention_patterns(trio()[0], "a <b>cat</b>", layer=0)},
 }
