@@ -1,6 +1,6 @@
 // The result of a feature in figures: what `sk.specificity` says, with intervals and matched features.
 
-import { h } from "../shared/dom";
+import { h, NO_SHORTCUTS } from "../shared/dom";
 import { formatCount } from "../shared/numbers";
 import { range } from "./ranking";
 import { interval, type MeasureRow, type Model, short } from "./state";
@@ -31,7 +31,7 @@ export function measuresView(model: Model): MeasuresView {
       column("", "value"),
       column("", level, "over documents"),
       column("sk-right", "n", "documents that the interval is over"),
-      controls > 0 ? column("sk-right", "matched", `mean and best of ${controls} matched features`) : null,
+      controls > 0 ? column("sk-right sk-matched", "matched", `mean and best of ${controls} matched features`) : null,
     );
     const table = h(
       "table",
@@ -48,7 +48,9 @@ export function measuresView(model: Model): MeasuresView {
       h("p", {}, `For a chosen feature: ${measures.test ?? ""}.`),
       notes.length > 0 && h("ul", {}, ...notes),
     );
-    element.replaceChildren(h("div", { class: "sk-frame" }, table), more);
+    // On narrow screens it scrolls sideways, which keys must reach.
+    const scrolls = { class: "sk-frame", role: "group", tabindex: 0, "aria-label": "Measures", ...NO_SHORTCUTS };
+    element.replaceChildren(h("div", scrolls, table), more);
   };
   return { element, draw };
 }
@@ -69,6 +71,6 @@ function measureRow(row: MeasureRow, withControls: boolean): HTMLElement {
     ),
     h("td", { class: "sk-num sk-ends" }, ends),
     h("td", { class: "sk-right sk-num" }, row.n_units === null ? "" : formatCount(row.n_units)),
-    withControls ? h("td", { class: "sk-right sk-num" }, row.controls_mean === null ? "" : controls) : null,
+    withControls ? h("td", { class: "sk-right sk-num sk-matched" }, row.controls_mean === null ? "" : controls) : null,
   );
 }
