@@ -30,6 +30,8 @@ class Numbers:
     values: Sequence[Any]
     digits: int = 3
     percent: bool = False
+    by_row: bool = False
+    """Whether rows are of different kinds, each with decimals of its own."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,9 @@ def _cells(c: Column, n: int, *, first: bool) -> list[str]:
     if isinstance(c, Words):
         tag, scope = ("th", ' scope="row"') if first else ("td", "")
         return [f"<{tag}{scope}>{value_html(v, 160) if v is not None else ''}</{tag}>" for v in c.values[:n]]
-    texts = _texts(c, c.values[:n])
     if isinstance(c, Intervals):
-        return _interval_cells(c, n, texts)
+        return _interval_cells(c, n)
+    texts = [_texts(c, [v])[0] for v in c.values[:n]] if c.by_row else _texts(c, c.values[:n])
     cells = [f'<td class="saekit-num">{escape(t)}</td>' for t in texts]
     if isinstance(c, Bars):
         top = c.top or max((float(v) for v in c.values[:n] if _finite(v)), default=0.0) or 1.0
@@ -112,10 +114,13 @@ def _cells(c: Column, n: int, *, first: bool) -> list[str]:
     return cells
 
 
-def _interval_cells(c: Intervals, n: int, texts: list[str]) -> list[str]:
+def _interval_cells(c: Intervals, n: int) -> list[str]:
     ends = [(c.low[i] if i < len(c.low) else None, c.high[i] if i < len(c.high) else None) for i in range(n)]
     flat = _texts(c, [*c.values[:n], *(v for pair in ends for v in pair)])
     texts, bounds = flat[:n], flat[n:]
+    if c.by_row:
+        rows = [_texts(c, [c.values[i], *ends[i]]) for i in range(n)]
+        texts, bounds = [row[0] for row in rows], [end for row in rows for end in row[1:]]
     drawn, axis = _drawn(c, n), _axis(c, n)
     cells = []
     for i in range(n):

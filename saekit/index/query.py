@@ -26,6 +26,7 @@ from ..models.text_matching import token_bytes
 from ..models.token_text import Vocabulary
 from ..sae import TokenFilter
 from . import search
+from .displays import index_html
 from .feature_records import make_context, make_record
 from .matched_features import matched_features
 from .records import Active, Context, FeatureRecord, Firings
@@ -90,6 +91,8 @@ class FeatureIndex:
             f"{self._left_out()}"
             f"  SAE {self.sae_fingerprint}; in {self.path}"
         )
+
+    _repr_html_ = index_html
 
     def __len__(self) -> int:
         return self.d_sae

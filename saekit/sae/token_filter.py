@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from ..errors import ConfigError, MismatchError, check_count
 from ..json_files import Count, TokenId
+from .displays import token_filter_html
 
 MaxNorm = Annotated[float, Field(gt=0)]
 
@@ -173,6 +174,8 @@ class TokenFilter:
         """The token filter that `to_dict` wrote."""
         blocks = tuple((int(width), limit) for width, limit in value.get("blocks", ()))
         return cls(special_ids=tuple(int(i) for i in value["special_ids"]), max_norm=value["max_norm"], blocks=blocks)
+
+    _repr_html_ = token_filter_html
 
 
 def _check_types(token_filter: TokenFilter) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..index.records import N_ACTIVATION_BINS
 from .examples import Activations, ClassifiedExamples
-from .result import MEASURES
+from .measures import MEASURES
 from .sparse_statistics import Floats, Ints, Statistics, statistics
 from .tables import bin_table, curve_table, curve_thresholds, top_bin
 

@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .displays import estimate_html, interval_html
+
 LEVEL = 0.95
 """The level of every interval for which no other is given."""
 MIN_UNITS = 5
@@ -25,6 +27,8 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+    _repr_html_ = interval_html
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Estimate:
         return format(self)
 
     __repr__ = __str__
+    _repr_html_ = estimate_html
 
     def row(self) -> dict[str, Any]:
         """value, low, high and n_units, for a table."""
