@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .cache_folder import cache_dir
-from .display import Block, Words, details, document, note, number, shown, table
+from .display import Block, Words, details, document, note, shown, table
 from .models.default_model import NAME, damaged_file
 from .sae.triton import SelfCheck, available, gate, self_check, tiles
 from .sae.triton.device_key import device_key, triton_version
@@ -68,7 +68,7 @@ def _table(caption: str, findings: list[Finding]) -> Block | None:
         for f in findings
     ]
     columns = [Words("", [f.name for f in findings]), Words("state", [f.state for f in findings])]
-    columns += [Words("found", details_)]
+    columns += [Words("found", [found(f) for f in findings])]
     if any(f.fix for f in findings):
         columns.append(Words("what to do", [f.fix for f in findings]))
     return table(columns, caption=caption)

@@ -22,9 +22,7 @@ def excluded_html(e: ExcludedTokens) -> str:
     return document(
         "Left out by the token filter",
         f"{e.n_excluded:,} of {e.n_tokens:,} tokens ({percent(e.fraction)})",
-        facts(
-            {"special tokens": e.n_special, "by their norm": f"{e.n_sinks:,} ({percent(e.sink_fraction)} of the rest)"}
-        ),
+        facts({"special tokens": e.n_special, "by their norm": by_norm}),
         note(e.surprise, warn=True) if e.surprise else None,
         table(
             [

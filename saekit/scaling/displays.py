@@ -47,9 +47,7 @@ def study_html(study: ScalingStudy) -> str:
                 "measured on": study.measured_on,
             }
         ),
-        note(f"There are {study.n_unique:,} distinct tokens: longer runs see them again.", warn=True)
-        if repeated
-        else None,
+        note(again, warn=True) if again else None,
         frame_table(
             f.sort_values("loss"),
             index=False,

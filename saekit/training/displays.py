@@ -44,6 +44,4 @@ def trainer_html(trainer: Trainer) -> str:
         "Trainer",
         f"{trainer.n_steps_done:,} of {trainer.config.n_steps:,} steps ({done:.0%}), on {trainer.device}",
         facts({"tokens so far": trainer.n_tokens_done}),
-            f"sk.TrainingMonitor shows a run as it goes; trainer.step(x) took {number(trainer.n_steps_done)} batches."
-        ),
     )
