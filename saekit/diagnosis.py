@@ -61,12 +61,11 @@ def _states(findings: list[Finding]) -> str:
 
 def _table(caption: str, findings: list[Finding]) -> Block | None:
     """A row for each finding; a kernel's with its largest difference."""
-    details_ = [
-        f.detail
-        if f.difference is None
-        else f"{f.detail}; differs by {number(f.difference, 2)}, may by {f.tolerance:g}"
-        for f in findings
-    ]
+
+    def found(f: Finding) -> str:
+        differs = "" if f.difference is None else f"differs by {f.difference:.1e}, may by {f.tolerance:.0e}; "
+        return differs + f.detail
+
     columns = [Words("", [f.name for f in findings]), Words("state", [f.state for f in findings])]
     columns += [Words("found", [found(f) for f in findings])]
     if any(f.fix for f in findings):
