@@ -12,6 +12,7 @@ from .blocks import excerpt as excerpt
 from .blocks import facts as facts
 from .blocks import histogram as histogram
 from .blocks import note as note
+from .blocks import sentence as sentence
 from .blocks import words as words
 from .document import document as document
 from .document import shown as shown
@@ -20,6 +21,8 @@ from .frames import frame_table as frame_table
 from .numbers import number as number
 from .numbers import percent as percent
 from .numbers import rounded as rounded
+from .numbers import size as size
+from .numbers import spans as spans
 from .tables import Bars as Bars
 from .tables import Intervals as Intervals
 from .tables import Numbers as Numbers

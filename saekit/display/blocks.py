@@ -27,6 +27,11 @@ def note(text: object, *, warn: bool = False) -> Block:
     return Block(f'<p class="{kind}">{escape(text)}</p>')
 
 
+def sentence(text: str) -> str:
+    """The text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
 def preformatted(text: object) -> Block:
     """Text whose line breaks and spaces are kept."""
     return Block(f"<pre>{escape(text)}</pre>")

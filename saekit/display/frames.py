@@ -48,7 +48,7 @@ def frame_table(
             continue
         values: list[Any] = list(shown[name])
         title = titles.get(name, name.replace("_", " "))
-        if not all(is_number(v) or _missing(v) for v in values) or not any(is_number(v) for v in values):
+        if not all(is_number(v) or _missing(v) for v in values) or all(_missing(v) for v in values):
             if any(not _missing(v) for v in values):
                 columns.append(Words(title, [None if _missing(v) else v for v in values]))
             continue

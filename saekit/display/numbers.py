@@ -9,6 +9,8 @@ from typing import Any
 MISSING = "–"
 LARGE = 10_000
 """From here on numbers are shown without decimals."""
+HUGE = 1e9
+"""From here on numbers that are no counts are shown with their power of ten."""
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -18,8 +20,10 @@ def number(value: Any, digits: int = 3) -> str:
     >>> number(50.200001), number(1234567), number(0.00012345), number(float("nan")), number(3.5e-8)
     ('50.2', '1,234,567', '0.000123', '–', '3.5e-08')
     """
-    if value is None or isinstance(value, bool):
-        return MISSING if value is None else str(value)
+    if value is None or type(value).__name__ == "NAType":
+        return MISSING
+    if isinstance(value, bool):
+        return str(value)
     try:
         plain = float(value)
     except (TypeError, ValueError):
@@ -28,8 +32,10 @@ def number(value: Any, digits: int = 3) -> str:
         return MISSING
     if math.isinf(plain):
         return "∞" if plain > 0 else "−∞"
-    if is_whole(value) or abs(plain) >= LARGE:
-        return f"{int(value) if is_whole(value) else round(plain):,}" if abs(plain) < 1e15 else f"{plain:.{digits}g}"
+    if is_whole(value) and abs(plain) < 1e15:
+        return f"{int(value):,}"
+    if abs(plain) >= LARGE:
+        return f"{round(plain):,}" if abs(plain) < HUGE else f"{plain:.{digits}g}"
     if plain and abs(plain) < 1e-4:
         return f"{plain:.{digits}g}"
     places = decimals([plain], digits)
@@ -77,6 +83,8 @@ def column(values: Sequence[Any], digits: int = 3) -> list[str]:
     if all(v.is_integer() for v in known):
         return [number(v, digits) for v in values]
     places = decimals(known, digits)
+    if max(map(abs, known)) >= 0.01:
+        places = min(places, digits)
 
     def cell(value: Any) -> str:
         if not is_number(value) or not math.isfinite(float(value)):
@@ -95,6 +103,32 @@ def decimals(values: Sequence[float], digits: int) -> int:
     if top >= LARGE or not top:
         return 0
     return max(0, digits - 1 - math.floor(math.log10(top) + 1e-12))
+
+
+def spans(lows: Sequence[float], highs: Sequence[float]) -> list[str]:
+    """Ranges of one column, with as many decimals each.
+
+    >>> from saekit.display.numbers import spans
+    >>> spans([0, 0.0738], [0.0738, 0.1476])
+    ['0.000 to 0.074', '0.074 to 0.148']
+    """
+    texts = column([*lows, *highs])
+    return [f"{low} to {high}" for low, high in zip(texts[: len(lows)], texts[len(lows) :], strict=True)]
+
+
+def size(n_bytes: int) -> str:
+    """Bytes as people read them.
+
+    >>> from saekit.display.numbers import size
+    >>> size(1_234), size(98_000_000)
+    ('1.23 kB', '98 MB')
+    """
+    value, unit = float(n_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{number(value)} {unit}"
 
 
 def rounded(value: Any, digits: int = 6) -> Any:

@@ -12,7 +12,7 @@ _SOURCE = """
   --sk-orange: #e06c00; --sk-blue: #2f82d0; --sk-red: #d3382f; --sk-green: #0b8f6a;
   color: var(--vscode-editor-foreground, var(--jp-content-font-color1, inherit));
   font: 13px/1.45 var(--jp-ui-font-family, var(--vscode-font-family, system-ui, sans-serif));
-  max-width: 64em; padding: 4px 0; text-align: start; overflow-wrap: break-word;
+  max-width: 78em; padding: 4px 0; text-align: start; overflow-wrap: break-word;
 }
 .saekit-display * { box-sizing: border-box; }
 .saekit-display .saekit-muted, .saekit-display .saekit-ends, .saekit-display table.saekit-table .saekit-ci,
@@ -54,7 +54,8 @@ _SOURCE = """
 .saekit-display table.saekit-table .saekit-ci {
   padding-inline-start: 0; text-align: start; font-variant-numeric: tabular-nums; font-weight: 400;
 }
-.saekit-display table.saekit-table td.saekit-ci:not(.saekit-reason) { white-space: nowrap; }
+.saekit-display table.saekit-table td.saekit-ci, .saekit-display table.saekit-table .saekit-name { white-space: nowrap; }
+.saekit-display table.saekit-facts td { max-width: 56em; }
 .saekit-display table.saekit-table .saekit-pic { width: 132px; min-width: 112px; vertical-align: middle; }
 .saekit-display table.saekit-table thead .saekit-pic { vertical-align: bottom; }
 .saekit-display table.saekit-facts th { font-weight: 400; white-space: nowrap; }
@@ -71,8 +72,10 @@ _SOURCE = """
 .saekit-display .saekit-axis b { top: 2px; width: 9px; height: 9px; margin-left: -4.5px; border-radius: 50%; }
 .saekit-display .saekit-bar { background: color-mix(in srgb, currentColor 9%, transparent); border-radius: 2px; }
 .saekit-display .saekit-bar b {
-  position: absolute; inset: 0 auto 0 0; min-width: 1px; border-radius: 2px; background: var(--sk-orange);
+  position: absolute; inset: 0 auto 0 0; min-width: 1px; border-radius: 2px; background: var(--sk-blue);
 }
+.saekit-display .saekit-acts b { background: var(--sk-orange); }
+.saekit-display sup { font-size: 10px; line-height: 0; }
 .saekit-display .saekit-ends {
   display: flex; justify-content: space-between; font-size: 11px; font-weight: 400;
   font-variant-numeric: tabular-nums;

@@ -39,6 +39,8 @@ class Bars(Numbers):
     """A column of numbers with a bar beside each, from 0 to `top` (the largest of them)."""
 
     top: float | None = None
+    activation: bool = False
+    """Whether it is about a feature's activation, which is orange everywhere."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class Intervals(Numbers):
     axis: tuple[float, float] | None = None
     picture: bool = True
     reasons: Sequence[str] = field(default=())
-    """Why a value or its interval is missing, by row."""
+    """Why a value or its interval is missing, by row; shown below the table."""
+    n_drawn: int | None = None
+    """Rows that have a whisker, from the first; None for all."""
 
 
 Column = Words | Numbers | Bars | Intervals
@@ -80,7 +84,23 @@ def table(
     rest = (n_rows or length) - shown
     more = f'<p class="saekit-muted">… {rest:,} more; {escape(all_at)}</p>' if rest > 0 else ""
     inside = f'<table class="saekit-table">{title}{thead}<tbody>{body}</tbody></table>'
-    return Block(f'<div class="saekit-scroll">{inside}</div>{more}')
+    return Block(f'<div class="saekit-scroll">{inside}</div>{more}{_footnotes(columns, shown)}')
+
+
+def _marks(c: Intervals, n: int) -> dict[str, str]:
+    """A mark for each reason there is; none where it is one for all rows."""
+    distinct = list(dict.fromkeys(r for r in list(c.reasons)[:n] if r))
+    alone = len(distinct) == 1 and all(list(c.reasons)[:n])
+    return {reason: "" if alone else "abcdefghijklmnopqrst"[i] for i, reason in enumerate(distinct)}
+
+
+def _footnotes(columns: Sequence[Column], n: int) -> str:
+    """The reasons, each once."""
+    lines = []
+    for c in columns:
+        for reason, mark in _marks(c, n).items() if isinstance(c, Intervals) else ():
+            lines.append(f"{f'<sup>{mark}</sup> ' if mark else ''}{escape(reason)}")
+    return f'<p class="saekit-muted">{"<br>".join(lines)}</p>' if lines else ""
 
 
 def _head(c: Column, n: int) -> str:
@@ -103,14 +123,15 @@ def _head(c: Column, n: int) -> str:
 def _cells(c: Column, n: int, *, first: bool) -> list[str]:
     if isinstance(c, Words):
         tag, scope = ("th", ' scope="row"') if first else ("td", "")
-        return [f"<{tag}{scope}>{value_html(v, 160) if v is not None else ''}</{tag}>" for v in c.values[:n]]
+        short = ' class="saekit-name"' if all(len(str(v)) <= 32 for v in c.values[:n]) else ""
+        return [f"<{tag}{scope}{short}>{'' if v is None else value_html(v, 160)}</{tag}>" for v in c.values[:n]]
     if isinstance(c, Intervals):
         return _interval_cells(c, n)
     texts = [_texts(c, [v])[0] for v in c.values[:n]] if c.by_row else _texts(c, c.values[:n])
     cells = [f'<td class="saekit-num">{escape(t)}</td>' for t in texts]
     if isinstance(c, Bars):
         top = c.top or max((float(v) for v in c.values[:n] if _finite(v)), default=0.0) or 1.0
-        cells = [cell + _bar(v, top) for cell, v in zip(cells, c.values, strict=False)]
+        cells = [cell + _bar(v, top, c.activation) for cell, v in zip(cells, c.values, strict=False)]
     return cells
 
 
@@ -121,15 +142,16 @@ def _interval_cells(c: Intervals, n: int) -> list[str]:
     if c.by_row:
         rows = [_texts(c, [c.values[i], *ends[i]]) for i in range(n)]
         texts, bounds = [row[0] for row in rows], [end for row in rows for end in row[1:]]
-    drawn, axis = _drawn(c, n), _axis(c, n)
+    drawn, axis, marks = _drawn(c, n), _axis(c, n), _marks(c, n)
     cells = []
     for i in range(n):
         low, high = ends[i]
         between = f"[{bounds[2 * i]}, {bounds[2 * i + 1]}]" if _known(low) and _known(high) else ""
         reason = c.reasons[i] if i < len(c.reasons) else ""
-        kind = "saekit-ci" if between else "saekit-ci saekit-reason"
-        cell = f'<td class="saekit-num">{escape(texts[i])}</td><td class="{kind}">{escape(between or reason)}</td>'
-        cells.append(cell + (f'<td class="saekit-pic">{_whisker(c.values[i], low, high, axis)}</td>' if drawn else ""))
+        between = escape(between) if between else f"none<sup>{marks[reason]}</sup>" if reason else ""
+        cell = f'<td class="saekit-num">{escape(texts[i])}</td><td class="saekit-ci">{between}</td>'
+        picture = "" if c.n_drawn is not None and i >= c.n_drawn else _whisker(c.values[i], low, high, axis)
+        cells.append(cell + (f'<td class="saekit-pic">{picture}</td>' if drawn else ""))
     return cells
 
 
@@ -155,9 +177,10 @@ def _whisker(value: Any, low: Any, high: Any, axis: tuple[float, float]) -> str:
     return f'<span class="saekit-axis" aria-hidden="true">{line}{point}</span>'
 
 
-def _bar(value: Any, top: float) -> str:
+def _bar(value: Any, top: float, activation: bool) -> str:
     width = 100 * min(max(float(value) / top, 0.0), 1.0) if _finite(value) else 0.0
-    bar = f'<span class="saekit-bar" aria-hidden="true"><b style="width:{width:.4g}%"></b></span>'
+    kind = "saekit-bar saekit-acts" if activation else "saekit-bar"
+    bar = f'<span class="{kind}" aria-hidden="true"><b style="width:{width:.4g}%"></b></span>'
     return f'<td class="saekit-pic">{bar if _finite(value) else ""}</td>'
 
 

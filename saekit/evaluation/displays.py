@@ -23,9 +23,14 @@ if TYPE_CHECKING:
     from .comparison import Comparison
     from .result import Evaluation
 
-FRACTIONS = {"explained_variance": "explained variance", "ce_loss_recovered": "loss recovered"}
-"""Metrics of which 1 is the best there is: they share an axis."""
-OTHERS = {"l0": "L0, features per token", "kl": "KL divergence, nats"}
+METRICS = {
+    "explained_variance": "explained variance",
+    "ce_loss_recovered": "loss recovered",
+    "ce_loss_recovered_everywhere": "loss recovered, SAE at every position",
+    "l0": "L0, features per token",
+    "kl": "KL divergence, nats",
+}
+"""Fractions of which 1 is the best there is, then the others."""
 TITLES = {
     "l0": "L0",
     "explained_variance": "explained variance",
@@ -46,15 +51,13 @@ TITLES = {
 @shown
 def evaluation_html(e: Evaluation) -> str:
     """What the SAE keeps and loses with intervals, beside its baselines."""
-    fractions = {**FRACTIONS, "ce_loss_recovered_everywhere": "loss recovered, SAE at every position"}
     d_sae, dead = len(e.density), e.n_dead_in_training
     in_training = "" if dead is None else f"; dead at the end of training: {dead:,} ({percent(dead / d_sae)})"
     about = f"on {e.n_tokens:,} tokens in {e.n_sequences:,} windows, {number(e.seconds, 2)} s"
     return document(
         "Evaluation",
         about,
-        _estimates(e, fractions, "fraction kept, 1 is best"),
-        _estimates(e, OTHERS, ""),
+        _estimates(e),
         note(f"Intervals: 95 %, jackknife over {e.n_units:,} {e.interval_unit}."),
         words(
             f"Silent on these tokens: {e.n_silent:,} of {d_sae:,} features ({percent(e.n_silent / d_sae)}){in_training}"
@@ -68,19 +71,21 @@ def evaluation_html(e: Evaluation) -> str:
     )
 
 
-def _estimates(e: Evaluation, names: dict[str, str], heading: str) -> Block | None:
-    found = [e.estimates[name] for name in names if name in e.estimates]
-    titles = [title for name, title in names.items() if name in e.estimates]
+def _estimates(e: Evaluation) -> Block | None:
+    """The fractions on one axis, and below them what has units of its own."""
+    names = [name for name in METRICS if name in e.estimates]
+    found = [e.estimates[name] for name in names]
     values = Intervals(
         "",
         [f.value for f in found],
         low=[f.low for f in found],
         high=[f.high for f in found],
         reasons=[f.reason for f in found],
-        axis=(0.0, 1.0) if heading and all(f.low != f.low or f.low >= 0 for f in found) else None,
-        picture=bool(heading),
+        axis=(0.0, 1.0),
+        n_drawn=sum(name not in ("l0", "kl") for name in names),
+        by_row=True,
     )
-    return table([Words(heading, titles), values])
+    return table([Words("", [METRICS[name] for name in names]), values])
 
 
 @shown
@@ -102,5 +107,5 @@ def comparison_html(comparison: Comparison) -> str:
             pictures=("explained_variance",),
             percents=("silent_fraction", "dead_fraction"),
         ),
-        note(comparison.note),
+        note(f"{sentence(comparison.note)}."),
     )

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ...display import Block, Intervals, Words, details, document, facts, frame_table, note, number, shown, table, words
 
@@ -144,7 +145,7 @@ def compute_fraction_html(r: ComputeFraction) -> str:
 def score_comparison_html(r: ScoreComparison) -> str:
     """A row for each SAE, with a rank only where the score can tell it from all others."""
     frame = r.frame.assign(
-        rank=[number(v) if v == v and v is not None and str(v) != "<NA>" else "not ranked" for v in r.frame["rank"]],
+        rank=["not ranked" if pd.isna(v) else number(v) for v in r.frame["rank"]],
         cannot_tell_apart=[", ".join(names) for names in r.frame["cannot_tell_apart"]],
     )
     return document(
