@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..display import Bars, Numbers, Words, details, document, facts, note, percent, shown, table
+from ..display import Bars, Numbers, Words, details, document, facts, note, percent, shown, size, table
 from ..hook_points import hook_text
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def cache_html(cache: ActivationCache) -> str:
         facts(
             {
                 "model": f.model_name,
-                "on disk": f"{f.nbytes / 1e6:,.0f} MB in {f.n_shards} shards, {f.dtype}",
+                "on disk": f"{size(f.nbytes)} in {f.n_shards} shard{'s' * (f.n_shards != 1)}, {f.dtype}",
                 "left out": cache.token_filter.describe(),
                 "folder": str(cache.path),
             }

@@ -22,6 +22,7 @@ def frame_table(
     only: Collection[str] = (),
     pictures: Collection[str] = (),
     bars: Collection[str] = (),
+    activations: Collection[str] = (),
     percents: Collection[str] = (),
     index: bool = True,
     caption: str = "",
@@ -30,7 +31,7 @@ def frame_table(
     """The first rows of a frame as a table; None for one without rows.
 
     `names` is the heading of the index, `titles` those of columns, `only` the columns to show, `pictures` those whose
-    intervals are drawn, `bars` those with a bar.
+    intervals are drawn, `bars` and `activations` those with a bar.
 
     >>> import pandas as pd
     >>> from saekit.display import frame_table
@@ -57,8 +58,8 @@ def frame_table(
             low, high = list(shown[f"{name}_low"]), list(shown[f"{name}_high"])
             picture = name in pictures
             columns.append(Intervals(title, values, percent=percent, low=low, high=high, picture=picture))
-        elif name in bars:
-            columns.append(Bars(title, values, percent=percent))
+        elif name in bars or name in activations:
+            columns.append(Bars(title, values, percent=percent, activation=name in activations))
         else:
             columns.append(Numbers(title, values, percent=percent))
     return table(columns, caption=caption, n_rows=len(frame), all_at=all_at)

@@ -54,7 +54,8 @@ _SOURCE = """
 .saekit-display table.saekit-table .saekit-ci {
   padding-inline-start: 0; text-align: start; font-variant-numeric: tabular-nums; font-weight: 400;
 }
-.saekit-display table.saekit-table td.saekit-ci, .saekit-display table.saekit-table .saekit-name { white-space: nowrap; }
+.saekit-display table.saekit-table td.saekit-ci,
+.saekit-display table.saekit-table .saekit-name { white-space: nowrap; }
 .saekit-display table.saekit-facts td { max-width: 56em; }
 .saekit-display table.saekit-table .saekit-pic { width: 132px; min-width: 112px; vertical-align: middle; }
 .saekit-display table.saekit-table thead .saekit-pic { vertical-align: bottom; }

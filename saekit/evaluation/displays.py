@@ -14,6 +14,7 @@ from ..display import (
     note,
     number,
     percent,
+    sentence,
     shown,
     table,
     words,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..display import (
     Block,
@@ -19,7 +22,9 @@ from ..display import (
     number,
     percent,
     shown,
+    spans,
     table,
+    words,
 )
 from ..hook_points import hook_text
 
@@ -66,7 +71,7 @@ def record_html(record: FeatureRecord) -> str:
     return document(
         f"Feature {record.feature}",
         about,
-        None if record.silent else facts({"maximum": s["max"], "mean when active": s["mean"], "std": s["std"]}),
+        None if record.silent else words(_strength(s)),
         None if record.silent else _histogram(record.histogram),
         facts(
             {
@@ -80,6 +85,10 @@ def record_html(record: FeatureRecord) -> str:
         details("By activation", *(_bin(b, record.max) for b in reversed(record.bins) if b.contexts)),
         details("More statistics", facts({k: v for k, v in s.items() if k not in usual})),
     )
+
+
+def _strength(s: Mapping[str, Any]) -> str:
+    return f"Activation up to {number(s['max'])}; when active {number(s['mean'])} on average, std {number(s['std'])}."
 
 
 @shown
@@ -106,8 +115,14 @@ def bin_html(b: ActivationBin) -> str:
 @shown
 def firings_html(firings: Firings) -> str:
     """The first of them."""
-    about = f"{len(firings.position):,} tokens"
-    return document("Firings", about, frame_table(firings.to_frame().head(200), index=False))
+    n, value = len(firings.position), firings.value
+    counts, edges = np.histogram(value, 40, (0.0, float(value.max()))) if n else (np.zeros(1), [0.0, 0.0])
+    return document(
+        "Firings",
+        f"on {n:,} tokens",
+        histogram(counts.tolist(), float(edges[0]), float(edges[-1])) if n else None,
+        details("The first of them", frame_table(firings.to_frame(), index=False)),
+    )
 
 
 @shown
@@ -116,7 +131,7 @@ def active_html(active: Active) -> str:
     frame = active.to_frame().sort_values("value", ascending=False, kind="stable")
     frame["feature"] = [str(f) for f in frame["feature"]]
     about = f"{len(frame):,} features fire on this token"
-    return document("Active features", about, frame_table(frame, index=False, bars=("value",)))
+    return document("Active features", about, frame_table(frame, index=False, activations=("value",)))
 
 
 def _histogram(h: Histogram) -> Block:
@@ -129,5 +144,5 @@ def _contexts(contexts: list[Context], top: float) -> Block | None:
 
 
 def _bin(b: ActivationBin, top: float) -> Block | None:
-    title = f"{number(b.low)} to {number(b.high)}: {b.count:,} firings, {percent(b.fraction)}"
+    title = f"{spans([b.low], [b.high])[0]}: {b.count:,} firings, {percent(b.fraction)}"
     return details(title, _contexts(b.contexts, top))

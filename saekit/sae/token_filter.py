@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypedDict
 
+from ..display import number
 from ..errors import ConfigError, MismatchError, check_count
 from ..json_files import Count, TokenId
 from .displays import token_filter_html
@@ -159,8 +160,8 @@ class TokenFilter:
         if self.special_ids:
             parts.append(f"{len(self.special_ids)} special ids")
         if self.max_norm is not None:
-            parts.append(f"norm above {self.max_norm:g}")
-        if limits := [f"{limit:g}" for _, limit in self.blocks if limit is not None]:
+            parts.append(f"norm above {number(self.max_norm, 4)}")
+        if limits := [number(limit, 4) for _, limit in self.blocks if limit is not None]:
             parts.append(f"norm above {', '.join(limits)} at any of {len(self.blocks)} hook points")
         return "tokens excluded: " + ("; ".join(parts) or "none")
 

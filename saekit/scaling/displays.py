@@ -84,7 +84,7 @@ def fit_html(fit: ScalingFit) -> str:
         facts(
             {
                 "residuals": f"{percent(fit.rms_residual)} of the loss, at most {percent(worst)}",
-                "R² of log loss": fit.r_squared,
+                "R² of log loss": f"{fit.r_squared:.4f}",
             }
         ),
         note(f"95 % profile likelihood intervals, {fit.profile.df} degrees of freedom."),
@@ -98,7 +98,7 @@ def best_html(best: BestChoice) -> str:
     rows = {"width": best.width, "tokens": best.n_tokens, "steps": best.n_steps, "loss": best.loss}
     return document(
         "Best choice",
-        f"with {number(best.compute)} FLOP",
+        f"with {best.compute:.3g} FLOP",
         _estimates(rows),
         note("Outside what was measured: the law is extrapolated.", warn=True) if best.extrapolated else None,
     )

@@ -19,7 +19,9 @@ from ..display import (
     note,
     number,
     percent,
+    sentence,
     shown,
+    spans,
     table,
     words,
 )
@@ -49,7 +51,7 @@ def specificity_html(r: SpecificityResult) -> str:
         ),
         _measures(r),
         note(f"For a feature that was chosen among many: {r.test}."),
-        *(note(text, warn=True) for text in r.notes),
+        *(note(text, warn=True) for text in map(sentence, r.notes)),
         details("By activation", _bins(r), opened=True),
         details("Where its activation goes", *_labels(r)),
         _contexts("Strongest on the concept", r.true_positives, r),
@@ -84,7 +86,6 @@ def _bins(r: SpecificityResult) -> Block | None:
     if not r.n_firings:
         return None
     rows = r.bins.iloc[::-1]
-    spans = [f"{number(low)} to {number(high)}" for low, high in zip(rows["low"], rows["high"], strict=True)]
     fraction = Intervals(
         "on the concept",
         list(rows["fraction"]),
@@ -94,14 +95,16 @@ def _bins(r: SpecificityResult) -> Block | None:
         axis=(0.0, 1.0),
     )
     counts = [Numbers("firings", list(rows["n_firings"])), Numbers("documents", list(rows["n_documents"]))]
-    return table([Words("activation", spans), *counts, fraction], all_at=".bins has all")
+    return table(
+        [Words("activation", spans(list(rows["low"]), list(rows["high"]))), *counts, fraction], all_at=".bins has all"
+    )
 
 
 def _labels(r: SpecificityResult) -> list[Block | None]:
     blocks = []
     for label, rows in r.by_label[r.by_label["n_firings"] > 0].groupby("label", sort=False):
         rows = rows.head(8)
-        share = Bars("of its activation", list(rows["activation_fraction"]), percent=True, top=1.0)
+        share = Bars("of its activation", list(rows["activation_fraction"]), percent=True, top=1.0, activation=True)
         precision = Numbers("precision", list(rows["precision"]), percent=True)
         blocks.append(table([Words(str(label), list(rows["value"])), share, precision], all_at=".by_label has all"))
     return blocks

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..display.numbers import short as short
 from .displays import estimate_html, interval_html
 
 LEVEL = 0.95
@@ -77,13 +78,6 @@ class Estimate:
     def row(self) -> dict[str, Any]:
         """value, low, high and n_units, for a table."""
         return {"value": self.value, "low": self.low, "high": self.high, "n_units": self.n_units}
-
-
-def short(value: float) -> str:
-    """Two decimals, three below 0.1 so that small rates can be distinguished."""
-    if math.isnan(value):
-        return "-"
-    return f"{value:.2f}" if value >= 0.0995 or value == 0 else f"{value:.3f}"
 
 
 def percentile_bounds(

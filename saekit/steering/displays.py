@@ -16,6 +16,7 @@ from ..display import (
     facts,
     note,
     number,
+    sentence,
     shown,
     table,
     words,
@@ -43,10 +44,10 @@ def study_html(study: SteeringStudy) -> str:
     several = f" and {len(study.weights) - 1} more" if len(study.weights) > 1 else ""
     summary = study.summary
     rows = summary.to_dict("records")
-    strengths = ["" if r["condition"] in ("none", "instruction") else number(r["strength"]) for r in rows]
+    strengths = [None if r["condition"] in ("none", "instruction") else r["strength"] for r in rows]
     costs = [Numbers(name, list(summary[name])) for name in ("repetition", *COSTS) if name in summary]
     best, unit = study.recommended, unit_name(study.unit, "×")
-    advice = f"Recommended strength: {number(best)} {unit}." if best is not None else "No strength is recommended."
+    advice = f"Recommended strength: {number(best)} {unit}." if best is not None else _no_advice(study)
     return document(
         f"Steering study: feature {study.feature}{several} for {study.concept!r}",
         f"{study.hook_name} of {study.model_name}",
@@ -54,7 +55,7 @@ def study_html(study: SteeringStudy) -> str:
         table(
             [
                 Words("condition", [r["condition"] for r in rows]),
-                Words(f"strength, {unit}", strengths),
+                Numbers(f"strength, {unit}", strengths),
                 Numbers("texts", list(summary["n_texts"])),
                 Intervals(
                     "rate",
@@ -77,10 +78,15 @@ def study_html(study: SteeringStudy) -> str:
         _comparison(study.compare()) if study.controls and not math.isnan(study.compare().rate.value) else None,
         note(
             f"{n_prompts} prompts, {study.max_new_tokens} new tokens, {how}; clamped at {study.positions} positions; "
-            f"{len(study.controls) or 'no'} control features. {str(study.split).capitalize()}."
+            f"{len(study.controls) or 'no'} control features. {sentence(str(study.split))}."
         ),
         details("Some texts", _examples(study)),
     )
+
+
+def _no_advice(study: SteeringStudy) -> str:
+    reason = "no fluent strength beats the unsteered rate" if study.split.choose else "no prompt chooses one"
+    return f"No strength is recommended: {reason}."
 
 
 def _examples(study: SteeringStudy) -> Block | None:

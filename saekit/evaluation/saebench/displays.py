@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ...display import Block, Intervals, Words, details, document, facts, frame_table, note, number, shown, table, words
+from ...display import (
+    Block,
+    Intervals,
+    Words,
+    details,
+    document,
+    facts,
+    frame_table,
+    note,
+    number,
+    sentence,
+    shown,
+    table,
+    words,
+)
 
 if TYPE_CHECKING:
     from ...statistics import Estimate
@@ -27,6 +41,7 @@ TITLES = {"n": "features ablated", "k": "features", "random_score": "random SAE"
     "n_right": "words right",
     "n_absorbed": "absorbed",
     "reason": "",
+    "auroc": "AUROC",
 }
 
 
@@ -146,16 +161,17 @@ def score_comparison_html(r: ScoreComparison) -> str:
     """A row for each SAE, with a rank only where the score can tell it from all others."""
     frame = r.frame.assign(
         rank=["not ranked" if pd.isna(v) else number(v) for v in r.frame["rank"]],
+        over=[f"{n:,} {unit}" for n, unit in zip(r.frame["n_units"], r.frame["unit"], strict=True)],
         cannot_tell_apart=[", ".join(names) for names in r.frame["cannot_tell_apart"]],
     )
     return document(
-        r.what,
+        sentence(r.what),
         f"{len(frame)} SAEs",
         frame_table(
             frame.rename(columns={"low": "value_low", "high": "value_high"}),
             names="SAE",
-            titles={"cannot_tell_apart": "cannot be told from", "n_units": "over", "unit": ""},
-            hide=("reseed_sd",),
+            titles={"cannot_tell_apart": "cannot be told from"},
+            hide=("reseed_sd", "n_units", "unit"),
             pictures=("value",),
         ),
     )
@@ -187,9 +203,9 @@ def _resolution(known: dict[str, Any]) -> Block:
     """What a score can tell, in words."""
     noise, resolves = known["reseed_sd"], known["smallest_difference"]
     if math.isnan(noise):
-        return note(f"{known['what']}: reseed noise not measured, pass n_reseeds=3 or more.")
+        return note(f"{sentence(known['what'])}: reseed noise not measured, pass n_reseeds=3 or more.")
     smallest = "is unknown without an interval" if math.isnan(resolves) else f"is {number(resolves)}"
     return note(
-        f"{known['what']}: the smallest difference between two SAEs that it can tell {smallest} "
+        f"{sentence(known['what'])}: the smallest difference between two SAEs that it can tell {smallest} "
         f"(reseed noise {number(noise)})."
     )
