@@ -58,14 +58,15 @@ def facts(values: Mapping[str, Any], caption: str = "") -> Block | None:
     """Names with their values, a row each; None without any.
 
     >>> from saekit.display import facts
-    >>> facts({"width": 32, "noise": 50.200001})[-105:]
-    '<tr><th scope="row">width</th><td>32</td></tr><tr><th scope="row">noise</th><td>50.2</td></tr></table></div>'
+    >>> "<td>50.2</td>" in facts({"width": 32, "noise": 50.200001})
+    True
     """
     if not values:
         return None
     head = f"<caption>{escape(caption)}</caption>" if caption else ""
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{value_html(value)}</td></tr>' for name, value in values.items()
+        f'<tr><th scope="row"><span class="saekit-muted">{escape(name)}</span></th><td>{value_html(value)}</td></tr>'
+        for name, value in values.items()
     )
     return Block(f'<div class="saekit-scroll"><table class="saekit-table saekit-facts">{head}{rows}</table></div>')
 

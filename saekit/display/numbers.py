@@ -84,7 +84,7 @@ def column(values: Sequence[Any], digits: int = 3) -> list[str]:
         return [number(v, digits) for v in values]
     places = decimals(known, digits)
     if max(map(abs, known)) >= 0.01:
-        places = min(places, digits)
+        places = min(max(places, digits * (max(map(abs, known)) <= 1)), digits)
 
     def cell(value: Any) -> str:
         if not is_number(value) or not math.isfinite(float(value)):

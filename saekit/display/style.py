@@ -9,14 +9,13 @@ import re
 
 _SOURCE = """
 .saekit-display {
-  --sk-orange: #e06c00; --sk-blue: #2f82d0; --sk-red: #d3382f; --sk-green: #0b8f6a;
+  --sk-orange: #e06c00; --sk-blue: #2f82d0;
   color: var(--vscode-editor-foreground, var(--jp-content-font-color1, inherit));
   font: 13px/1.45 var(--jp-ui-font-family, var(--vscode-font-family, system-ui, sans-serif));
   max-width: 78em; padding: 4px 0; text-align: start; overflow-wrap: break-word;
 }
 .saekit-display * { box-sizing: border-box; }
-.saekit-display .saekit-muted, .saekit-display .saekit-ends, .saekit-display table.saekit-table .saekit-ci,
-.saekit-display table.saekit-facts th { color: color-mix(in srgb, currentColor 78%, transparent); }
+.saekit-display .saekit-muted, .saekit-display .saekit-ends { color: color-mix(in srgb, currentColor 78%, transparent); }
 .saekit-display .saekit-head { margin: 0 0 6px; font-size: 13px; }
 .saekit-display .saekit-title { font-size: 15px; font-weight: 600; margin-inline-end: .4em; color: inherit; }
 .saekit-display p { margin: 4px 0; font-size: 13px; line-height: 1.45; }
@@ -107,9 +106,11 @@ _SOURCE = """
   margin: 0; padding: 0; border: 0; background: none; color: inherit; white-space: pre-wrap;
   font: 12px/1.5 var(--jp-code-font-family, var(--vscode-editor-font-family, ui-monospace, monospace));
 }
-.saekit-display .saekit-state { border-inline-start: 3px solid transparent; padding-inline-start: 6px; }
-.saekit-display .saekit-good { border-color: var(--sk-green); }
-.saekit-display .saekit-bad { border-color: var(--sk-red); font-weight: 600; }
+@media (max-width: 600px) {
+  .saekit-display table.saekit-table th, .saekit-display table.saekit-table td { padding: 2px 5px; }
+  .saekit-display table.saekit-table .saekit-pic { width: 84px; min-width: 76px; }
+  .saekit-display .saekit-axis, .saekit-display .saekit-bar { min-width: 64px; }
+}
 """
 
 CSS = re.sub(r"\s*([{};,])\s*", r"\1", re.sub(r"(?<=[\w-]): ", ":", re.sub(r"\s+", " ", _SOURCE))).strip()

@@ -84,7 +84,8 @@ def table(
     rest = (n_rows or length) - shown
     more = f'<p class="saekit-muted">… {rest:,} more; {escape(all_at)}</p>' if rest > 0 else ""
     inside = f'<table class="saekit-table">{title}{thead}<tbody>{body}</tbody></table>'
-    return Block(f'<div class="saekit-scroll">{inside}</div>{more}{_footnotes(columns, shown)}')
+    wide = ' tabindex="0" role="group" aria-label="table"' if head.count("<th") > 4 else ""
+    return Block(f'<div class="saekit-scroll"{wide}>{inside}</div>{more}{_footnotes(columns, shown)}')
 
 
 def _marks(c: Intervals, n: int) -> dict[str, str]:
@@ -149,6 +150,7 @@ def _interval_cells(c: Intervals, n: int) -> list[str]:
         between = f"[{bounds[2 * i]}, {bounds[2 * i + 1]}]" if _known(low) and _known(high) else ""
         reason = c.reasons[i] if i < len(c.reasons) else ""
         between = escape(between) if between else f"none<sup>{marks[reason]}</sup>" if reason else ""
+        between = f'<span class="saekit-muted">{between}</span>' if between else ""
         cell = f'<td class="saekit-num">{escape(texts[i])}</td><td class="saekit-ci">{between}</td>'
         picture = "" if c.n_drawn is not None and i >= c.n_drawn else _whisker(c.values[i], low, high, axis)
         cells.append(cell + (f'<td class="saekit-pic">{picture}</td>' if drawn else ""))

@@ -42,8 +42,9 @@ def save_page(path: str | Path, title: str, blocks: Iterable[Any]) -> Path:
     """The path of an HTML file that holds everything it shows and makes no request.
 
     A block is a `Text` or a str, a pandas DataFrame or Series, a plotly figure, a saekit widget, or an object of saekit
-    as a notebook displays it, below its `.plot()` where it has one; of others `.plot()` and `.to_frame()` are shown. Widgets keep the state they have now and answer clicks; a feature
-    whose card was not embedded (`browser.embed([...])`) says so, and a widget from outside saekit is shown as text.
+    as a notebook displays it, below its `.plot()` where it has one; of other results `.plot()` and `.to_frame()` are
+    shown. Widgets keep the state they have now and answer clicks; a feature whose card was not embedded
+    (`browser.embed([...])`) says so, and a widget from outside saekit is shown as text.
     Raises DataError for a block of another kind and FileError or DiskFullError when the file cannot be written.
 
     >>> path = sk.save_page(tmp_path / "page.html", "A title", ["Some *words*.", sk.highlight(model, sae, "a cat")])
@@ -92,7 +93,7 @@ class _Page:
             raise DataError(
                 f"a page cannot show a {type(block).__name__}",
                 got=block,
-                accepted="text, DataFrames, plotly figures, saekit's widgets and results, others with .plot() or .to_frame()",
+                accepted="text, DataFrames, plotly figures, saekit's widgets and results, or .plot() or .to_frame()",
                 fix="pass str(block) to show it as text",
             )
 
