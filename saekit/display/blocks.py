@@ -64,10 +64,8 @@ def facts(values: Mapping[str, Any], caption: str = "") -> Block | None:
     if not values:
         return None
     head = f"<caption>{escape(caption)}</caption>" if caption else ""
-    rows = "".join(
-        f'<tr><th scope="row"><span class="saekit-muted">{escape(name)}</span></th><td>{value_html(value)}</td></tr>'
-        for name, value in values.items()
-    )
+    names = [f'<th scope="row"><span class="saekit-muted">{escape(name)}</span></th>' for name in values]
+    rows = "".join(f"<tr>{n}<td>{value_html(v)}</td></tr>" for n, v in zip(names, values.values(), strict=True))
     return Block(f'<div class="saekit-scroll"><table class="saekit-table saekit-facts">{head}{rows}</table></div>')
 
 

@@ -15,7 +15,9 @@ _SOURCE = """
   max-width: 78em; padding: 4px 0; text-align: start; overflow-wrap: break-word;
 }
 .saekit-display * { box-sizing: border-box; }
-.saekit-display .saekit-muted, .saekit-display .saekit-ends { color: color-mix(in srgb, currentColor 78%, transparent); }
+.saekit-display .saekit-muted, .saekit-display .saekit-ends {
+  color: color-mix(in srgb, currentColor 78%, transparent);
+}
 .saekit-display .saekit-head { margin: 0 0 6px; font-size: 13px; }
 .saekit-display .saekit-title { font-size: 15px; font-weight: 600; margin-inline-end: .4em; color: inherit; }
 .saekit-display p { margin: 4px 0; font-size: 13px; line-height: 1.45; }
