@@ -30,7 +30,8 @@ class Firings(NamedTuple):
     def to_frame(self) -> pd.DataFrame:
         return pd.DataFrame({"position": self.position, "value": self.value})
 
-    _repr_html_ = firings_html
+    def _repr_html_(self) -> str:
+        return firings_html(self)
 
 
 class Active(NamedTuple):
@@ -42,7 +43,8 @@ class Active(NamedTuple):
     def to_frame(self) -> pd.DataFrame:
         return pd.DataFrame({"feature": self.feature, "value": self.value})
 
-    _repr_html_ = active_html
+    def _repr_html_(self) -> str:
+        return active_html(self)
 
 
 def character_token(tokens: Sequence[str], i: int) -> int:

@@ -29,7 +29,8 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    _repr_html_ = interval_html
+    def _repr_html_(self) -> str:
+        return interval_html(self)
 
 
 @dataclass(frozen=True)

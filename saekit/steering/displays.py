@@ -74,7 +74,7 @@ def study_html(study: SteeringStudy) -> str:
             ],
             all_at=".summary has all",
         ),
-        _comparison(study.compare()) if study.controls and not math.isnan(study.compare().rate.value) else None,
+        _comparison(study.compare()) if study.controls else None,
         note(
             f"{n_prompts} prompts, {study.max_new_tokens} new tokens, {how}; clamped at {study.positions} positions; "
             f"{len(study.controls) or 'no'} control features. {sentence(str(study.split))}."
