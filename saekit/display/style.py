@@ -57,7 +57,7 @@ _SOURCE = """
 }
 .saekit-display table.saekit-table td.saekit-ci,
 .saekit-display table.saekit-table .saekit-name { white-space: nowrap; }
-.saekit-display table.saekit-facts td { max-width: 56em; }
+.saekit-display table.saekit-facts td, .saekit-display table.saekit-table .saekit-wide { max-width: 56em; }
 .saekit-display table.saekit-table .saekit-pic { width: 132px; min-width: 112px; vertical-align: middle; }
 .saekit-display table.saekit-table thead .saekit-pic { vertical-align: bottom; }
 .saekit-display table.saekit-facts th { font-weight: 400; white-space: nowrap; }

@@ -124,7 +124,9 @@ def _head(c: Column, n: int) -> str:
 def _cells(c: Column, n: int, *, first: bool) -> list[str]:
     if isinstance(c, Words):
         tag, scope = ("th", ' scope="row"') if first else ("td", "")
-        short = ' class="saekit-name"' if all(len(str(v)) <= 32 for v in c.values[:n]) else ""
+        kind = "saekit-name" if all(len(str(v)) <= 32 for v in c.values[:n]) else ""
+        kind = "saekit-wide" if any(isinstance(v, Block) for v in c.values[:n]) else kind
+        short = f' class="{kind}"' if kind else ""
         return [f"<{tag}{scope}{short}>{'' if v is None else value_html(v, 160)}</{tag}>" for v in c.values[:n]]
     if isinstance(c, Intervals):
         return _interval_cells(c, n)

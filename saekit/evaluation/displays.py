@@ -68,7 +68,7 @@ def evaluation_html(e: Evaluation) -> str:
             frame_table(e.to_frame(), names="in the place of x", titles=TITLES),
             note("A dash stands where a metric is not defined or was not measured."),
         ),
-        details(f"Left out by the token filter: {e.excluded.n_excluded:,} tokens", note(e.excluded)),
+        details(f"Left out by the token filter: {e.excluded.n_excluded:,} tokens", note(sentence(str(e.excluded)))),
     )
 
 

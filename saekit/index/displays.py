@@ -21,6 +21,7 @@ from ..display import (
     note,
     number,
     percent,
+    sentence,
     shown,
     spans,
     table,
@@ -55,7 +56,7 @@ def index_html(index: FeatureIndex) -> str:
                 "folder": str(index.path),
             }
         ),
-        note(index.excluded) if "excluded" in index.manifest else None,
+        note(sentence(str(index.excluded))) if "excluded" in index.manifest else None,
         note("sk.explore(index) shows the features; index.features is a table; index.search(text=…) finds them."),
     )
 
