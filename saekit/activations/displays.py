@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..display import Bars, Numbers, Words, details, document, facts, note, percent, shown, size, table
 from ..hook_points import hook_text
+from ..sae.displays import left_out
 
 if TYPE_CHECKING:
     from .batches import ActivationBatches
@@ -72,7 +73,7 @@ def cache_html(cache: ActivationCache) -> str:
             {
                 "model": f.model_name,
                 "on disk": f"{size(f.nbytes)} in {f.n_shards} shard{'s' * (f.n_shards != 1)}, {f.dtype}",
-                "left out": cache.token_filter.describe(),
+                "left out": left_out(cache.token_filter),
                 "folder": str(cache.path),
             }
         ),
@@ -87,5 +88,5 @@ def batches_html(batches: ActivationBatches) -> str:
     return document(
         "Activation batches",
         f"{batches.batch_size:,} tokens × {sum(batches.widths):,}",
-        facts({"hook point": hook, "left out": batches.token_filter.describe()}),
+        facts({"hook point": hook, "left out": left_out(batches.token_filter)}),
     )

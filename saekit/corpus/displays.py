@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 N_DOCUMENTS = 3
 """Documents that are shown, from the first."""
-N_CHARACTERS = 400
+N_CHARACTERS = 240
 MANY = 100_000
 """Documents from which labels are not counted."""
 

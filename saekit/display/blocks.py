@@ -108,13 +108,18 @@ def excerpt(tokens: Sequence[str], acts: Sequence[float] = (), *, top: float = 0
 
 
 def histogram(counts: Sequence[float], low: float, high: float, *, log: bool = True) -> Block:
-    """Bars for counts, their ends below; on a log scale a single count can still be seen."""
+    """Bars for counts, the ends of their axis below; on a log scale a single count can still be seen."""
     heights = [math.log1p(float(c)) if log else float(c) for c in counts]
     top = max(heights, default=0.0) or 1.0
     bars = "".join(f'<b style="height:{100 * h / top:.3g}%"></b>' for h in heights)
-    scale = "log scale" if log else ""
-    ends = f"<span>{escape(number(low))}</span> <span>{scale}</span> <span>{escape(number(high))}</span>"
-    return Block(f'<div class="saekit-histogram" aria-hidden="true">{bars}</div><div class="saekit-ends">{ends}</div>')
+    ends = ends_html(number(low), number(high), "log scale" if log else "")
+    return Block(f'<div class="saekit-histogram" aria-hidden="true">{bars}</div>{ends}')
+
+
+def ends_html(low: str, high: str, between: str = "") -> str:
+    """The ends of an axis, which the style sheet shows: without it there is no axis, and they would be stray words."""
+    spans = "".join(f'<span data-end="{escape(text)}"></span>' for text in (low, between, high))
+    return f'<div class="saekit-ends" aria-hidden="true">{spans}</div>'
 
 
 def visible(token: str) -> str:

@@ -32,6 +32,8 @@ def number(value: Any, digits: int = 3) -> str:
         return MISSING
     if math.isinf(plain):
         return "∞" if plain > 0 else "−∞"
+    if plain == 0:
+        return "0"
     if is_whole(value) and abs(plain) < 1e15:
         return f"{int(value):,}"
     if abs(plain) >= LARGE:

@@ -82,6 +82,7 @@ _SOURCE = """
   display: flex; justify-content: space-between; font-size: 11px; font-weight: 400;
   font-variant-numeric: tabular-nums;
 }
+.saekit-display .saekit-ends span::before { content: attr(data-end); }
 .saekit-display .saekit-histogram {
   display: flex; align-items: flex-end; gap: 1px; height: 44px; max-width: 340px;
   border-bottom: 1px solid color-mix(in srgb, currentColor 45%, transparent);
@@ -111,6 +112,7 @@ _SOURCE = """
 @media (max-width: 600px) {
   .saekit-display table.saekit-table th, .saekit-display table.saekit-table td { padding: 2px 5px; }
   .saekit-display table.saekit-table .saekit-pic { width: 84px; min-width: 76px; }
+  .saekit-display .saekit-scroll[tabindex] .saekit-pic { display: none; }
   .saekit-display .saekit-axis, .saekit-display .saekit-bar { min-width: 64px; }
 }
 """

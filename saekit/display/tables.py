@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .blocks import Block, value_html
+from .blocks import Block, ends_html, value_html
 from .escaping import escape
 from .numbers import MISSING, column, is_number, number
 
@@ -80,7 +80,7 @@ def table(
     head = "".join(_head(c, shown) for c in columns)
     body = "".join(f"<tr>{''.join(c[i] for c in cells)}</tr>" for i in range(shown))
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    thead = f"<thead><tr>{head}</tr></thead>" if any(c.title for c in columns) else ""
+    thead = f"<thead><tr>{head}</tr></thead>" if any(c.title or isinstance(c, Intervals) for c in columns) else ""
     rest = (n_rows or length) - shown
     more = f'<p class="saekit-muted">… {rest:,} more; {escape(all_at)}</p>' if rest > 0 else ""
     inside = f'<table class="saekit-table">{title}{thead}<tbody>{body}</tbody></table>'
@@ -114,8 +114,7 @@ def _head(c: Column, n: int) -> str:
         if _drawn(c, n):
             low, high = _axis(c, n)
             ends = [number(100 * v) + "%" if c.percent else number(v) for v in (low, high)]
-            inside = f"<span>{escape(ends[0])}</span> <span>{escape(ends[1])}</span>"
-            head += f'<th class="saekit-pic" aria-hidden="true"><span class="saekit-ends">{inside}</span></th>'
+            head += f'<th class="saekit-pic" aria-hidden="true">{ends_html(*ends)}</th>'
     elif isinstance(c, Bars):
         head += '<th class="saekit-pic" aria-hidden="true"></th>'
     return head
@@ -123,7 +122,8 @@ def _head(c: Column, n: int) -> str:
 
 def _cells(c: Column, n: int, *, first: bool) -> list[str]:
     if isinstance(c, Words):
-        tag, scope = ("th", ' scope="row"') if first else ("td", "")
+        named = first and not any(isinstance(v, Block) for v in c.values[:n])
+        tag, scope = ("th", ' scope="row"') if named else ("td", "")
         kind = "saekit-name" if all(len(str(v)) <= 32 for v in c.values[:n]) else ""
         kind = "saekit-wide" if any(isinstance(v, Block) for v in c.values[:n]) else kind
         short = f' class="{kind}"' if kind else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..display import Block, details, document, facts, fields_blocks, histogram, note, number, percent, shown
+from ..display import Block, details, document, facts, fields_blocks, histogram, note, number, shown
 from ..hook_points import hook_text
 
 if TYPE_CHECKING:
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 PROVENANCE = ("model_fingerprint", "weight_processing", "prepend_bos", "exclude_special_tokens", "context_size")
 """Fields that say where activations came from, beside the hook point and the model."""
+
+
+def left_out(token_filter: TokenFilter) -> str:
+    """What a token filter leaves out, to stand beside a heading that says so."""
+    return token_filter.describe().removeprefix("tokens excluded: ")
 
 
 @shown
@@ -33,7 +38,7 @@ def sae_html(sae: SAE) -> str:
                 "model": c.model_name or "not known",
                 "width": f"{c.d_in:,}" + ("" if c.width_out == c.d_in else f" to {c.width_out:,}"),
                 "weights": f"{c.dtype}, on {sae.W_dec.device}",
-                **({"left out": c.token_filter.describe()} if c.token_filter else {}),
+                **({"left out": left_out(c.token_filter)} if c.token_filter else {}),
             }
         ),
         _density(sae),
@@ -48,13 +53,13 @@ def _density(sae: SAE) -> Block | None:
         return None
     silent = int((density == 0).sum())
     fired = density[density > 0].log10().float().cpu()
-    line = f"Density of its features, in powers of ten; {silent:,} ({percent(silent / density.numel())}) are silent."
+    line = f"Density of its features, on a logarithmic axis; {silent:,} are silent."
     if not fired.numel():
         return note(line)
     low, high = float(fired.min().floor()), float(fired.max().ceil())
     high = high if high > low else low + 1
     counts = fired.histc(40, low, high).tolist()
-    return Block(histogram(counts, low, high, log=False) + note(line))
+    return Block(histogram(counts, 10**low, 10**high, log=False) + note(line))
 
 
 @shown
@@ -69,7 +74,7 @@ def _config_blocks(c: SAEConfig) -> list[Block | None]:
     first = tuple(n for n in named if getattr(c, n) is not None)
     left_out = (*PROVENANCE, "token_filter", *(("target_l0",) if c.target_l0 is None else ()))
     changed, rest = fields_blocks(c, first=first, left_out=left_out)
-    token_filter: dict[str, Any] = {"token_filter": c.token_filter.describe()} if c.token_filter else {}
+    token_filter: dict[str, Any] = {"token_filter": left_out(c.token_filter)} if c.token_filter else {}
     return [changed, details("Where its activations came from", facts(left | token_filter)), rest]
 
 
@@ -95,6 +100,6 @@ def token_filter_html(token_filter: TokenFilter) -> str:
     limits = {f"hook point {i + 1}, width {width}": limit for i, (width, limit) in enumerate(token_filter.blocks)}
     return document(
         "Token filter",
-        token_filter.describe(),
+        left_out(token_filter),
         facts({"special ids": list(token_filter.special_ids), "norm at most": token_filter.max_norm} | limits),
     )

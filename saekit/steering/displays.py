@@ -20,6 +20,7 @@ from ..display import (
     table,
     words,
 )
+from ..sae.displays import left_out
 from .strength_units import unit_name
 from .study_table import COSTS
 
@@ -167,7 +168,7 @@ def edit_html(edit: Edit) -> str:
             {"at": edit.hook_name, "positions": edit.positions}
             | ({"tokens": places} if places else {})
             | ({"schedule": repr(edit.schedule)} if edit.schedule else {})
-            | ({"left unedited": edit.token_filter.describe()} if edit.token_filter else {})
+            | ({"left unedited": left_out(edit.token_filter)} if edit.token_filter else {})
         ),
     )
 
