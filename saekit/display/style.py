@@ -41,7 +41,7 @@ _SOURCE = """
   font-size: 13px; line-height: 1.45; text-align: start; vertical-align: baseline; white-space: normal;
 }
 .saekit-display table.saekit-table th { font-weight: 600; }
-.saekit-display table.saekit-table thead th {
+.saekit-display table.saekit-table thead :is(th, td) {
   border-bottom: 1px solid color-mix(in srgb, currentColor 45%, transparent); vertical-align: bottom;
 }
 .saekit-display table.saekit-table tbody th { font-weight: 500; }
@@ -60,6 +60,10 @@ _SOURCE = """
 .saekit-display table.saekit-facts td, .saekit-display table.saekit-table .saekit-wide { max-width: 56em; }
 .saekit-display table.saekit-table .saekit-pic { width: 132px; min-width: 112px; vertical-align: middle; }
 .saekit-display table.saekit-table thead .saekit-pic { vertical-align: bottom; }
+.saekit-display table.saekit-facts td, .saekit-display table.saekit-table :is(.saekit-wide, .saekit-long) {
+  overflow-wrap: anywhere;
+}
+.saekit-display table.saekit-table .saekit-long { min-width: 12em; }
 .saekit-display table.saekit-facts th { font-weight: 400; white-space: nowrap; }
 
 .saekit-display .saekit-axis, .saekit-display .saekit-bar {

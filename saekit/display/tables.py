@@ -84,7 +84,7 @@ def table(
     rest = (n_rows or length) - shown
     more = f'<p class="saekit-muted">… {rest:,} more; {escape(all_at)}</p>' if rest > 0 else ""
     inside = f'<table class="saekit-table">{title}{thead}<tbody>{body}</tbody></table>'
-    wide = ' tabindex="0" role="group" aria-label="table"' if head.count("<th") > 4 else ""
+    wide = ' tabindex="0" role="group" aria-label="table"' if len(columns) > 2 else ""
     return Block(f'<div class="saekit-scroll"{wide}>{inside}</div>{more}{_footnotes(columns, shown)}')
 
 
@@ -107,16 +107,16 @@ def _footnotes(columns: Sequence[Column], n: int) -> str:
 def _head(c: Column, n: int) -> str:
     title = escape(c.title)
     if isinstance(c, Words):
-        return f'<th scope="col">{title}</th>'
-    head = f'<th scope="col" class="saekit-num">{title}</th>'
+        return f'<th scope="col">{title}</th>' if title else "<td></td>"
+    head = f'<th scope="col" class="saekit-num">{title}</th>' if title else "<td></td>"
     if isinstance(c, Intervals):
-        head += f'<th scope="col" class="saekit-ci">{"95 %" if _any(c.low, n) else ""}</th>'
+        head += '<th scope="col" class="saekit-ci">95 %</th>' if _any(c.low, n) else "<td></td>"
         if _drawn(c, n):
             low, high = _axis(c, n)
             ends = [number(100 * v) + "%" if c.percent else number(v) for v in (low, high)]
-            head += f'<th class="saekit-pic" aria-hidden="true">{ends_html(*ends)}</th>'
+            head += f'<td class="saekit-pic" aria-hidden="true">{ends_html(*ends)}</td>'
     elif isinstance(c, Bars):
-        head += '<th class="saekit-pic" aria-hidden="true"></th>'
+        head += '<td class="saekit-pic" aria-hidden="true"></td>'
     return head
 
 
@@ -124,10 +124,9 @@ def _cells(c: Column, n: int, *, first: bool) -> list[str]:
     if isinstance(c, Words):
         named = first and not any(isinstance(v, Block) for v in c.values[:n])
         tag, scope = ("th", ' scope="row"') if named else ("td", "")
-        kind = "saekit-name" if all(len(str(v)) <= 32 for v in c.values[:n]) else ""
+        kind = "saekit-name" if all(len(str(v)) <= 32 for v in c.values[:n]) else "saekit-long"
         kind = "saekit-wide" if any(isinstance(v, Block) for v in c.values[:n]) else kind
-        short = f' class="{kind}"' if kind else ""
-        return [f"<{tag}{scope}{short}>{'' if v is None else value_html(v, 160)}</{tag}>" for v in c.values[:n]]
+        return [f'<{tag}{scope} class="{kind}">{"" if v is None else value_html(v, 160)}</{tag}>' for v in c.values[:n]]
     if isinstance(c, Intervals):
         return _interval_cells(c, n)
     texts = [_texts(c, [v])[0] for v in c.values[:n]] if c.by_row else _texts(c, c.values[:n])

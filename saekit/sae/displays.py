@@ -72,8 +72,8 @@ def _config_blocks(c: SAEConfig) -> list[Block | None]:
     left = {name: getattr(c, name) for name in PROVENANCE if getattr(c, name) is not None}
     named = ("d_in", "d_sae", "activation", "k", "target_l0", "hook_name", "hook_out", "model_name")
     first = tuple(n for n in named if getattr(c, n) is not None)
-    left_out = (*PROVENANCE, "token_filter", *(("target_l0",) if c.target_l0 is None else ()))
-    changed, rest = fields_blocks(c, first=first, left_out=left_out)
+    apart = (*PROVENANCE, "token_filter", *(("target_l0",) if c.target_l0 is None else ()))
+    changed, rest = fields_blocks(c, first=first, left_out=apart)
     token_filter: dict[str, Any] = {"token_filter": left_out(c.token_filter)} if c.token_filter else {}
     return [changed, details("Where its activations came from", facts(left | token_filter)), rest]
 
