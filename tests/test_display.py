@@ -241,3 +241,17 @@ def test_a_page_shows_a_result_as_a_notebook_does(model, sae, corpus, tmp_path):
     evaluation = sk.evaluate(model, sae, corpus.take(6), length=32, progress=False)
     page = sk.save_page(tmp_path / "page.html", "Page", [evaluation, sae]).read_text("utf8")
     assert evaluation._repr_html_() in page and sae._repr_html_() in page and "script-src &#x27;sha256-" in page
+
+
+def test_rounding_a_table_leaves_no_noise_of_single_precision(model, sae, corpus, tmp_path):
+    index = sk.build_index(model, sae, corpus.take(4), out=tmp_path / "index", length=32, progress=False)
+    feature = int(index.features["density"].idxmax())
+    highlight = sk.highlight(model, sae, "golden gate")
+    highlight.selected = 3
+    frames = [index.features, index.strongest(), index.firings(feature).to_frame(), highlight.strongest]
+    frames.append(index.at(int(index.firings(feature).position[0])).to_frame())
+    for frame in frames:
+        numbers = frame.select_dtypes("number").round(2)
+        assert len(numbers) and not frame.dtypes.eq("float32").any()
+        assert all(len(repr(v).split(".")[-1]) <= 2 for v in numbers.to_numpy().ravel().tolist())
+    assert float(index.features["max"][feature]) == float(index.firings(feature).value.max())

@@ -18,6 +18,7 @@ from .document import document as document
 from .document import shown as shown
 from .fields import fields_blocks as fields_blocks
 from .frames import frame_table as frame_table
+from .frames import in_doubles as in_doubles
 from .numbers import number as number
 from .numbers import percent as percent
 from .numbers import rounded as rounded

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ..display import in_doubles
 from .displays import active_html, bin_html, context_html, firings_html, histogram_html, record_html
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Firings(NamedTuple):
     value: Float[np.ndarray, " n"]
 
     def to_frame(self) -> pd.DataFrame:
-        return pd.DataFrame({"position": self.position, "value": self.value})
+        return in_doubles(pd.DataFrame({"position": self.position, "value": self.value}))
 
     def _repr_html_(self) -> str:
         return firings_html(self)
@@ -41,7 +42,7 @@ class Active(NamedTuple):
     value: Float[np.ndarray, " n"]
 
     def to_frame(self) -> pd.DataFrame:
-        return pd.DataFrame({"feature": self.feature, "value": self.value})
+        return in_doubles(pd.DataFrame({"feature": self.feature, "value": self.value}))
 
     def _repr_html_(self) -> str:
         return active_html(self)
