@@ -129,7 +129,7 @@ def _cells(c: Column, n: int, *, first: bool) -> list[str]:
         return [f'<{tag}{scope} class="{kind}">{"" if v is None else value_html(v, 160)}</{tag}>' for v in c.values[:n]]
     if isinstance(c, Intervals):
         return _interval_cells(c, n)
-    texts = [_texts(c, [v])[0] for v in c.values[:n]] if c.by_row else _texts(c, c.values[:n])
+    texts = [number(v, c.digits) for v in c.values[:n]] if c.by_row else _texts(c, c.values[:n])
     cells = [f'<td class="saekit-num">{escape(t)}</td>' for t in texts]
     if isinstance(c, Bars):
         top = c.top or max((float(v) for v in c.values[:n] if _finite(v)), default=0.0) or 1.0

@@ -55,7 +55,7 @@ def study_html(study: SteeringStudy) -> str:
         table(
             [
                 Words("condition", [r["condition"] for r in rows]),
-                Numbers(f"strength, {unit}", strengths),
+                Numbers(f"strength, {unit}", strengths, by_row=True),
                 Numbers("texts", list(summary["n_texts"])),
                 Intervals(
                     "rate",
@@ -97,7 +97,7 @@ def _examples(study: SteeringStudy) -> Block | None:
     return table(
         [
             Words("condition", list(first["condition"])),
-            Numbers("strength", list(first["strength"])),
+            Numbers("strength", list(first["strength"]), by_row=True),
             Words("concept", ["yes" if present else "no" for present in first["concept_present"]]),
             Words("text", list(first["text"])),
         ],
@@ -193,7 +193,10 @@ def where_html(where: Where) -> str:
 @shown
 def schedule_html(schedule: Schedule) -> str:
     """The factors by new token."""
-    points = [Numbers("new token", [n for n, _ in schedule.points]), Numbers("factor", [f for _, f in schedule.points])]
+    points = [
+        Numbers("new token", [n for n, _ in schedule.points]),
+        Numbers("factor", [f for _, f in schedule.points], by_row=True),
+    ]
     return document("Schedule", repr(schedule), table(points))
 
 
