@@ -32,7 +32,7 @@ def test_values_follow_the_feature_and_equal_a_dense_reference(w: TokenHighlight
 
 
 def test_strongest_is_a_frame_in_order_of_strength(w: TokenHighlight) -> None:
-    assert w.strongest.empty and list(w.strongest.columns) == ["feature", "activation", "name"]
+    assert w.strongest.empty and list(w.strongest.columns) == ["feature", "activation", "relative", "density", "name"]
     assert w.selected_token is None
     w.selected = 2
     assert w.selected_token == "\n"
