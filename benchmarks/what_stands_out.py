@@ -94,6 +94,10 @@ def main() -> None:
         "relative, floor": (lambda f, v, n: relative(f, v, floor), True),
         "tf-idf": (lambda f, v, n: relative(f, v) * bits[f], True),
         "tf-idf, floor": (lambda f, v, n: relative(f, v, floor) * bits[f], True),
+        "rel2 x bits": (lambda f, v, n: relative(f, v, floor) ** 2 * bits[f], True),
+        "act x rel x bits": (lambda f, v, n: v * relative(f, v, floor) * bits[f], True),
+        "sqrt(act rel) bits": (lambda f, v, n: np.sqrt(np.maximum(v, 0) * relative(f, v, floor)) * bits[f], True),
+        "act2 x bits": (lambda f, v, n: v**2 * bits[f], True),
         "surprise": (surprise, True),
         "rel x surprise": (lambda f, v, n: relative(f, v, floor) * surprise(f, v, n), True),
         "no index": (lambda f, v, n: v * bits[f], True),
@@ -106,13 +110,18 @@ def main() -> None:
     print(f"{len(texts)} texts, reference {n_reference:,} tokens of {len(reference)} documents, {args.n} features each")
     table = []
     for name, (score, cut) in definitions.items():
-        for total in ("sum", "max"):
+        for total in ("sum", "max", "per token"):
             found = []
             for i, t in enumerate(texts):
                 half = matrix[t[: len(t) // 2]].tocoo()
                 value = score(half.col, half.data, half.shape[0]) * (sparse_enough[half.col] if cut else 1.0)
                 of_feature = np.zeros(index.d_sae)
-                (np.add if total == "sum" else np.maximum).at(of_feature, half.col, value)
+                if total == "per token":  # each token gives its best feature its score
+                    order = np.lexsort((-value, half.row))
+                    first = order[np.unique(half.row[order], return_index=True)[1]]
+                    np.add.at(of_feature, half.col[first], value[first])
+                else:
+                    (np.add if total == "sum" else np.maximum).at(of_feature, half.col, value)
                 chosen = np.argsort(-of_feature, kind="stable")[: args.n]
                 fires = seconds[:, chosen]
                 weight = fires @ information[chosen]

@@ -1,11 +1,11 @@
 """What stands out in a text: which features, and how much each activation of theirs counts.
 
-    standout of an activation = activation / maximum * -log2(density)          in bits
+    standout of an activation = (activation / maximum)^2 * -log2(density)          in bits
     standout of a feature     = the sum over the text's tokens
 
-This is tf-idf (Sparck Jones 1972) with the relative activation as the term's frequency and the feature's rarity as its
-information. Of ten definitions it, with the sum, finds the features that fire again later in the same document and
-nowhere else (benchmarks/what_stands_out.py); the raw activation finds those that fire everywhere.
+This is tf-idf (Sparck Jones 1972): the strength of the activation as the term's weight, squared so that many faint
+activations do not outweigh a few strong ones, times the feature's rarity as its information. Of the definitions in
+benchmarks/what_stands_out.py it is the one whose features tell best which document the rest of a text belongs to.
 
 Maxima and densities are an index's where there is one. Without one, activations are relative to the strongest in the
 text (decoder rows have unit norm, so they compare), and densities are those stored with the SAE, or the text's own.
@@ -180,7 +180,7 @@ class Standouts:
         maximum = statistics.maximum[at].astype(np.float64)
         relative = np.divide(value, maximum, out=np.zeros_like(value), where=maximum > 0).clip(0.0, 1.0)
         counts = keep[at] & (relative >= min_relative)
-        return cls(statistics, token, at, value, relative, relative * statistics.bits[at] * counts)
+        return cls(statistics, token, at, value, relative, relative**2 * statistics.bits[at] * counts)
 
     @property
     def totals(self) -> Float[np.ndarray, " n"]:

@@ -18,9 +18,9 @@ class HighlightTables(HighlightTraits):
     def standouts(self) -> pd.DataFrame:
         """The features that stand out in the text, most first.
 
-        feature; standout, in bits: the sum over tokens of relative activation times rarity; activation and relative,
-        where it is largest, and that token; n_tokens on which it counts; density; name. Features that `min_density`,
-        `max_density` or `filter` set aside are left out, and so are activations below `min_relative`.
+        feature; standout, in bits: the sum over tokens of the squared relative activation times rarity; activation and
+        relative, where it is largest, and that token; n_tokens on which it counts; density; name. Features that
+        `min_density`, `max_density` or `filter` set aside are left out, and so are activations below `min_relative`.
         """
         found = self._standouts()
         rows, statistics = found.order(), found.statistics

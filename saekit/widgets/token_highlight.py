@@ -111,7 +111,8 @@ class TokenHighlight(HighlightTables):
             how = f"Stopped after {text.n_read:,} of" if text.n_read < text.n_tokens else "Read"
             self.status = f"{how} {text.n_tokens:,} tokens in {seconds:.1f} s."
         except BaseException as e:  # in a thread: whatever it is must be shown
-            self._failure, self.status = e, f"{text.n_read:,} of {text.n_tokens:,} tokens were read."
+            self._failure = e
+            self._take(text, f"{text.n_read:,} of {text.n_tokens:,} tokens were read.")
             self.error = str(e) if isinstance(e, SaekitError) else f"{type(e).__name__}: {e}"
         finally:
             self.reading = False
