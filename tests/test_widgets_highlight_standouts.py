@@ -27,14 +27,18 @@ def slowly(w: TokenHighlight) -> dict[int, float]:
     }
     totals: dict[int, float] = {}
     for i in range(len(w.tokens)):
+        best, most = -1, 0.0
         for feature, value in zip(*w.at(i), strict=True):
             maximum, density, bits = of[int(feature)]
             relative = min(1.0, max(0.0, float(value) / maximum))
             words = w.filter.lower().split()
             named = all(word == str(feature) or word in w.names.get(str(feature), "").lower() for word in words)
             if 2.0**-bits <= w.max_density and density >= w.min_density and relative >= w.min_relative and named:
-                totals[int(feature)] = totals.get(int(feature), 0.0) + relative**2 * bits
-    return {f: total for f, total in totals.items() if total > 0}
+                if relative * bits > most:
+                    best, most = int(feature), relative * bits
+        if best >= 0:
+            totals[best] = totals.get(best, 0.0) + most
+    return totals
 
 
 @pytest.fixture

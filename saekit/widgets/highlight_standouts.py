@@ -1,11 +1,11 @@
 """What stands out in a text: which features, and how much each activation of theirs counts.
 
-    standout of an activation = (activation / maximum)^2 * -log2(density)          in bits
-    standout of a feature     = the sum over the text's tokens
+    standout of an activation = activation / maximum * -log2(density)                       in bits
+    standout of a feature     = the sum over the tokens on which no other feature has a larger one
 
-This is tf-idf (Sparck Jones 1972): the strength of the activation as the term's weight, squared so that many faint
-activations do not outweigh a few strong ones, times the feature's rarity as its information. Of the definitions in
-benchmarks/what_stands_out.py it is the one whose features tell best which document the rest of a text belongs to.
+This is tf-idf (Sparck Jones 1972), with the relative activation as the weight and the feature's rarity as its
+information; each token speaks for one feature, so that many faint activations do not outweigh a few strong ones. Of the
+definitions in benchmarks/what_stands_out.py its features tell best which document the rest of a text belongs to.
 
 Maxima and densities are an index's where there is one. Without one, activations are relative to the strongest in the
 text (decoder rows have unit norm, so they compare), and densities are those stored with the SAE, or the text's own.
@@ -14,6 +14,7 @@ text (decoder rows have unit norm, so they compare), and densities are those sto
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -180,12 +181,17 @@ class Standouts:
         maximum = statistics.maximum[at].astype(np.float64)
         relative = np.divide(value, maximum, out=np.zeros_like(value), where=maximum > 0).clip(0.0, 1.0)
         counts = keep[at] & (relative >= min_relative)
-        return cls(statistics, token, at, value, relative, relative**2 * statistics.bits[at] * counts)
+        return cls(statistics, token, at, value, relative, relative * statistics.bits[at] * counts)
 
-    @property
+    @cached_property
+    def best(self) -> Int[np.ndarray, " m"]:
+        """The activation that stands out most on each token that has one."""
+        return self._largest(np.flatnonzero(self.standout > 0))
+
+    @cached_property
     def totals(self) -> Float[np.ndarray, " n"]:
         """The standout of each row of `statistics`."""
-        return np.bincount(self.at, weights=self.standout, minlength=len(self.statistics.feature))
+        return np.bincount(self.at[self.best], self.standout[self.best], minlength=len(self.statistics.feature))
 
     def order(self) -> Int[np.ndarray, " m"]:
         """Rows of `statistics` that stand out, most first; equal ones by number."""
@@ -196,8 +202,12 @@ class Standouts:
     def of_tokens(self, rows: Int[np.ndarray, " k"], n_tokens: int) -> Int[np.ndarray, " n_tokens"]:
         """For each token the activation of one of these rows that stands out most there, -1 for none."""
         best = np.full(n_tokens, -1)
-        among = np.flatnonzero(np.isin(self.at, rows) & (self.standout > 0))
-        order = among[np.lexsort((self.at[among], -self.standout[among], self.token[among]))]
-        tokens, first = np.unique(self.token[order], return_index=True)
-        best[tokens] = order[first]
+        found = self._largest(np.flatnonzero(np.isin(self.at, rows) & (self.standout > 0)))
+        best[self.token[found]] = found
         return best
+
+    def _largest(self, among: Int[np.ndarray, " k"]) -> Int[np.ndarray, " m"]:
+        """Of these activations the one that stands out most on each token; of equal ones the lowest feature's."""
+        order = among[np.lexsort((self.at[among], -self.standout[among], self.token[among]))]
+        _, first = np.unique(self.token[order], return_index=True)
+        return order[first]

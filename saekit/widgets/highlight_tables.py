@@ -18,9 +18,10 @@ class HighlightTables(HighlightTraits):
     def standouts(self) -> pd.DataFrame:
         """The features that stand out in the text, most first.
 
-        feature; standout, in bits: the sum over tokens of the squared relative activation times rarity; activation and
-        relative, where it is largest, and that token; n_tokens on which it counts; density; name. Features that
-        `min_density`, `max_density` or `filter` set aside are left out, and so are activations below `min_relative`.
+        feature; standout, in bits: relative activation times rarity, summed over the tokens on which the feature's is
+        the largest, n_tokens in number; activation and relative, where the activation is largest, and that token;
+        density; name. Features that `min_density`, `max_density` or `filter` set aside are left out, and so are
+        activations below `min_relative`.
         """
         found = self._standouts()
         rows, statistics = found.order(), found.statistics
@@ -28,7 +29,7 @@ class HighlightTables(HighlightTraits):
         counted = np.flatnonzero(found.standout > 0)
         order = counted[np.lexsort((-found.token[counted], found.value[counted]))]
         largest[found.at[order]] = order  # the last one written is the largest, the first of equal ones
-        n_tokens = np.bincount(found.at[counted], minlength=len(largest))
+        n_tokens = np.bincount(found.at[found.best], minlength=len(largest))
         best = largest[rows]
         return pd.DataFrame(
             {

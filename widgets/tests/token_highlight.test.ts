@@ -132,17 +132,15 @@ describe("TokenHighlight", () => {
 
   const slots = (el: Element) => all(el, ".sk-token").map((t) => t.dataset.slot);
 
-  test("by default what stands out colours: squared relative activation times bits, strongest of those shown", () => {
+  test("by default what stands out colours: relative activation times bits, the strongest of those shown", () => {
     const { el, model } = mount(highlight, standing());
-    // token 1: feature 3 at 2 / 4 has 0.25 * 2 = 0.5 bits, feature 9 at 1 / 8 has 0.0625; token 2: feature 9, 1 bit
+    // token 1: feature 3 at 2 / 4 has 0.5 * 2 = 1 bit, feature 9 at 1 / 8 has 0.5; token 2: feature 9 has 2 bits
     expect(slots(el)).toEqual([undefined, "1", "0", undefined, undefined]);
     expect(heat(el)).toEqual(["0.000", "0.500", "0.500", "0.000", "0.000"]);
     const chips = all(el, ".sk-standouts .sk-chip");
     expect(chips.map((chip) => chip.dataset.feature)).toEqual(["9", "3"]);
-    expect(chips[1]?.textContent).toBe("3bridge0.5 bits");
-    expect(chips[0]?.getAttribute("aria-label")).toContain(
-      "Feature 9, stands out by 1.06 bits on 2 tokens, up to 50 %",
-    );
+    expect(chips[1]?.textContent).toBe("3bridge1 bits");
+    expect(chips[0]?.getAttribute("aria-label")).toContain("Feature 9, stands out by 2 bits on 1 token, up to 50 %");
     expect(all(el, ".sk-token")[1]?.getAttribute("aria-label")).toBe(
       "Token 1, Golden: feature 3, bridge, activation 2, 50 % of its maximum; strongest features 3, 9",
     );

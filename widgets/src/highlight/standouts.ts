@@ -7,9 +7,9 @@ import type { Model } from "./state";
 export interface Standout {
   feature: number;
   name: string;
-  bits: number; // the sum over tokens of relative activation squared times rarity
+  bits: number; // relative activation times rarity, summed over the tokens on which its is the largest
   relative: number; // the largest
-  nTokens: number;
+  nTokens: number; // those tokens
 }
 
 export interface Colouring {
@@ -64,7 +64,7 @@ export class TextFeatures {
   bitsOf(feature: number, value: number): number {
     const row = this.rowOf(feature);
     const max = this.max[row] ?? 0;
-    return max > 0 ? fraction(value, max) ** 2 * (this.bits[row] ?? 0) : 0;
+    return max > 0 ? fraction(value, max) * (this.bits[row] ?? 0) : 0;
   }
 
   densityOf(feature: number): number | null {
@@ -101,11 +101,19 @@ export class TextFeatures {
       const share = fraction(value[j] ?? 0, max);
       relative[j] = share;
       if (!kept.keep[row] || share < least) continue;
-      const bits = share * share * (this.bits[row] ?? 0);
+      const bits = share * (this.bits[row] ?? 0);
       if (!(bits > 0)) continue;
       score[j] = bits;
-      totals[row] = (totals[row] ?? 0) + bits;
       best[row] = Math.max(best[row] ?? 0, share);
+    }
+    for (let token = 0; token < length; token++) {
+      let at = -1;
+      for (let j = start[token] ?? 0; j < (start[token + 1] ?? 0); j++) {
+        if ((score[j] ?? 0) > (score[at] ?? 0)) at = j;
+      }
+      const row = this.row[at] ?? -1;
+      if (row < 0) continue;
+      totals[row] = (totals[row] ?? 0) + (score[at] ?? 0);
       nTokens[row] = (nTokens[row] ?? 0) + 1;
     }
     const found = [...totals.keys()].filter((row) => (totals[row] ?? 0) > 0);
