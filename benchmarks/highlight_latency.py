@@ -38,7 +38,7 @@ from comm.base_comm import BaseComm
 from train_step import machine
 
 import saekit as sk
-from saekit.widgets import token_highlight
+from saekit.widgets import highlight_reading, token_highlight
 from saekit.widgets.base import STATIC
 
 PACKAGED, D_SAE, K = "smollm2-135m-instruct/4k", 16_384, 32
@@ -186,7 +186,12 @@ window.opened = (text, parts) => {
     widget.render({ model, el: view, signal: new AbortController().signal });
   });
 };
-window.chosen = (text) => timed(() => model.set("feature", JSON.parse(text).feature));
+window.chosen = (text) => timed(() => {
+  const { feature } = JSON.parse(text);
+  model.set("feature", feature);
+  model.set("colour_by", feature === null ? "strongest" : "feature");
+});
+window.set = (name, value) => timed(() => model.set(name, value));
 window.ready = true;
 </script>"""
 
@@ -284,7 +289,7 @@ def main() -> None:
     watch = Stopwatch()
     watch.around(model, "activations", "model")
     watch.around(model, "token_strings", "token strings")
-    watch.around(token_highlight, "pack_rows", "packing")
+    watch.around(highlight_reading, "pack_rows", "packing")
     watch.around(token_highlight, "names_of", "names")
     watch.around(token_highlight.TokenHighlight, "__init__", "widget")
     watch.around(token_highlight.TokenHighlight, "text", "text form")

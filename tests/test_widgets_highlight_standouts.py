@@ -33,9 +33,9 @@ def slowly(w: TokenHighlight) -> dict[int, float]:
             relative = min(1.0, max(0.0, float(value) / maximum))
             words = w.filter.lower().split()
             named = all(word == str(feature) or word in w.names.get(str(feature), "").lower() for word in words)
-            if 2.0**-bits <= w.max_density and density >= w.min_density and relative >= w.min_relative and named:
-                if relative * bits > most:
-                    best, most = int(feature), relative * bits
+            counts = 2.0**-bits <= w.max_density and density >= w.min_density and relative >= w.min_relative
+            if counts and named and relative * bits > most:
+                best, most = int(feature), relative * bits
         if best >= 0:
             totals[best] = totals.get(best, 0.0) + most
     return totals

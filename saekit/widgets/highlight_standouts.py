@@ -4,8 +4,9 @@
     standout of a feature     = the sum over the tokens on which no other feature has a larger one
 
 This is tf-idf (Sparck Jones 1972), with the relative activation as the weight and the feature's rarity as its
-information; each token speaks for one feature, so that many faint activations do not outweigh a few strong ones. Of the
-definitions in benchmarks/what_stands_out.py its features tell best which document the rest of a text belongs to.
+information; each token speaks for one feature, so that many faint activations do not outweigh a few strong ones. Six
+features chosen so tell which document the rest of a text belongs to better than those of any other definition in
+benchmarks/what_stands_out.py, and twelve as well as the best.
 
 Maxima and densities are an index's where there is one. Without one, activations are relative to the strongest in the
 text (decoder rows have unit norm, so they compare), and densities are those stored with the SAE, or the text's own.
@@ -208,6 +209,10 @@ class Standouts:
 
     def _largest(self, among: Int[np.ndarray, " k"]) -> Int[np.ndarray, " m"]:
         """Of these activations the one that stands out most on each token; of equal ones the lowest feature's."""
-        order = among[np.lexsort((self.at[among], -self.standout[among], self.token[among]))]
-        _, first = np.unique(self.token[order], return_index=True)
-        return order[first]
+        if not len(among):
+            return among
+        token, standout = self.token[among], self.standout[among]  # by token, and by feature within it
+        starts = np.flatnonzero(np.diff(token, prepend=-1))
+        lengths = np.diff(starts, append=len(token))
+        top = among[standout == np.repeat(np.maximum.reduceat(standout, starts), lengths)]
+        return top[np.flatnonzero(np.diff(self.token[top], prepend=-1))]

@@ -25,11 +25,13 @@ class HighlightTables(HighlightTraits):
         """
         found = self._standouts()
         rows, statistics = found.order(), found.statistics
-        largest = np.zeros(len(statistics.feature), int)
         counted = np.flatnonzero(found.standout > 0)
-        order = counted[np.lexsort((-found.token[counted], found.value[counted]))]
-        largest[found.at[order]] = order  # the last one written is the largest, the first of equal ones
-        n_tokens = np.bincount(found.at[found.best], minlength=len(largest))
+        top = np.zeros(len(statistics.feature))
+        np.maximum.at(top, found.at[counted], found.value[counted])
+        largest = np.zeros(len(top), int)
+        equal = counted[found.value[counted] == top[found.at[counted]]]
+        largest[found.at[equal[::-1]]] = equal[::-1]  # the last one written is the first of the text
+        n_tokens = np.bincount(found.at[found.best], minlength=len(top))
         best = largest[rows]
         return pd.DataFrame(
             {
@@ -114,9 +116,11 @@ class HighlightTables(HighlightTraits):
         of its maximum (see `explanation`); strongest is the feature with the largest raw activation (-1: none).
         """
         found, n = self._standouts(everything=self.colour_by != "standout"), len(self.tokens)
-        every = np.lexsort((-found.statistics.feature[found.at], found.value))
         strongest = np.full(n, -1)
-        strongest[found.token[every]] = every
+        top = np.zeros(n)
+        np.maximum.at(top, found.token, found.value)
+        equal = np.flatnonzero((found.value == top[found.token]) & (found.value > 0))[::-1]
+        strongest[found.token[equal]] = equal
         if self.colour_by == "standout":
             best = found.of_tokens(found.order()[: self.n_features_shown], n)
         elif self.feature is None:

@@ -260,8 +260,8 @@ describe("TokenHighlight", () => {
       excluded: numbers.map(() => ""),
       acts: { start: int32(...numbers, n), feature: int32(...numbers.map(() => 3)), value: float32(...numbers) },
     });
-    expect(all(el, ".sk-token").length).toBe(2400);
-    expect(all(el, ".sk-block").length).toBe(16);
+    expect(all(el, ".sk-token").length).toBe(1200);
+    expect(all(el, ".sk-block").length).toBe(8);
     all(el, ".sk-token")[0]?.focus();
     press(all(el, ".sk-token")[0] as Element, "End");
     expect(all(el, ".sk-token").length).toBe(n);

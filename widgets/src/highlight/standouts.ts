@@ -38,9 +38,11 @@ export class TextFeatures {
     this.max = toFloat32(statistics.max);
     this.density = toFloat32(statistics.density);
     this.bits = toFloat32(statistics.bits);
-    const rows = new Map<number, number>();
-    for (const [row, feature] of this.feature.entries()) rows.set(feature, row);
-    this.row = Int32Array.from(this.activations.feature, (feature) => rows.get(feature) ?? -1);
+    const rows = new Int32Array(this.feature.reduce((a, b) => Math.max(a, b), -1) + 1).fill(-1);
+    for (const [row, feature] of this.feature.entries()) rows[feature] = row;
+    const { feature } = this.activations;
+    this.row = new Int32Array(feature.length);
+    for (let j = 0; j < feature.length; j++) this.row[j] = rows[feature[j] ?? -1] ?? -1;
   }
 
   /** Row of a feature in the statistics, -1 when it does not fire. */
@@ -95,7 +97,8 @@ export class TextFeatures {
     const nTokens = new Int32Array(n);
     const score = new Float64Array(value.length);
     const relative = new Float32Array(value.length);
-    for (const [j, row] of this.row.entries()) {
+    for (let j = 0; j < this.row.length; j++) {
+      const row = this.row[j] ?? -1;
       const max = this.max[row] ?? 0;
       if (row < 0 || !(max > 0)) continue;
       const share = fraction(value[j] ?? 0, max);

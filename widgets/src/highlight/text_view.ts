@@ -15,7 +15,7 @@ import { inPieces } from "./frames";
 import type { Colouring, TextFeatures } from "./standouts";
 import { type Model, N_HUES, ofMaximum, spokenName } from "./state";
 
-const PIECE = 2400; // tokens drawn, or coloured, at once
+const PIECE = 1200; // tokens drawn, or coloured, at once
 const LABELS = 800; // tokens described at once
 const BLOCK = 150; // tokens a block has at least before it ends at a line break
 const ALONE = 100; // place of a feature that is shown alone
