@@ -146,7 +146,7 @@ def byte_counts(opened: list[tuple[str, list[bytes]]], chosen: list[tuple[str, l
 PAGE = """<!doctype html><meta charset="utf-8"><style>CSS</style><body><main id="here"></main>
 <script type="module">
 const widget = (await import("data:text/javascript;base64,CODE")).default;
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+const bytes = window.bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 class Model {
   constructor(state) { this.state = state; this.acts = new Map(); }
   get(name) { return this.state[name]; }
@@ -171,7 +171,7 @@ const timed = async (act) => {
 };
 let model = null;
 window.opened = (text, parts) => {
-  const buffers = parts.map(bytes);
+  const buffers = parts.map((part) => (typeof part === "string" ? bytes(part) : part));
   document.getElementById("here").replaceChildren();
   return timed((el) => {
     const { state, buffer_paths } = JSON.parse(text).data;

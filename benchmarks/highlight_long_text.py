@@ -14,7 +14,8 @@ activations are those of --index for its first tokens, and no model runs: for th
                    four frames); from a choice to the text painted, for one feature, another number of features, the
                    strongest activation of all and a filter, and the longest time without a frame after any of them
 
-p50 and p95 over repeats where there are two numbers. Prints a table and one JSON line.
+p50 and p95 over repeats where there are two numbers. "cpu" is the time that the page's main thread computes, which a
+busy machine does not change: until everything is drawn, and for each choice. Prints a table and one JSON line.
 """
 
 from __future__ import annotations
@@ -114,17 +115,29 @@ def in_browser(state: dict[str, Any], feature: int, n: int, n_repeats: int) -> d
     opened, frozen, all_drawn = [], [], []
     chosen: dict[str, list[list[float]]] = {name: [] for name, _, _ in CHOICES}
     gaps: list[float] = []
+    cpu: dict[str, list[float]] = {name: [] for name in ("open", *chosen)}
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         try:
             page = browser.new_page()
             page.set_content(page_text)
             page.wait_for_function("window.ready")
+            session = page.context.new_cdp_session(page)
+            session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+            def busy() -> float:
+                metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+                return 1e3 * float(
+                    metrics["ScriptDuration"] + metrics["LayoutDuration"] + metrics["RecalcStyleDuration"]
+                )
+
             page.evaluate("([m, b]) => { window.message = m; window.parts = b; }", [message, buffers])
             for _ in range(n_repeats + 1):
+                page.evaluate("window.decoded = window.parts.map(bytes)")
+                before = busy()
                 times, calm = page.evaluate(
                     """async (n) => {
-                        const opening = opened(window.message, window.parts);
+                        const opening = opened(window.message, window.decoded);
                         const watching = calm(drawn(n));
                         return [await opening, await watching];
                     }""",
@@ -133,7 +146,9 @@ def in_browser(state: dict[str, Any], feature: int, n: int, n_repeats: int) -> d
                 opened.append(times)
                 frozen.append(calm[0])
                 all_drawn.append(calm[1])
+                cpu["open"].append(busy() - before)
                 for name, _, settings in CHOICES:
+                    before = busy()
                     filled = [[key, feature if value is None else value] for key, value in settings]
                     *_, (times, gap) = [
                         page.evaluate(
@@ -148,6 +163,7 @@ def in_browser(state: dict[str, Any], feature: int, n: int, n_repeats: int) -> d
                     ]
                     chosen[name].append(times)
                     gaps.append(gap)
+                    cpu[name].append(busy() - before)
             version = browser.version
         finally:
             browser.close()
@@ -157,6 +173,7 @@ def in_browser(state: dict[str, Any], feature: int, n: int, n_repeats: int) -> d
         "longest_without_a_frame_ms": spread(frozen[1:]),
         "all_drawn_ms": spread(all_drawn[1:]),
         "choices_painted_ms": {name: spread([t[1] for t in times[1:]]) for name, times in chosen.items()},
+        "cpu_ms": {name: spread(times[1:]) for name, times in cpu.items()},
         "longest_without_a_frame_after_a_choice_ms": spread(gaps[len(CHOICES) :]),
     }
 

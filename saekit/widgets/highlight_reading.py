@@ -1,9 +1,9 @@
 """A text of any length through a model and an SAE, window by window.
 
-A text of at most `length` tokens is run whole. A longer one is run in windows of that length: each begins as the first
-does (with BOS where the SAE's texts begin so) and then runs the last `overlap` tokens of the window before once more,
-as context whose activations are dropped. So every token is read once, has at least `overlap` tokens before it wherever
-the text has them, and no sink of a window's start falls on the text.
+A text of at most 1,024 tokens is run whole, a longer one in windows of 512, unless a length is given. Each window begins
+as the first does (with BOS where the SAE's texts begin so) and then runs the last `overlap` tokens of the one before
+once more, as context whose activations are dropped. So every token is read once, has at least `overlap` tokens before
+it wherever the text has them, and no sink of a window's start falls on the text.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..sae import SAE
 
-LENGTH = 1024
-"""Tokens in a window unless told otherwise; the cost of attention grows with the square."""
+WHOLE, LENGTH = 1024, 512
+"""Tokens of a text that is run whole, and in a window of a longer one, unless told otherwise: the cost of attention
+grows with the square, and a window is the step in which reading shows how far it is and can be stopped."""
 UNREAD = "not read"
 
 
@@ -78,8 +79,11 @@ class WindowPlan:
         return f"Read in {len(self.windows):,} windows of {self.length:,} tokens{bos}{context}."
 
 
-def check_windows(model: LanguageModel, length: int | None, overlap: int | None) -> tuple[int, int]:
-    """Length and overlap of windows; by default 1,024, at most the model's context, and a quarter of the length."""
+def check_windows(model: LanguageModel, length: int | None, overlap: int | None) -> tuple[int, int, int]:
+    """Tokens of a text that is run whole, and length and overlap of the windows of a longer one.
+
+    By default 1,024, 512 and a quarter of the length; never more than the model's context.
+    """
     if length is not None and length > model.n_ctx:
         raise ContextLengthError(
             f"windows of {length} tokens are longer than the context of {model.name}",
@@ -87,22 +91,26 @@ def check_windows(model: LanguageModel, length: int | None, overlap: int | None)
             accepted=f"2 to {model.n_ctx}",
             fix="leave length out",
         )
-    whole = min(LENGTH, model.n_ctx) if length is None else length
-    shared = whole // 4 if overlap is None else overlap
-    if whole < 2 or shared > whole - 2:
+    whole = min(WHOLE, model.n_ctx) if length is None else length
+    size = min(LENGTH, model.n_ctx) if length is None else length
+    shared = size // 4 if overlap is None else overlap
+    if size < 2 or shared > size - 2:
         raise ConfigError(
             "a window has no room for new text",
-            got=f"length={whole}, overlap={shared}",
+            got=f"length={size}, overlap={shared}",
             accepted="a length of at least 2, and an overlap at least 2 smaller",
             fix="leave overlap out",
         )
-    return whole, shared
+    return whole, size, shared
 
 
-def plan_windows(model: LanguageModel, ids: Sequence[int], bos: bool | None, length: int, overlap: int) -> WindowPlan:
-    """The windows of a text's token ids, which have BOS at their head where the model's texts do."""
+def plan_windows(
+    model: LanguageModel, ids: Sequence[int], bos: bool | None, whole: int, length: int, overlap: int
+) -> WindowPlan:
+    """The windows of a text's token ids, which have BOS at their head where the model's texts do; see check_windows."""
     begins = model.begins_with_bos(bos) and bool(ids) and ids[0] == model.facts.bos_id
-    return WindowPlan(n_tokens=len(ids), n_prefix=int(begins), length=length, overlap=overlap)
+    size = whole if len(ids) <= whole else length
+    return WindowPlan(n_tokens=len(ids), n_prefix=int(begins), length=size, overlap=overlap)
 
 
 def read_windows(model: LanguageModel, sae: SAE, ids: Sequence[int], plan: WindowPlan) -> Iterator[ReadWindow]:

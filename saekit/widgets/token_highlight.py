@@ -168,10 +168,10 @@ def highlight(
     attention sinks, which the token filter leaves out (`resolve_token_filter` where none is stored), are shown muted
     and carry no activations.
 
-    A text of at most `length` tokens (1,024, or the model's context where that is shorter) is run whole. A longer one
-    is read in windows of that length in the background, unless `wait`: each begins with BOS where the model's texts do
-    and runs the `overlap` tokens before it (a quarter of the length) once more as context. `.wait()` returns when all
-    is read, `.stop()` keeps what is.
+    A text of at most 1,024 tokens (`length`, where that is given, or the model's context, where that is shorter) is run
+    whole. A longer one is read in the background, unless `wait`, in windows of 512 tokens (`length`): each begins with
+    BOS where the model's texts do and runs the `overlap` tokens before it (a quarter of the length) once more as
+    context. `.wait()` returns when all is read, `.stop()` keeps what is.
 
     Raises DataError for empty text, UnknownNameError for a feature the SAE does not have, MismatchError for an SAE of
     another model or an index of another SAE, and ContextLengthError for a `length` beyond the model's context.
@@ -194,7 +194,7 @@ def highlight(
     d_sae = sae.config.d_sae
     if feature is not None:
         feature = check_feature(feature, d_sae)
-    length, overlap = check_windows(model, length, overlap)
+    sizes = check_windows(model, length, overlap)
     sae.check(model)
     if sae.config.hook_name is None:
         raise DataError(
@@ -208,7 +208,7 @@ def highlight(
             fix="pass the index of this SAE, or none",
         )
     ids, strings = model.tokenize_with_strings(text, sae.config.prepend_bos)
-    plan = plan_windows(model, ids, sae.config.prepend_bos, length, overlap)
+    plan = plan_windows(model, ids, sae.config.prepend_bos, *sizes)
     reference = Reference.of(index, sae)
     so_far = TextSoFar(len(ids), reference, None if index is None else lambda features: names_of(index, features))
     at_once = len(plan.windows) == 1
