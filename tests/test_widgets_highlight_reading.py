@@ -143,7 +143,7 @@ def test_an_interrupt_of_wait_stops_reading_and_leaves_a_usable_widget(monkeypat
 
 
 def test_updates_in_between_have_all_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saekit.widgets.token_highlight.SECONDS", 0.0)
+    monkeypatch.setitem(TokenHighlight._work.__globals__, "SECONDS", 0.0)
     w, reader = reading(6)
     seen: list[tuple[int, int]] = []
     w.observe(lambda change: seen.append((change["new"], len(w.at(change["new"] - 1)[0]))), "n_read")

@@ -38,7 +38,9 @@ def slowly(w: TokenHighlight) -> dict[int, float]:
                 best, most = int(feature), relative * bits
         if best >= 0:
             totals[best] = totals.get(best, 0.0) + most
-    return totals
+    n = w.excluded.count("")
+    beyond = {f: max(0.0, 1 - 2.0 ** -of[f][2] * n / (w.values(f) > 0).sum()) for f in totals}
+    return {f: total * beyond[f] for f, total in totals.items() if beyond[f] > 0}
 
 
 @pytest.fixture

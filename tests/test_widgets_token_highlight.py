@@ -48,7 +48,7 @@ def test_text_form_is_readable_everywhere(w: TokenHighlight) -> None:
     lines = str(w).splitlines()
     head = "TokenHighlight: 4 tokens, coloured by what stands out (2 of 2 features; set aside: 1 token)"
     assert lines[0] == head and lines[1].startswith("  Relative to the strongest activation in this text")
-    assert lines[2] == "  feature 7: 4.02 bits, up to 100% of the text's maximum at '↵', token 2"
+    assert lines[2] == "  feature 7: 3.28 bits, up to 100% of the text's maximum at '↵', token 2"
     assert "not counted: special token" in lines[4]
     assert lines[6].startswith(">   2  ↵") and lines[6].endswith("feature 7")
     w.feature = 3

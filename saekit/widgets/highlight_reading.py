@@ -1,9 +1,9 @@
 """A text of any length through a model and an SAE, window by window.
 
-A text of at most 1,024 tokens is run whole, a longer one in windows of 512, unless a length is given. Each window begins
-as the first does (with BOS where the SAE's texts begin so) and then runs the last `overlap` tokens of the one before
-once more, as context whose activations are dropped. So every token is read once, has at least `overlap` tokens before
-it wherever the text has them, and no sink of a window's start falls on the text.
+A text of at most 1,024 tokens is run whole, a longer one in windows of 512, unless a length is given. Each begins as
+the first does (with BOS where the SAE's texts begin so) and then runs the last `overlap` tokens of the one before once
+more, as context whose activations are dropped. So every token is read once, has at least `overlap` tokens before it
+wherever the text has them, and no sink of a window's start falls on the text.
 """
 
 from __future__ import annotations

@@ -2,11 +2,13 @@
 
     standout of an activation = activation / maximum * -log2(density)                       in bits
     standout of a feature     = the sum over the tokens on which no other feature has a larger one
+                                * the fraction of its firings beyond the density * n_tokens that are expected
 
 This is tf-idf (Sparck Jones 1972), with the relative activation as the weight and the feature's rarity as its
-information; each token speaks for one feature, so that many faint activations do not outweigh a few strong ones. Six
-features chosen so tell which document the rest of a text belongs to better than those of any other definition in
-benchmarks/what_stands_out.py, and twelve as well as the best.
+information. Each token speaks for one feature, so that many faint activations do not outweigh a few strong ones; a
+feature that fires as often as anywhere does not stand out, which matters in long texts. Six features chosen so tell
+which document the rest of a text belongs to as well as or better than those of every other definition in
+benchmarks/what_stands_out.py, in texts of one document and of eight; raw activations tell next to nothing.
 
 Maxima and densities are an index's where there is one. Without one, activations are relative to the strongest in the
 text (decoder rows have unit norm, so they compare), and densities are those stored with the SAE, or the text's own.
@@ -164,6 +166,8 @@ class Standouts:
     """From 0 to 1."""
     standout: Float[np.ndarray, " n"]
     """In bits; 0 where the feature or the activation is set aside."""
+    n_counted: int
+    """Tokens of the text that count."""
 
     @classmethod
     def of(
@@ -172,6 +176,7 @@ class Standouts:
         statistics: FeatureStatistics,
         keep: np.ndarray[Any, Any],
         min_relative: float,
+        n_counted: int,
     ) -> Standouts:
         """From compressed rows (start, feature, value); `keep` says which rows of `statistics` count."""
         start, feature, value = acts
@@ -182,7 +187,7 @@ class Standouts:
         maximum = statistics.maximum[at].astype(np.float64)
         relative = np.divide(value, maximum, out=np.zeros_like(value), where=maximum > 0).clip(0.0, 1.0)
         counts = keep[at] & (relative >= min_relative)
-        return cls(statistics, token, at, value, relative, relative * statistics.bits[at] * counts)
+        return cls(statistics, token, at, value, relative, relative * statistics.bits[at] * counts, n_counted)
 
     @cached_property
     def best(self) -> Int[np.ndarray, " m"]:
@@ -192,7 +197,11 @@ class Standouts:
     @cached_property
     def totals(self) -> Float[np.ndarray, " n"]:
         """The standout of each row of `statistics`."""
-        return np.bincount(self.at[self.best], self.standout[self.best], minlength=len(self.statistics.feature))
+        n = len(self.statistics.feature)
+        expected = 2.0 ** -self.statistics.bits.astype(np.float64) * self.n_counted
+        beyond = np.maximum(0.0, 1.0 - expected / np.maximum(np.bincount(self.at, minlength=n), 1))
+        found: np.ndarray = np.bincount(self.at[self.best], self.standout[self.best], minlength=n) * beyond
+        return found
 
     def order(self) -> Int[np.ndarray, " m"]:
         """Rows of `statistics` that stand out, most first; equal ones by number."""

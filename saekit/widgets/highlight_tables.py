@@ -19,9 +19,9 @@ class HighlightTables(HighlightTraits):
         """The features that stand out in the text, most first.
 
         feature; standout, in bits: relative activation times rarity, summed over the tokens on which the feature's is
-        the largest, n_tokens in number; activation and relative, where the activation is largest, and that token;
-        density; name. Features that `min_density`, `max_density` or `filter` set aside are left out, and so are
-        activations below `min_relative`.
+        the largest, n_tokens in number, less the fraction of its firings that its density leads one to expect;
+        activation and relative, where the activation is largest, and that token; density; name. Features that
+        `min_density`, `max_density` or `filter` set aside are left out, and so are activations below `min_relative`.
         """
         found = self._standouts()
         rows, statistics = found.order(), found.statistics
@@ -162,7 +162,8 @@ class HighlightTables(HighlightTraits):
                 number = str(statistics.feature[row])
                 name = self.names.get(number, "").lower()
                 keep[row] = all(word == number or word in name for word in words)
-        return Standouts.of(self._arrays(), statistics, keep, 0.0 if everything else self.min_relative)
+        least = 0.0 if everything else self.min_relative
+        return Standouts.of(self._arrays(), statistics, keep, least, self.excluded.count(""))
 
     def _names(self, features: np.ndarray[Any, Any]) -> list[str]:
         return [self.names.get(str(i), "") for i in features]

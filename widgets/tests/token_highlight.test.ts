@@ -9,7 +9,7 @@ describe("TokenHighlight", () => {
     bytes: {},
     excluded: ["special token", "", "", "", ""],
     acts: { start: int32(0, 0, 2, 3, 3, 3), feature: int32(3, 9, 9), value: float32(2, 1, 4) },
-    statistics: { feature: int32(3, 9), max: float32(4, 8), density: float32(0.25, 0.0625), bits: float32(2, 4) },
+    statistics: { feature: int32(3, 9), max: float32(4, 8), density: float32(0.0625, 0.004), bits: float32(4, 8) },
     maxima_from: "index",
     explanation: "Relative to each feature's maximum.",
     n_features: 16,
@@ -134,13 +134,14 @@ describe("TokenHighlight", () => {
 
   test("by default what stands out colours: relative activation times bits, the strongest of those shown", () => {
     const { el, model } = mount(highlight, standing());
-    // token 1: feature 3 at 2 / 4 has 0.5 * 2 = 1 bit, feature 9 at 1 / 8 has 0.5; token 2: feature 9 has 2 bits
+    // Token 1: feature 3 at 2 / 4 has 0.5 * 4 = 2 bits, feature 9 at 1 / 8 has 1; token 2: feature 9 has 4 bits. Of the
+    // four tokens that count, feature 3 is expected on a quarter of one and fires on one: 2 * (1 - 1 / 4) = 1.5 bits.
     expect(slots(el)).toEqual([undefined, "1", "0", undefined, undefined]);
     expect(heat(el)).toEqual(["0.000", "0.500", "0.500", "0.000", "0.000"]);
     const chips = all(el, ".sk-standouts .sk-chip");
     expect(chips.map((chip) => chip.dataset.feature)).toEqual(["9", "3"]);
-    expect(chips[1]?.textContent).toBe("3bridge1 bits");
-    expect(chips[0]?.getAttribute("aria-label")).toContain("Feature 9, stands out by 2 bits on 1 token, up to 50 %");
+    expect(chips[1]?.textContent).toBe("3bridge1.5 bits");
+    expect(chips[0]?.getAttribute("aria-label")).toContain("Feature 9, stands out by 3.97 bits on 1 token, up to 50 %");
     expect(all(el, ".sk-token")[1]?.getAttribute("aria-label")).toBe(
       "Token 1, Golden: feature 3, bridge, activation 2, 50 % of its maximum; strongest features 3, 9",
     );
@@ -180,9 +181,9 @@ describe("TokenHighlight", () => {
     expect([model.get("colour_by"), model.get("feature")]).toEqual(["feature", 9]);
   });
   test("dense features are set aside, said so, and shown on demand", () => {
-    const { el, model } = mount(highlight, { ...standing(), max_density: 0.1 });
+    const { el, model } = mount(highlight, { ...standing(), max_density: 0.05 });
     expect(one(el, ".sk-aside").textContent).toBe(
-      "Set aside: 1 feature denser than 10 %, 1 special token. Show these features",
+      "Set aside: 1 feature denser than 5 %, 1 special token. Show these features",
     );
     expect(slots(el)).toEqual([undefined, "one", "one", undefined, undefined]);
     one(el, ".sk-aside button").click();
@@ -190,7 +191,7 @@ describe("TokenHighlight", () => {
     expect(slots(el)).toEqual([undefined, "1", "0", undefined, undefined]);
     expect(one(el, ".sk-aside").textContent).toContain("No feature is set aside by its density");
     one(el, ".sk-aside button").click();
-    expect(model.get("max_density")).toBe(0.1);
+    expect(model.get("max_density")).toBe(0.05);
   });
   test("features beyond six have a broken line, and a chip of the legend colours by it alone", () => {
     const n = 8;

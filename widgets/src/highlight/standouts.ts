@@ -7,7 +7,7 @@ import type { Model } from "./state";
 export interface Standout {
   feature: number;
   name: string;
-  bits: number; // relative activation times rarity, summed over the tokens on which its is the largest
+  bits: number; // relative activation times rarity, summed over the tokens on which its is the largest, less what is expected
   relative: number; // the largest
   nTokens: number; // those tokens
 }
@@ -29,6 +29,7 @@ export class TextFeatures {
   readonly max: Float32Array;
   readonly density: Float32Array;
   readonly bits: Float32Array;
+  private readonly nFirings: Int32Array; // of each feature
   private readonly row: Int32Array; // of each activation, the row of its feature in these; -1 for none
 
   constructor(model: Model) {
@@ -42,7 +43,12 @@ export class TextFeatures {
     for (const [row, feature] of this.feature.entries()) rows[feature] = row;
     const { feature } = this.activations;
     this.row = new Int32Array(feature.length);
-    for (let j = 0; j < feature.length; j++) this.row[j] = rows[feature[j] ?? -1] ?? -1;
+    this.nFirings = new Int32Array(this.feature.length);
+    for (let j = 0; j < feature.length; j++) {
+      const row = rows[feature[j] ?? -1] ?? -1;
+      this.row[j] = row;
+      if (row >= 0) this.nFirings[row] = (this.nFirings[row] ?? 0) + 1;
+    }
   }
 
   /** Row of a feature in the statistics, -1 when it does not fire. */
@@ -118,6 +124,11 @@ export class TextFeatures {
       if (row < 0) continue;
       totals[row] = (totals[row] ?? 0) + (score[at] ?? 0);
       nTokens[row] = (nTokens[row] ?? 0) + 1;
+    }
+    const nCounted = model.get("excluded").reduce((sum, why) => sum + Number(why === ""), 0);
+    for (let row = 0; row < n; row++) {
+      const expected = 2 ** -(this.bits[row] ?? 0) * nCounted; // a feature that fires as anywhere does not stand out
+      totals[row] = (totals[row] ?? 0) * Math.max(0, 1 - expected / Math.max(1, this.nFirings[row] ?? 0));
     }
     const found = [...totals.keys()].filter((row) => (totals[row] ?? 0) > 0);
     found.sort((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0) || a - b);
