@@ -35,6 +35,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -98,10 +99,10 @@ def totals(how: str, token: np.ndarray, feature: np.ndarray, score: np.ndarray, 
     return out * np.maximum(0, 1 - density * n_tokens / np.maximum(n_firings, 1)) if how == "beyond" else out
 
 
-def mean(values: np.ndarray) -> Estimate:
-    """The mean over texts with its interval."""
+def mean(values: np.ndarray, scale: Literal["identity", "logit"] = "logit") -> Estimate:
+    """The mean over texts with its interval; on the logit scale for what is from 0 to 1."""
     left_out = (values.sum() - values) / (len(values) - 1)
-    return jackknife_estimate(float(values.mean()), left_out, scale="identity", unit="texts")
+    return jackknife_estimate(float(values.mean()), left_out, scale=scale, unit="texts")
 
 
 def main() -> None:
@@ -151,7 +152,7 @@ def main() -> None:
             row[column] = round(float(array[:, j].mean()), 3)
         for j, column in ((2, "found"), (3, "rank")):
             row[column] = str(mean(array[:, j])).replace(f", {len(lasts)} texts", "")
-        difference = mean(array[:, 3] - results[CHOSEN][:, 3])
+        difference = mean(array[:, 3] - results[CHOSEN][:, 3], "identity")
         row["rank - chosen"] = "" if (name, how) == CHOSEN else str(difference).replace(f", {len(lasts)} texts", "")
         table.append(row)
     print(pd.DataFrame(table).to_string(index=False))
