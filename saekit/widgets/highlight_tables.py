@@ -136,12 +136,12 @@ class HighlightTables(HighlightTraits):
         features = found.statistics.feature[found.at]
         return pd.DataFrame(
             {
-                "token": self.tokens,
+                "token": pd.Series(self.tokens, dtype=object),
                 "feature": of(features, best, -1),
                 "activation": of(found.value.astype(np.float32), best, 0.0),
                 "relative": of(found.relative, best, 0.0),
                 "strongest": of(features, strongest, -1),
-                "excluded": self.excluded,
+                "excluded": pd.Series(self.excluded, dtype=object),
             }
         )
 
@@ -165,8 +165,8 @@ class HighlightTables(HighlightTraits):
         least = 0.0 if everything else self.min_relative
         return Standouts.of(self._arrays(), statistics, keep, least, self.excluded.count(""))
 
-    def _names(self, features: np.ndarray[Any, Any]) -> list[str]:
-        return [self.names.get(str(i), "") for i in features]
+    def _names(self, features: np.ndarray[Any, Any]) -> pd.Series:
+        return pd.Series([self.names.get(str(i), "") for i in features], dtype=object)
 
     def _arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         start = np.frombuffer(self.acts.get("start", b""), "<i4")
