@@ -224,4 +224,5 @@ class Standouts:
         starts = np.flatnonzero(np.diff(token, prepend=-1))
         lengths = np.diff(starts, append=len(token))
         top = among[standout == np.repeat(np.maximum.reduceat(standout, starts), lengths)]
-        return top[np.flatnonzero(np.diff(self.token[top], prepend=-1))]
+        firsts: np.ndarray = top[np.flatnonzero(np.diff(self.token[top], prepend=-1))]
+        return firsts

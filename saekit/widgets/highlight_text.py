@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,12 +24,14 @@ def as_text(w: TokenHighlight) -> str:
     if w.colour_by == "standout":
         lines += [f"  {w.explanation}"] if w.explanation else []
         whose = "its" if w.maxima_from == "index" else "the text's"
-        for row in w.standouts.head(w.n_features_shown).itertuples():
+        rows: Any = w.standouts.head(w.n_features_shown).itertuples()
+        for row in rows:
             where = f"{shown(w.tokens[row.token])!r}, token {row.token}"
             label = f"feature {row.feature}" + (f", {row.name}" if row.name else "")
             lines.append(f"  {label}: {row.standout:.3g} bits, up to {row.relative:.0%} of {whose} maximum at {where}")
     top = 1.0 if w.colour_by == "standout" else w.scale or float(w.values(w.feature).max(initial=0.0))
-    for i, row in zip(frame.index.tolist(), frame.itertuples(), strict=True):
+    tokens: Any = frame.itertuples(index=False)
+    for i, row in enumerate(tokens):
         if row.excluded:
             description = f"not counted: {row.excluded}"
         else:

@@ -107,7 +107,7 @@ function filters(model: Model, set: (values: Partial<HighlightState>) => void, s
     h("summary", { ...NO_SHORTCUTS }, "Filters ", state),
     h(
       "div",
-      { class: "sk-controls", role: "search" },
+      { class: "sk-controls", role: "group", "aria-label": "Which features may colour the text" },
       field("Find", search),
       h("span", { class: "sk-field" }, name("Density %"), low, name("to"), high),
       h("span", { class: "sk-field" }, name("At least % of the maximum"), relative),

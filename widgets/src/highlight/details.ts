@@ -2,12 +2,12 @@
 
 import type { FeatureActivation } from "../shared/arrays";
 import { h } from "../shared/dom";
-import { featureChip } from "../shared/feature_chip";
 import { setTraits } from "../shared/model";
 import { formatAligned, formatCount, formatNumber, formatPercent } from "../shared/numbers";
 import { tokenWithBytes } from "../shared/tokens";
+import { chip } from "./chips";
 import type { Colouring, TextFeatures } from "./standouts";
-import { type HighlightState, type Model, ofMaximum, spokenName } from "./state";
+import { type HighlightState, type Model, ofMaximum } from "./state";
 import { slotName } from "./text_view";
 
 const N_FEATURES = 8;
@@ -51,7 +51,7 @@ export function tokenDetails(
   const listed = listedFeatures(features, colouring, position, standout);
   const which = standout ? "those that stand out most" : `the strongest ${listed.length}`;
   line.append(muted(n > listed.length ? `${fires}; ${which}:` : fires));
-  const chips = listed.map((each) => chip(model, features, colouring, each));
+  const chips = listed.map((each) => featureChip(model, features, colouring, each));
   const list = h("div", { class: "sk-chips", role: "group", "aria-label": "Features at this token" }, ...chips);
   return [line, list];
 }
@@ -72,43 +72,26 @@ function listedFeatures(
   return scored.slice(0, Math.max(N_FEATURES, scored.filter(({ own }) => own).length)).map(({ each }) => each);
 }
 
-function chip(model: Model, features: TextFeatures, colouring: Colouring, each: FeatureActivation): HTMLElement {
+function featureChip(model: Model, features: TextFeatures, colouring: Colouring, each: FeatureActivation): HTMLElement {
   const { feature, value } = each;
   const isCurrent = feature === model.get("feature");
   const relative = features.relative(feature, value);
   const density = features.densityOf(feature);
-  const name = model.get("names")[String(feature)];
-  const more = [
-    relative === null ? "" : `${formatPercent(relative)} ${ofMaximum(model)}`,
-    density === null ? "" : `fires on ${formatPercent(density)} of tokens`,
-  ].filter(Boolean);
-  const spoken = [`activation ${formatNumber(value)}`, ...more].join(", ");
-  const label = `Feature ${feature}${spokenName(model, feature)}, ${spoken}; colour the text by it`;
-  const shortRelative = relative === null ? "" : ` \u00b7 ${percentOf(relative)}`;
-  const shortDensity = density === null ? "" : ` \u00b7 density ${formatPercent(density)}`;
-  const content = {
-    name,
-    value: `${formatAligned(value)}${shortRelative}${shortDensity}`,
-    fraction: relative ?? 0,
-    label,
-  };
-  const element = featureChip(feature, content, (pressed) => {
+  const name = model.get("names")[String(feature)] ?? "";
+  const place = colouring.shown.findIndex((shown) => shown.feature === feature);
+  const values: [string, string][] = [["activation ", formatAligned(value)]];
+  if (relative !== null) values.push([`${ofMaximum(model)}: `, `${Math.round(100 * relative)} %`]);
+  if (density !== null) values.push(["", `density ${formatPercent(density)}`]);
+  const slot = place >= 0 ? slotName(place, colouring.shown.length) : null;
+  const content = { feature, name, values, action: "colour the text by it", slot, fraction: relative ?? 0 };
+  const element = chip(content, (pressed) => {
     const details = pressed.closest(".sk-detail");
-    setTraits<HighlightState>(
-      model,
-      isCurrent ? { feature: null, colour_by: "standout" } : { feature, colour_by: "feature" },
-    );
+    const next = isCurrent ? { feature: null, colour_by: "standout" } : { feature, colour_by: "feature" };
+    setTraits<HighlightState>(model, next);
     // The chips were drawn again: the focus stays on the same one.
     details?.querySelector<HTMLElement>(`[data-feature="${feature}"]`)?.focus({ preventScroll: true });
   });
-  const place = colouring.shown.findIndex((shown) => shown.feature === feature);
-  if (place >= 0) {
-    const slot = slotName(place, colouring.shown.length);
-    element.prepend(h("span", { class: "sk-swatch", "data-slot": slot, "aria-hidden": "true" }));
-  }
-  element.title = `${name || `feature ${feature}`}: ${spoken}`;
+  if (relative !== null) element.title = `${formatNumber(value)}, ${formatPercent(relative)} ${ofMaximum(model)}`;
   element.setAttribute("aria-pressed", String(isCurrent));
   return element;
 }
-
-const percentOf = (fraction: number): string => `${Math.round(100 * fraction)} %`;

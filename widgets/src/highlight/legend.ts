@@ -2,9 +2,9 @@
 
 import { colourScale } from "../shared/charts/bars";
 import { button, h } from "../shared/dom";
-import { featureChip } from "../shared/feature_chip";
 import { setTraits } from "../shared/model";
 import { formatNumber, formatPercent, formatPlural } from "../shared/numbers";
+import { chip } from "./chips";
 import type { Colouring, Standout } from "./standouts";
 import { type HighlightState, type Model, ofMaximum } from "./state";
 import { slotName } from "./text_view";
@@ -96,12 +96,12 @@ export function legend(model: Model): Legend {
 
 function legendChip(model: Model, each: Standout, place: number, n: number): HTMLElement {
   const { feature, name, bits, relative, nTokens } = each;
-  const spoken = `Feature ${feature}${name && `, ${name}`}`;
-  const label = `${spoken}, stands out by ${formatNumber(bits)} bits on ${formatPlural(nTokens, "token")}, up to ${formatPercent(relative)} ${ofMaximum(model)}; colour the text by it alone`;
-  const chip = featureChip(feature, { name, value: `${formatNumber(bits)} bits`, label }, () => {
+  const values: [string, string][] = [["stands out by ", `${formatNumber(bits)} bits`]];
+  const action = "colour the text by it alone";
+  const element = chip({ feature, name, values, action, slot: slotName(place, n) }, () => {
     setTraits<HighlightState>(model, { feature, colour_by: "feature" });
   });
-  chip.title = `${name || `feature ${feature}`}: ${formatNumber(bits)} bits on ${formatPlural(nTokens, "token")}, up to ${formatPercent(relative)} ${ofMaximum(model)}`;
-  chip.prepend(h("span", { class: "sk-swatch", "data-slot": slotName(place, n), "aria-hidden": "true" }));
-  return chip;
+  const most = `up to ${formatPercent(relative)} ${ofMaximum(model)}`;
+  element.title = `${name || `feature ${feature}`}: the first on ${formatPlural(nTokens, "token")}, ${most}`;
+  return element;
 }

@@ -102,7 +102,9 @@ export function textView(model: Model): TextView {
   const label = (i: number, colouring: Colouring, features: TextFeatures): string => {
     const tokens = model.get("tokens");
     const excluded = model.get("excluded")[i];
-    const spoken = tokenSpeech(tokens[characterToken(tokens, i)] ?? "");
+    const token = tokens[characterToken(tokens, i)] ?? "";
+    const seen = tokenText(token); // what is shown by its code is said so, not as a control character
+    const spoken = seen.includes("<U+") ? seen.trim() : tokenSpeech(token);
     const part = model.get("bytes")[String(i)] === undefined ? "" : " in part";
     const head = `Token ${i}, ${spoken}${part}:`;
     if (excluded) return `${head} not counted, ${excluded}`;
