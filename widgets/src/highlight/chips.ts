@@ -2,7 +2,7 @@
 // words between that the eye does not need.
 
 import { button, h } from "../shared/dom";
-import { tokenText } from "../shared/tokens";
+import { nameText } from "../shared/tokens";
 
 export interface Chip {
   feature: number;
@@ -18,7 +18,7 @@ export function chip({ feature, name, values, action, slot, fraction }: Chip, cl
   element.dataset.feature = String(feature);
   if (slot !== null) element.append(h("span", { class: "sk-swatch", "data-slot": slot, "aria-hidden": "true" }));
   element.append(hidden("Feature "), h("b", {}, String(feature)));
-  if (name) element.append(hidden(" "), h("span", { class: "sk-name", title: tokenText(name) }, tokenText(name)));
+  if (name) element.append(hidden(" "), h("span", { class: "sk-name", title: nameText(name) }, nameText(name)));
   for (const [spoken, seen] of values) element.append(hidden(`, ${spoken}`), h("span", { class: "sk-num" }, seen));
   element.append(hidden(`; ${action}`));
   if (fraction !== undefined) element.style.setProperty("--a", fraction.toFixed(3));
