@@ -41,7 +41,7 @@ class HighlightTables(HighlightTraits):
                 "relative": found.relative[best],
                 "token": found.token[best],
                 "n_tokens": n_tokens[rows],
-                "density": statistics.density[rows],
+                "density": statistics.density[rows].astype(float),
                 "name": self._names(statistics.feature[rows]),
             }
         )
@@ -56,7 +56,9 @@ class HighlightTables(HighlightTraits):
         rows = np.flatnonzero(~self._density_kept(statistics))
         rows = rows[np.lexsort((rows, -statistics.density[rows]))]
         feature = statistics.feature[rows]
-        return pd.DataFrame({"feature": feature, "density": statistics.density[rows], "name": self._names(feature)})
+        return pd.DataFrame(
+            {"feature": feature, "density": statistics.density[rows].astype(float), "name": self._names(feature)}
+        )
 
     @property
     def shown_features(self) -> list[int]:
@@ -85,9 +87,9 @@ class HighlightTables(HighlightTraits):
         return pd.DataFrame(
             {
                 "feature": feature,
-                "activation": value,
-                "relative": relative,
-                "density": statistics.density[rows],
+                "activation": value.astype(float),
+                "relative": relative.astype(float),
+                "density": statistics.density[rows].astype(float),
                 "name": self._names(feature),
             }
         )
@@ -138,7 +140,7 @@ class HighlightTables(HighlightTraits):
             {
                 "token": pd.Series(self.tokens, dtype=object),
                 "feature": of(features, best, -1),
-                "activation": of(found.value.astype(np.float32), best, 0.0),
+                "activation": of(found.value, best, 0.0),
                 "relative": of(found.relative, best, 0.0),
                 "strongest": of(features, strongest, -1),
                 "excluded": pd.Series(self.excluded, dtype=object),

@@ -50,7 +50,6 @@ class TokenHighlight(HighlightTables):
     bundle = "token_highlight"
     messages = Stop
 
-<<<<<<< HEAD
     def __init__(self, read: Callable[[], Iterator[ReadWindow]] | None = None, **kwargs: Any) -> None:
         self._read, self._worker = read, Worker()
         self._failure: BaseException | None = None
@@ -58,88 +57,6 @@ class TokenHighlight(HighlightTables):
         super().__init__(**kwargs)
         if self._measured and not self.explanation:
             self.explanation = Reference().explanation
-=======
-    tokens = t.List(
-        t.Unicode(),
-        help="The text's tokens, BOS included; a character spelt in several tokens belongs to the first of them.",
-    ).tag(sync=True)
-    bytes = t.Dict(help="Token number (as text) to the bytes that it holds of a character, as <0xE2>.").tag(sync=True)
-    excluded = t.List(t.Unicode(), help="Why a token is not counted; empty for those that are.").tag(sync=True)
-    acts = t.Dict(help="Sparse activations, bytes: start (int32), feature (int32), value (float32).").tag(sync=True)
-    n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
-    names = t.Dict(help="Feature number (as text) to a short name, usually the tokens it promotes.").tag(sync=True)
-    feature = t.Int(None, allow_none=True, help="The feature that colours; None: the strongest of all.").tag(
-        sync=True, browser=True
-    )
-    selected = t.Int(-1, help="Number of the token picked, -1 for none.").tag(sync=True, browser=True)
-    scale = t.Float(None, allow_none=True, help="Activation at full colour; None: the text's maximum.").tag(sync=True)
-
-    @validates("feature")
-    def _feature_exists(self, value: Any) -> int | None:
-        return None if value is None else check_feature(value, self.n_features)
-
-    @validates("n_features")
-    def _some_features(self, value: Any) -> int:
-        return check_count("n_features", value, least=1)
-
-    @validates("scale")
-    def _above_zero(self, value: Any) -> float | None:
-        return None if value is None else check_number("scale", value, least=0, above=True)
-
-    @validates("selected")
-    def _token_exists(self, value: Any) -> int:
-        i = int(value)
-        if not -1 <= i < max(len(self.tokens), 1):
-            last = len(self.tokens) - 1
-            raise DataError(f"there is no token {i}", got=i, accepted=f"0 to {last}, or -1 for none")
-        return i
-
-    @property
-    def selected_token(self) -> str | None:
-        """The token picked, None when none is."""
-        return self.tokens[self.selected] if self.selected >= 0 else None
-
-    @property
-    def strongest(self) -> pd.DataFrame:
-        """The features that fire on the selected token, strongest first: feature, activation (raw), name.
-
-        Empty when no token is selected or nothing fires there.
-        """
-        feature, value = self.at(self.selected) if self.selected >= 0 else self.at(len(self.tokens))
-        order = np.lexsort((feature, -value))
-        names = [self.names.get(str(i), "") for i in feature[order]]
-        return pd.DataFrame({"feature": feature[order], "activation": value[order].astype(float), "name": names})
-
-    def at(self, token: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Features that fire on a token, and their activations, in ascending order of feature."""
-        start, feature, value = self._arrays()
-        if not 0 <= token < len(start) - 1:
-            return feature[:0], value[:0]
-        here = slice(int(start[token]), int(start[token + 1]))
-        return feature[here], value[here]
-
-    def values(self, feature: int | None = None) -> np.ndarray[Any, Any]:
-        """One activation per token: of `feature`, or of each token's strongest feature."""
-        start, features, value = self._arrays()
-        out = np.zeros(len(self.tokens), np.float32)
-        row = np.repeat(np.arange(len(out)), np.diff(start)) if len(start) > 1 else np.zeros(0, int)
-        keep = slice(None) if feature is None else features == feature
-        np.maximum.at(out, row[keep], value[keep])
-        return out
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per token: token, activation (of `feature`, or the strongest), strongest (-1: none), excluded."""
-        best = [self.at(i) for i in range(len(self.tokens))]
-        strongest = [int(f[np.argmax(v)]) if len(f) else -1 for f, v in best]
-        return pd.DataFrame(
-            {
-                "token": self.tokens,
-                "activation": self.values(self.feature),
-                "strongest": strongest,
-                "excluded": self.excluded,
-            }
-        )
->>>>>>> main
 
     def text(self) -> str:
         """What colours the text, the features that stand out, and the tokens one per line."""
