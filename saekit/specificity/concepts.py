@@ -21,6 +21,7 @@ from .concept_grammar import Term, read
 from .concept_marks import Mark, marks_of, merged
 from .concept_masks import Mask, absent, documents_with, tokens_with
 from .concept_text import described, joint_name, spans, word_pattern, written
+from .displays import concept_html
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -260,6 +261,8 @@ class Concept:
 
     def __repr__(self) -> str:
         return f"Concept {self.name!r}: tokens {described(self)}"
+
+    _repr_html_ = concept_html
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The (start, end) characters of each match in `text`; empty matches do not count.
