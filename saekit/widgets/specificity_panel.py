@@ -33,6 +33,7 @@ class SpecificityPanel(SpecificityTraits):
 
     Made by `score`. Every control is a live trait: `concept`, `query`, `unit`, `by`, `feature`, `threshold`, `marks`.
     `ranked` and `result` are what `rank_features` and `specificity` return for them; they wait until it is there.
+    Marks that are made only where one feature is wrong favour that feature: read its hits too.
     """
 
     bundle = "specificity_panel"
