@@ -15,7 +15,8 @@ from ..specificity.concept_masks import documents_with
 from ..specificity.concepts import Concept
 from ..specificity.document_content import document_of
 from ..specificity.examples import ClassifiedExamples
-from ..specificity.result import MEASURES, SpecificityResult
+from ..specificity.measures import MEASURES
+from ..specificity.result import SpecificityResult
 from .base import pack, shown
 from .feature_card import context_data
 
