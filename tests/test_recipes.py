@@ -26,7 +26,18 @@ from saekit.atomic_io import write_json
 from saekit.json_files import read_json
 from saekit.sae.formats.packaged import PRETRAINED
 
-COMMANDS = ["own-text", "gather", "layers", "harvest", "compare", "train", "concepts", "golden-gate", "package"]
+COMMANDS = [
+    "own-text",
+    "gather",
+    "layers",
+    "harvest",
+    "compare",
+    "train",
+    "concepts",
+    "golden-gate",
+    "package",
+    "labels",
+]
 ROOT = Path(__file__).parents[1]
 PLAN = Plan(
     layer=15,

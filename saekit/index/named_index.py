@@ -6,6 +6,7 @@ that one given in another process holds here too.
 
 from __future__ import annotations
 
+import math
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ import pandas as pd
 from ..arguments import checks_arguments
 from ..corpus.document_halves import content_hashes, lower_half
 from ..errors import SaekitError, check_feature
+from . import label_files
 from . import labels as label_acts
 from .labels import FeatureLabels, make_label
 from .name_rules import NamedText
@@ -149,6 +151,59 @@ class NamedIndex:
         """
         return pd.DataFrame(self._labels.undo(), columns=list(label_acts.COLUMNS))
 
+    @checks_arguments
+    def export_labels(self, path: str | Path) -> Path:
+        """Writes the labels to a file and returns its path: .csv, .jsonl, .json or .parquet, by its name.
+
+        Those of a card are left out: they come with the SAE.
+
+        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> index.label(3, "gates")
+        >>> index.export_labels(tmp_path / "labels.csv").name
+        'labels.csv'
+        """
+        path, labels = Path(path).expanduser(), self.labels
+        label_files.write_labels(path, labels[labels["source"] != label_acts.CARD], self.sae_fingerprint)
+        return path
+
+    @checks_arguments
+    def import_labels(self, path: str | Path, *, sae_id: str | None = None, replace: bool = False) -> int:
+        """Labels features as a file says, in one act, and returns how many: one of `export_labels`, or Neuronpedia's.
+
+        Neuronpedia's explanations are .json or .jsonl, also .gz or a folder of such files, with `index` (or `feature`)
+        and `description`; of several for a feature the last counts. Features with a label by hand keep it unless
+        `replace`. What a file says that it is of has to be this SAE: its fingerprint, or `sae_id`, which for
+        Neuronpedia is "modelId/layer", such as "gpt2-small/6-res-jb".
+
+        FileError for a file that holds something else, MismatchError for labels of another SAE.
+
+        >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
+        >>> _ = (tmp_path / "a.jsonl").write_text('{"modelId": "tiny", "layer": "0-res", "index": "3", '
+        ...     '"description": "gates", "explanationModelName": "judge"}')
+        >>> index.import_labels(tmp_path / "a.jsonl", sae_id="tiny/0-res"), index.name(3)
+        (1, 'gates')
+        """
+        path = Path(path).expanduser()
+        found = label_files.read_labels(path, self.d_sae)
+        label_files.check_saes(found.saes, [self.sae_fingerprint, *([] if sae_id is None else [sae_id])], path)
+        labelled = self.labels
+        by_hand = set(labelled["feature"][labelled["source"] == label_acts.HAND])
+        labels = [label for label in found.labels if replace or label["feature"] not in by_hand]
+        if labels:
+            self._labels.put(labels)
+        return len(labels)
+
+    def name_fraction(self, feature: int) -> float:
+        """The fraction that `names` states of a feature, nan for none."""
+        labelled = self._current_names[1][feature] == "label"
+        return math.nan if labelled else float(self.automatic_names["fraction"].iat[feature])
+
+    @property
+    def labels_by_feature(self) -> dict[int, str]:
+        """The whole label of each feature that has one; none where their file is damaged."""
+        _ = self._current_names
+        return dict(self.__dict__["_label_texts"])
+
     # ---- inside -------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -170,5 +225,6 @@ class NamedIndex:
                 labels = []
             for label in labels:
                 names[label["feature"]], kinds[label["feature"]] = shortened(label["label"]), "label"
+            known["_label_texts"] = {label["feature"]: label["label"] for label in labels}
             known["_names"], known["_names_version"] = (names, kinds), version
         return known["_names"]  # type: ignore[no-any-return]

@@ -78,6 +78,7 @@ class FeatureIndex(NamedIndex):
         self.n_tokens, self.n_documents = int(counts["n_tokens"]), int(counts["n_documents"])
         self.d_sae, self.length, self.n_windows = int(counts["d_sae"]), int(counts["length"]), int(counts["n_windows"])
         self.n_silent, self.n_firings = int(counts["n_silent"]), int(counts["n_firings"])
+        self._named: np.ndarray | None = None
 
     def __repr__(self) -> str:
         dead = self.manifest["counts"].get("n_dead_in_training")
@@ -116,12 +117,24 @@ class FeatureIndex(NamedIndex):
 
     # ---- tables -------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def features(self) -> pd.DataFrame:
-        """One row per feature: density, n_firings, n_documents, max, mean (when active), std, silent and what else was
-        registered (`register_statistic`), promoted, suppressed (lists of token strings), nearest and nearest_cosine. A
-        silent feature's max, mean and std are 0.
+        """One row per feature: name (see `names`), density, n_firings, n_documents, max, mean (when active), std,
+        silent and what else was registered (`register_statistic`), promoted, suppressed (lists of token strings),
+        nearest, nearest_cosine and label ("" for none). A silent feature's max, mean and std are 0.
         """
+        frame = self._statistics
+        names, kinds = self._current_names
+        if "name" not in frame or self._named is not names:
+            frame = frame.drop(columns=["name", "label"], errors="ignore")
+            frame.insert(0, "name", pd.Series(names, frame.index, dtype=object))
+            frame["label"] = np.where(kinds == "label", names, "")
+            self._statistics, self._named = frame, names
+        return frame
+
+    @cached_property
+    def _statistics(self) -> pd.DataFrame:
+        """What `features` holds of an index, whose names and labels are added there."""
         table = self._table
         frame = table[list(self.statistics)].copy()
         for name in ("promoted", "suppressed"):
@@ -268,6 +281,7 @@ class FeatureIndex(NamedIndex):
         contrast: tuple[Sequence[str], Sequence[str]] | None = None,
         text: str | None = None,
         token: str | None = None,
+        name: str | None = None,
         model: LanguageModel | None = None,
         sae: SAE | None = None,
         n: int = 20,
@@ -278,16 +292,17 @@ class FeatureIndex(NamedIndex):
         - contrast=(positives, negatives): which fire on these texts and not on those, by the mean difference of their
           largest activations;
         - text: which fire where this text stands in the corpus and little elsewhere, ignoring case;
-        - token: which promote this token most; without a model, which have it among the ten they promote most.
+        - token: which promote this token most; without a model, which have it among the ten they promote most;
+        - name: which are called so, by a label or by the name made of what they fire on.
 
-        The first two run the model and the SAE: those the index was built with, or those passed here, which must be the
-        same ones (MismatchError). ConfigError for no question or several.
+        Each row has the feature's name. The first two run the model and the SAE: those the index was built with, or
+        those passed here, which must be the same ones (MismatchError). ConfigError for no question or several.
 
         >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
         >>> index.search(text="golden gate", n=3).columns[0]
         'feature'
         """
-        question = search.Question(prompt=prompt, contrast=contrast, text=text, token=token)
+        question = search.Question(prompt=prompt, contrast=contrast, text=text, token=token, name=name)
         return search.answer(self, question, n, model, sae)
 
     def plot(self) -> go.Figure:

@@ -41,7 +41,7 @@ class TokenHighlight(Widget):
     excluded = t.List(t.Unicode(), help="Why a token is not counted; empty for those that are.").tag(sync=True)
     acts = t.Dict(help="Sparse activations, bytes: start (int32), feature (int32), value (float32).").tag(sync=True)
     n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
-    names = t.Dict(help="Feature number (as text) to a short name, usually the tokens it promotes.").tag(sync=True)
+    names = t.Dict(help="Feature number (as text) to a short name, its label or what it fires on.").tag(sync=True)
     feature = t.Int(None, allow_none=True, help="The feature that colours; None: the strongest of all.").tag(
         sync=True, browser=True
     )
@@ -150,7 +150,7 @@ def highlight(
     """A TokenHighlight of `text`: run through `model` up to the SAE's hook point and encoded there.
 
     Special tokens and attention sinks, which its token filter leaves out (`resolve_token_filter` where none is stored),
-    are shown muted and carry no activations. With `index`, features are named by the tokens they promote. Raises
+    are shown muted and carry no activations. With `index`, features have its names (`FeatureIndex.name`). Raises
     DataError for empty text, UnknownNameError for a feature the SAE does not have, MismatchError for an SAE of another
     model and ContextLengthError for text longer than the model's context.
 
@@ -216,9 +216,5 @@ def pack_rows(row: Any, feature: Any, value: Any, n_tokens: int) -> dict[str, by
 
 
 def names_of(index: FeatureIndex | None, features: list[int]) -> dict[str, str]:
-    """Short names of features: the three tokens each promotes most, by the index; nothing without one."""
-    if index is None:
-        return {}
-    promoted = index.features["promoted"].loc[features]
-    firsts = [[t if t.isprintable() else shown(t) for t in tokens[:3]] for tokens in promoted]  # shown is slow
-    return {str(i): " ".join(t.strip() for t in first).strip() for i, first in zip(features, firsts, strict=True)}
+    """What features are called by the index: labels, or what they fire on; nothing without one."""
+    return {} if index is None else {str(i): index.name(i) for i in features}

@@ -1,0 +1,74 @@
+"""What the card of a packaged SAE says of single features, as labels.json, which every index of it shows.
+
+A feature is labelled where its card reports an AUROC and a precision of its strongest firings as high as concepts are
+asked for, on at least MIN_POSITIVE documents or tokens; features that their card reports worse of have no label. The
+best by average precision is the label, and what else a feature stands for is in the note.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from saekit.atomic_io import write_json
+from saekit.json_files import read_json
+from saekit.sae.formats.packaged import LABELS, CardLabel, CardLabels, CardStrength
+
+from .cards import PACKAGED
+from .concepts import MIN_AUROC, MIN_PRECISION
+
+MIN_POSITIVE = 5
+LANGUAGES = ("French", "Spanish", "German")
+"""Concepts that hold for a document by its language, not for the word."""
+STRENGTHS = {
+    "ad964aed57fd940d": (
+        CardStrength(
+            feature=3722,
+            strength=0.27,
+            note="chosen on six questions; on twenty others 0.83 [0.71, 0.91] of the answers mention a bridge "
+            '(benchmarks/RESULTS.md, "Steering to a bridge")',
+        ),
+    )
+}
+"""By the SAE's fingerprint, as fractions of the residual norm."""
+
+
+def card_labels(card: dict[str, Any]) -> CardLabels:
+    """The labels and strengths of a card.json."""
+    found: dict[int, list[tuple[float, str, dict[str, Any]]]] = {}
+    for name, row in card["concepts"].items():
+        label = f"{name} text" if name in LANGUAGES else name
+        found.setdefault(row["feature"], []).append((row["average_precision"], label, row))
+    for row in card["features"]:
+        if row["feature"] not in found:
+            found[row["feature"]] = [(0.0, row["fires_for"], row)]
+    labels = []
+    for feature, rows in sorted(found.items()):
+        good = sorted((r for r in rows if _reported_well(r[2])), key=lambda r: -r[0])
+        if good:
+            notes = [f"{label}: {_evidence(row)}" for _, label, row in good]
+            labels.append(CardLabel(feature=int(feature), label=good[0][1], note="; ".join(notes)))
+    return CardLabels(sae=card["fingerprint"], labels=labels, strengths=list(STRENGTHS.get(card["fingerprint"], ())))
+
+
+def write_labels(folder: Path = PACKAGED) -> list[Path]:
+    """Writes labels.json beside every card below a folder, and returns where."""
+    paths = []
+    for card in sorted(folder.rglob("card.json")):
+        path = card.with_name(LABELS)
+        write_json(path, card_labels(read_json(card)))
+        paths.append(path)
+    return paths
+
+
+def _reported_well(row: dict[str, Any]) -> bool:
+    enough = row.get("n_positive_documents", row["n_positive"]) >= MIN_POSITIVE
+    return bool(enough and row["auroc"] > MIN_AUROC and row["top_precision"] > MIN_PRECISION)
+
+
+def _evidence(row: dict[str, Any]) -> str:
+    precision = f", average precision {row['average_precision']:.3f}" if "average_precision" in row else ""
+    return (
+        f"AUROC {row['auroc']:.3f} [{row['auroc_low']:.3f}, {row['auroc_high']:.3f}] by {row['unit']}, "
+        f"{row['n_positive']} with it{precision}"
+    )
