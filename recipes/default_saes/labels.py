@@ -15,9 +15,8 @@ from saekit.json_files import read_json
 from saekit.sae.formats.packaged import LABELS, CardLabel, CardLabels, CardStrength
 
 from .cards import PACKAGED
-from .concepts import MIN_AUROC, MIN_PRECISION
 
-MIN_POSITIVE = 5
+MIN_AUROC, MIN_PRECISION, MIN_POSITIVE = 0.95, 0.8, 5
 LANGUAGES = ("French", "Spanish", "German")
 """Concepts that hold for a document by its language, not for the word."""
 STRENGTHS = {
@@ -37,8 +36,10 @@ def card_labels(card: dict[str, Any]) -> CardLabels:
     """The labels and strengths of a card.json."""
     found: dict[int, list[tuple[float, str, dict[str, Any]]]] = {}
     for name, row in card["concepts"].items():
+        if "feature" not in row:  # not in the text that concepts were measured on
+            continue
         label = f"{name} text" if name in LANGUAGES else name
-        found.setdefault(row["feature"], []).append((row["average_precision"], label, row))
+        found.setdefault(row["feature"], []).append((row["average_precision"] or 0.0, label, row))
     for row in card["features"]:
         if row["feature"] not in found:
             found[row["feature"]] = [(0.0, row["fires_for"], row)]
@@ -63,12 +64,10 @@ def write_labels(folder: Path = PACKAGED) -> list[Path]:
 
 def _reported_well(row: dict[str, Any]) -> bool:
     enough = row.get("n_positive_documents", row["n_positive"]) >= MIN_POSITIVE
-    return bool(enough and row["auroc"] > MIN_AUROC and row["top_precision"] > MIN_PRECISION)
+    return bool(enough and (row["auroc"] or 0) > MIN_AUROC and (row["top_precision"] or 0) > MIN_PRECISION)
 
 
 def _evidence(row: dict[str, Any]) -> str:
-    precision = f", average precision {row['average_precision']:.3f}" if "average_precision" in row else ""
-    return (
-        f"AUROC {row['auroc']:.3f} [{row['auroc_low']:.3f}, {row['auroc_high']:.3f}] by {row['unit']}, "
-        f"{row['n_positive']} with it{precision}"
-    )
+    interval = f" [{row['auroc_low']:.3f}, {row['auroc_high']:.3f}]" if row["auroc_low"] is not None else ""
+    precision = f", average precision {row['average_precision']:.3f}" if row.get("average_precision") else ""
+    return f"AUROC {row['auroc']:.3f}{interval} by {row['unit']}, {row['n_positive']} with it{precision}"

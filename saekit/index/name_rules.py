@@ -6,9 +6,11 @@ forms of a word share. What is counted of all features at once is a sparse matri
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from scipy import sparse
 
@@ -21,6 +23,10 @@ N_WORDS = 3
 """Words of a rule at most."""
 N_LEAD = 2
 """Words that precede them at most."""
+NONE = -1
+"""The key of no word."""
+ABSENT = -2
+"""The key of a word that is not in the text."""
 REACH = 4
 """Words before and after a firing that are beside it."""
 
@@ -49,7 +55,7 @@ class RowFirings(NamedTuple):
     def of(cls, columns: Sparse, first: int, last: int) -> RowFirings:
         """Those of the features from `first` to before `last`."""
         here = slice(int(columns.start[first]), int(columns.start[last]))
-        row = np.repeat(np.arange(last - first), np.diff(columns.start[first : last + 1]))
+        row = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(columns.start[first : last + 1]))
         return cls(row, columns.column[here], columns.value[here].astype(np.float64), last - first)
 
     def select(self, which: np.ndarray) -> RowFirings:
@@ -89,14 +95,23 @@ class NamedText:
         self.words, self.n_keys = words, int(words.folded.max()) + 1
         self.form = {WORD: words.word[position], PIECE: words.piece[position]}
         self.key = {by: words.folded[form] for by, form in self.form.items()}
-        self.place, self.document = words.place[position], document
+        self.place, self.document_key = words.place[position], np.where(document < 0, len(halves), document)
         self.halves, self.made = halves, np.append(halves, True)[document]
         self._prefixes: dict[int, Prefixes] = {}
+        self._in_documents: dict[int, tuple[sparse.csr_matrix, np.ndarray]] = {}
 
     def one_each(self, key: np.ndarray, n_keys: int) -> sparse.csr_matrix:
         """A matrix of tokens by keys with a 1 for the key of each token."""
         start = np.arange(len(key) + 1)
         return sparse.csr_matrix((np.ones(len(key)), key, start), shape=(len(key), n_keys))
+
+    def in_documents(self, by: int) -> tuple[sparse.csr_matrix, Int[np.ndarray, " n_pairs"]]:
+        """A matrix of tokens by pairs of a key and a document, with a 1 for the token's, and the key of each pair."""
+        if by not in self._in_documents:
+            n = len(self.halves) + 1
+            pairs, pair = np.unique(self.key[by].astype(np.int64) * n + self.document_key, return_inverse=True)
+            self._in_documents[by] = self.one_each(pair, len(pairs)), pairs // n
+        return self._in_documents[by]
 
     def around(self, direction: int) -> sparse.csr_matrix:
         """A matrix of tokens by keys with a 1 for each word within REACH before (-1) or after each token (1)."""
@@ -130,25 +145,42 @@ class NamedText:
         return self._prefixes[n]
 
 
-def slots(text: NamedText, firings: RowFirings, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
-    """For each firing which of the words of its feature's rule it is on, -1 for none, and the form of that word."""
-    by, keys, lead = rule.by[firings.row], rule.keys[firings.row], rule.lead[firings.row]
-    pieces, place = by == PIECE, text.place[firings.token]
-    form = np.where(pieces, text.form[PIECE][firings.token], text.form[WORD][firings.token])
-    match = (text.words.folded[form][:, None] == keys) & (by <= PIECE)[:, None]
-    slot = np.where(match.any(1), match.argmax(1), -1)
+def slots(text: NamedText, firings: RowFirings, rule: Rule) -> Int[np.ndarray, " n"]:
+    """For each firing which of the words of its feature's rule it is on or beside, -1 for none."""
+    on = np.where((rule.by <= PIECE)[:, None], rule.keys, NONE).astype(np.int32)
+    key = text.key[WORD][firings.token]
+    if (rule.by == PIECE).any():
+        key = np.where((rule.by == PIECE)[firings.row], text.key[PIECE][firings.token], key)
+    slot = np.full(len(firings.row), -1, np.int8)
+    for n in reversed(range(N_WORDS)):
+        slot[key == on[:, n][firings.row]] = n
     for n in range(N_LEAD):
-        at = np.flatnonzero((slot >= 0) & (lead[:, n] >= 0))
-        before = text.words.folded[text.words.beside(place[at], -n - 1)]
-        slot[at[before != lead[at, n]]] = -1
-    for direction, sign in ((AFTER, -1), (BEFORE, 1)):
-        for n in range(1, REACH + 1):
-            at = np.flatnonzero((by == direction) & (slot < 0))
-            near = text.words.beside(place[at], sign * n)
-            match = (text.words.folded[near][:, None] == keys[at]) & (near > 0)[:, None]
-            hit = match.any(1)
-            slot[at[hit]], form[at[hit]] = match.argmax(1)[hit], near[hit]
-    return slot, form
+        if (rule.lead[:, n] == NONE).all():
+            continue
+        lead = rule.lead[:, n][firings.row]
+        at = np.flatnonzero((slot >= 0) & (lead != NONE))
+        before = text.words.folded[text.words.beside(text.place[firings.token[at]], -n - 1)]
+        slot[at[before != lead[at]]] = -1
+    for by, n in itertools.product((AFTER, BEFORE), range(1, REACH + 1)):
+        if not (rule.by == by).any():
+            continue
+        at = np.flatnonzero((rule.by == by)[firings.row] & (slot < 0))
+        near = text.words.beside(text.place[firings.token[at]], n if by == BEFORE else -n)
+        match = (text.words.folded[near][:, None] == rule.keys[firings.row[at]]) & (near > 0)[:, None]
+        slot[at] = np.where(match.any(1), match.argmax(1), -1)
+    return slot
+
+
+def forms(text: NamedText, firings: RowFirings, rule: Rule, slot: np.ndarray) -> Int[np.ndarray, " n"]:
+    """The form of the word that each firing is on or beside, given the slots; any where there is none."""
+    form = np.where((rule.by == PIECE)[firings.row], text.form[PIECE][firings.token], text.form[WORD][firings.token])
+    beside = (rule.by >= AFTER)[firings.row] & (slot >= 0)
+    for by, n in itertools.product((AFTER, BEFORE), range(1, REACH + 1)):
+        at = np.flatnonzero((rule.by == by)[firings.row] & beside)
+        near = text.words.beside(text.place[firings.token[at]], n if by == BEFORE else -n)
+        found = text.words.folded[near] == rule.keys[firings.row[at], slot[at]]
+        form[at[found]], beside[at[found]] = near[found], False
+    return form
 
 
 def strongest(mass: sparse.csr_matrix, n: int) -> tuple[Int[np.ndarray, "rows n"], Float[np.ndarray, "rows n"]]:
@@ -176,3 +208,23 @@ def strongest(mass: sparse.csr_matrix, n: int) -> tuple[Int[np.ndarray, "rows n"
         column[found, place], value[found, place] = lowest[found], best[found]
         left[mass.indices == lowest[row]] = 0
     return column, value
+
+
+def rule_of(table: pd.DataFrame, text: NamedText) -> Rule:
+    """The rule that each row of a table of names states (`names.name_features`), for the text of any index."""
+    key_of = {form.casefold(): key for form, key in zip(text.words.forms, text.words.folded.tolist(), strict=True)}
+    keys, lead = (
+        np.array(
+            [[*(key_of.get(word, ABSENT) for word in row), *[-1] * (n - len(row))] for row in table[column]]
+        ).reshape(len(table), n)
+        for column, n in (("words", N_WORDS), ("lead", N_LEAD))
+    )
+    return Rule(np.array([BY.index(by) for by in table["by"]], dtype=np.int64), keys, lead)
+
+
+def carried(columns: Sparse, text: NamedText, rule: Rule) -> Float[np.ndarray, " n_features"]:
+    """The part of each feature's activation that is on the words of its rule; nan for silent features."""
+    firings = RowFirings.of(columns, 0, columns.n_rows)
+    slot = slots(text, firings, rule)
+    total = firings.total()
+    return np.divide(firings.total(slot >= 0), total, out=np.full(len(total), np.nan), where=total > 0)

@@ -16,7 +16,21 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from .name_rules import AFTER, BEFORE, BY, N_LEAD, N_WORDS, PIECE, WORD, NamedText, RowFirings, Rule, slots, strongest
+from .name_rules import (
+    AFTER,
+    BEFORE,
+    BY,
+    N_LEAD,
+    N_WORDS,
+    PIECE,
+    WORD,
+    NamedText,
+    RowFirings,
+    Rule,
+    forms,
+    slots,
+    strongest,
+)
 from .name_spelling import name_text, shown_word
 from .sparse import Sparse
 
@@ -66,8 +80,7 @@ def _name_block(firings: RowFirings, text: NamedText) -> pd.DataFrame:
     source = firings.select(made)
     total = source.total()
     live = total > 0
-    rule, carries = _own_words(source, text, total)
-    half = carries >= CARRIED * total
+    rule, half = _own_words(source, text, total, enough)
     _add_lead(source, text, rule, half & (rule.by == WORD), enough)
     others = source.select(~half[source.row])
     in_context = _context(others, text, rule, total, ~half & live, enough)
@@ -76,7 +89,7 @@ def _name_block(firings: RowFirings, text: NamedText) -> pd.DataFrame:
     kind = np.select([~live, half, in_context], ["silent", "token", "context"], "mixed")
     name = _spelt(source, text, rule, kind)
     told = firings.select(~made)
-    slot, _ = slots(text, told, rule)
+    slot = slots(text, told, rule)
     of = told.total()
     fraction = np.divide(told.total(slot >= 0), of, out=np.full(len(of), np.nan), where=enough & (of > 0))
     return pd.DataFrame(
@@ -95,27 +108,59 @@ def _name_block(firings: RowFirings, text: NamedText) -> pd.DataFrame:
 def _n_documents(firings: RowFirings, text: NamedText) -> tuple[np.ndarray, np.ndarray]:
     """In how many documents each feature fires: of those that names are made on, and of the others."""
     n = len(text.halves)
-    found = firings.by_key(text.one_each(np.where(text.document < 0, n, text.document), n + 1))
+    found = firings.by_key(text.one_each(text.document_key, n + 1))
     row = np.repeat(np.arange(firings.n_rows), np.diff(found.indptr))
     made, inside = np.append(text.halves, False)[found.indices], found.indices < n
     return tuple(np.bincount(row[of & inside], minlength=firings.n_rows) for of in (made, ~made))  # type: ignore
 
 
-def _own_words(source: RowFirings, text: NamedText, total: np.ndarray) -> tuple[Rule, np.ndarray]:
-    """The words that carry most, or the pieces where they carry clearly more, and how much they carry."""
-    keys, mass = strongest(source.by_key(text.one_each(text.key[WORD], text.n_keys)), N_WORDS)
-    pieces, piece_mass = strongest(source.by_key(text.one_each(text.key[PIECE], text.n_keys)), N_WORDS)
+def _own_words(source: RowFirings, text: NamedText, total: np.ndarray, enough: np.ndarray) -> tuple[Rule, np.ndarray]:
+    """The words that carry most, or the pieces where they carry clearly more, and whether they carry half."""
+    keys, mass = strongest(_in_several(source, text, WORD, enough), N_WORDS)
+    in_parts = source.total(text.form[WORD][source.token] != text.form[PIECE][source.token])
+    some = in_parts > (1 - PIECES) * total  # elsewhere pieces cannot carry clearly more
+    pieces, piece_mass = strongest(_in_several(source.select(some[source.row]), text, PIECE, enough), N_WORDS)
     better = mass.sum(1) < PIECES * piece_mass.sum(1)
     keys, mass = np.where(better[:, None], pieces, keys), np.where(better[:, None], piece_mass, mass)
     earlier = np.cumsum(mass, axis=1) - mass
     used = (earlier < CARRIED * total[:, None]) | (mass >= LEAST * mass[:, :1])
     rule = Rule(np.where(better, PIECE, WORD), np.where(used, keys, -1), np.full((len(keys), N_LEAD), -1))
-    return rule, (mass * used).sum(1)
+    return rule, _carries_half(source, text, rule, total, enough)
+
+
+def _in_several(source: RowFirings, text: NamedText, by: int, enough: np.ndarray) -> sparse.csr_matrix:
+    """The activation of each feature on each key, without what is in a single document where there are more."""
+    keys, of = text.in_documents(by)
+    found = source.by_key(keys)
+    row = np.repeat(np.arange(source.n_rows), np.diff(found.indptr))
+    one_each = found.data + 1j * (found.data > 0)  # how much, and in how many documents
+    mass = sparse.coo_matrix((one_each, (row, of[found.indices])), shape=(source.n_rows, text.n_keys)).tocsr()
+    row = np.repeat(np.arange(source.n_rows), np.diff(mass.indptr))
+    shared = np.where(enough[row] & (mass.data.imag < 2), 0.0, mass.data.real)
+    return sparse.csr_matrix((shared, mass.indices, mass.indptr), shape=mass.shape)
+
+
+def _carries_half(source: RowFirings, text: NamedText, rule: Rule, total: np.ndarray, enough: np.ndarray) -> np.ndarray:
+    """Whether a rule carries half of each feature's activation; where documents are several, without the one that has
+    most of it too."""
+    slot = slots(text, source, rule)
+    found = source.by_key(text.one_each(text.document_key, len(text.halves) + 1), 1 + 1j * (slot >= 0))
+    row, whole, on = np.repeat(np.arange(source.n_rows), np.diff(found.indptr)), found.data.real, found.data.imag
+    carried = np.bincount(row, on, source.n_rows)
+    [filled] = np.nonzero(np.diff(found.indptr))
+    most, there = np.zeros(source.n_rows), np.zeros(source.n_rows)
+    if len(filled):
+        most[filled] = np.maximum.reduceat(on, found.indptr[filled])
+    at = np.flatnonzero((on == most[row]) & (on > 0))
+    np.maximum.at(there, row[at], whole[at])
+    without = carried - most >= CARRIED * (total - there)
+    half: np.ndarray = (total > 0) & (carried >= CARRIED * total) & (without | ~enough)
+    return half
 
 
 def _add_lead(source: RowFirings, text: NamedText, rule: Rule, which: np.ndarray, enough: np.ndarray) -> None:
     """Puts the words that precede into the rule, of the features of which they set the firings apart."""
-    slot, _ = slots(text, source, rule)
+    slot = slots(text, source, rule)
     ids, active, of = rule.keys.astype(np.int64), which.copy(), np.where(enough, 0, 1)[:, None]
     on = source.select((slot >= 0) & which[source.row])
     for n in range(1, N_LEAD + 1):
@@ -146,10 +191,11 @@ def _context(
         base = text.part_of(near)
         keys = _apart(others.by_key(near), total, base, enough, CONTEXT_LIFT)
         tried = Rule(np.full(len(which), by), keys, np.full((len(which), N_LEAD), -1))
-        slot, _ = slots(text, others, tried)
+        slot = slots(text, others, tried)
         part = np.divide(others.total(slot >= 0), total, out=np.zeros(len(which)), where=total > 0)
         usual = np.where(keys >= 0, base[np.where(enough, 0, 1)[:, None], keys], 0).sum(1)
-        taken = which & (part >= CARRIED) & (part >= CONTEXT_LIFT * usual) & (part > best)
+        taken = which & (part >= CONTEXT_LIFT * usual) & (part > best)
+        taken &= _carries_half(others, text, tried, total, enough)
         rule.by[taken], rule.keys[taken], best[taken] = by, keys[taken], part[taken]
     return best > 0
 
@@ -158,12 +204,12 @@ def _distinctive(
     others: RowFirings, text: NamedText, rule: Rule, total: np.ndarray, which: np.ndarray, enough: np.ndarray
 ) -> None:
     """The rule of mixed features: the words they fire on most, measured against the text."""
-    words = text.one_each(text.key[WORD], text.n_keys)
-    keys = _apart(others.by_key(words), total, text.part_of(words), enough, 1.0)
+    base = text.part_of(text.one_each(text.key[WORD], text.n_keys))
+    keys = _apart(_in_several(others, text, WORD, enough), total, base, enough, 1.0)
+    most, _ = strongest(others.by_key(text.one_each(text.key[WORD], text.n_keys)), N_WORDS)
+    keys = np.where(keys[:, :1] >= 0, keys, most)  # no word is in two documents
     keys[:, N_MIXED:] = -1
-    known = which & (keys[:, 0] >= 0)
-    rule.by[known], rule.keys[known] = WORD, keys[known]
-    rule.keys[which, N_MIXED:] = -1
+    rule.by[which], rule.keys[which] = WORD, keys[which]
 
 
 def _apart(mass: sparse.csr_matrix, total: np.ndarray, base: np.ndarray, enough: np.ndarray, lift: float) -> np.ndarray:
@@ -191,8 +237,9 @@ def _as_text(text: NamedText, keys: np.ndarray) -> list[list[str]]:
 
 def _spelt(source: RowFirings, text: NamedText, rule: Rule, kind: np.ndarray) -> list[str]:
     """The names as text: each word in the spelling that carries most. Words that do not fit leave the rule."""
-    slot, form = slots(text, source, rule)
-    on, form, slot = source.select(slot >= 0), form[slot >= 0], slot[slot >= 0]
+    slot = slots(text, source, rule)
+    on, slot = source.select(slot >= 0), slot[slot >= 0]
+    form = forms(text, on, rule, slot)
     n_forms, shape = len(text.words.forms), rule.keys.shape
     of_key = _spelling(on.row * N_WORDS + slot, form, on.value, shape[0] * N_WORDS, n_forms).reshape(shape)
     of_lead = np.full(rule.lead.shape, -1)

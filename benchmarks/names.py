@@ -1,0 +1,96 @@
+"""Whether names hold on other text, and whether a feature is found by what it is called.
+
+Fractions: features of the packaged SAE of 16,384, sampled by density (the same number from each tenth of those whose
+name states a fraction), named on one index. What is stated, the part of the activation on the name's words in the
+documents that the name was not made from, is compared with that part on another index, of other documents.
+
+Concepts: for the twenty of the SAE's card, whether the best feature by average precision is among the first three of a
+search by name and of one by text, for what a person would type. The best feature is that of the card, and that of this
+index (`rank_features`, its choosing half). Labels of the card are set aside, as they would give the answer away, and
+counted apart. The baseline is a search by promoted token.
+
+    python benchmarks/names.py [--index FOLDER --other-index FOLDER] [--features 200]
+
+Indexes are built of the first 500 and of 300 further documents of the demo corpus in shuffled order, which takes a
+quarter of an hour, unless they are given. Prints tables and one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import saekit as sk
+from benchmarks.selection import build
+from recipes.default_saes.concepts import NAMED_CONCEPTS, NamedConcept
+from saekit.errors import DataError, UnknownNameError
+from saekit.index.name_rules import carried, rule_of
+from saekit.index.names import MIN_DOCUMENTS, name_features
+from saekit.json_files import read_json
+from saekit.sae.formats.packaged import PRETRAINED
+from saekit.statistics import clustered_mean
+
+CARD = PRETRAINED / "smollm2-135m-instruct" / "16k" / "card.json"
+N_STRATA = 10
+N_FIRST = 3
+TYPED = {"Python code": "def", "numbers": "number", "markup": "<"}
+"""What is typed for a concept whose name says what it is and not what it reads."""
+IN_TEXT = {"French": " les ", "Spanish": " los ", "German": " und ", "numbers": "1", "bridges": "bridge"}
+"""What is looked for in text where that is not what is typed."""
+
+
+def fractions(index: sk.FeatureIndex, other: sk.FeatureIndex, n: int, seed: int = 0) -> dict[str, Any]:
+    """What names state against what they carry on the other index."""
+    started = time.process_time()
+    table = name_features(index.by_feature, index.named_text)
+    seconds = time.process_time() - started
+    live = table["kind"] != "silent"
+    there = carried(other.by_feature, other.named_text, rule_of(table, other.named_text))
+    density = index.features["density"].to_numpy()
+    enough = table["fraction"].notna() & (other.features["n_documents"] >= MIN_DOCUMENTS)
+    candidates = np.flatnonzero(enough)
+    strata = np.array_split(candidates[np.argsort(density[candidates], kind="stable")], N_STRATA)
+    rng = np.random.default_rng(seed)
+    sample = np.concatenate([rng.choice(s, min(len(s), n // N_STRATA), replace=False) for s in strata])
+    stated, found = table["fraction"].to_numpy()[sample], there[sample]
+    rows = []
+    for name, chosen in {"all": sample, **dict(table.loc[sample].groupby("kind").groups)}.items():
+        at = np.isin(sample, chosen)
+        rows.append(_difference(str(name), stated[at], found[at]))
+    for name, some in (("sparsest half", sample[: len(sample) // 2]), ("densest half", sample[len(sample) // 2 :])):
+        at = np.isin(sample, some)
+        rows.append(_difference(name, stated[at], found[at]))
+    print(pd.DataFrame(rows).round(3).to_string(index=False))
+    kinds = table["kind"][live].value_counts(normalize=True).round(3).to_dict()
+    return {
+        "kinds_of_live": kinds,
+        "n_live": int(live.sum()),
+        "n_stating": int(table["fraction"].notna().sum()),
+        "n_on_both": len(candidates),
+        "naming_cpu_s": round(seconds, 2),
+        **{key: round(float(value), 4) for key, value in rows[0].items() if key != "names"},
+    }
+
+
+def _difference(name: str, stated: np.ndarray, found: np.ndarray) -> dict[str, Any]:
+    signed = clustered_mean(found - stated, np.arange(len(stated)), unit="features")
+    absolute = clustered_mean(np.abs(found - stated), np.arange(len(stated)), unit="features")
+    return {
+        "names": name,
+        "n": len(stated),
+        "stated": stated.mean(),
+        "found": found.mean(),
+        "absolute": absolute.value,
+        "absolute_low": absolute.low,
+        "absolute_high": absolute.high,
+        "signed": signed.value,
+        "signed_low": signed.low,
+        "signed_high": signed.high,
+    }
