@@ -80,8 +80,8 @@ def fractions(index: sk.FeatureIndex, other: sk.FeatureIndex, n: int, seed: int 
 
 
 def _difference(name: str, stated: np.ndarray, found: np.ndarray) -> dict[str, Any]:
-    signed = clustered_mean(found - stated, np.arange(len(stated)), unit="features")
-    absolute = clustered_mean(np.abs(found - stated), np.arange(len(stated)), unit="features")
+    signed = clustered_mean((found - stated)[:, None], unit="features")
+    absolute = clustered_mean(np.abs(found - stated)[:, None], unit="features")
     return {
         "names": name,
         "n": len(stated),
@@ -94,3 +94,83 @@ def _difference(name: str, stated: np.ndarray, found: np.ndarray) -> dict[str, A
         "signed_low": signed.low,
         "signed_high": signed.high,
     }
+
+
+def concepts(index: sk.FeatureIndex) -> dict[str, Any]:
+    """For each concept of the card, at which place its best feature comes by name, text and promoted token."""
+    card = read_json(CARD)["concepts"]
+    rows = []
+    for concept in NAMED_CONCEPTS:
+        typed = TYPED.get(concept.name, concept.name)
+        features = {"card": int(card[concept.name]["feature"]), "index": _best(index, concept)}
+        row: dict[str, Any] = {"concept": concept.name, **features}
+        for whose, feature in features.items():
+            if feature is None:
+                continue
+            row[f"name ({whose})"] = _place(index, feature, name=typed)
+            row[f"text ({whose})"] = _place(index, feature, text=IN_TEXT.get(concept.name, typed))
+            row[f"promoted ({whose})"] = _promoted_place(index, feature, typed)
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    print(table.to_string(index=False, float_format=lambda v: f"{v:.0f}"))
+    found: dict[str, Any] = {}
+    for whose in ("card", "index"):
+        first = {how: table[f"{how} ({whose})"] <= N_FIRST for how in ("name", "text", "promoted")}
+        found[f"best_of_{whose}"] = {
+            "n": int(table[whose].notna().sum()),
+            "by_name": int(first["name"].sum()),
+            "by_text": int(first["text"].sum()),
+            "by_name_or_text": int((first["name"] | first["text"]).sum()),
+            "by_promoted": int(first["promoted"].sum()),
+        }
+    return found
+
+
+def _best(index: sk.FeatureIndex, concept: NamedConcept) -> int | None:
+    try:
+        ranked = sk.rank_features(index, concept.in_text, unit=concept.unit, n=1, n_permutations=0)
+    except (DataError, UnknownNameError):  # not in this text
+        return None
+    return int(ranked.index[0]) if len(ranked) else None
+
+
+def _place(index: sk.FeatureIndex, feature: int, **question: str) -> float:
+    """At which place a search has a feature, from 1; nan where it does not."""
+    found = index.search(**question, n=index.d_sae)["feature"].tolist()  # type: ignore[arg-type]
+    return found.index(feature) + 1 if feature in found else float("nan")
+
+
+def _promoted_place(index: sk.FeatureIndex, feature: int, token: str) -> float:
+    try:
+        return _place(index, feature, token=token)
+    except UnknownNameError:
+        return float("nan")
+
+
+def without_labels(index: sk.FeatureIndex) -> sk.FeatureIndex:
+    """The index, opened anew, without the labels of the card."""
+    opened = sk.load_index(index.path)
+    opened._labels._card = []
+    return opened
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--index", type=Path)
+    parser.add_argument("--other-index", type=Path)
+    parser.add_argument("--features", type=int, default=200)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        index = sk.load_index(args.index) if args.index else build(0, 500, Path(folder) / "index")
+        other = sk.load_index(args.other_index) if args.other_index else build(500, 800, Path(folder) / "other")
+        result: dict[str, Any] = {"n_tokens": index.n_tokens, "other_n_tokens": other.n_tokens}
+        result["fractions"] = fractions(index, other, args.features)
+        print("\nplaces of the best features by automatic name, text and promoted token")
+        result["concepts"] = concepts(without_labels(index))
+        print("\nthe same with the labels of the card")
+        result["concepts_with_labels"] = concepts(sk.load_index(index.path))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
