@@ -173,7 +173,9 @@ def slots(text: NamedText, firings: RowFirings, rule: Rule) -> Int[np.ndarray, "
 
 def forms(text: NamedText, firings: RowFirings, rule: Rule, slot: np.ndarray) -> Int[np.ndarray, " n"]:
     """The form of the word that each firing is on or beside, given the slots; any where there is none."""
-    form = np.where((rule.by == PIECE)[firings.row], text.form[PIECE][firings.token], text.form[WORD][firings.token])
+    form: np.ndarray = np.where(
+        (rule.by == PIECE)[firings.row], text.form[PIECE][firings.token], text.form[WORD][firings.token]
+    )
     beside = (rule.by >= AFTER)[firings.row] & (slot >= 0)
     for by, n in itertools.product((AFTER, BEFORE), range(1, REACH + 1)):
         at = np.flatnonzero((rule.by == by)[firings.row] & beside)
@@ -227,4 +229,5 @@ def carried(columns: Sparse, text: NamedText, rule: Rule) -> Float[np.ndarray, "
     firings = RowFirings.of(columns, 0, columns.n_rows)
     slot = slots(text, firings, rule)
     total = firings.total()
-    return np.divide(firings.total(slot >= 0), total, out=np.full(len(total), np.nan), where=total > 0)
+    part: np.ndarray = np.divide(firings.total(slot >= 0), total, out=np.full(len(total), np.nan), where=total > 0)
+    return part

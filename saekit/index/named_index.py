@@ -52,6 +52,8 @@ class NamedIndex:
         @property
         def kept(self) -> np.ndarray: ...
         @property
+        def _statistics(self) -> pd.DataFrame: ...
+        @property
         def documents(self) -> pd.DataFrame: ...
         def texts(self) -> Iterator[TextRun]: ...
 
@@ -95,6 +97,21 @@ class NamedIndex:
             },
             index=made.index,
         )
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """One row per feature: name (see `names`), density, n_firings, n_documents, max, mean (when active), std,
+        silent and what else was registered (`register_statistic`), promoted, suppressed (lists of token strings),
+        nearest, nearest_cosine and label ("" for none). A silent feature's max, mean and std are 0.
+        """
+        names, kinds = self._current_names
+        known: dict[str, Any] = self.__dict__
+        if known.get("_named") is not names:
+            frame = self._statistics.copy(deep=False)
+            frame.insert(0, "name", pd.Series(names, frame.index, dtype=object))
+            frame["label"] = np.where(kinds == "label", names, "")
+            known["_features"], known["_named"] = frame, names
+        return known["_features"]  # type: ignore[no-any-return]
 
     @cached_property
     def automatic_names(self) -> pd.DataFrame:
@@ -196,7 +213,7 @@ class NamedIndex:
     def name_fraction(self, feature: int) -> float:
         """The fraction that `names` states of a feature, nan for none."""
         labelled = self._current_names[1][feature] == "label"
-        return math.nan if labelled else float(self.automatic_names["fraction"].iat[feature])
+        return math.nan if labelled else float(self.automatic_names["fraction"].to_numpy()[feature])
 
     @property
     def labels_by_feature(self) -> dict[int, str]:

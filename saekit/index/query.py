@@ -78,7 +78,6 @@ class FeatureIndex(NamedIndex):
         self.n_tokens, self.n_documents = int(counts["n_tokens"]), int(counts["n_documents"])
         self.d_sae, self.length, self.n_windows = int(counts["d_sae"]), int(counts["length"]), int(counts["n_windows"])
         self.n_silent, self.n_firings = int(counts["n_silent"]), int(counts["n_firings"])
-        self._named: np.ndarray | None = None
 
     def __repr__(self) -> str:
         dead = self.manifest["counts"].get("n_dead_in_training")
@@ -116,21 +115,6 @@ class FeatureIndex(NamedIndex):
         return f"  {self.excluded}\n" if "excluded" in self.manifest else ""
 
     # ---- tables -------------------------------------------------------------------------------------------------
-
-    @property
-    def features(self) -> pd.DataFrame:
-        """One row per feature: name (see `names`), density, n_firings, n_documents, max, mean (when active), std,
-        silent and what else was registered (`register_statistic`), promoted, suppressed (lists of token strings),
-        nearest, nearest_cosine and label ("" for none). A silent feature's max, mean and std are 0.
-        """
-        frame = self._statistics
-        names, kinds = self._current_names
-        if "name" not in frame or self._named is not names:
-            frame = frame.drop(columns=["name", "label"], errors="ignore")
-            frame.insert(0, "name", pd.Series(names, frame.index, dtype=object))
-            frame["label"] = np.where(kinds == "label", names, "")
-            self._statistics, self._named = frame, names
-        return frame
 
     @cached_property
     def _statistics(self) -> pd.DataFrame:
