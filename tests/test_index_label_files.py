@@ -157,7 +157,7 @@ def test_names_are_ranked_by_what_they_carry_and_how_well_they_fit() -> None:
         }
     )
     made = pd.DataFrame({"words": [["bridge"], ["bridge"], ["span", "bridges"], ["bridge"], ["river"]]})
-    made["lead"] = [[], [], [], [], ["wide"]]
+    made["lead"], made["by"], made["coverage"] = [[], [], [], [], ["wide"]], "word", [0.9, 0.9, 0.9, math.nan, 0.5]
     assert search_names(names, made, {}, "Bridge").index.tolist() == [0, 1, 2, 3]
     assert search_names(names, made, {}, "wide river").index.tolist() == [4]
     assert search_names(names, made, {4: "rivers"}, "river").index.tolist() == []  # what it is called is its label

@@ -154,6 +154,34 @@ def test_pieces_name_a_feature_that_fires_on_them_in_many_words() -> None:
     assert table.loc[0, ["name", "by", "fraction"]].tolist() == ["…ing", "piece", 1.0]
 
 
+def test_numbers_and_capitals_name_features_that_fire_on_many_of_them() -> None:
+    rng = np.random.default_rng(0)
+    documents = []
+    for _ in range(60):
+        parts = [str(rng.integers(100, 999)), *rng.choice(FILLER, 6), *[w.title() for w in rng.choice(FILLER, 2)]]
+        documents.append(" ".join(parts[i] for i in rng.permutation(len(parts))))
+    index = ArrayIndex(documents, length=32)
+    text = named(index)[1]
+    digits = np.array([w.isdigit() for w in text.words.forms])[text.form[name_rules.WORD]]
+    capital = np.array([w[:1].isupper() for w in text.words.forms])[text.form[name_rules.WORD]]
+    half = capital & (np.arange(len(capital)) % 2 == 0)
+    index = ArrayIndex(documents, length=32, acts=np.stack([digits + 0.0, half + 0.0], axis=1))
+    table, _ = named(index)
+    assert table["by"].tolist() == ["numbers", "capitalised"] and (table["fraction"] == 1.0).all()
+    assert table["name"][0].startswith("numbers") and table["name"][1].startswith("capitalised")
+    assert table["kind"].tolist() == ["token", "token"]
+    assert table["coverage"][0] == 1.0 and 0.3 < table["coverage"][1] < 0.7
+
+
+def test_coverage_counts_the_places_of_a_name_in_the_other_documents() -> None:
+    acts = fires(
+        lambda t, b: float(t.strip() == "Bridge"), lambda t, b: float(t.strip().lower() == "bridge" and b == " gate")
+    )
+    table, _ = named(ArrayIndex(texts(90), length=32, acts=acts))
+    assert table["name"].tolist() == ["Bridge", "golden gate Bridge"]
+    assert table["coverage"][0] == pytest.approx(2 / 3, abs=0.12) and table["coverage"][1] == 1.0
+
+
 def test_few_documents_state_no_fraction() -> None:
     some = texts(2 * MIN_DOCUMENTS - 2)
     table, _ = named(ArrayIndex(some, length=32, acts=fires(lambda t, b: float(t.strip().lower() == "bridge"))))
@@ -235,7 +263,7 @@ def index(model, corpus, tmp_path_factory):  # type: ignore[no-untyped-def]
 def test_every_feature_of_an_index_has_a_name(index: sk.FeatureIndex) -> None:
     table = index.names
     assert table.index.tolist() == list(range(index.d_sae)) and table["name"].str.len().between(1, LONGEST).all()
-    assert table.columns.tolist() == ["name", "kind", "fraction", "n_documents"]
+    assert table.columns.tolist() == ["name", "kind", "fraction", "coverage", "n_documents"]
     silent = index.features["n_firings"] == 0
     assert (table["kind"][silent] == "silent").all() and "silent" not in set(table["kind"][~silent])
     assert [index.name(i) for i in (0, np.int64(5))] == table["name"].loc[[0, 5]].tolist()

@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
 from .sparse import Sparse
 from .words import Words
 
-WORD, PIECE, AFTER, BEFORE = range(4)
-BY = ("word", "piece", "after", "before")
+WORD, PIECE, AFTER, BEFORE, NUMBERS, CAPITALS = range(6)
+BY = ("word", "piece", "after", "before", "numbers", "capitalised")
+"""What a rule is about: words or their pieces by their text, words beside others, or words of a kind."""
 N_WORDS = 3
 """Words of a rule at most."""
 N_LEAD = 2
@@ -86,6 +87,12 @@ class Prefixes(NamedTuple):
     level: Int[np.ndarray, " n_tokens"]
     """Of each token's phrase."""
 
+    def pair_of(self, levels: np.ndarray, before: np.ndarray, n_keys: int) -> Int[np.ndarray, "n words"]:
+        """Where the phrase of each level [n, words] with a word before it [n] stands among the pairs, -1 for none."""
+        wanted = levels * n_keys + before[:, None]
+        at = np.searchsorted(self.pairs, wanted).clip(max=len(self.pairs) - 1)
+        return np.where((levels >= 0) & (self.pairs[at] == wanted), at, NONE)
+
 
 class NamedText:
     """The tokens of an index and the words around them, in the order of `FeatureIndex.kept`."""
@@ -95,6 +102,7 @@ class NamedText:
         self.words, self.n_keys = words, int(words.folded.max()) + 1
         self.form = {WORD: words.word[position], PIECE: words.piece[position]}
         self.key = {by: words.folded[form] for by, form in self.form.items()}
+        self.of_kind = {kind: found[self.form[WORD]] for kind, found in kinds_of_words(words).items()}
         self.place, self.document_key = words.place[position], np.where(document < 0, len(halves), document)
         self.halves, self.made = halves, np.append(halves, True)[document]
         self._prefixes: dict[int, Prefixes] = {}
@@ -145,13 +153,47 @@ class NamedText:
         return self._prefixes[n]
 
 
+def kinds_of_words(words: Words) -> dict[int, Bool[np.ndarray, " forms"]]:
+    """Which forms are numbers, and which are written with a capital."""
+    return {
+        NUMBERS: np.array([form.isdigit() for form in words.forms]),
+        CAPITALS: np.array([form[:1].isupper() for form in words.forms]),
+    }
+
+
+def occurrences(text: NamedText, rule: Rule) -> Float[np.ndarray, " n"]:
+    """How many tokens of the documents that names are not made on a rule holds for; of words beside others at most."""
+    found = np.zeros(len(rule.by))
+    for by in np.unique(rule.by).tolist():
+        rows, keys = rule.by == by, rule.keys[rule.by == by]
+        if by in text.of_kind:
+            found[rows] = np.count_nonzero(text.of_kind[by] & ~text.made)
+            continue
+        if by in (AFTER, BEFORE):
+            count = text.around(1 if by == BEFORE else -1).T @ (~text.made * 1.0)
+        else:
+            count = np.bincount(text.key[by], ~text.made, text.n_keys)
+        found[rows] = np.where(keys >= 0, count[keys], 0).sum(1)
+    ids = rule.keys.astype(np.int64)
+    for n in range(N_LEAD):
+        led = np.flatnonzero(rule.lead[:, n] != NONE)
+        if len(led):
+            ids = text.prefixes(n + 1).pair_of(ids, rule.lead[:, n], text.n_keys)
+            made, everywhere = np.where(ids[led] >= 0, text.prefixes(n + 1).n_of_pair[:, ids[led]], 0).sum(2)
+            found[led] = everywhere - made
+    return found
+
+
 def slots(text: NamedText, firings: RowFirings, rule: Rule) -> Int[np.ndarray, " n"]:
     """For each firing which of the words of its feature's rule it is on or beside, -1 for none."""
-    on = np.where((rule.by <= PIECE)[:, None], rule.keys, NONE).astype(np.int32)
+    on = np.where(((rule.by == WORD) | (rule.by == PIECE))[:, None], rule.keys, NONE).astype(np.int32)
     key = text.key[WORD][firings.token]
     if (rule.by == PIECE).any():
         key = np.where((rule.by == PIECE)[firings.row], text.key[PIECE][firings.token], key)
     slot = np.full(len(firings.row), -1, np.int8)
+    for kind, member in text.of_kind.items():
+        if (rule.by == kind).any():
+            slot[(rule.by == kind)[firings.row] & member[firings.token]] = 0
     for n in reversed(range(N_WORDS)):
         slot[key == on[:, n][firings.row]] = n
     for n in range(N_LEAD):

@@ -24,16 +24,18 @@ Z = 1.96
 def search_names(names: pd.DataFrame, made: pd.DataFrame, labels: Mapping[int, str], wanted: str) -> pd.DataFrame:
     """Those features that `wanted` names, a row each, best first: match, fraction, n_documents.
 
-    A label that is the words comes before one that holds them, and both before names: by the lower end of the fraction
-    that the name carries, times how well it fits. Case plays no part, and a form of a word ("bridges") stands for it.
+    A label that is the words comes before one that holds them, and both before names: by how well they fit, times the
+    harmonic mean of the fraction that the name carries (its lower end) and of its coverage. Case plays no part, and a
+    form of a word ("bridges") stands for it.
 
     >>> import pandas as pd
     >>> from saekit.index.name_search import search_names
     >>> names = pd.DataFrame({"name": ["bridge", "Bridges, span", "rivers"], "fraction": [0.5, 0.9, float("nan")],
     ...     "n_documents": [20, 20, 0], "kind": ["token", "token", "label"]})
-    >>> made = pd.DataFrame({"words": [["bridge"], ["bridges", "span"], ["sea"]], "lead": [[], [], []]})
+    >>> made = pd.DataFrame({"words": [["bridge"], ["bridges", "span"], ["sea"]], "lead": [[], [], []],
+    ...     "by": "word", "coverage": [0.9, 0.9, 0.9]})
     >>> search_names(names, made, {2: "rivers and bridges"}, "bridge")["match"].to_dict()
-    {1: 'name', 0: 'name'}
+    {0: 'name', 1: 'name'}
     """
     query = words_in(wanted)
     rows = {}
@@ -44,8 +46,14 @@ def search_names(names: pd.DataFrame, made: pd.DataFrame, labels: Mapping[int, s
         elif query and set(query) <= set(words):
             rows[feature] = (2.0, LABEL_WORD)
     fraction, n = names["fraction"].to_numpy(np.float64), names["n_documents"].to_numpy()
-    evidence = _lower_end(fraction, n)
-    texts = [words_in(" ".join([*lead[::-1], *words])) for lead, words in zip(made["lead"], made["words"], strict=True)]
+    coverage = np.nan_to_num(made["coverage"].to_numpy(np.float64))
+    low = _lower_end(fraction, n)
+    evidence = 2 * low * coverage / np.maximum(low + coverage, 1e-12)
+    kinds = made["by"].where(made["by"].isin(["numbers", "capitalised"]), "")
+    texts = [
+        words_in(" ".join([kind, *lead[::-1], *words]))
+        for kind, lead, words in zip(kinds, made["lead"], made["words"], strict=True)
+    ]
     for feature, words in enumerate(texts):
         fit = _fit(query, words) if feature not in rows and feature not in labels else 0.0
         if fit:
@@ -55,6 +63,7 @@ def search_names(names: pd.DataFrame, made: pd.DataFrame, labels: Mapping[int, s
         {
             "match": [rows[i][1] for i in found],
             "fraction": fraction[found],
+            "coverage": made["coverage"].to_numpy()[found],
             "n_documents": n[found],
             "score": [rows[i][0] for i in found],
         },

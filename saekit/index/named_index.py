@@ -74,16 +74,17 @@ class NamedIndex:
         """What every feature is called, a row each, indexed by feature.
 
         - name: its label, or words that carry its activation, in any case: "bridge", "golden gate", "…ing"; or
-          "after: said" or "before: ..." for words near its firings; or "mixed: a, b" where no few words carry half;
-          or "silent";
+          "numbers: 1, 2", "capitalised: Paris, Ada" for words of a kind; "after: said" or "before: ..." for words near
+          its firings; "mixed: a, b" where no few words carry half; or "silent";
         - kind: "label", "token", "context", "mixed" or "silent";
         - fraction: the part of its activation that the name's words carry, on documents that the name was not made
           from; nan for labels, silent features and those that fire in too few documents;
-        - n_documents: how many documents that fraction is of; 0 where the name was made of all documents.
+        - coverage: the part of the places that its words stand at, in these documents, on which it fires;
+        - n_documents: how many documents these are; 0 where the name was made of all documents.
 
         >>> index = sk.build_index(model, sae, corpus, out=tmp_path / "index", length=32, progress=False)
         >>> index.names.columns.tolist()
-        ['name', 'kind', 'fraction', 'n_documents']
+        ['name', 'kind', 'fraction', 'coverage', 'n_documents']
         """
         names, kinds = self._current_names
         made = self.automatic_names
@@ -93,6 +94,7 @@ class NamedIndex:
                 "name": names,
                 "kind": kinds,
                 "fraction": made["fraction"].where(~hidden),
+                "coverage": made["coverage"].where(~hidden),
                 "n_documents": made["n_documents"].where(~hidden, 0),
             },
             index=made.index,

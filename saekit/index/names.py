@@ -20,14 +20,17 @@ from .name_rules import (
     AFTER,
     BEFORE,
     BY,
+    CAPITALS,
     N_LEAD,
     N_WORDS,
+    NUMBERS,
     PIECE,
     WORD,
     NamedText,
     RowFirings,
     Rule,
     forms,
+    occurrences,
     slots,
     strongest,
 )
@@ -51,8 +54,12 @@ ALWAYS = 0.95
 """One before that belongs to it too where it precedes so much."""
 CHANCE = 0.01
 """How likely it may be that as many documents have the word before by chance."""
+OF_KIND = {NUMBERS: 0.5, CAPITALS: 0.7}
+"""The part of the activation that words of a kind carry at least."""
 CONTEXT_LIFT = 3.0
 """How many times as often context words stand beside firings as beside other tokens, at least."""
+OVER_OWN = 1.5
+"""How many times as much activation is beside context words as on the words it is most on, at least."""
 N_MIXED = 2
 BLOCK_FIRINGS = 4_000_000
 """Firings that are worked on at once."""
@@ -61,8 +68,9 @@ BLOCK_FIRINGS = 4_000_000
 def name_features(columns: Sparse, text: NamedText) -> pd.DataFrame:
     """The names of all features of `columns` (activations by feature), a row each.
 
-    name; kind: "token", "context", "mixed" or "silent"; fraction; n_documents that the fraction is of, 0 where the name
-    is made of all documents; and the rule: by, words (as they are compared: in lower case), lead.
+    name; kind: "token", "context", "mixed" or "silent"; fraction; coverage: the part of what its rule holds for on
+    which it fires; n_documents that these are of, 0 where the name is made of all documents; and the rule: by, words
+    (as they are compared: in lower case), lead.
     """
     blocks, first = [], 0
     while first < columns.n_rows:
@@ -83,6 +91,9 @@ def _name_block(firings: RowFirings, text: NamedText) -> pd.DataFrame:
     rule, half = _own_words(source, text, total, enough)
     _add_lead(source, text, rule, half & (rule.by == WORD), enough)
     others = source.select(~half[source.row])
+    of_kind = _kind(others, text, rule, total, ~half & live, enough)
+    half |= of_kind
+    others = others.select(~half[others.row])
     in_context = _context(others, text, rule, total, ~half & live, enough)
     mixed = live & ~half & ~in_context
     _distinctive(others, text, rule, total, mixed, enough)
@@ -92,11 +103,15 @@ def _name_block(firings: RowFirings, text: NamedText) -> pd.DataFrame:
     slot = slots(text, told, rule)
     of = told.total()
     fraction = np.divide(told.total(slot >= 0), of, out=np.full(len(of), np.nan), where=enough & (of > 0))
+    n_there = occurrences(text, rule)
+    n_on = np.bincount(told.row[slot >= 0], minlength=len(of))
+    coverage = np.divide(n_on, n_there, out=np.full(len(of), np.nan), where=enough & (n_there > 0))
     return pd.DataFrame(
         {
             "name": name,
             "kind": kind,
             "fraction": fraction,
+            "coverage": coverage,
             "n_documents": np.where(np.isnan(fraction), 0, n_told),
             "by": np.array(BY, dtype=object)[rule.by],
             "words": _as_text(text, rule.keys),
@@ -168,10 +183,8 @@ def _add_lead(source: RowFirings, text: NamedText, rule: Rule, which: np.ndarray
         by_prefix = sparse.coo_matrix((on.value, (on.row, known.before[on.token])), shape=(on.n_rows, text.n_keys))
         found, mass = strongest(by_prefix.tocsr(), 1)
         prefix, part = found[:, 0], np.divide(mass[:, 0], on.total(), out=np.zeros(on.n_rows), where=on.total() > 0)
-        wanted = ids * text.n_keys + prefix[:, None]
-        at = np.searchsorted(known.pairs, wanted).clip(max=len(known.pairs) - 1)
-        ids_here = np.where((ids >= 0) & (known.pairs[at] == wanted), at, -1)
-        n_with = np.where(ids_here >= 0, known.n_of_pair[of, at], 0).sum(1)
+        ids_here = known.pair_of(ids, prefix, text.n_keys)
+        n_with = np.where(ids_here >= 0, known.n_of_pair[of, ids_here], 0).sum(1)
         usual = n_with / np.maximum(np.where(ids >= 0, known.n_of_level[of, ids], 0).sum(1), 1)
         n_documents = sum(_n_documents(on, text))
         apart = (part >= PHRASE) & (part >= PHRASE_LIFT * usual) & (usual**n_documents <= CHANCE)
@@ -181,11 +194,32 @@ def _add_lead(source: RowFirings, text: NamedText, rule: Rule, which: np.ndarray
         on = on.select(active[on.row] & (known.before[on.token] == prefix[on.row]))
 
 
+def _kind(
+    others: RowFirings, text: NamedText, rule: Rule, total: np.ndarray, which: np.ndarray, enough: np.ndarray
+) -> np.ndarray:
+    """The features that fire on numbers or on words with a capital, and whose words are two that set them apart."""
+    base = text.part_of(text.one_each(text.key[WORD], text.n_keys))
+    found = np.zeros(len(which), dtype=bool)
+    for kind, least in OF_KIND.items():
+        tried = Rule(np.full(len(which), kind), rule.keys, rule.lead)
+        part = others.total(slots(text, others, tried) >= 0) / np.maximum(total, 1e-30)
+        usual = text.part_of(sparse.csr_matrix(text.of_kind[kind][:, None] * 1.0))[np.where(enough, 0, 1), 0]
+        taken = which & ~found & (part >= least) & (part >= CONTEXT_LIFT * usual)
+        rule.by[taken & _carries_half(others, text, tried, total, enough)] = kind
+        found |= rule.by == kind
+    on = others.select(found[others.row])
+    on = on.select(slots(text, on, rule) >= 0)
+    keys = _apart(_in_several(on, text, WORD, enough), total, base, enough, 1.0)
+    keys[:, N_MIXED:] = -1
+    rule.keys[found] = keys[found]
+    return found
+
+
 def _context(
     others: RowFirings, text: NamedText, rule: Rule, total: np.ndarray, which: np.ndarray, enough: np.ndarray
 ) -> np.ndarray:
     """The features named by the words beside their firings, whose rule is changed to these."""
-    best = np.zeros(len(which))
+    own, best = others.total(slots(text, others, rule) >= 0), np.zeros(len(which))
     for by, direction in ((AFTER, -1), (BEFORE, 1)):
         near = text.around(direction)
         base = text.part_of(near)
@@ -194,7 +228,7 @@ def _context(
         slot = slots(text, others, tried)
         part = np.divide(others.total(slot >= 0), total, out=np.zeros(len(which)), where=total > 0)
         usual = np.where(keys >= 0, base[np.where(enough, 0, 1)[:, None], keys], 0).sum(1)
-        taken = which & (part >= CONTEXT_LIFT * usual) & (part > best)
+        taken = which & (part >= CONTEXT_LIFT * usual) & (part > best) & (part * total >= OVER_OWN * own)
         taken &= _carries_half(others, text, tried, total, enough)
         rule.by[taken], rule.keys[taken], best[taken] = by, keys[taken], part[taken]
     return best > 0
@@ -237,9 +271,10 @@ def _as_text(text: NamedText, keys: np.ndarray) -> list[list[str]]:
 
 def _spelt(source: RowFirings, text: NamedText, rule: Rule, kind: np.ndarray) -> list[str]:
     """The names as text: each word in the spelling that carries most. Words that do not fit leave the rule."""
-    slot = slots(text, source, rule)
+    by_words = rule._replace(by=np.where(np.isin(rule.by, list(OF_KIND)), WORD, rule.by))
+    slot = slots(text, source, by_words)
     on, slot = source.select(slot >= 0), slot[slot >= 0]
-    form = forms(text, on, rule, slot)
+    form = forms(text, on, by_words, slot)
     n_forms, shape = len(text.words.forms), rule.keys.shape
     of_key = _spelling(on.row * N_WORDS + slot, form, on.value, shape[0] * N_WORDS, n_forms).reshape(shape)
     of_lead = np.full(rule.lead.shape, -1)
