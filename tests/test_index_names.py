@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import saekit as sk
+from saekit.atomic_io import sha256, write_json
 from saekit.corpus.document_halves import content_hashes, lower_half
-from saekit.errors import UnknownNameError
+from saekit.errors import FileError, UnknownNameError
 from saekit.index import name_rules, names
 from saekit.index.name_rules import NamedText
 from saekit.index.name_spelling import LONGEST, name_text, shown_word
 from saekit.index.names import MIN_DOCUMENTS, name_features
+from saekit.index.store import _checksum
 from saekit.index.text import TextRun
 from saekit.index.words import words_of
 from saekit.models.text_matching import join_tokens
@@ -48,7 +53,7 @@ def words(pieces: Sequence[str | bytes]) -> list[str]:
         (["👩", "\u200d", "🚀", " 👍", "🏽"], ["👩\u200d🚀"] * 3 + ["👍🏽"] * 2),
         (["can", "'t"], ["can", "'t"]),
         (["a" * 70, "b"], ["a" * 70, "b"]),  # no word: a token's own characters
-        ([b"\xff", " a"], ["\udcff", "a"]),
+        ([b"\xff", " a"], ["<0xFF>", "a"]),
         ([""], [""]),
     ],
 )
@@ -270,6 +275,38 @@ def test_every_feature_of_an_index_has_a_name(index: sk.FeatureIndex) -> None:
     assert table.equals(sk.load_index(index.path).names)
     with pytest.raises(UnknownNameError, match="has no feature 64"):
         index.name(64)
+
+
+def test_names_are_stored_when_an_index_is_built_and_made_where_it_has_none(
+    index: sk.FeatureIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = index.automatic_names
+    made = name_features(index.by_feature, index.named_text)
+    pd.testing.assert_frame_equal(built, made, check_dtype=False, rtol=1e-9)
+    shutil.copytree(index.path, tmp_path / "older")
+    manifest = json.loads((tmp_path / "older" / "manifest.json").read_text())
+    del manifest["files"]["names.parquet"], manifest["names_rule"], manifest["checksum"]
+    write_json(tmp_path / "older" / "manifest.json", {**manifest, "checksum": _checksum(manifest)})
+    (tmp_path / "older" / "names.parquet").unlink()
+    assert sk.load_index(tmp_path / "older").names.equals(index.names)
+    monkeypatch.setattr("saekit.index.named_index.RULE", names.RULE + 1)
+    monkeypatch.setattr("saekit.index.named_index.name_features", lambda *_: made.assign(name="by another rule"))
+    assert sk.load_index(index.path).name(9) == "by another rule"
+
+
+def test_stored_names_that_are_damaged_are_a_file_error(index: sk.FeatureIndex, tmp_path: Path) -> None:
+    shutil.copytree(index.path, tmp_path / "i")
+    path = tmp_path / "i" / "names.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(FileError, match=r"names\.parquet has been altered"):
+        sk.load_index(tmp_path / "i")
+    pd.read_parquet(index.path / "names.parquet").assign(by=7).to_parquet(path)
+    manifest = json.loads((tmp_path / "i" / "manifest.json").read_text())
+    manifest["files"]["names.parquet"] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    del manifest["checksum"]
+    write_json(tmp_path / "i" / "manifest.json", {**manifest, "checksum": _checksum(manifest)})
+    with pytest.raises(FileError, match=r"names\.parquet does not hold"):
+        _ = sk.load_index(tmp_path / "i").names
 
 
 def test_naming_writes_nothing(index: sk.FeatureIndex) -> None:

@@ -7,6 +7,7 @@ forms of a word share. What is counted of all features at once is a sparse matri
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,11 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
+from ..corpus import Windows
+from ..corpus.document_halves import content_hashes, lower_half
 from .sparse import Sparse
-from .words import Words
+from .text import TextRun
+from .words import Words, words_of
 
 WORD, PIECE, AFTER, BEFORE, NUMBERS, CAPITALS = range(6)
 BY = ("word", "piece", "after", "before", "numbers", "capitalised")
@@ -151,6 +155,14 @@ class NamedText:
             )
             self._prefixes[n] = Prefixes(before, pairs, n_of_pair, n_of_level, inverse)
         return self._prefixes[n]
+
+
+def named_text(windows: Windows, runs: Iterable[TextRun], position: Int[np.ndarray, " n_tokens"]) -> NamedText:
+    """The tokens at some positions of windows, whose text is in stretches; names are made on one half of documents."""
+    words = words_of(runs, windows.tokens.numel())
+    document = np.asarray(windows.documents).reshape(-1)[position]
+    rows = windows.labels.index.get_indexer(pd.Index(document))
+    return NamedText(words, position, rows, lower_half(content_hashes(windows)))
 
 
 def kinds_of_words(words: Words) -> dict[int, Bool[np.ndarray, " forms"]]:

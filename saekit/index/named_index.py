@@ -16,21 +16,20 @@ import numpy as np
 import pandas as pd
 
 from ..arguments import checks_arguments
-from ..corpus.document_halves import content_hashes, lower_half
 from ..errors import SaekitError, check_feature
-from . import label_files
+from . import label_files, store
 from . import labels as label_acts
 from .labels import FeatureLabels, make_label
-from .name_rules import NamedText
+from .name_rules import NamedText, named_text
 from .name_spelling import shortened
-from .names import name_features
-from .words import words_of
+from .names import RULE, name_features, stored_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ..corpus import Windows
     from .sparse import Sparse
+    from .store import Store
     from .text import TextRun
 
 
@@ -40,8 +39,7 @@ class NamedIndex:
     path: Path
     d_sae: int
     sae_fingerprint: str
-    n_windows: int
-    length: int
+    _store: Store
 
     if TYPE_CHECKING:
 
@@ -53,8 +51,6 @@ class NamedIndex:
         def kept(self) -> np.ndarray: ...
         @property
         def _statistics(self) -> pd.DataFrame: ...
-        @property
-        def documents(self) -> pd.DataFrame: ...
         def texts(self) -> Iterator[TextRun]: ...
 
     def name(self, feature: int) -> str:
@@ -117,16 +113,18 @@ class NamedIndex:
 
     @cached_property
     def automatic_names(self) -> pd.DataFrame:
-        """The names made of what fires, without labels: see `names.name_features` for the columns."""
+        """The names made of what fires, without labels: see `names.name_features` for the columns.
+
+        Read where the index has them by the rule of today, else made.
+        """
+        if store.NAMES in self._store.files and self._store.manifest.get("names_rule") == RULE:
+            return stored_names(self._store)
         return name_features(self.by_feature, self.named_text)
 
     @cached_property
     def named_text(self) -> NamedText:
         """The tokens that are evaluated, with the words around them."""
-        words = words_of(self.texts(), self.n_windows * self.length)
-        document = np.asarray(self.windows.documents).reshape(-1)[self.kept]
-        rows = self.documents.index.get_indexer(pd.Index(document))
-        return NamedText(words, self.kept, rows, lower_half(content_hashes(self.windows)))
+        return named_text(self.windows, self.texts(), self.kept)
 
     @property
     def labels(self) -> pd.DataFrame:

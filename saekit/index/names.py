@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from ..json_files import damaged
 from .name_rules import (
     AFTER,
     BEFORE,
@@ -36,6 +37,7 @@ from .name_rules import (
 )
 from .name_spelling import name_text, shown_word
 from .sparse import Sparse
+from .store import NAMES, Store
 
 RULE = 1
 """Of these names; an index that stores those of another rule is named again."""
@@ -61,6 +63,7 @@ CONTEXT_LIFT = 3.0
 OVER_OWN = 1.5
 """How many times as much activation is beside context words as on the words it is most on, at least."""
 N_MIXED = 2
+COLUMNS = ("name", "kind", "fraction", "coverage", "n_documents", "by", "words", "lead")
 BLOCK_FIRINGS = 4_000_000
 """Firings that are worked on at once."""
 
@@ -79,6 +82,18 @@ def name_features(columns: Sparse, text: NamedText) -> pd.DataFrame:
         blocks.append(_name_block(RowFirings.of(columns, first, last), text))
         first = last
     return pd.concat(blocks, ignore_index=True).rename_axis("feature")
+
+
+def stored_names(index: Store) -> pd.DataFrame:
+    """What `name_features` gave when an index was built; FileError for a file that holds something else."""
+    with damaged(index.folder / NAMES):
+        table = index.frame(NAMES).rename_axis("feature")
+        for column in ("words", "lead"):
+            table[column] = [list(map(str, row)) for row in table[column]]
+        table = table[list(COLUMNS)]
+        if not table["by"].isin(BY).all() or not all(isinstance(name, str) for name in table["name"]):
+            raise ValueError("a name is no text, or by a rule that there is not")
+    return table
 
 
 def _name_block(firings: RowFirings, text: NamedText) -> pd.DataFrame:
