@@ -102,10 +102,10 @@ class NamedIndex:
         silent and what else was registered (`register_statistic`), promoted, suppressed (lists of token strings),
         nearest, nearest_cosine and label ("" for none). A silent feature's max, mean and std are 0.
         """
-        names, kinds = self._current_names
+        frame, (names, kinds) = self._statistics, self._current_names
         known: dict[str, Any] = self.__dict__
         if known.get("_named") is not names:
-            frame = self._statistics.copy(deep=False)
+            frame = frame.copy(deep=False)
             frame.insert(0, "name", pd.Series(names, frame.index, dtype=object))
             frame["label"] = np.where(kinds == "label", names, "")
             known["_features"], known["_named"] = frame, names
