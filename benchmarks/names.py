@@ -33,6 +33,7 @@ from recipes.default_saes.concepts import NAMED_CONCEPTS, NamedConcept
 from saekit.errors import DataError, UnknownNameError
 from saekit.index.name_rules import carried, rule_of
 from saekit.index.names import MIN_DOCUMENTS, name_features
+from saekit.index.sparse import Sparse
 from saekit.json_files import read_json
 from saekit.sae.formats.packaged import PRETRAINED
 from saekit.statistics import clustered_mean
@@ -48,9 +49,7 @@ IN_TEXT = {"French": " les ", "Spanish": " los ", "German": " und ", "numbers": 
 
 def fractions(index: sk.FeatureIndex, other: sk.FeatureIndex, n: int, seed: int = 0) -> dict[str, Any]:
     """What names state against what they carry on the other index."""
-    started = time.process_time()
     table = name_features(index.by_feature, index.named_text)
-    seconds = time.process_time() - started
     live = table["kind"] != "silent"
     there = carried(other.by_feature, other.named_text, rule_of(table, other.named_text))
     density = index.features["density"].to_numpy()
@@ -74,9 +73,26 @@ def fractions(index: sk.FeatureIndex, other: sk.FeatureIndex, n: int, seed: int 
         "n_live": int(live.sum()),
         "n_stating": int(table["fraction"].notna().sum()),
         "n_on_both": len(candidates),
-        "naming_cpu_s": round(seconds, 2),
         **{key: round(float(value), 4) for key, value in rows[0].items() if key != "names"},
     }
+
+
+def times(index: sk.FeatureIndex) -> dict[str, Any]:
+    """Processor time of finding the words of the text, and of naming once, twice and four times the features."""
+    columns, opened, rows = index.by_feature, sk.load_index(index.path), []
+    _ = opened.by_feature, opened.windows
+    started = time.process_time()
+    text = opened.named_text
+    words = time.process_time() - started
+    for n in (1, 2, 4):
+        start = np.concatenate([columns.start[:1], *(columns.start[1:] + k * columns.start[-1] for k in range(n))])
+        several = Sparse(start, np.tile(columns.column, n), np.tile(columns.value, n))
+        started = time.process_time()
+        name_features(several, text)
+        rows.append({"features": several.n_rows, "firings": len(several.column), "s": time.process_time() - started})
+    print(f"\nwords of {index.n_tokens:,} tokens: {words:.2f} s of processor time; names:")
+    print(pd.DataFrame(rows).round(2).to_string(index=False))
+    return {"words_cpu_s": round(words, 2), "naming_cpu_s": {r["features"]: round(r["s"], 2) for r in rows}}
 
 
 def _difference(name: str, stated: np.ndarray, found: np.ndarray) -> dict[str, Any]:
@@ -165,6 +181,7 @@ def main() -> None:
         other = sk.load_index(args.other_index) if args.other_index else build(500, 800, Path(folder) / "other")
         result: dict[str, Any] = {"n_tokens": index.n_tokens, "other_n_tokens": other.n_tokens}
         result["fractions"] = fractions(index, other, args.features)
+        result["times"] = times(index)
         print("\nplaces of the best features by automatic name, text and promoted token")
         result["concepts"] = concepts(without_labels(index))
         print("\nthe same with the labels of the card")

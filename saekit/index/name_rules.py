@@ -61,7 +61,7 @@ class RowFirings(NamedTuple):
         """Those of the features from `first` to before `last`."""
         here = slice(int(columns.start[first]), int(columns.start[last]))
         row = np.repeat(np.arange(last - first, dtype=np.int32), np.diff(columns.start[first : last + 1]))
-        return cls(row, columns.column[here], columns.value[here].astype(np.float64), last - first)
+        return cls(row, columns.column[here], np.abs(columns.value[here].astype(np.float64)), last - first)
 
     def select(self, which: np.ndarray) -> RowFirings:
         """Some of the firings, of the same features."""
@@ -110,6 +110,7 @@ class NamedText:
         self.place, self.document_key = words.place[position], np.where(document < 0, len(halves), document)
         self.halves, self.made = halves, np.append(halves, True)[document]
         self._prefixes: dict[int, Prefixes] = {}
+        self._around: dict[int, sparse.csr_matrix] = {}
         self._in_documents: dict[int, tuple[sparse.csr_matrix, np.ndarray]] = {}
 
     def one_each(self, key: np.ndarray, n_keys: int) -> sparse.csr_matrix:
@@ -127,6 +128,8 @@ class NamedText:
 
     def around(self, direction: int) -> sparse.csr_matrix:
         """A matrix of tokens by keys with a 1 for each word within REACH before (-1) or after each token (1)."""
+        if direction in self._around:
+            return self._around[direction]
         near = [self.words.beside(self.place, direction * n) for n in range(1, REACH + 1)]
         keys = np.stack([np.where(form > 0, self.words.folded[form], -1) for form in near], axis=1)
         token = np.repeat(np.arange(len(keys)), REACH)[keys.ravel() >= 0]
@@ -134,6 +137,7 @@ class NamedText:
         found = found.tocsr()
         found.resize(len(keys), self.n_keys)
         found.data[:] = 1.0
+        self._around[direction] = found
         return found
 
     def part_of(self, keys: sparse.csr_matrix) -> Float[np.ndarray, "2 n_keys"]:

@@ -103,8 +103,10 @@ def _name_block(firings: RowFirings, text: NamedText) -> pd.DataFrame:
     source = firings.select(made)
     total = source.total()
     live = total > 0
-    rule, half = _own_words(source, text, total, enough)
-    _add_lead(source, text, rule, half & (rule.by == WORD), enough)
+    rule = _own_words(source, text, total, enough)
+    on = slots(text, source, rule) >= 0
+    half = _carries_half(source, text, on, total, enough)
+    _add_lead(source.select(on & (half & (rule.by == WORD))[source.row]), text, rule, enough)
     others = source.select(~half[source.row])
     of_kind = _kind(others, text, rule, total, ~half & live, enough)
     half |= of_kind
@@ -144,8 +146,8 @@ def _n_documents(firings: RowFirings, text: NamedText) -> tuple[np.ndarray, np.n
     return tuple(np.bincount(row[of & inside], minlength=firings.n_rows) for of in (made, ~made))  # type: ignore
 
 
-def _own_words(source: RowFirings, text: NamedText, total: np.ndarray, enough: np.ndarray) -> tuple[Rule, np.ndarray]:
-    """The words that carry most, or the pieces where they carry clearly more, and whether they carry half."""
+def _own_words(source: RowFirings, text: NamedText, total: np.ndarray, enough: np.ndarray) -> Rule:
+    """The words that carry most, or the pieces where they carry clearly more."""
     keys, mass = strongest(_in_several(source, text, WORD, enough), N_WORDS)
     in_parts = source.total(text.form[WORD][source.token] != text.form[PIECE][source.token])
     some = in_parts > (1 - PIECES) * total  # elsewhere pieces cannot carry clearly more
@@ -154,8 +156,7 @@ def _own_words(source: RowFirings, text: NamedText, total: np.ndarray, enough: n
     keys, mass = np.where(better[:, None], pieces, keys), np.where(better[:, None], piece_mass, mass)
     earlier = np.cumsum(mass, axis=1) - mass
     used = (earlier < CARRIED * total[:, None]) | (mass >= LEAST * mass[:, :1])
-    rule = Rule(np.where(better, PIECE, WORD), np.where(used, keys, -1), np.full((len(keys), N_LEAD), -1))
-    return rule, _carries_half(source, text, rule, total, enough)
+    return Rule(np.where(better, PIECE, WORD), np.where(used, keys, -1), np.full((len(keys), N_LEAD), -1))
 
 
 def _in_several(source: RowFirings, text: NamedText, by: int, enough: np.ndarray) -> sparse.csr_matrix:
@@ -170,11 +171,12 @@ def _in_several(source: RowFirings, text: NamedText, by: int, enough: np.ndarray
     return sparse.csr_matrix((shared, mass.indices, mass.indptr), shape=mass.shape)
 
 
-def _carries_half(source: RowFirings, text: NamedText, rule: Rule, total: np.ndarray, enough: np.ndarray) -> np.ndarray:
-    """Whether a rule carries half of each feature's activation; where documents are several, without the one that has
-    most of it too."""
-    slot = slots(text, source, rule)
-    found = source.by_key(text.one_each(text.document_key, len(text.halves) + 1), 1 + 1j * (slot >= 0))
+def _carries_half(
+    source: RowFirings, text: NamedText, hits: np.ndarray, total: np.ndarray, enough: np.ndarray
+) -> np.ndarray:
+    """Whether some of the firings carry half of each feature's activation; where documents are several, without the one
+    that has most of it too."""
+    found = source.by_key(text.one_each(text.document_key, len(text.halves) + 1), 1 + 1j * hits)
     row, whole, on = np.repeat(np.arange(source.n_rows), np.diff(found.indptr)), found.data.real, found.data.imag
     carried = np.bincount(row, on, source.n_rows)
     [filled] = np.nonzero(np.diff(found.indptr))
@@ -188,11 +190,9 @@ def _carries_half(source: RowFirings, text: NamedText, rule: Rule, total: np.nda
     return half
 
 
-def _add_lead(source: RowFirings, text: NamedText, rule: Rule, which: np.ndarray, enough: np.ndarray) -> None:
-    """Puts the words that precede into the rule, of the features of which they set the firings apart."""
-    slot = slots(text, source, rule)
-    ids, active, of = rule.keys.astype(np.int64), which.copy(), np.where(enough, 0, 1)[:, None]
-    on = source.select((slot >= 0) & which[source.row])
+def _add_lead(on: RowFirings, text: NamedText, rule: Rule, enough: np.ndarray) -> None:
+    """Puts the words that precede into the rule, where they set a feature's firings on its words apart."""
+    ids, active, of = rule.keys.astype(np.int64), on.total() > 0, np.where(enough, 0, 1)[:, None]
     for n in range(1, N_LEAD + 1):
         known = text.prefixes(n)
         by_prefix = sparse.coo_matrix((on.value, (on.row, known.before[on.token])), shape=(on.n_rows, text.n_keys))
@@ -216,11 +216,11 @@ def _kind(
     base = text.part_of(text.one_each(text.key[WORD], text.n_keys))
     found = np.zeros(len(which), dtype=bool)
     for kind, least in OF_KIND.items():
-        tried = Rule(np.full(len(which), kind), rule.keys, rule.lead)
-        part = others.total(slots(text, others, tried) >= 0) / np.maximum(total, 1e-30)
+        part = others.total(text.of_kind[kind][others.token]) / np.maximum(total, 1e-30)
         usual = text.part_of(sparse.csr_matrix(text.of_kind[kind][:, None] * 1.0))[np.where(enough, 0, 1), 0]
         taken = which & ~found & (part >= least) & (part >= CONTEXT_LIFT * usual)
-        rule.by[taken & _carries_half(others, text, tried, total, enough)] = kind
+        some = others.select(taken[others.row])
+        rule.by[taken & _carries_half(some, text, text.of_kind[kind][some.token], total, enough)] = kind
         found |= rule.by == kind
     on = others.select(found[others.row])
     on = on.select(slots(text, on, rule) >= 0)
@@ -244,7 +244,8 @@ def _context(
         part = np.divide(others.total(slot >= 0), total, out=np.zeros(len(which)), where=total > 0)
         usual = np.where(keys >= 0, base[np.where(enough, 0, 1)[:, None], keys], 0).sum(1)
         taken = which & (part >= CONTEXT_LIFT * usual) & (part > best) & (part * total >= OVER_OWN * own)
-        taken &= _carries_half(others, text, tried, total, enough)
+        some = taken[others.row]
+        taken &= _carries_half(others.select(some), text, slot[some] >= 0, total, enough)
         rule.by[taken], rule.keys[taken], best[taken] = by, keys[taken], part[taken]
     return best > 0
 
@@ -302,7 +303,8 @@ def _spelt(source: RowFirings, text: NamedText, rule: Rule, kind: np.ndarray) ->
         words = [shown_word(text.words.forms[f]) if f >= 0 else "" for f in of_key[i].tolist()]
         lead = [shown_word(text.words.forms[f]) for f in of_lead[i].tolist()[::-1] if f >= 0]
         name, n_used = name_text(what, BY[by], [word for word in words if word], lead)
-        rule.keys[i, n_used:] = -1
+        used = [key for key, word in zip(rule.keys[i].tolist(), words, strict=True) if word][:n_used]
+        rule.keys[i] = [*used, *[-1] * (N_WORDS - n_used)]
         names.append(name)
     return names
 
