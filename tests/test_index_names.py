@@ -25,7 +25,9 @@ from saekit.index.store import _checksum
 from saekit.index.text import TextRun
 from saekit.index.words import words_of
 from saekit.models.text_matching import join_tokens
+from saekit.models.token_text import read_vocabulary
 
+from . import zoo_tokenizers
 from .array_index import ArrayIndex
 
 # ---- words ----------------------------------------------------------------------------------------------------------
@@ -71,6 +73,19 @@ def test_forms_that_differ_in_case_are_one_word_and_words_beside_stop_where_a_te
     assert before == ["", "A", "A", "Bridge", "", "bridge", ""]
     assert [found.forms[i] for i in found.beside(found.place, 2)] == ["a", "", "", "", "", "", ""]
     assert [found.forms[i] for i in found.piece] == ["A", "Bri…", "…dge", "a", "bridge", "A", ""]
+
+
+@pytest.mark.parametrize("make", ["llama2", "gemma", "gpt2", "llama3", "bloom", "wordpiece"])
+def test_words_are_the_same_whatever_the_tokenizer(make: str) -> None:
+    tokenizer = getattr(zoo_tokenizers, make)()
+    ids = tokenizer("The golden bridge, naïve שלום 👍 end", add_special_tokens=False)["input_ids"]
+    text = read_vocabulary(tokenizer, len(tokenizer)).text(ids)
+    found = words_of([TextRun(0, len(ids), text)], len(ids))
+    read = list(dict.fromkeys(found.forms[i].casefold() for i in found.word))
+    if make == "wordpiece":  # which changes accents and does not know the rest
+        assert read[:4] == ["the", "golden", "bridge", ","]
+    else:
+        assert [w for w in read if w.strip()] == ["the", "golden", "bridge", ",", "naïve", "שלום", "👍", "end"]
 
 
 # ---- rules ----------------------------------------------------------------------------------------------------------
