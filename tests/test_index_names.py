@@ -202,6 +202,22 @@ def test_coverage_counts_the_places_of_a_name_in_the_other_documents() -> None:
     assert table["coverage"][0] == pytest.approx(2 / 3, abs=0.12) and table["coverage"][1] == 1.0
 
 
+def test_what_one_document_repeats_names_no_feature_of_many() -> None:
+    documents = [f"{text} zebra" for text in texts(60)]
+    plain = ArrayIndex(documents, length=32)
+    first, second = np.flatnonzero(lower_half(content_hashes(plain.windows)))[:2].tolist()
+
+    def acts(tokens: np.ndarray, document: np.ndarray) -> np.ndarray:
+        bridge = 0.1 * np.isin(np.char.strip(tokens.astype(str)), ["bridge", "Bridge"])
+        zebra = np.char.strip(tokens.astype(str)) == "zebra"
+        once = 20.0 * (zebra & (document == first))
+        return np.stack([bridge + once, 0.01 + once + 0.5 * (zebra & (document == second))], axis=1)
+
+    table, _ = named(ArrayIndex(documents, length=32, acts=acts))
+    assert table["kind"].tolist() == ["mixed", "mixed"] and table["name"][0] == "mixed: Bridge"
+    assert "zebra" in table["words"][1]  # in two documents, but half is not carried without the first
+
+
 def test_few_documents_state_no_fraction() -> None:
     some = texts(2 * MIN_DOCUMENTS - 2)
     table, _ = named(ArrayIndex(some, length=32, acts=fires(lambda t, b: float(t.strip().lower() == "bridge"))))
