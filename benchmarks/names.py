@@ -4,10 +4,9 @@ Fractions: features of the packaged SAE of 16,384, sampled by density (the same 
 name states a fraction), named on one index. What is stated, the part of the activation on the name's words in the
 documents that the name was not made from, is compared with that part on another index, of other documents.
 
-Concepts: for the twenty of the SAE's card, whether the best feature by average precision is among the first three of a
-search by name and of one by text, for what a person would type. The best feature is that of the card, and that of this
-index (`rank_features`, its choosing half). Labels of the card are set aside, as they would give the answer away, and
-counted apart. The baseline is a search by promoted token.
+Concepts: for the twenty of the SAE's card, whether the best feature by average precision, which the card names, is among
+the first three of a search by name and of one by text, for what a person would type. Labels of the card are set aside,
+as they give the answer away, and counted apart. The baseline is a search by promoted token.
 
     python benchmarks/names.py [--index FOLDER --other-index FOLDER] [--features 200]
 
@@ -29,8 +28,8 @@ import pandas as pd
 
 import saekit as sk
 from benchmarks.selection import build
-from recipes.default_saes.concepts import NAMED_CONCEPTS, NamedConcept
-from saekit.errors import DataError, UnknownNameError
+from recipes.default_saes.concepts import NAMED_CONCEPTS
+from saekit.errors import UnknownNameError
 from saekit.index.name_rules import carried, rule_of
 from saekit.index.names import MIN_DOCUMENTS, name_features
 from saekit.index.sparse import Sparse
@@ -114,40 +113,24 @@ def _difference(name: str, stated: np.ndarray, found: np.ndarray) -> dict[str, A
 
 def concepts(index: sk.FeatureIndex) -> dict[str, Any]:
     """For each concept of the card, at which place its best feature comes by name, text and promoted token."""
-    card = read_json(CARD)["concepts"]
-    rows = []
+    card, rows = read_json(CARD)["concepts"], []
     for concept in NAMED_CONCEPTS:
-        typed = TYPED.get(concept.name, concept.name)
-        features = {"card": int(card[concept.name]["feature"]), "index": _best(index, concept)}
-        row: dict[str, Any] = {"concept": concept.name, **features}
-        for whose, feature in features.items():
-            if feature is None:
-                continue
-            row[f"name ({whose})"] = _place(index, feature, name=typed)
-            row[f"text ({whose})"] = _place(index, feature, text=IN_TEXT.get(concept.name, typed))
-            row[f"promoted ({whose})"] = _promoted_place(index, feature, typed)
-        rows.append(row)
+        typed, feature = TYPED.get(concept.name, concept.name), int(card[concept.name]["feature"])
+        fires = int(index.features["n_firings"][feature])
+        row: dict[str, Any] = {"concept": concept.name, "feature": feature, "called": index.name(feature)}
+        row |= {"firings": fires, "typed": typed, "name": _place(index, feature, name=typed)}
+        row["text"] = _place(index, feature, text=IN_TEXT.get(concept.name, typed))
+        rows.append(row | {"promoted": _promoted_place(index, feature, typed)})
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.0f}"))
-    found: dict[str, Any] = {}
-    for whose in ("card", "index"):
-        first = {how: table[f"{how} ({whose})"] <= N_FIRST for how in ("name", "text", "promoted")}
-        found[f"best_of_{whose}"] = {
-            "n": int(table[whose].notna().sum()),
-            "by_name": int(first["name"].sum()),
-            "by_text": int(first["text"].sum()),
-            "by_name_or_text": int((first["name"] | first["text"]).sum()),
-            "by_promoted": int(first["promoted"].sum()),
-        }
-    return found
-
-
-def _best(index: sk.FeatureIndex, concept: NamedConcept) -> int | None:
-    try:
-        ranked = sk.rank_features(index, concept.in_text, unit=concept.unit, n=1, n_permutations=0)
-    except (DataError, UnknownNameError):  # not in this text
-        return None
-    return int(ranked.index[0]) if len(ranked) else None
+    first = {how: table[how] <= N_FIRST for how in ("name", "text", "promoted")}
+    return {
+        "n": len(table),
+        "by_name": int(first["name"].sum()),
+        "by_text": int(first["text"].sum()),
+        "by_name_or_text": int((first["name"] | first["text"]).sum()),
+        "by_promoted": int(first["promoted"].sum()),
+    }
 
 
 def _place(index: sk.FeatureIndex, feature: int, **question: str) -> float:

@@ -278,10 +278,8 @@ def test_names_fit_and_say_what_cannot_be_seen() -> None:
     long = "w" * 60
     assert name_text("token", "word", [long]) == ("w" * (LONGEST - 1) + "…", 1)
     assert name_text("token", "word", ["a" * 20, "b" * 18, "c"]) == ("a" * 20 + ", " + "b" * 18, 2)
-    assert name_text("mixed", "word", ["a", "b"]) == ("mixed: a, b", 2) and name_text("silent", "word", []) == (
-        "silent",
-        0,
-    )
+    assert name_text("mixed", "word", ["a", "b"]) == ("mixed: a, b", 2)
+    assert name_text("silent", "word", []) == ("silent", 0)
 
 
 # ---- the index ------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """What the card of a packaged SAE says of single features, as labels.json, which every index of it shows.
 
 A feature is labelled where its card reports an AUROC and a precision of its strongest firings as high as concepts are
-asked for, on at least MIN_POSITIVE documents or tokens; features that their card reports worse of have no label. The
-best by average precision is the label, and what else a feature stands for is in the note.
+asked for, an interval that does not reach down to chance, and enough text with the concept; features that their card
+reports worse of have no label. The best by average precision is the label, and what else a feature stands for is in the
+note.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from saekit.sae.formats.packaged import LABELS, CardLabel, CardLabels, CardStren
 
 from .cards import PACKAGED
 
-MIN_AUROC, MIN_PRECISION, MIN_POSITIVE = 0.95, 0.8, 5
+MIN_AUROC, MIN_LOW, MIN_PRECISION, MIN_POSITIVE = 0.95, 0.5, 0.8, 5
+"""Of the AUROC, of the lower end of its interval, of the precision of the strongest firings, and how many have it."""
 LANGUAGES = ("French", "Spanish", "German")
 """Concepts that hold for a document by its language, not for the word."""
 STRENGTHS = {
@@ -64,7 +66,8 @@ def write_labels(folder: Path = PACKAGED) -> list[Path]:
 
 def _reported_well(row: dict[str, Any]) -> bool:
     enough = row.get("n_positive_documents", row["n_positive"]) >= MIN_POSITIVE
-    return bool(enough and (row["auroc"] or 0) > MIN_AUROC and (row["top_precision"] or 0) > MIN_PRECISION)
+    good = (row["auroc"] or 0) > MIN_AUROC and (row["auroc_low"] or 0) > MIN_LOW
+    return bool(enough and good and (row["top_precision"] or 0) > MIN_PRECISION)
 
 
 def _evidence(row: dict[str, Any]) -> str:

@@ -60,7 +60,7 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
     error,
     refusedLine(model, signal),
     empty,
-    table,
+    h("div", { class: "sk-values-box" }, table),
     h("div", { class: "sk-chart-box" }, grid),
   );
 
