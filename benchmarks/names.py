@@ -4,9 +4,11 @@ Fractions: features of the packaged SAE of 16,384, sampled by density (the same 
 name states a fraction), named on one index. What is stated, the part of the activation on the name's words in the
 documents that the name was not made from, is compared with that part on another index, of other documents.
 
-Concepts: for the twenty of the SAE's card, whether the best feature by average precision, which the card names, is among
-the first three of a search by name and of one by text, for what a person would type. Labels of the card are set aside,
-as they give the answer away, and counted apart. The baseline is a search by promoted token.
+Concepts: for the twenty of the SAE's card, whether the best feature by average precision, which the card names, is
+among the first three of a search by name and of one by text, for what a person would type. Labels of the card are set
+aside, as they give the answer away, and counted apart; so are the concepts that the card could measure on the demo
+corpus, of which these indexes are. The baseline is a search by promoted token, and what the three tokens that a feature
+promotes most carry.
 
     python benchmarks/names.py [--index FOLDER --other-index FOLDER] [--features 200]
 
@@ -40,9 +42,10 @@ from saekit.statistics import clustered_mean
 CARD = PRETRAINED / "smollm2-135m-instruct" / "16k" / "card.json"
 N_STRATA = 10
 N_FIRST = 3
-TYPED = {"Python code": "def", "numbers": "number", "markup": "<"}
-"""What is typed for a concept whose name says what it is and not what it reads."""
-IN_TEXT = {"French": " les ", "Spanish": " los ", "German": " und ", "numbers": "1", "bridges": "bridge"}
+IN_TEXT = {
+    **{"French": " les ", "Spanish": " los ", "German": " und ", "numbers": "1", "bridges": "bridge"},
+    **{"Python code": "def ", "markup": "<"},
+}
 """What is looked for in text where that is not what is typed."""
 
 
@@ -66,12 +69,17 @@ def fractions(index: sk.FeatureIndex, other: sk.FeatureIndex, n: int, seed: int 
         at = np.isin(sample, some)
         rows.append(_difference(name, stated[at], found[at]))
     print(pd.DataFrame(rows).round(3).to_string(index=False))
+    promoted = [[token.strip().casefold() for token in tokens[:3]] for tokens in index.features["promoted"]]
+    tokens = pd.DataFrame({"words": promoted, "lead": [[]] * len(promoted), "by": "word"})
+    by_promoted = carried(other.by_feature, other.named_text, rule_of(tokens, other.named_text))[sample]
+    print(f"the three tokens that each promotes most carry {by_promoted.mean():.3f}")
     kinds = table["kind"][live].value_counts(normalize=True).round(3).to_dict()
     return {
         "kinds_of_live": kinds,
         "n_live": int(live.sum()),
         "n_stating": int(table["fraction"].notna().sum()),
         "n_on_both": len(candidates),
+        "promoted_carry": round(float(by_promoted.mean()), 4),
         **{key: round(float(value), 4) for key, value in rows[0].items() if key != "names"},
     }
 
@@ -115,21 +123,24 @@ def concepts(index: sk.FeatureIndex) -> dict[str, Any]:
     """For each concept of the card, at which place its best feature comes by name, text and promoted token."""
     card, rows = read_json(CARD)["concepts"], []
     for concept in NAMED_CONCEPTS:
-        typed, feature = TYPED.get(concept.name, concept.name), int(card[concept.name]["feature"])
+        typed, feature = concept.name, int(card[concept.name]["feature"])
         fires = int(index.features["n_firings"][feature])
         row: dict[str, Any] = {"concept": concept.name, "feature": feature, "called": index.name(feature)}
-        row |= {"firings": fires, "typed": typed, "name": _place(index, feature, name=typed)}
+        row |= {"firings": fires, "measured on": card[typed]["text"], "name": _place(index, feature, name=typed)}
         row["text"] = _place(index, feature, text=IN_TEXT.get(concept.name, typed))
         rows.append(row | {"promoted": _promoted_place(index, feature, typed)})
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format=lambda v: f"{v:.0f}"))
     first = {how: table[how] <= N_FIRST for how in ("name", "text", "promoted")}
+    here = table["measured on"] == "demo"
     return {
         "n": len(table),
         "by_name": int(first["name"].sum()),
         "by_text": int(first["text"].sum()),
         "by_name_or_text": int((first["name"] | first["text"]).sum()),
         "by_promoted": int(first["promoted"].sum()),
+        "n_in_demo": int(here.sum()),
+        "in_demo_by_name_or_text": int((here & (first["name"] | first["text"])).sum()),
     }
 
 
