@@ -37,6 +37,7 @@ def strange(texts: list[str]) -> Any:
     """An index of an array: one feature that fires on gold and one that never fires."""
     index: Any = ArrayIndex(texts, acts=lambda t, d: np.stack([t == " gold", np.zeros(len(t))], 1))
     index.n_tokens, index.corpus_name = len(index.kept), "strange"
+    index.name = str
     return index
 
 
