@@ -60,7 +60,7 @@ class Figure(go.Figure):  # type: ignore[misc]
             return False
         from IPython.display import display
 
-        display(self._repr_mimebundle_(), raw=True)
+        display(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
         return True
 
     def _with_picture(self, bundle: dict[str, Any]) -> dict[str, Any]:

@@ -216,12 +216,14 @@ class _Picture:
         left, right = sorted((x.start, x.end))
         top, bottom = sorted((y.start, y.end))
         ground = self.layout.get("plot_bgcolor")
-        box = {"x": left, "y": top, "width": right - left, "height": bottom - top}
+        box: dict[str, Any] = {"x": left, "y": top, "width": right - left, "height": bottom - top}
         parts = [svg.element("rect", fill=ground, **box)] if ground and not _is_clear(ground) else []
         for axis, other in ((x, y), (y, x)):
             parts.append(draw_axis(axis, other, self.size, self.colour, self.labels_shown(axis, other)))
         clips.append(svg.element("clipPath", svg.element("rect", **box), id=f"CLIP{i}"))
-        inside, free, words = [], [], []
+        inside: list[str] = []
+        free: list[str] = []
+        words: list[str] = []
         for trace, colour, wide in panel.traces:
             drawn = marks.draw(trace, x, y, colour, wide)
             (free if trace.get("cliponaxis") is False else inside).append(drawn)

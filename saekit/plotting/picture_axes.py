@@ -128,16 +128,17 @@ class Axis:
     def _all_ticks(self, low: float, high: float) -> list[tuple[float, str]]:
         given, form = self.layout.get("tickvals"), self.layout.get("tickformat") or ""
         if given is not None:
-            at = values(given)
-            labels = values(self.layout.get("ticktext")) or [number(float(v), form) for v in at]
-            return [(float(p), plain(label)) for p, label in zip(self.places(at), labels, strict=False)]
+            wanted = values(given)
+            labels = values(self.layout.get("ticktext")) or [number(float(v), form) for v in wanted]
+            return [(float(p), plain(label)) for p, label in zip(self.places(wanted), labels, strict=False)]
         if self.kind == "category":
             step = max(1, math.ceil(len(self.categories) / 40))
             return [(float(i), plain(c)) for i, c in enumerate(self.categories)][::step]
         if self.kind == "log":
             return self._log_ticks(low, high, form)
-        step = self.layout.get("dtick")
-        if not isinstance(step, (int, float)):
+        given_step = self.layout.get("dtick")
+        step = float(given_step) if isinstance(given_step, (int, float)) else 0.0
+        if not step > 0:
             step = nice_step((high - low) / max(2.0, abs(self.end - self.start) / (78 if self.horizontal else 46)))
         first = math.ceil(low / step - 1e-9)
         at = [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]

@@ -197,7 +197,8 @@ def draw_legend(entries: Sequence[Entry], layout: Layout, frame: Frame, size: fl
         return ""
     width, row = frame.right - frame.left, size + 8
     lying = layout.get("orientation") == "h"
-    cells, x, y, longest = [], 0.0, 0.0, 0.0
+    cells: list[tuple[float, float, str, marks.Trace, str]] = []
+    x, y, longest = 0.0, 0.0, 0.0
     for name, trace, own in entries:
         name = shortened(name, size, width - 60)
         wide = 36 + width_of(name, size) + 18
@@ -280,7 +281,7 @@ def draw_shape(shape: Layout, x: Pixel, y: Pixel) -> str:
     )
     if kind == "line":
         return svg.element("path", d=f"M{svg.n(x0)} {svg.n(y0)}L{svg.n(x1)} {svg.n(y1)}", fill="none", **drawn)
-    box = {"x": min(x0, x1), "y": min(y0, y1), "width": abs(x1 - x0), "height": abs(y1 - y0)}
+    box: dict[str, Any] = {"x": min(x0, x1), "y": min(y0, y1), "width": abs(x1 - x0), "height": abs(y1 - y0)}
     return svg.element("rect", fill=shape.get("fillcolor") or "none", opacity=shape.get("opacity"), **box, **drawn)
 
 
@@ -289,7 +290,7 @@ def draw_colour_bar(trace: marks.Trace, x: float, top: float, bottom: float, siz
     low, high = limits(trace)
     bar = trace.get("colorbar") or {}
     ramp = colours(trace, np.linspace(1, 0, 64))[:, None, :]
-    place = {"x": x + 14, "y": top, "width": float(bar.get("thickness") or 12), "height": bottom - top}
+    place: dict[str, Any] = {"x": x + 14, "y": top, "width": float(bar.get("thickness") or 12), "height": bottom - top}
     parts = [svg.element("image", href=svg.pixels(ramp), preserveAspectRatio="none", **place)]
     for fraction in (0.0, 0.5, 1.0):
         label = number(float(f"{low + fraction * (high - low):.2g}"))

@@ -58,7 +58,8 @@ def colours(trace: Trace, at: np.ndarray) -> np.ndarray:
     known = np.clip(np.nan_to_num(at, nan=0.0), 0, 1)
     found = np.stack([np.interp(known, stops, rgba[:, c]) for c in range(4)], axis=-1)
     found[..., 3] *= 255 * np.isfinite(at)
-    return np.rint(found).astype(np.uint8)
+    picture: np.ndarray = np.rint(found).astype(np.uint8)
+    return picture
 
 
 def heatmap(trace: Trace, x: Axis, y: Axis) -> str:
@@ -76,7 +77,13 @@ def heatmap(trace: Trace, x: Axis, y: Axis) -> str:
         picture, left, right = picture[:, ::-1], right, left
     if top > bottom:
         picture, top, bottom = picture[::-1], bottom, top
-    place = {"x": left, "y": top, "width": right - left, "height": bottom - top, "preserveAspectRatio": "none"}
+    place: dict[str, Any] = {
+        "x": left,
+        "y": top,
+        "width": right - left,
+        "height": bottom - top,
+        "preserveAspectRatio": "none",
+    }
     return svg.element("image", href=svg.pixels(picture), style="image-rendering:pixelated", **place)
 
 

@@ -158,8 +158,8 @@ def symbol(name: str, x: float, y: float, size: float) -> str:
     corners: Sequence[tuple[float, float]]
     match name.removesuffix("-open"):
         case "circle":
-            a = svg.n(r)
-            return f"M{svg.n(x - r)} {svg.n(y)}a{a} {a} 0 1 0 {svg.n(2 * r)} 0a{a} {a} 0 1 0 {svg.n(-2 * r)} 0Z"
+            arc = f"a{svg.n(r)} {svg.n(r)} 0 1 0"
+            return f"M{svg.n(x - r)} {svg.n(y)}{arc} {svg.n(2 * r)} 0{arc} {svg.n(-2 * r)} 0Z"
         case "square":
             corners = [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]
         case "diamond":

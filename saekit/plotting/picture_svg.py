@@ -119,9 +119,9 @@ def path(x: np.ndarray, y: np.ndarray, *, closed: bool = False) -> str:
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of each run of points in one column of pixels the lowest and the highest: the line looks the same."""
     column = np.where(np.isfinite(x) & np.isfinite(y), np.rint(np.nan_to_num(x)), np.nan)
-    begins = np.flatnonzero(np.append(True, column[1:] != column[:-1]))
+    begins = np.flatnonzero(np.append(True, column[1:] != column[:-1])).tolist()
     kept: list[int] = []
-    for start, end in zip(begins, np.append(begins[1:], len(x)), strict=True):
+    for start, end in zip(begins, [*begins[1:], len(x)], strict=True):
         if np.isfinite(column[start]):
             low, high = start + int(np.argmin(y[start:end])), start + int(np.argmax(y[start:end]))
             kept += sorted({start, low, high, end - 1})

@@ -162,6 +162,15 @@ class FeatureBrowser(Widget):
             parts.append(self.error)
         return "\n".join(parts)
 
+    def static_picture(self) -> str:
+        from .pictures import browser_picture, card_picture
+
+        about, _, _ = self.text().partition("\n")
+        rows = self.rows
+        names = self._names([int(i) for i in rows.index]) if self._names is not None and len(rows) else {}
+        opened = card_picture(self.card) if self.card else None
+        return browser_picture(rows, about.removeprefix("FeatureBrowser: "), names, opened)
+
     def _show(self, feature: int) -> None:
         if self._load is None or feature < 0:
             self.record, self.card, self.error = None, {}, ""

@@ -137,6 +137,12 @@ class TokenHighlight(Widget):
             lines.append(f"      ... {len(self.tokens) - N_LINES} more tokens; .to_frame() has all")
         return "\n".join(lines)
 
+    def static_picture(self) -> str:
+        from .pictures import highlight_picture
+
+        about, _, _ = self.text().partition("\n")
+        return highlight_picture(self.to_frame(), about.removeprefix("TokenHighlight: "), self.names, self.bytes)
+
     def _arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         start = np.frombuffer(self.acts.get("start", b""), "<i4")
         feature = np.frombuffer(self.acts.get("feature", b""), "<i4")

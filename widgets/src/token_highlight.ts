@@ -8,6 +8,7 @@ import { legend } from "./highlight/legend";
 import type { HighlightState } from "./highlight/state";
 import { SparseActivations } from "./shared/arrays";
 import { h, NO_SHORTCUTS, rovingIndex } from "./shared/dom";
+import { kernelOf } from "./shared/kernel";
 import { onChange, setTraits } from "./shared/model";
 import { formatNumber } from "./shared/numbers";
 import { refusedLine } from "./shared/refused";
@@ -26,7 +27,7 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
   const text = h("div", { class: "sk-tokens", role: "group" });
   const details = h("div", { class: "sk-detail" });
   const status = h("output", { class: "sk-visually-hidden", "aria-live": "polite" });
-  el.replaceChildren(refusedLine(model, signal), head.element, text, details, status);
+  el.replaceChildren(refusedLine(model, signal), kernelOf(model, signal).element, head.element, text, details, status);
 
   let activations = SparseActivations.from(null);
   let spans: HTMLElement[] = [];

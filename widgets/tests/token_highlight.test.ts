@@ -15,6 +15,7 @@ describe("TokenHighlight", () => {
     selected: -1,
     scale: null,
     refused: "",
+    picture_id: "",
   });
   const heat = (el: Element) => all(el, ".sk-token").map((t) => t.style.getPropertyValue("--a"));
 

@@ -1,0 +1,77 @@
+"""How a widget is shown in a notebook: its static picture as an output of its own, before the live view.
+
+The live view hides the picture while it runs (widgets/src/shared/kernel.ts). Where there is no live view (GitHub,
+nbviewer, nbconvert, VS Code or JupyterLab without the kernel that made it), the picture is what is left. Two outputs
+and not two types of one: JupyterLab shows an error in place of a view whose model is gone, and nothing of the other
+types; and a picture of its own can be brought up to date without drawing the live view anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base import Widget
+
+HTML, VIEW = "text/html", "application/vnd.jupyter.widget-view+json"
+SECONDS = 0.5
+"""From a change to the picture being brought up to date: several changes are one."""
+NOTE = '<p style="margin:6px 0;font-size:12px;opacity:0.8">A picture of the widget; run its cell to use it.</p>'
+NOTHING = "<!-- the picture is the output before this one -->"
+
+
+def in_a_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    from IPython import get_ipython
+
+    return hasattr(get_ipython(), "kernel")  # type: ignore[no-untyped-call]
+
+
+def with_its_rule(picture: str, name: str) -> str:
+    """The picture under its name, with a rule that hides JupyterLab's error where the view below it has no model."""
+    area = f'.jp-OutputArea-child:has([data-saekit-picture="{name}"])'
+    view = f'.jp-OutputArea-child>[data-mime-type="{VIEW}"]:not(:has(*))'
+    return f'<div data-saekit-picture="{name}">{picture}{NOTE}</div><style>{area}+{view}{{display:none}}</style>'
+
+
+class ShownPicture:
+    """The picture of one widget among a notebook's outputs."""
+
+    def __init__(self, widget: Widget) -> None:
+        self._widget, self._is_shown, self._drawn = widget, False, ""
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+
+    def show(self, view: tuple[dict[str, Any], dict[str, Any]] | None) -> None:
+        """Displays the picture, and the view after it."""
+        from IPython.display import publish_display_data
+
+        name = self._widget.picture_id
+        self._drawn, self._is_shown = self._widget.safe_picture(), True
+        publish_display_data({HTML: with_its_rule(self._drawn, name)}, transient={"display_id": name})
+        if view is not None:
+            data, metadata = view
+            publish_display_data({**data, HTML: NOTHING}, metadata)
+
+    def changed(self) -> None:
+        """Brings the picture up to date soon, where it is shown."""
+        with self._lock:
+            if self._is_shown and self._timer is None:
+                self._timer = threading.Timer(SECONDS, self.update)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def update(self) -> None:
+        """Brings the picture up to date, where it is shown and the widget is at rest."""
+        from IPython.display import publish_display_data
+
+        with self._lock:
+            self._timer = None
+        if not self._is_shown or not self._widget.at_rest():
+            return
+        drawn, name = self._widget.safe_picture(), self._widget.picture_id
+        if drawn != self._drawn:
+            self._drawn = drawn
+            data = {HTML: with_its_rule(drawn, name)}
+            publish_display_data(data, transient={"display_id": name}, update=True)
