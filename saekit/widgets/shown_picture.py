@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .base import Widget
 
-HTML, VIEW = "text/html", "application/vnd.jupyter.widget-view+json"
+HTML = "text/html"
 SECONDS = 0.5
 """From a change to the picture being brought up to date: several changes are one."""
 NOTE = '<p style="margin:6px 0;font-size:12px;opacity:0.8">A picture of the widget; run its cell to use it.</p>'
@@ -31,7 +31,7 @@ def in_a_notebook() -> bool:
 def with_its_rule(picture: str, name: str) -> str:
     """The picture under its name, with a rule that hides JupyterLab's error where the view below it has no model."""
     area = f'.jp-OutputArea-child:has([data-saekit-picture="{name}"])'
-    view = f'.jp-OutputArea-child>[data-mime-type="{VIEW}"]:not(:has(*))'
+    view = ".jp-OutputArea-child:not(:has(.jp-OutputArea-output *))"  # words alone: its error, or "Loading widget..."
     return f'<div data-saekit-picture="{name}">{picture}{NOTE}</div><style>{area}+{view}{{display:none}}</style>'
 
 
