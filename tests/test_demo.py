@@ -65,4 +65,7 @@ def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
     result = sk.specificity(index, feature, demo.BRIDGE, n_permutations=19, n_controls=2)
     page = demo.write_page(tmp_path / "p.html", model, saes, evaluations, index, screening, result, study, 0.5, replies)
     html = page.read_text("utf8")
-    assert f"How specific feature {feature} is" in html and "plotly" in html and 'src="http' not in html
+    assert f"How specific feature {feature} is" in html and 'src="http' not in html
+    assert "Plotly" not in html.split('<script type="module">')[0] and page.stat().st_size < 1_000_000
+    assert html.index("What the model says with") < html.index("How good the autoencoders are"), "answers first"
+    assert html.count('<div class="page-block page-figure"><svg') == 4, "training, evaluation, specificity, study"

@@ -77,7 +77,9 @@ def test_two_hundred_quick_clicks_end_where_the_last_one_says(page: Any, noteboo
 
 
 def test_a_killed_kernel_is_said(page: Any, notebook: Any) -> None:
-    nb = notebook(["import os, signal, tiny\nb = tiny.browser(page_size=10)\nb", "os.kill(os.getpid(), signal.SIGKILL)"])
+    nb = notebook(
+        ["import os, signal, tiny\nb = tiny.browser(page_size=10)\nb", "os.kill(os.getpid(), signal.SIGKILL)"]
+    )
     nb.run(0)
     page.evaluate(START, 1)
     page.wait_for_timeout(200)
