@@ -43,6 +43,8 @@ NATURAL = {"after", "before", "max_new_tokens", "min_each", "min_firings", "n_ch
 """Counts of at least 0."""
 REPEATED = {"n_controls": 100_000, "n_permutations": 100_000, "n_reseeds": 1_000}
 """How often something is repeated: from 0 to so many, beyond which only time and memory grow."""
+STARS = {"stars": 5}
+"""Ratings: from 1 to so many."""
 FRACTIONS = {"fraction_held_out"}
 """Numbers above 0 and below 1."""
 REAL = {"amplification", "bias", "level", "strength"}
@@ -84,6 +86,8 @@ def check_argument(name: str, value: Any) -> Any:
         return check_count(name, value, least=0, most=MANY)
     if name in REPEATED:
         return check_count(name, value, least=0, most=REPEATED[name])
+    if name in STARS:
+        return check_count(name, value, most=STARS[name])
     if name == "seed":
         return check_seed(value)
     if name in FRACTIONS:

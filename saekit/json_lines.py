@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,12 @@ def as_lines(values: Iterable[Mapping[str, Any]]) -> str:
     return "".join(json.dumps(sealed(value), ensure_ascii=True) + "\n" for value in values)
 
 
-def read_lines(path: str | Path, schema: Any, *, fix: str) -> list[dict[str, Any]]:
+def read_lines(
+    path: str | Path, schema: Any, *, fix: str, on_cut: Callable[[str], object] = lambda where: None
+) -> list[dict[str, Any]]:
     """The objects in a file; none where there is no file. FileError names a line that is damaged or altered.
+
+    `on_cut` is told where a last line stands that was cut short, which is left out.
 
     >>> from saekit.json_lines import append_lines, read_lines
     >>> append_lines(tmp_path / "a.jsonl", [{"step": 1}, {"step": 2}])
@@ -40,8 +44,11 @@ def read_lines(path: str | Path, schema: Any, *, fix: str) -> list[dict[str, Any
         content = path.read_bytes()
     *lines, last = content.split(b"\n")
     found = [_object(line, f"{path}, line {n}", schema, fix) for n, line in enumerate(lines, 1)]
-    if last and not _is_cut(last):
-        found.append(_object(last, f"{path}, line {len(lines) + 1}", schema, fix))
+    where = f"{path}, line {len(lines) + 1}"
+    if last and _is_cut(last):
+        on_cut(where)
+    elif last:
+        found.append(_object(last, where, schema, fix))
     return found
 
 

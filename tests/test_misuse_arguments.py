@@ -48,7 +48,9 @@ def error_of(call: Any, *args: Any, **kwargs: Any) -> str:
 # ---- numbers ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(arguments.POSITIVE | arguments.NATURAL | {"seed", *arguments.REPEATED}))
+@pytest.mark.parametrize(
+    "name", sorted(arguments.POSITIVE | arguments.NATURAL | {"seed", *arguments.REPEATED, *arguments.STARS})
+)
 def test_a_count_is_a_whole_number(name: str) -> None:
     for value in [*NOT_COUNTS, -1, None, *([0] if name in arguments.POSITIVE else [])]:
         assert error_of(check_argument, name, value).startswith(f"{name} is ")

@@ -28,6 +28,7 @@ from ..sae import TokenFilter
 from . import search
 from .feature_records import make_context, make_record
 from .matched_features import matched_features
+from .named_index import NamedIndex
 from .records import Active, Context, FeatureRecord, Firings
 from .sparse import Sparse
 from .store import Store
@@ -57,7 +58,7 @@ def load_index(path: str | Path, *, verify: bool = True) -> FeatureIndex:
     return FeatureIndex(Store(path, verify=verify))
 
 
-class FeatureIndex:
+class FeatureIndex(NamedIndex):
     """What every feature of an SAE does on a corpus. Made by `build_index` and `load_index`.
 
     Positions are flat: window * length + pos. Only the tokens that the token filter keeps have activations: `kept`.

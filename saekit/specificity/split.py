@@ -8,7 +8,6 @@ with the concept and without it are halved separately.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..corpus.document_halves import content_hashes, lower_half
 from ..errors import ConfigError
 from ..statistics import MIN_UNITS
 from .concepts import Concept
@@ -115,7 +115,7 @@ def split_documents(index: FeatureIndex, concept: Concept) -> DocumentSplit:
     with_concept = np.isin(text, text[holds])
     choose = np.zeros(len(numbers), dtype=bool)
     for stratum in (with_concept & present, ~with_concept & present):
-        choose[stratum] = _lower_half(text[stratum])
+        choose[stratum] = lower_half(text[stratum])
     return DocumentSplit(
         concept=concept,
         choose=choose,
@@ -132,26 +132,5 @@ def content_of(index: FeatureIndex) -> npt.NDArray[np.uint64]:
     Found once for an index and remembered as long as the index lives.
     """
     if index not in _HASHES:
-        flat = np.asarray(index.windows.documents).reshape(-1)
-        tokens = np.asarray(index.windows.tokens).reshape(-1)
-        inside = np.flatnonzero(flat >= 0)
-        order = inside[np.argsort(flat[inside], kind="stable")]
-        number, first = np.unique(flat[order], return_index=True)
-        pieces = np.split(tokens[order].astype("<i8"), first[1:]) if len(number) else []
-        digests = {
-            int(n): int.from_bytes(hashlib.blake2b(piece.tobytes(), digest_size=8).digest(), "little")
-            for n, piece in zip(number, pieces, strict=True)
-        }
-        hashes = np.array([digests.get(int(n), 0) for n in index.documents.index], dtype=np.uint64)
-        hashes.setflags(write=False)
-        _HASHES[index] = hashes
+        _HASHES[index] = content_hashes(index.windows)
     return _HASHES[index]
-
-
-def _lower_half(text: npt.NDArray[np.uint64]) -> Mask:
-    """Documents of the lower hashes, as near to half of all as whole texts allow, and fewer rather than more."""
-    values, n = np.unique(text, return_counts=True)
-    below = np.concatenate([[0], np.cumsum(n)])
-    cut = int(np.argmin(np.abs(2 * below - len(text))))
-    lower: Mask = np.isin(text, values[:cut])
-    return lower

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from ...json_files import read_json
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from ...json_files import Natural, read_json
 from .saelens import CONFIG, WEIGHTS, config_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
+LABELS = "labels.json"
+"""What is known of some features of a packaged SAE, beside its weights; made by recipes/default_saes."""
+
+
+class CardLabel(TypedDict):
+    """A feature that a card describes."""
+
+    feature: Natural
+    label: str
+    note: str
+
+
+class CardStrength(TypedDict):
+    """At which strength a feature steers, as a fraction of the residual norm."""
+
+    feature: Natural
+    strength: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    note: str
+
+
+class CardLabels(TypedDict):
+    """What the card of a packaged SAE says of single features."""
+
+    sae: str
+    labels: list[CardLabel]
+    strengths: list[CardStrength]
 
 
 def list_saes() -> pd.DataFrame:
@@ -42,3 +72,19 @@ def packaged_folder(name: str) -> Path | None:
 def packaged_names() -> list[str]:
     """The names of the packaged SAEs."""
     return sorted(p.parent.relative_to(PRETRAINED).as_posix() for p in PRETRAINED.rglob(CONFIG))
+
+
+def packaged_labels(fingerprint: str) -> CardLabels:
+    """The labels and recommended strengths that a packaged SAE of this fingerprint brings; none for any other SAE.
+
+    >>> from saekit.sae.formats.packaged import packaged_labels
+    >>> packaged_labels(sae.fingerprint)["labels"]
+    []
+    """
+    return _all_labels().get(fingerprint) or CardLabels(sae=fingerprint, labels=[], strengths=[])
+
+
+@functools.cache
+def _all_labels() -> dict[str, CardLabels]:
+    found = [read_json(path, CardLabels) for path in sorted(PRETRAINED.rglob(LABELS))]
+    return {labels["sae"]: labels for labels in found}
