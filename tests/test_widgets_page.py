@@ -166,7 +166,7 @@ def test_every_widget_has_a_picture_that_is_escaped_small_and_reads_without_its_
         "panel": "feature 3 at 0.5",
         "monitor": "finished",
         "unused monitor": "waiting for a run",
-        "attention": "4 heads of layer 0 over 4 tokens",
+        "attention": "4 heads of layer 0 over 6 tokens",
     }
     for name, widget in pictures(model, sae, index).items():
         picture = widget.static_picture()

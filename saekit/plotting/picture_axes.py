@@ -141,8 +141,8 @@ class Axis:
         if not step > 0:
             step = nice_step((high - low) / max(2.0, abs(self.end - self.start) / (78 if self.horizontal else 46)))
         first = math.ceil(low / step - 1e-9)
-        at = [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
-        return [(v, number(v, form)) for v in at[:60]]
+        steps = range(first, math.floor(high / step + 1e-9) + 1)
+        return [(at, number(at, form)) for at in (round(i * step, 12) for i in steps[:60])]
 
     def _log_ticks(self, low: float, high: float, form: str) -> list[tuple[float, str]]:
         step, powers = self.layout.get("dtick"), self.layout.get("exponentformat") == "power"

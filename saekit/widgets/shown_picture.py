@@ -25,7 +25,14 @@ def in_a_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
     from IPython import get_ipython
 
-    return hasattr(get_ipython(), "kernel")  # type: ignore[no-untyped-call]
+    return hasattr(get_ipython(), "kernel")
+
+
+def publish(data: dict[str, Any], metadata: dict[str, Any] | None = None, **how: Any) -> None:
+    """Sends an output to the notebook."""
+    from IPython.display import publish_display_data
+
+    publish_display_data(data, metadata, **how)  # type: ignore[no-untyped-call]
 
 
 def with_its_rule(picture: str, name: str) -> str:
@@ -45,14 +52,12 @@ class ShownPicture:
 
     def show(self, view: tuple[dict[str, Any], dict[str, Any]] | None) -> None:
         """Displays the picture, and the view after it."""
-        from IPython.display import publish_display_data
-
         name = self._widget.picture_id
         self._drawn, self._is_shown = self._widget.safe_picture(), True
-        publish_display_data({HTML: with_its_rule(self._drawn, name)}, transient={"display_id": name})
+        publish({HTML: with_its_rule(self._drawn, name)}, transient={"display_id": name})
         if view is not None:
             data, metadata = view
-            publish_display_data({**data, HTML: NOTHING}, metadata)
+            publish({**data, HTML: NOTHING}, metadata)
 
     def changed(self) -> None:
         """Brings the picture up to date soon, where it is shown."""
@@ -64,8 +69,6 @@ class ShownPicture:
 
     def update(self) -> None:
         """Brings the picture up to date, where it is shown and the widget is at rest."""
-        from IPython.display import publish_display_data
-
         with self._lock:
             self._timer = None
         if not self._is_shown or not self._widget.at_rest():
@@ -74,4 +77,4 @@ class ShownPicture:
         if drawn != self._drawn:
             self._drawn = drawn
             data = {HTML: with_its_rule(drawn, name)}
-            publish_display_data(data, transient={"display_id": name}, update=True)
+            publish(data, transient={"display_id": name}, update=True)
