@@ -66,7 +66,7 @@ def test_with_another_kernel(page: Any, lab: Any, saved: Path) -> None:
 
 
 def test_from_someone_else_and_with_no_kernel(page: Any, lab: Any, saved: Path) -> None:
-    """A notebook that this user has not run is not trusted: JupyterLab shows safe HTML, and of a widget nothing else."""
+    """A notebook that this user has not run is not trusted: JupyterLab shows safe HTML in place of views."""
     holds(saved)
     content = json.loads(saved.read_text("utf8"))
     content["metadata"]["kernelspec"] = {"name": "none", "display_name": "none"}
