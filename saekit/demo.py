@@ -10,9 +10,10 @@ features.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -28,6 +29,9 @@ from .specificity.concepts import Concept
 from .steering import SteeringStudy, dose_response, steering_features
 from .steering.questions import REPORTING_QUESTIONS, SCREENING_QUESTIONS
 from .training import TrainConfig, train
+
+if TYPE_CHECKING:
+    from .widgets import FeatureBrowser
 
 PACKAGED = "smollm2-135m-instruct/4k"
 """The SAE that is explored: layer 15, the middle of the network."""
@@ -164,14 +168,11 @@ def write_page(
 ) -> Path:
     """The path of one offline page with the results and live widgets. `saes` is the small SAE and the packaged one."""
     from .training.plots import training_curves
-    from .widgets import explore, highlight, save_page
+    from .widgets import highlight, save_page
 
     small, sae = saes
     feature = result.feature
-    browser = explore(index, sort="max", descending=True)
-    strongest = index.features.nlargest(N_CARDS, "n_firings").index
-    browser.embed({feature, *screening.index, *map(int, strongest)})
-    browser.feature = feature
+    browser = explored(index, feature, screening.index)
     rows = compare(saes, evaluations).to_frame().set_axis(["trained just now", PACKAGED])
     blocks = [
         f"A small sparse autoencoder was trained on the activations of **{model.name}** at `{sae.config.hook_name}`, "
@@ -206,6 +207,17 @@ def write_page(
         study.summary.round(3),
     ]
     return save_page(path, "From text to a steered bridge", blocks)
+
+
+def explored(index: FeatureIndex, feature: int, others: Iterable[int]) -> FeatureBrowser:
+    """The features with `feature` open, carrying its card, those of the others and of the busiest."""
+    from .widgets import explore
+
+    browser = explore(index, sort="max", descending=True)
+    strongest = index.features.nlargest(N_CARDS, "n_firings").index
+    browser.embed({feature, *map(int, others), *map(int, strongest)})
+    browser.feature = feature
+    return browser
 
 
 def print_replies(replies: pd.DataFrame, n: int = 4) -> None:

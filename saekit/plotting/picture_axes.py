@@ -132,8 +132,8 @@ class Axis:
             labels = values(self.layout.get("ticktext")) or [number(float(v), form) for v in wanted]
             return [(float(p), plain(label)) for p, label in zip(self.places(wanted), labels, strict=False)]
         if self.kind == "category":
-            step = max(1, math.ceil(len(self.categories) / 40))
-            return [(float(i), plain(c)) for i, c in enumerate(self.categories)][::step]
+            every = max(1, math.ceil(len(self.categories) / 40))
+            return [(float(i), plain(c)) for i, c in enumerate(self.categories)][::every]
         if self.kind == "log":
             return self._log_ticks(low, high, form)
         given_step = self.layout.get("dtick")

@@ -31,7 +31,7 @@ from .base import STATIC, Widget
 from .markdown import escape, to_html
 
 MAX_ROWS = 200
-FIGURE_WIDTH = 880
+FIGURE_WIDTH = 948
 
 
 @dataclass(frozen=True)
