@@ -36,10 +36,16 @@ def publish(data: dict[str, Any], metadata: dict[str, Any] | None = None, **how:
 
 
 def with_its_rule(picture: str, name: str) -> str:
-    """The picture under its name, with a rule that hides JupyterLab's error where the view below it has no model."""
+    """The picture under its name, with rules for JupyterLab: of picture and view one is hidden.
+
+    The picture where the view after it is drawn, whatever the widget's own script does; the view where it is no more
+    than an error that its model was not found.
+    """
     area = f'.jp-OutputArea-child:has([data-saekit-picture="{name}"])'
     view = ".jp-OutputArea-child:not(:has(.jp-OutputArea-output *))"  # words alone: its error, or "Loading widget..."
-    return f'<div data-saekit-picture="{name}">{picture}{NOTE}</div><style>{area}+{view}{{display:none}}</style>'
+    live = ":has(+.jp-OutputArea-child>.jp-OutputArea-output.lm-Widget .lm-Widget)"
+    rules = f"{area}+{view},{area}{live}{{display:none}}"
+    return f'<div data-saekit-picture="{name}">{picture}{NOTE}</div><style>{rules}</style>'
 
 
 class ShownPicture:
