@@ -8,13 +8,15 @@ average for 200 permutations (the largest p below 0.05 is 10 / 201), and 400 dra
 
 Real concepts are the values of the documents' labels and the commonest words of their texts, all of which at least ten
 documents hold and ten lack. What is lost by choosing on half of the documents: the average precision of the feature
-chosen on half of them against that of the feature chosen on all, both on other documents, which neither choice saw.
+chosen on half of them against that of the feature chosen on all, both on other documents, which neither choice saw. The
+mean is over several samples of documents: which words are common depends on the sample.
 
-    python benchmarks/selection.py [--documents 100] [--other 300] [--draws 400] [--positive 5] [--unit token]
-        [--index FOLDER --other-index FOLDER]
+    python benchmarks/selection.py [--documents 100] [--samples 3] [--other 300] [--draws 400] [--positive 5]
+        [--unit token] [--index FOLDER ... --other-index FOLDER ...]
 
 Indexes are built of the demo corpus in shuffled order with the packaged SAE of 16,384 features, which takes a few
-minutes, unless they are given. Prints a table and one JSON line.
+minutes, unless they are given, one of the other documents for each. Random labels are of the first. Prints tables and
+one JSON line.
 """
 
 from __future__ import annotations
@@ -140,21 +142,31 @@ def real_concepts(index: sk.FeatureIndex, other: sk.FeatureIndex) -> pd.DataFram
     return pd.DataFrame(rows)
 
 
+def indexes_of(args: argparse.Namespace, folder: Path) -> tuple[list[sk.FeatureIndex], list[sk.FeatureIndex]]:
+    """The indexes that features are chosen on, and for each the one of documents that neither choice saw."""
+    if args.index:
+        return [sk.load_index(p) for p in args.index], [sk.load_index(p) for p in args.other_index]
+    n = args.documents
+    samples = [build(i * n, (i + 1) * n, folder / f"{i}") for i in range(args.samples)]
+    other = build(args.samples * n, args.samples * n + args.other, folder / "other")
+    return samples, [other] * args.samples
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--index", type=Path, help="a finished index with the labels of the demo corpus")
-    parser.add_argument("--other-index", type=Path, help="one of other documents of it")
+    parser.add_argument("--index", type=Path, nargs="+", help="finished indexes with the labels of the demo corpus")
+    parser.add_argument("--other-index", type=Path, nargs="+", help="for each, one of other documents of it")
     parser.add_argument("--other", type=int, default=300, help="documents that neither choice saw")
     parser.add_argument("--documents", type=int, default=100)
+    parser.add_argument("--samples", type=int, default=3, help="of so many documents")
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--positive", type=int, default=5, help="documents of a random label")
     parser.add_argument("--unit", choices=("token", "document"), default="document")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        n, last = args.documents, args.documents + args.other
-        index = sk.load_index(args.index) if args.index else build(0, n, Path(folder) / "index")
-        other = sk.load_index(args.other_index) if args.other_index else build(n, last, Path(folder) / "other")
+        indexes, others = indexes_of(args, Path(folder))
+        index = indexes[0]
         print(index)
         concept = sk.Concept.labels(style="chat")
         sk.rank_features(index, concept, unit=args.unit, n_permutations=0)  # files are read once
@@ -163,8 +175,10 @@ def main() -> None:
         sk.rank_features(index, concept, unit=args.unit, n_permutations=200)
         seconds = time.perf_counter() - began
         print(f"\na ranking of {index.d_sae:,} features with 200 permutations: {seconds:.2f} s\n")
-        real = real_concepts(index, other)
-        print(real.round(3).to_string(index=False))
+        samples = [real_concepts(*pair) for pair in zip(indexes, others, strict=True)]
+        for sample in samples:
+            print(sample.round(3).to_string(index=False), f"\nlost: {sample['lost'].mean():.4f}\n", flush=True)
+        real = pd.concat(samples)
         lost = clustered_mean(list(real["lost"].to_numpy()[:, None]), unit="concepts")
         specific = clustered_mean(list(real["lost"].to_numpy()[real["p"] < permutation.ALPHA, None]), unit="concepts")
         gained = real["ap_choosing"].mean() - real["ap_reported"].mean()
@@ -183,6 +197,7 @@ def main() -> None:
         "positive": args.positive,
         "unit": args.unit,
         "ranking_seconds": round(seconds, 2),
+        "lost_by_sample": [round(float(sample["lost"].mean()), 4) for sample in samples],
         "average_precision_lost": lost.row(),
         "average_precision_lost_where_specific": specific.row(),
         "real_called_specific": called.row(),

@@ -104,6 +104,7 @@ def test_the_default_models_sinks_are_left_out(default_model: LanguageModel) -> 
 # ---- batches ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_every_kept_token_once_an_epoch(model: LanguageModel, corpus: sk.Corpus, stream: bool) -> None:
     windows = sk.tokenize(corpus, model, length=16)

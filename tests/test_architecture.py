@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -47,13 +48,20 @@ def import_statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
             yield from import_statements(child)
 
 
-def imported_modules(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imported_modules(path: Path) -> list[tuple[int, str]]:
     """The modules of saekit that a file imports, with the line. `from . import x` is x where x is a module.
 
     That importing a.b also runs a/__init__.py is left out: in a package each would be in a circle with its own.
     """
     package = path.relative_to(ROOT).parts[:-1]
-    for statement in import_statements(ast.parse(path.read_text())):
+    found: list[tuple[int, str]] = []
+    for statement in import_statements(tree_of(path)):
         if isinstance(statement, ast.Import):
             names = [alias.name for alias in statement.names]
         else:
@@ -61,7 +69,8 @@ def imported_modules(path: Path) -> Iterator[tuple[int, str]]:
             base = ".".join([*above, *([statement.module] if statement.module else [])])
             inner = [f"{base}.{alias.name}" for alias in statement.names]
             names = [name if name in MODULES else base for name in inner]
-        yield from ((statement.lineno, name) for name in dict.fromkeys(names) if name in MODULES)
+        found += [(statement.lineno, name) for name in dict.fromkeys(names) if name in MODULES]
+    return found
 
 
 def import_graph() -> dict[str, set[str]]:
@@ -123,7 +132,7 @@ def test_a_library_has_one_home(library):
 
 
 def test_every_module_says_what_it_is():
-    assert [str(p) for p in FILES if not ast.get_docstring(ast.parse(p.read_text()))] == []
+    assert [str(p) for p in FILES if not ast.get_docstring(tree_of(p))] == []
 
 
 def written_files() -> list[Path]:

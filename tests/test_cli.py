@@ -43,6 +43,7 @@ def run(*words):
     return CliRunner().invoke(app, [str(w) for w in words])
 
 
+@pytest.mark.slow
 def test_from_text_to_a_steered_answer(shell):
     model, text = ("--model", shell / "model"), ("--corpus", shell / "text.jsonl")
     trained = run(

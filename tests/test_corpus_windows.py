@@ -44,6 +44,7 @@ def check_windows(windows: Windows, texts: list[str], model: LanguageModel, leng
     assert windows.n_documents == sum(bool(t) for t in texts)
 
 
+@pytest.mark.slow
 @quick
 @given(texts=documents, length=st.integers(2, 12), chunk=st.integers(1, 5))
 def test_no_token_is_lost_or_doubled(model: LanguageModel, texts: list[str], length: int, chunk: int) -> None:
@@ -58,6 +59,7 @@ def test_no_token_is_lost_or_doubled(model: LanguageModel, texts: list[str], len
     assert again.digest == windows.digest
 
 
+@pytest.mark.slow
 @quick
 @given(texts=documents, length=st.integers(2, 12), chunk=st.integers(1, 5))
 def test_packed_windows_are_full_and_separated(model: LanguageModel, texts: list[str], length: int, chunk: int) -> None:

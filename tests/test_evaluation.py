@@ -152,6 +152,7 @@ def test_every_number_against_one_window_at_a_time(model, windows, kept):
     assert len(set(np.round(list(ce.values()), 3))) == 4
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_the_metrics_without_each_document(model, windows):
     sae = make_sae(model, activation="relu", k=None)
     e = evaluate(model, sae, windows, progress=False)

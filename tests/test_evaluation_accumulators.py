@@ -27,6 +27,7 @@ def drawn(rng: np.random.Generator, n: int) -> FidelityAccumulator:
     return sums
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "least"), [(5, 0.85), (20, 0.9)])
 def test_intervals_cover_the_value_of_the_population(n, least):
     rng, n_repetitions = np.random.default_rng(0), 250

@@ -86,6 +86,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_every_number_against_one_window_at_a_time(model, windows, case):
     sae = make_sae(model, **CASES[case])

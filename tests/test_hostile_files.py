@@ -117,6 +117,7 @@ def test_any_bytes_are_json_or_named(content):
         assert "a.json is not valid JSON" in str(e)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text("abc", max_size=3), JSON, max_size=3))
 @settings(max_examples=50, deadline=None)
 def test_what_was_sealed_is_as_it_was_and_one_change_is_found(value):

@@ -38,6 +38,7 @@ def build(model, sae, corpus, out, **fields):
     return sk.build_index(model, sae, corpus, out=out, n_top=3, n_per_bin=1, progress=False, **fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_index_is_of_what_is_read_and_its_effects_of_what_is_written(model, corpus, tmp_path, kind):
     sae = make_sae(model, **KINDS[kind])

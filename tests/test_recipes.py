@@ -181,6 +181,7 @@ def parts(llama: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, An
     return llama, sae, cache
 
 
+@pytest.mark.slow
 def test_concepts_are_judged_once_and_tabulated(
     parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -200,6 +201,7 @@ def test_concepts_are_judged_once_and_tabulated(
     assert without_nan(kept) == without_nan(row), "kept, not measured again"
 
 
+@pytest.mark.slow
 def test_the_search_keeps_what_it_has_found(parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, sae, cache = parts
     _, index = concepts.halves(model, sae, cache, tmp_path)

@@ -64,6 +64,7 @@ def train(model, corpus, out=None, n_steps=300, **fields):
     return sk.train(model, corpus, sae=sae, hook_name=HOOK, config=config, out=out, progress=False)
 
 
+@pytest.mark.slow
 def test_it_trains_to_its_target_and_comes_back_from_its_file(model, corpus, tmp_path):
     sae = train(model, corpus, tmp_path)
     x = model.activations(model.tokenize("the golden gate is red"), HOOK)[0][1:]

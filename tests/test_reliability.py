@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -24,8 +23,7 @@ def test_every_row_says_what_happens_what_is_done_and_which_test_shows_it() -> N
 
 def test_every_test_that_the_page_names_exists() -> None:
     files = (ROOT / "tests").rglob("test_*.py")
-    trees = [ast.parse(file.read_text("utf8")) for file in files]
-    known = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    known = {name for file in files for name in re.findall(r"^ *def (test_\w+)\(", file.read_text("utf8"), re.M)}
     named = {name for row in rows() for name in re.findall(r"`(test_\w+)`", row[2])}
     assert sorted(named - known) == []
 

@@ -66,6 +66,7 @@ def bounded(request, products, monkeypatch):
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 5, 20])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_k_largest_of_each_token_are_those_of_a_full_sort(kind, k, bounded):

@@ -96,6 +96,7 @@ def test_a_list_longer_than_what_is_wanted_is_cut_at_the_new_bound():
         torch.testing.assert_close(value.double(), want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_products_are_summed_in_float32():
     """Against inputs rounded to bfloat16: what is left is the rounding of float32 sums, 1e-5."""
     x, W, b = data("random", 9, 50, 140)

@@ -292,6 +292,7 @@ def test_tables_that_cannot_be_fitted_are_refused():
 # ---- pictures -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_figure_draws_runs_laws_and_bands():
     grid = {"width": [128, 256, 512, 1024], "sparsity": [8, 16, 32], "n_tokens": [4096, 16384, 65536]}
     frame = runs(SURFACE, ROAD, grid, scatter=0.002)

@@ -96,6 +96,7 @@ def test_text_is_run_once_and_held_out_documents_are_never_trained_on(model, cor
     assert re.search(r"the longest runs see each \d\.\d times", repr(long))
 
 
+@pytest.mark.slow
 def test_architectures_with_a_penalty_are_steered_and_their_measured_l0_is_fitted(truth):
     options = {**KNOWN, "sparsities": (2.0, 4.0), "widths": (16, 32, 64), "budgets": (6400,)}
     s = sk.scaling_study(None, truth.batches, config=RUN, activation="relu", **options)

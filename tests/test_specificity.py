@@ -144,6 +144,7 @@ def test_intervals_match_a_slow_jackknife_over_documents(index: ArrayIndex, unit
     assert 0 < result.recall.low < whole["recall"] < result.recall.high < 1
 
 
+@pytest.mark.slow
 def test_rank_features_chooses_on_one_half_and_shows_the_other(index: ArrayIndex) -> None:
     for unit in ("token", "document"):
         for by in ("average_precision", "auroc", "f1", "precision"):
@@ -169,12 +170,21 @@ def test_rank_features_chooses_on_one_half_and_shows_the_other(index: ArrayIndex
     assert table.attrs["p_any"] == 0.05 and table.attrs["few"] == ""
 
 
+@pytest.mark.slow
 def test_rank_features_on_all_documents_is_for_those_who_report_elsewhere(index: ArrayIndex) -> None:
     table = rank_features(index, BRIDGE, min_firings=1, split=False, n_permutations=0)
     for feature, row in table.iterrows():
         result = specificity(index, feature, BRIDGE, documents="all", n_permutations=0, n_controls=0)
         assert row.choose_average_precision == row.average_precision == result.average_precision.value
     assert "too good for one chosen on them" in table.attrs["documents"] and math.isnan(table.attrs["p_any"])
+
+
+def test_of_features_that_separate_perfectly_the_one_with_the_widest_gap_is_first(index: ArrayIndex) -> None:
+    match = BRIDGE.token_mask(index)[:, None]
+    acts = np.where(match, [[2.0, 5.0, 9.0, 4.0]], [[0.0, 1.0, 6.0, 0.0]]).astype(np.float32)
+    tied = ArrayIndex([run.text for _, _, run in index.texts()], length=32, acts=acts)
+    table = rank_features(tied, BRIDGE, min_firings=1, n_permutations=0)
+    assert list(table.index) == [1, 3, 2, 0] and (table.choose_average_precision > 1 - 1e-9).all()
 
 
 def test_rank_features_leaves_out_rare_ones_and_scans_in_blocks(
@@ -245,6 +255,7 @@ def test_where_the_activation_goes_by_label(index: ArrayIndex) -> None:
     assert table.precision["bay"] == 0 and table.activation_fraction.is_monotonic_decreasing
 
 
+@pytest.mark.slow
 def test_controls(index: ArrayIndex) -> None:
     result = specificity(index, 2, BRIDGE, documents="all", n_permutations=0, n_controls=4)
     assert list(result.controls.index) == [1, 3, 4, 5]
@@ -338,6 +349,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, model: LanguageModel, corpus
     return build_index(model, SAE(config), corpus, out=out, length=32, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["token", "document"])
 def test_a_built_index_agrees_with_dense_activations(built: FeatureIndex, unit: str) -> None:
     concept = Concept.keywords(["bridge"])

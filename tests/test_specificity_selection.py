@@ -129,6 +129,7 @@ def strongest(index: ArrayIndex) -> np.ndarray:
     return np.stack([index.acts[documents == d].max(0) for d in range(index.n_documents)])
 
 
+@pytest.mark.slow
 def test_the_test_is_what_a_slow_one_gives(index: ArrayIndex) -> None:
     test = permutation_test(index, GATE, n_permutations=9, seed=3)
     scores, holds = strongest(index), GATE.document_mask(index)

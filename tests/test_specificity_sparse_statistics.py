@@ -67,6 +67,7 @@ def test_statistics_of_many_features_agree_with_scikit_learn(
         if match.any() and got.f1[f] > 0:
             chosen = s >= np.float32(got.f1_threshold[f])
             assert 2 * (match & chosen).sum() / (chosen.sum() + match.sum()) == pytest.approx(got.f1[f])
+            assert got.gap[f] == float(s[chosen].min()) - float(s[~chosen].max(initial=0))
 
 
 def firings_of(score: np.ndarray, match: np.ndarray, document: np.ndarray, n_documents: int) -> ScoredFirings:

@@ -28,6 +28,7 @@ def parts(llama: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, An
     return sae, sk.build_index(llama, sae, sk.load_corpus(tiny_texts()), out=out, length=32, progress=False)
 
 
+@pytest.mark.slow
 def test_candidates_fire_or_write_and_are_ranked_by_what_they_cause(llama: Any, parts: Any) -> None:
     sae, index = parts
     found = sk.steering_features(llama, sae, index, GATE, ["g"], n=6, strength=2.0, progress=False)

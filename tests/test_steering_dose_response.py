@@ -86,6 +86,7 @@ def test_drift_leaves_out_what_was_edited() -> None:
     assert np.isnan(drift(torch.zeros(4), b, []))
 
 
+@pytest.mark.slow
 def test_a_study_with_costs_says_what_cost_says(llama: Any, llama_sae: Any) -> None:
     direction = sk.Direction(llama_sae.W_dec[9], hook_name=HOOK, name="nine")
     study = study_of(llama, llama_sae, costs=True, instruction="please", direction=direction, batch_size=4)

@@ -63,6 +63,7 @@ def test_generated_positions_do_not_touch_the_first_new_token_and_prompt_positio
     assert written[0] == plain[0] and written != plain
 
 
+@pytest.mark.slow
 def test_a_row_samples_the_same_text_alone_and_in_any_batch(llama: Any) -> None:
     sae = make_sae(llama, "topk")
     settings = {"edits": [sk.clamp(sae, {3: 1.0}, unit="norm")], "max_new_tokens": 12, "temperature": 1.0}
@@ -207,6 +208,7 @@ def test_no_new_tokens_and_no_prompts(llama: Any) -> None:
     assert list(sk.stream(llama, "the cat", max_new_tokens=0)) == []
 
 
+@pytest.mark.slow
 def test_misuse_is_refused_before_anything_runs(llama: Any, model: Any, monkeypatch: Any) -> None:
     sae = make_sae(llama, "relu")
     other = make_sae(model, "relu")

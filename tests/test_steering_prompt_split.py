@@ -30,6 +30,7 @@ def test_a_third_of_the_prompts_chooses_whatever_their_order() -> None:
             split_prompts(prompts, choose)
 
 
+@pytest.mark.slow
 def test_a_strength_that_shines_only_where_it_was_chosen_is_reported_as_it_is() -> None:
     """0.5 always shows the concept on choosing prompts and never on reporting ones; 0.25 on half of both."""
     split = split_prompts([str(n) for n in range(18)])
@@ -49,6 +50,7 @@ def test_a_strength_that_shines_only_where_it_was_chosen_is_reported_as_it_is() 
     assert chosen.at(feature=0.25).loc["feature", "n_units"] == 18
 
 
+@pytest.mark.slow
 def test_below_five_prompts_there_is_no_interval_and_the_reason_is_said() -> None:
     rows = [row_of("feature" if s else "none", s, str(p), p < 3) for p in range(4) for s in (0.0, 0.25)]
     rows += [row_of("control", 0.25, "0", False, feature=f) for f in (7, 8)]

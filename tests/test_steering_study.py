@@ -75,6 +75,7 @@ def test_negative_log_likelihood_is_that_of_each_token_given_all_before_it(which
 # ---- the study ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_every_text_is_what_generate_gives(llama: Any, llama_sae: Any, temperature: float) -> None:
     seeds = (0,) if temperature == 0 else (0, 7)
@@ -99,6 +100,7 @@ def test_every_text_is_what_generate_gives(llama: Any, llama_sae: Any, temperatu
     assert texts["none"] != texts["feature"][: len(texts["none"])]
 
 
+@pytest.mark.slow
 def test_the_summary_says_what_the_texts_say_of_prompts_and_of_features(llama: Any, llama_sae: Any) -> None:
     """Against the definition, one row at a time: units are prompts, and control features where the row is theirs."""
     study = study_of(llama, llama_sae, temperature=0.9, seeds=(0, 1), prompts=MANY, controls=6, texts_per_control=2)
@@ -142,6 +144,7 @@ def test_the_summary_says_what_the_texts_say_of_prompts_and_of_features(llama: A
         study.summarise("reporting")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_controls_share_the_reporting_prompts_and_keep_theirs_at_every_strength(llama: Any, llama_sae: Any) -> None:
     settings: dict[str, Any] = {"temperature": 0.9, "seeds": (0, 1), "prompts": MANY, "instruction": "say bridge"}
     for per_control in (1, 3):

@@ -268,6 +268,7 @@ def watched(model: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     yield seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_every_function_leaves_out_the_same_tokens(
     world: World, watched: list[int], function: Callable[..., Any], tmp_path: Path
@@ -328,6 +329,7 @@ def test_the_hook_points_of_transcoders_and_crosscoders_are_all_judged(model: An
     assert sk.resolve_token_filter(model, unknown, HOOK) == default_token_filter(model, HOOK)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_read_the_sample_gets_a_filter_from_random_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     from saekit.activations import token_filter as room
 

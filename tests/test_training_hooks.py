@@ -148,6 +148,7 @@ def test_training_from_a_cache_of_more_hook_points(model, corpus, tmp_path):
 # ---- crosscoders --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_crosscoder_rebuilds_every_hook_point_better_than_one_that_saw_them_unrelated(model, corpus):
     sae = run(model, corpus, CROSSCODER, steps=150)
     assert sae.config.is_crosscoder and sae.config.hook_name == (A, B)
@@ -176,6 +177,7 @@ def test_a_crosscoder_and_plain_saes_share_a_stream(model, corpus):
 # ---- transcoders --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [False, True])
 def test_a_transcoder_of_an_mlp_beats_the_mean(model, corpus, skip, record_property, tmp_path):
     config = TRANSCODER.replace(skip=skip, k=8)

@@ -78,6 +78,7 @@ def test_loggers_change_nothing(model, corpus):
     assert type(with_one) is sk.TrainedSAEs and isinstance(with_one, list)
 
 
+@pytest.mark.slow
 def test_an_interrupt_a_resumption_and_a_finished_run_are_reported_as_such(model, corpus, tmp_path, interrupt_at):
     first, second, third = Notes(), Notes(), Notes()
     disarm = interrupt_at(17)
@@ -290,6 +291,7 @@ def test_wandb_is_not_given_again_the_steps_that_a_resumed_run_has(model, corpus
     assert logged == [20, 25, 30]
 
 
+@pytest.mark.slow
 def test_wandb_has_a_run_of_its_own_and_hears_of_a_failure(model, corpus, wandb_home, monkeypatch):
     import wandb
 

@@ -31,6 +31,7 @@ def run(model, corpus, out=None, **fields):
     return sk.train(model, corpus, hook_name=HOOK, out=out, progress=False, **configs(**fields))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
 def test_train_gives_a_saved_sae_that_records_where_it_came_from(activation, model, corpus, tmp_path):
     sae = run(model, corpus, tmp_path / "run", activation=activation, steps=60)
@@ -56,6 +57,7 @@ def test_train_gives_a_saved_sae_that_records_where_it_came_from(activation, mod
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_no_special_token_and_no_padding_is_trained_on(model, corpus, monkeypatch):
     windows = sk.tokenize(corpus, model, length=16)
     special = torch.cat(
@@ -85,6 +87,7 @@ def test_train_takes_windows_and_cached_activations(model, corpus, tmp_path):
         sk.train(model, cache, hook_name="blocks.1.hook_resid_post", progress=False, **configs())
 
 
+@pytest.mark.slow
 def test_several_saes_see_the_same_batches(model, corpus, tmp_path):
     settings = configs(steps=20)
     wide = sk.SAEConfig(d_in=32, d_sae=96, activation="batchtopk", k=3)
@@ -158,6 +161,7 @@ def test_a_finished_run_is_returned_and_not_run_again(model, corpus, tmp_path, m
     assert again.history.equals(sae.history)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended", [True, False])
 def test_going_on_with_another_configuration_is_an_error(ended, model, corpus, tmp_path, interrupt_at):
     disarm = (lambda: None) if ended else interrupt_at(15)
@@ -209,6 +213,7 @@ def test_a_finished_run_on_other_text_is_not_taken_for_this_one(model, corpus, t
 # ---- interrupts ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "topk", "batchtopk"])
 def test_an_interrupt_returns_and_saves_a_usable_sae_and_the_run_goes_on(
     activation, model, corpus, tmp_path, interrupt_at
@@ -345,6 +350,7 @@ def test_nan_that_is_noticed_late_stops_the_run_at_the_next_reading(model, corpu
         run(model, corpus, steps=40, log_every=1000)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_on_cached_activations_goes_on_bit_for_bit(model, corpus, tmp_path, interrupt_at):
     cache = sk.cache_activations(model, corpus, HOOK, tmp_path / "cache", length=16, progress=False)
     disarm = interrupt_at(15)

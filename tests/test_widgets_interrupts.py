@@ -37,6 +37,7 @@ class Steps:
             yield [SimpleNamespace(text=f"{n} ") for _ in request.conditions]
 
 
+@pytest.mark.slow
 def test_thirty_interrupts_of_thirty_wait_for_the_end_of_the_run() -> None:
     steps = Steps()
     panel = SteeringPanel(steps, n_features=16, conditions=TWO, prompt="hi", max_new_tokens=10_000, chat=True)

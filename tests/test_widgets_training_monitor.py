@@ -81,6 +81,7 @@ def test_a_real_run_is_kept_whole(model: Any, corpus: Any) -> None:
         assert monitor.densities[i] == density_histogram(sae.density.numpy())
 
 
+@pytest.mark.slow
 def test_long_histories_are_thinned_and_keep_both_ends(clock: Clock) -> None:
     monitor = sk.TrainingMonitor()
     monitor.start(info(n_steps=10_000))

@@ -49,7 +49,7 @@ def matched_controls(examples: ClassifiedExamples, feature: int, n: int, seed: i
             bins.append(bin_table(examples, i, v)[["n_firings", "n_matches"]])
     together = sum(bins[1:], bins[0])
     fraction = (together["n_matches"] / together["n_firings"].where(together["n_firings"] > 0)).to_numpy()
-    return Controls(table=pd.concat(frames), curves=pd.concat(curves)[CURVE], fraction=fraction)
+    return Controls(table=pd.concat(frames).drop(columns="gap"), curves=pd.concat(curves)[CURVE], fraction=fraction)
 
 
 def feature_statistics(examples: ClassifiedExamples, start: Ints, example: Ints, value: Activations) -> Statistics:
@@ -62,7 +62,8 @@ def feature_table(features: Sequence[int], stats: Statistics, start: Ints, value
     highest = np.zeros(len(features))
     alive = np.diff(start) > 0
     highest[alive] = np.maximum.reduceat(value, start[:-1][alive]) if alive.any() else 0.0
-    names = ("n_firings", "n_matches", "auroc", "average_precision", "f1", "f1_threshold", "precision", "recall")
+    names = ("n_firings", "n_matches", "auroc", "average_precision", "f1", "f1_threshold", "gap")
+    names += ("precision", "recall")
     frame = pd.DataFrame({name: getattr(stats, name) for name in names}, index=pd.Index(features, name="feature"))
     frame.insert(2, "max", highest)
     return frame

@@ -56,7 +56,9 @@ def rank_features(
     best_auroc_95).
 
     Features that fire on fewer than `min_firings` tokens (or documents), or on less than half as many of the half that
-    chooses, are left out. Ties go to the feature with more matches. A concept that stands in a single text cannot be
+    chooses, are left out. Ties go to the feature with more matches, and of several
+    that separate the concept perfectly on half of a small corpus to the one with the widest gap, in activation, below
+    the threshold of its best F1. A concept that stands in a single text cannot be
     split: features are then ranked on all documents, and figures are nan. split=False ranks and shows on all documents,
     for those who report on another index: its figures are too good.
 
@@ -85,7 +87,7 @@ def rank_features(
     )
     enough = (n_firings[ranked.index] >= max(min_firings, 1)) & (ranked["n_firings"] >= max(min_firings // 2, 1))
     ranked = ranked[enough & ranked[by].notna()]
-    ranked = ranked.sort_values([by, "n_matches"], ascending=False, kind="stable").head(n)
+    ranked = ranked.sort_values([by, "n_matches", "gap"], ascending=False, kind="stable").head(n)
     features = [int(f) for f in ranked.index]
     report = whole.among(among(whole, halves, "report")) if split else whole
     if halves.possible or not split:

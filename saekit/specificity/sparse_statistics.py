@@ -35,6 +35,8 @@ class Statistics:
     """The best F1 of any threshold above zero."""
     f1_threshold: Floats
     """The activation at and above which that F1 is reached."""
+    gap: Floats
+    """From there down to the next lower activation, or to 0 where there is none."""
     precision: Floats
     """Fraction of firings that are on positive examples."""
     recall: Floats
@@ -53,7 +55,7 @@ def statistics(
     alive = counts > 0
     firsts = start[:-1][alive]
     n_matches = np.zeros(n_features, dtype=np.int64)
-    auroc, ap, f1, f1_threshold, precision, recall = (np.full(n_features, np.nan) for _ in range(6))
+    auroc, ap, f1, f1_threshold, gap, precision, recall = (np.full(n_features, np.nan) for _ in range(7))
     if len(firsts):
         bits, hit = _sorted(counts, value, match)
         end = np.ones(len(bits), dtype=bool)
@@ -87,6 +89,9 @@ def statistics(
             np.maximum.at(f1, feature, scores)
             best = np.flatnonzero(scores == f1[feature])[::-1]  # the first of equals, written last, stays
             f1_threshold[feature[best]] = bits[ends[best]].view(np.float32)
+            ranked = np.append(bits.view(np.float32), 0.0)
+            below = np.where(ends + 1 < start[feature + 1], ranked[ends + 1], 0.0)
+            gap[feature[best]] = (ranked[ends] - below)[best]
         precision[alive] = n_matches[alive] / counts[alive]
     return Statistics(
         n_firings=counts,
@@ -95,6 +100,7 @@ def statistics(
         average_precision=ap,
         f1=f1,
         f1_threshold=f1_threshold,
+        gap=gap,
         precision=precision,
         recall=recall,
     )
