@@ -69,12 +69,14 @@ def test_from_someone_else_and_with_no_kernel(page: Any, lab: Any, saved: Path) 
     """A notebook that this user has not run is not trusted: JupyterLab shows safe HTML in place of views."""
     holds(saved)
     content = json.loads(saved.read_text("utf8"))
-    content["metadata"]["kernelspec"] = {"name": "none", "display_name": "none"}
+    content["metadata"]["from"] = "someone else"
     other = saved.with_name("untrusted.ipynb")
     other.write_text(json.dumps(content), "utf8")
     reopen(page, lab, other.name)
-    page.get_by_role("button", name="No Kernel").click()
+    page.evaluate(f"{SESSION}.ready")
     assert page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets[0].model.trusted") is False
+    assert_pictures_are_read(page)
+    page.evaluate(f"{SESSION}.shutdown()")
     assert_pictures_are_read(page)
 
 
