@@ -139,7 +139,7 @@ class Axis:
         given_step = self.layout.get("dtick")
         step = float(given_step) if isinstance(given_step, (int, float)) else 0.0
         if not step > 0:
-            step = nice_step((high - low) / max(2.0, abs(self.end - self.start) / (78 if self.horizontal else 46)))
+            step = nice_step((high - low) / max(3.0, abs(self.end - self.start) / (78 if self.horizontal else 46)))
         first = math.ceil(low / step - 1e-9)
         steps = range(first, math.floor(high / step + 1e-9) + 1)
         return [(at, number(at, form)) for at in (round(i * step, 12) for i in steps[:60])]

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..plotting.figures import Figure, subplots
 from ..plotting.style import DASHES, ORANGE, PALETTE, faded, figure, literal
+from .markdown import escape
 from .picture_blocks import (
     Html,
     coloured,
@@ -102,7 +103,7 @@ def browser_picture(rows: pd.DataFrame, about: str, names: Mapping[str, str], op
     )
 
 
-def card_picture(card: Mapping[str, Any], name: str = "") -> Html:
+def card_picture(card: Mapping[str, Any]) -> Html:
     """A card's statistics, histogram, effects on tokens, neighbours and contexts."""
     stats, silent = card["stats"], card["stats"]["silent"]
     facts = {
@@ -113,7 +114,7 @@ def card_picture(card: Mapping[str, Any], name: str = "") -> Html:
         "documents": f"{stats['n_documents']:,.0f}",
     }
     effects = [
-        side_by_side_part(
+        _headed(
             title,
             table(
                 {
@@ -126,6 +127,7 @@ def card_picture(card: Mapping[str, Any], name: str = "") -> Html:
         for title, pairs in (("Promotes", card["promoted"][:6]), ("Suppresses", card["suppressed"][:6]))
     ]
     names = card.get("names") or {}
+    name = names.get(str(card["feature"]), "")
     near = [f"{_feature(i, names)} ({number(cosine)})" for i, cosine in card["neighbours"][:8]]
     about = "silent on the indexed text" if silent else ""
     parts: list[Html | None] = [
@@ -144,7 +146,7 @@ def card_picture(card: Mapping[str, Any], name: str = "") -> Html:
     return picture(f"Feature {card['feature']}" + (f": {name}" if name else ""), about, *parts)
 
 
-def side_by_side_part(title: str, block: Html | None) -> Html | None:
+def _headed(title: str, block: Html | None) -> Html | None:
     """A block under its heading; None without the block."""
     return Html(heading(title) + block) if block else None
 
@@ -163,7 +165,7 @@ def steering_picture(
     for exchange in exchanges:
         replies = exchange["replies"]
         columns: dict[str, Sequence[Any]] = {
-            "condition": [Html(f"<b>{picture_escape(n)}</b><br>{picture_escape(d)}") for n, d in conditions],
+            "condition": [Html(f"<b>{escape(n)}</b><br>{escape(d)}") for n, d in conditions],
             "reply": [words("".join(r["tokens"])) for r in replies],
         }
         if any(r["mean_nll"] is not None for r in replies):
@@ -256,10 +258,3 @@ def _feature(feature: Any, names: Mapping[str, str]) -> str:
         return ""
     name = names.get(str(int(feature)), "")
     return f"{int(feature)} {name}".strip()
-
-
-def picture_escape(text: str) -> str:
-    """Text for HTML."""
-    from .markdown import escape
-
-    return escape(text)
