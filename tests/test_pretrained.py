@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +65,60 @@ def test_what_the_card_claims_is_what_was_asked() -> None:
         assert metrics["other"]["ce_loss_recovered"] >= other_ce, name
         assert 0.9 * 32 <= metrics["held_out"]["l0"] <= 1.1 * 32, name
         assert said["training"]["dead_features"] <= dead * said["d_sae"], name
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_every_interval_of_a_card_says_how_many_documents_it_is_over(name: str) -> None:
+    said = card(name)
+    rows = [row for row in said["concepts"].values() if row["feature"] is not None] + said["features"]
+    assert len(said["concepts"]) == 20 and said["evidence"]["n_measured"] == len(rows) - 20
+    for row in rows:
+        for measure in ("auroc", "average_precision", "top_precision", "precision", "recall"):
+            value, low, high, n = (row[f"{measure}{end}"] for end in ("", "_low", "_high", "_n"))
+            assert (low is None) == (high is None)
+            if low is not None:
+                assert n >= 5 and low <= value <= high, (row["feature"], measure)
+        assert row["n_positive_documents"] >= row["auroc_n"] and row["n_permutations"] == 200
+    reached = [row for row in said["concepts"].values() if row.get("reached")]
+    assert len(reached) == said["evidence"]["n_reached"]
+    assert all(row["documents"] == "report" and row["n_positive_documents"] >= 5 for row in reached)
+
+
+def results(title: str) -> str:
+    text = (Path(__file__).parents[1] / "benchmarks" / "RESULTS.md").read_text("utf8")
+    return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_the_results_quote_the_cards(name: str) -> None:
+    said, quoted = card(name), results("The default SAEs")
+    own = said["metrics"]["demo_held_out"]
+
+    def figure(metrics: dict[str, Any], key: str) -> str:
+        ends = metrics["intervals"].get(key)
+        return f"{metrics[key]:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+
+    cells = [name]
+    for text in ("held_out", "other"):
+        metrics = said["metrics"][text]
+        cells += [
+            *(figure(metrics, key) for key in ("explained_variance", "ce_loss_recovered")),
+            f"{metrics['l0']:.1f}",
+        ]
+    evidence = said["evidence"]
+    cells += [f"{said['training']['dead_features']:.0f}", f"{evidence['n_reached']} of {evidence['n_measured']}"]
+    assert f"| {' | '.join(cells)} |" in quoted
+    cells = [name, figure(own, "explained_variance"), f"{own['l0']:.1f}"]
+    cells += [figure(own, key) for key in ("ce_loss_recovered", "ce_loss_recovered_everywhere")]
+    cells += [
+        " / ".join(f"{own[key]:.3f}" for key in ("ce_sae", "ce_sae_everywhere", "ce_zero")),
+        f"{own['n_silent']:,}",
+    ]
+    assert f"| {' | '.join(cells)} |" in quoted
+
+
+def test_the_results_quote_the_cards_steering() -> None:
+    said = card("16k")["golden_gate"]["3722"]["counts"]
+    n, hits = (int(said["feature"][key]) for key in ("n", "bridge"))
+    assert f"{hits} of {n} answers mention a bridge" in results("The default SAEs")
+    assert f"{hits} of {n} mention a bridge" in (PRETRAINED / FAMILY / "16k" / "CARD.md").read_text("utf8")

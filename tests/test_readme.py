@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,3 +72,63 @@ def test_every_architecture_is_in_the_zoo() -> None:
     )
     names = [SPELT.get(name, name.lower()) for name in listed]
     assert len(names) == 22 and set(names) <= KINDS.keys()
+
+
+INTERVAL = r"-?\d+\.\d+ \[-?\d+\.\d+, -?\d+\.\d+\]"
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+WORDS = {1: "one", 40: "forty"}
+
+
+def cells(notebook: str, kind: str) -> list[dict[str, Any]]:
+    """The cells of a kind of a stored notebook."""
+    found = json.loads((ROOT / "notebooks" / notebook).read_text("utf8"))["cells"]
+    return [cell for cell in found if cell["cell_type"] == kind]
+
+
+def shown(notebook: str) -> str:
+    """Everything that the stored outputs of a notebook show as text."""
+    outputs = [output for cell in cells(notebook, "code") for output in cell["outputs"]]
+    parts = [o.get("text", []) for o in outputs]
+    parts += [value for o in outputs for kind, value in o.get("data", {}).items() if kind.startswith("text/")]
+    return "\n".join("".join(part) for part in parts)
+
+
+def study() -> dict[tuple[str, str], tuple[str, ...]]:
+    """The steering study of notebook 04: units and the rate with its interval, by condition and strength."""
+    row = r"^  (\w+) +([\d.]+|-) +\d+ +(\d+) \w+ +(\d\.\d+) \[(\d\.\d+), (\d\.\d+)\]"
+    found = re.findall(row, shown("04_golden_gate.ipynb"), flags=re.M)
+    assert len(found) == 14, "two conditions without a strength and three with four"
+    return {(condition, strength): tuple(rest) for condition, strength, *rest in found}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
+def test_intervals_in_a_notebooks_prose_are_those_of_its_outputs(notebook: str) -> None:
+    prose = "\n".join("".join(cell["source"]) for cell in cells(notebook, "markdown"))
+    output = shown(notebook)
+    assert [figure for figure in re.findall(INTERVAL, prose) if figure not in output] == []
+
+
+def test_the_readme_quotes_notebook_04() -> None:
+    readme, output = (ROOT / "README.md").read_text("utf8"), shown("04_golden_gate.ipynb")
+    strength = re.search(r"; recommended: ([\d.]+) x", output)[1]  # type: ignore[index]
+    n, rate, low, high = study()["feature", strength]
+    with_it, of = map(int, re.search(r"(\d+) of (\d+) show it at all", output).groups())  # type: ignore[union-attr]
+    assert study()["none", "-"][1] == "0.00"
+    assert f"At {strength} of the residual norm, a strength that six other questions chose, feature 3722" in readme
+    assert f"{float(rate):.0%}".replace("%", " %") + f" of answers mention a bridge ({low} to {high}, {n} " in readme
+    assert f"questions; none unsteered), against {WORDS[with_it]} of {WORDS[of]} control features" in readme
+
+
+def test_the_steering_results_are_those_of_notebook_04() -> None:
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text("utf8").split("## Steering to a bridge\n")[1]
+    strengths = re.search(r"^\| \| (0[^\n]*) \|$", results, flags=re.M)[1].split(" | ")  # type: ignore[index]
+    titles = {
+        "feature": "feature 3722, 20 questions",
+        "direction": "mean-difference direction, 20 questions",
+        "control": "40 control features",
+    }
+    for condition, title in titles.items():
+        line = next(line for line in results.splitlines() if line.startswith(f"| {title} |"))
+        quoted = [re.match(INTERVAL, cell)[0] for cell in line.split(" | ")[1:]]  # type: ignore[index]
+        known = [study()[condition, strength][1:] for strength in strengths]
+        assert quoted == [f"{rate} [{low}, {high}]" for rate, low, high in known], title

@@ -15,7 +15,19 @@ from typer.testing import CliRunner
 import saekit as sk
 from conftest import HOOK, tiny_texts
 from recipes.__main__ import app
-from recipes.default_saes import card_page, comparison, concepts, golden_gate, layers, mixture, own_text, package_text
+from recipes.default_saes import (
+    card_page,
+    cards,
+    comparison,
+    concepts,
+    golden_gate,
+    harvest,
+    judging,
+    layers,
+    mixture,
+    own_text,
+    package_text,
+)
 from recipes.default_saes.commands import app as default_saes
 from recipes.default_saes.training import COMMAND, Plan
 from recipes.demo_corpus import corpus as demo_corpus
@@ -26,7 +38,18 @@ from saekit.atomic_io import write_json
 from saekit.json_files import read_json
 from saekit.sae.formats.packaged import PRETRAINED
 
-COMMANDS = ["own-text", "gather", "layers", "harvest", "compare", "train", "concepts", "golden-gate", "package"]
+COMMANDS = [
+    "own-text",
+    "gather",
+    "layers",
+    "harvest",
+    "compare",
+    "train",
+    "concepts",
+    "golden-gate",
+    "package",
+    "measure",
+]
 ROOT = Path(__file__).parents[1]
 PLAN = Plan(
     layer=15,
@@ -189,22 +212,94 @@ def test_concepts_are_judged_once_and_tabulated(
     bridges = next(concept for concept in concepts.NAMED_CONCEPTS if concept.name == "bridges")
     absent = next(concept for concept in concepts.NAMED_CONCEPTS if concept.name == "Japan")
     monkeypatch.setattr(concepts, "NAMED_CONCEPTS", (bridges, absent))
-    monkeypatch.setattr(concepts, "UNRELATED_QUESTIONS", ("a cat", "the mat"))
-    done = concepts.judge(model, sae, cache, tmp_path)
-    assert done["concepts"]["Japan"] == {"feature": None}
+    monkeypatch.setattr(judging, "UNRELATED_QUESTIONS", ("a cat", "the mat"))
+    monkeypatch.setattr(judging, "N_PERMUTATIONS", 19)
+    indexes, path = judging.evidence_index(model, sae, cache, tmp_path), tmp_path / "concepts.json"
+    done = judging.judge(model, sae, indexes, path)
+    assert done["concepts"]["Japan"] == {"feature": None, "text": "evidence"}
+    assert (done["n_measured"], done["texts"]["evidence"]["n_tokens"]) == (1, cache.n_tokens)
     row = done["concepts"]["bridges"]
     assert 0 <= row["auroc"] <= 1 and row["reached"] == (row["auroc"] > 0.95 and row["top_precision"] > 0.8)
-    table = concepts.table(without_nan(done))
-    assert f"| {row['feature']} |" in table and table.splitlines()[-1].startswith("| Japan |")
-    monkeypatch.setattr(concepts, "specificity_row", None)
-    kept = concepts.judge(model, sae, cache, tmp_path)["concepts"]["bridges"]
+    table = judging.table(without_nan(done))
+    assert f"| {row['feature']} |" in table and table.splitlines()[-1].startswith("| Japan | too rare")
+    assert "mentioned" in table and "| text |" not in table, "a single text is not named in every row"
+    monkeypatch.setattr(judging, "specificity_row", None)
+    kept = judging.judge(model, sae, indexes, path)["concepts"]["bridges"]
     assert without_nan(kept) == without_nan(row), "kept, not measured again"
+
+
+def test_a_feature_is_chosen_on_one_half_and_reported_on_the_other(parts: Any, tmp_path: Path) -> None:
+    model, sae, cache = parts
+    bridges = next(concept for concept in concepts.NAMED_CONCEPTS if concept.name == "bridges")
+    (index,) = judging.evidence_index(model, sae, cache, tmp_path).values()
+    feature = judging.chosen_feature(index, bridges)
+    assert feature is not None
+    ranked = sk.rank_features(index, bridges.in_text, n=judging.N_CANDIDATES, n_permutations=0)
+    row = judging.specificity_row(index, bridges, feature, n_permutations=0)
+    assert row["documents"] == "report" and row["auroc"] == pytest.approx(ranked.loc[feature, "auroc"])
+    seen = [sk.specificity(index, f, bridges.in_text, documents="choose", n_permutations=0) for f in ranked.index]
+    above = [result.feature for result in seen if result.auroc.value > judging.MIN_AUROC]
+    assert feature == (above or list(ranked.index))[0]
+    n = row["n_positive_documents"]
+    assert row["auroc_n"] == min(n, row["n_documents"] - n)
+    assert (row["auroc_low"] <= row["auroc"] <= row["auroc_high"]) if n >= 5 else row["auroc_low"] != row["auroc_low"]
+
+
+def test_a_concept_is_measured_where_there_are_documents_of_it(parts: Any, tmp_path: Path) -> None:
+    model, sae, _ = parts
+
+    def index(name: str, texts: list[str]) -> sk.FeatureIndex:
+        corpus = sk.load_corpus([{"text": text, "language": "en"} for text in texts], name=name)
+        return sk.build_index(model, sae, corpus, out=tmp_path / name, length=24, progress=False)
+
+    many, few = [f"the bridge is {i}" for i in range(10)], ["a bridge and the cat", "the cat sat on the mat"]
+    bridges = next(concept for concept in concepts.NAMED_CONCEPTS if concept.name == "bridges")
+    french = next(concept for concept in concepts.NAMED_CONCEPTS if concept.name == "French")
+    few_first = {"demo": index("few", few), "packages": index("many", many)}
+    assert judging.text_of(few_first, bridges) == "packages"
+    assert judging.text_of(dict(reversed(few_first.items())), bridges) == "packages"
+    assert judging.text_of({"demo": few_first["demo"]}, bridges) == "demo"
+    assert judging.n_documents(few_first["demo"], french) == 0, "no document has the label"
+    assert judging.text_of(few_first, french) == "demo"
+
+
+def test_intervals_say_how_many_documents_they_are_over() -> None:
+    row = {"auroc": 0.98, "auroc_low": 0.9, "auroc_high": 0.991, "auroc_n": 7}
+    assert judging.interval(row, "auroc", 3) == "0.980 [0.900, 0.991], 7 documents"
+    assert judging.interval(row | {"auroc_low": None, "auroc_high": None, "auroc_n": 1}, "auroc") == "0.98, 1 document"
+    assert judging.interval(row | {"auroc": None}, "auroc") == "-"
+
+
+@pytest.mark.slow
+def test_packaged_saes_are_measured_again(parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sae, _ = parts
+    before = read_json(PRETRAINED / "smollm2-135m-instruct" / "16k" / "card.json") | {"d_sae": 64, "golden_gate": {}}
+    stored = sae.half().save(tmp_path / "out" / "tiny")
+    write_json(tmp_path / "out" / "tiny" / "card.json", before | {"name": "out/tiny"})
+    demo = pd.DataFrame(tiny_texts()).assign(topic="a bridge", group="thing", style="story", part="training")
+    monkeypatch.setattr(mixture, "demo_text", lambda: demo.assign(source="demo", kind="model", language="en"))
+    monkeypatch.setattr(sk, "load_model", lambda **_: model)
+    monkeypatch.setattr(judging, "layer_of", lambda sae: 1)
+    monkeypatch.setattr(harvest, "hook", lambda layer: HOOK)
+    monkeypatch.setattr(harvest, "LENGTH", 24)
+    monkeypatch.setattr(judging, "N_PERMUTATIONS", 19)
+    bridges = tuple(concept for concept in concepts.NAMED_CONCEPTS if concept.name == "bridges")
+    monkeypatch.setattr(concepts, "NAMED_CONCEPTS", bridges)
+    monkeypatch.setattr(cards, "N_FEATURES", 2)
+    cards.measure_again(tmp_path / "work", tmp_path / "out", ["tiny"], fidelity=False, n_judged=None, steering=False)
+    after = read_json(tmp_path / "out" / "tiny" / "card.json")
+    assert after["metrics"] == before["metrics"] and after["data"] == before["data"], "not measured: as it was"
+    assert list(after["concepts"]) == ["bridges"] and set(after["evidence"]["texts"]) == {"demo"}
+    assert after["evidence"]["texts"]["demo"]["n_documents"] == len(demo)
+    page = (tmp_path / "out" / "tiny" / "CARD.md").read_text("utf8")
+    assert page == card_page.page(after) and "take(900)" in page
+    assert stored.is_dir()
 
 
 @pytest.mark.slow
 def test_the_search_keeps_what_it_has_found(parts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, sae, cache = parts
-    _, index = concepts.halves(model, sae, cache, tmp_path)
+    (index,) = judging.evidence_index(model, sae, cache, tmp_path).values()
     monkeypatch.setattr(golden_gate, "SCREENING_QUESTIONS", ("a dog", "the bed"))
     monkeypatch.setattr(golden_gate, "REPORTING_QUESTIONS", ("a cat", "the mat"))
     monkeypatch.setattr(golden_gate, "readable", lambda study: 0.5)

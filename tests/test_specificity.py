@@ -179,14 +179,6 @@ def test_rank_features_on_all_documents_is_for_those_who_report_elsewhere(index:
     assert "too good for one chosen on them" in table.attrs["documents"] and math.isnan(table.attrs["p_any"])
 
 
-def test_of_features_that_separate_perfectly_the_one_with_the_widest_gap_is_first(index: ArrayIndex) -> None:
-    match = BRIDGE.token_mask(index)[:, None]
-    acts = np.where(match, [[2.0, 5.0, 9.0, 4.0]], [[0.0, 1.0, 6.0, 0.0]]).astype(np.float32)
-    tied = ArrayIndex([run.text for _, _, run in index.texts()], length=32, acts=acts)
-    table = rank_features(tied, BRIDGE, min_firings=1, n_permutations=0)
-    assert list(table.index) == [1, 3, 2, 0] and (table.choose_average_precision > 1 - 1e-9).all()
-
-
 def test_rank_features_leaves_out_rare_ones_and_scans_in_blocks(
     index: ArrayIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,3 +193,12 @@ def test_random_labels_are_rarely_called_specific() -> None:
         chosen.append(table["choose_auroc"].iloc[0])
     assert called / draws <= 0.04 + 3 * math.sqrt(0.04 * 0.96 / draws)
     assert np.mean(reported) == pytest.approx(0.5, abs=0.03) and np.mean(chosen) > 0.75
+
+
+def test_of_features_that_separate_perfectly_the_one_with_the_widest_gap_is_first() -> None:
+    concept = Concept.regex("bridge")
+    texts = [f"text {i} has {'a bridge' if i % 2 else 'no river'} in it" for i in range(40)]
+    match = concept.token_mask(ArrayIndex(texts, length=32, acts=lambda tokens, _: np.ones((len(tokens), 1))))[:, None]
+    acts = np.where(match, [[2.0, 5.0, 9.0, 4.5]], [[0.0, 1.0, 6.0, 0.0]]).astype(np.float32)
+    table = rank_features(ArrayIndex(texts, length=32, acts=acts), concept, min_firings=1, n_permutations=0)
+    assert list(table.index) == [3, 1, 2, 0] and (table.choose_average_precision > 1 - 1e-9).all()

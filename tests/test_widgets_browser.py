@@ -133,10 +133,34 @@ def test_explore_opens_cards_of_a_real_index(index: Any) -> None:
     assert f"[{strongest.tokens[strongest.centre]}]" in shown
     browser.feature = live
     assert browser.record is not None and browser.record.feature == live
-    assert browser.card == card_data(index.feature(live), browser._names)
+    assert browser.card == card_data(index.feature(live), browser._names, browser._naming)
     assert f"feature {live}" in str(browser)
     browser.feature = -1
     assert browser.record is None and browser.card == {}
+
+
+def test_explore_shows_names_and_cards_say_where_they_come_from(index: Any) -> None:
+    labelled = sk.load_index(index.path)
+    live = int(labelled.features["density"].idxmax())
+    automatic = card(labelled, live).card["naming"]
+    assert automatic["label"] == "" and automatic["kind"] == labelled.names.loc[live, "kind"]
+    labelled.label(
+        live, "a label that is longer than the forty characters of a name", note="<b>", stars=4, author="ada"
+    )
+    try:
+        browser = explore(labelled, filter="a label that")
+        assert browser.to_frame()["name"].tolist() == [labelled.name(live)] and len(labelled.name(live)) <= 40
+        assert browser.columns["name"] == pack_strings(labelled.names["name"])
+        naming = card(labelled, live).card["naming"]
+        assert naming["label"].startswith("a label that is longer than the forty characters of a name")
+        assert (naming["note"], naming["stars"], naming["author"], naming["source"]) == ("<b>", 4, "ada", "hand")
+    finally:
+        labelled.undo_label()
+
+
+def test_a_table_without_names_has_none() -> None:
+    browser = FeatureBrowser(table().drop(columns="name"), filter="bridge")
+    assert browser.matches.tolist() == [4, 2] and browser.rows["name"].tolist() == ["", ""]
 
 
 def test_embedded_cards_travel_to_a_page(index: Any) -> None:

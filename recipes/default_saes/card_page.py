@@ -9,22 +9,25 @@ import pandas as pd
 
 import saekit as sk
 from saekit.activations import ExcludedTokens
-from saekit.statistics import clustered_proportion
+from saekit.statistics import MIN_UNITS, clustered_proportion
 
-from ..results import markdown_table
+from ..results import fixed, markdown_table
 from ..split import HELD_OUT
-from . import concepts, mixture
+from . import judging, mixture
+from .concepts import NAMED_CONCEPTS
 from .harvest import LENGTH, matmul_dtype_of
 
 EARLIER = (
-    "; where\nit says nothing they are bootstraps over documents of an earlier measurement, and loss recovered follows "
-    "from its\ncross-entropies"
+    "; where it says nothing they\nare bootstraps over documents of an earlier measurement, and loss recovered follows "
+    "from its cross-entropies"
 )
 """Of metrics that were measured before intervals were jackknife t intervals and zeros stood at every position."""
 TEXTS = {"held_out": "held-out documents", "other": "other prose", "demo_held_out": "its own text"}
 """What fidelity is measured on."""
 N_DEMO_TOKENS = 6_000
 """Tokens of the demo corpus that fidelity is measured on."""
+N_CONCEPT_DOCUMENTS = 900
+"""Documents of the demo corpus, from the first, that concepts are measured on."""
 CARD = """# {name}
 
 {d_sae:,} features of `{hook}` in {model}, weight processing {processing}.
@@ -35,10 +38,10 @@ Architecture {architecture}, about {l0:.0f} active per token.
 
 {metrics}
 
-95 % intervals are jackknife t intervals over documents, as many as the last column says{remark}. "Loss recovered" has
-the SAE at the tokens that its filter keeps and, "everywhere", at every position; zeros stand at every position for
-both, as in published figures, and leave this model with a uniform guess, ln 49,152 = 10.803 nats. On the tokens that
-the filter leaves out the SAE was not trained, and the model needs them. "Held-out documents" are {share:.0%} of the
+95 % intervals are jackknife t intervals over documents, as many as the last column says{remark}.
+"Loss recovered" has the SAE at the tokens that its filter keeps and, "everywhere", at every position; zeros stand at
+every position for both, as in published figures, and leave this model with a uniform guess, ln 49,152 = 10.803 nats. On
+the tokens that the filter leaves out the SAE was not trained, and the model needs them. Held out are {share:.0%} of the
 documents of every source, chosen by a hash of their text; "other prose" is of kinds that the mixture does not hold
 ({other}). "Its own text" is the held-out part of the demo corpus, so that anyone can measure it again:
 `sk.evaluate(model, sae, sk.load_corpus("demo").where(part="held_out"), n_tokens={n_demo}, length={length})`.
@@ -47,8 +50,8 @@ Tokens that the filter leaves out of a text:
 
 {excluded}
 
-Dead in training (silent for {dead_after:,} tokens): {dead} ({dead_fraction:.2%}); silent in {n_evidence:,} tokens of
-evidence: {silent} ({silent_fraction:.2%}).
+Dead in training (silent for {dead_after:,} tokens): {dead} ({dead_fraction:.2%}); silent in the {n_evidence:,} tokens
+that concepts are measured on: {silent} ({silent_fraction:.2%}).
 
 ## Data
 
@@ -79,10 +82,13 @@ The same with the commands of today's repository, from an empty folder:
 ## Concepts
 
 {n_reached} of {n_concepts} named concepts have a feature with AUROC above {auroc} and precision above {precision} in
-the highest tenth of its range ("top precision"). Features were chosen on one half of the documents and are reported on
-the other; "matched" are ten features of like density and maximum (mean, best). "Mentioned" is the fraction of {n_asked}
-unrelated questions whose answers mention the concept with the feature clamped to {strength} of the residual norm,
-beside {n_controls} matched features and no edit.
+the highest tenth of its range ("top precision"). They are measured on {texts}, every token or, by its strongest token,
+every document. A feature is chosen on one half of the documents, the best of all by average precision (of the first
+{n_candidates}, the first with an AUROC above {auroc} there, if any has), and every figure is of the other half, the
+halves of `sk.rank_features` and `sk.specificity`. Intervals are 95 % jackknife t intervals over the documents that a
+figure is about, as many as stand behind them, and there is none below {min_units}. "Matched" are {n_controls_matched}
+features of like density and maximum (mean, best). "p" is the fraction of {n_permutations} permutations of labels among
+documents for which the best of all features is as good by document as this one.{measured_again}{mentioned}
 
 {concepts}
 
@@ -90,7 +96,8 @@ beside {n_controls} matched features and no edit.
 
 ## Twenty features
 
-Contexts are from text that the model wrote, the firing token in brackets, with its activation.
+Measured as above. Contexts are from the demo corpus, which the model wrote, the firing token in brackets, with its
+activation.
 
 {features}
 
@@ -98,9 +105,9 @@ Contexts are from text that the model wrote, the firing token in brackets, with 
 
 One layer of one small model. {own_fraction:.0%} of the text is the model's own and most of the rest is English manuals,
 fiction, dictionaries and code of a few packages; text unlike these is reconstructed less well, see "other prose". One
-seed: another gives other features. A feature that fires for a concept need not cause it. The concepts' metrics are for
-this text, which has many documents on their topics, and up to {n_wanted} documents of each were put into the evidence:
-in other text they are rarer, and precision there is lower. A top precision of few firings is uncertain.
+seed: another gives other features. A feature that fires for a concept need not cause it. The demo corpus has many
+documents on the concepts' topics, and most of it was trained on: in other text concepts are rarer, and precision there
+is lower. A figure without an interval is of fewer than {min_units} documents, and may be of a single one.
 """
 
 
@@ -121,7 +128,7 @@ def page(card: dict[str, Any]) -> str:
             "held-out tokens": shown["held_out_tokens"].map("{:,}".format),
         }
     )
-    n_evidence = card["evidence"]["n_tokens_chosen"] + card["evidence"]["n_tokens_reported"]
+    evidence = card["evidence"]
     far = [d["relative_error"] for d in card["harvest"]["distance"] if f".{d['layer']}." in card["hook_name"]]
     dead, architecture = int(summary["dead_features"]), card["activation"]
     shown_config = ("n_tokens", "batch_size", "decay_fraction", "grad_clip", "normalise", "seed")
@@ -151,15 +158,14 @@ def page(card: dict[str, Any]) -> str:
         dead_after=dead_after,
         dead=dead,
         dead_fraction=dead / card["d_sae"],
-        n_evidence=n_evidence,
-        silent=card["evidence"]["silent"],
-        silent_fraction=card["evidence"]["silent"] / card["d_sae"],
+        n_evidence=sum(text["n_tokens"] for text in evidence["texts"].values()),
+        silent=evidence["silent"],
+        silent_fraction=evidence["silent"] / card["d_sae"],
         n_text=total,
         n_trained=card["n_tokens"],
         epochs=card["n_tokens"] / total,
         python=data["python"],
         own_fraction=sources["mixture_tokens"][sources["source"].isin(mixture.OWN_SOURCES)].sum() / total,
-        n_wanted=mixture.N_PER_CONCEPT,
         doubles=data["doubles_dropped"],
         near=data["near_doubles_dropped"],
         sources=markdown_table(table),
@@ -169,14 +175,18 @@ def page(card: dict[str, Any]) -> str:
         distance=f" (relative error {far[0]:.4f} against float32)" if far else "",
         recipe=json.dumps(recipe, indent=1),
         commands="\n".join(card["commands"]),
-        n_reached=card["evidence"]["n_reached"],
-        n_concepts=len(card["concepts"]),
-        auroc=concepts.MIN_AUROC,
-        precision=concepts.MIN_PRECISION,
-        n_asked=len(concepts.UNRELATED_QUESTIONS),
-        strength=concepts.STRENGTH,
-        n_controls=_n_controls(card["concepts"]),
-        concepts=concepts.table(card),
+        n_reached=evidence["n_reached"],
+        n_concepts=evidence["n_measured"],
+        auroc=judging.MIN_AUROC,
+        precision=judging.MIN_PRECISION,
+        texts=_texts(evidence["texts"]),
+        n_candidates=judging.N_CANDIDATES,
+        min_units=MIN_UNITS,
+        n_controls_matched=max(row.get("n_controls", 0) for row in card["concepts"].values()),
+        n_permutations=judging.N_PERMUTATIONS,
+        measured_again=_measured_again(card),
+        mentioned=_mentioned(card["concepts"]),
+        concepts=judging.table(card),
         golden=_golden(card["golden_gate"]),
         features="\n\n".join(map(_feature, card["features"])),
     )
@@ -231,10 +241,42 @@ def _excluded(measured: dict[str, Any]) -> str:
     return markdown_table(pd.DataFrame(rows))
 
 
-def _n_controls(found: dict[str, Any]) -> int:
-    """Matched features of each concept; cards of earlier measurements do not say it and had three."""
+def _texts(texts: dict[str, Any]) -> str:
+    """What concepts are measured on."""
+    of = {name: f"{text['n_documents']:,} documents, {text['n_tokens']:,} tokens" for name, text in texts.items()}
+    said = f"the demo corpus (its first {of['demo']}; it is in random order)"
+    if "packages" in of:
+        said += (
+            f" or, where fewer than {judging.MIN_DOCUMENTS} of these documents hold a concept, on up to "
+            f'{mixture.N_RARE} documents of packages for each such concept ("packages": {of["packages"]})'
+        )
+    return said
+
+
+def _measured_again(card: dict[str, Any]) -> str:
+    """How anyone can measure a concept of the demo corpus again: the one of the first feature shown."""
+    row = card["concepts"]["bridges"]
+    if row["feature"] is None or row["text"] != "demo":
+        return ""
+    (concept,) = (c for c in NAMED_CONCEPTS if c.name == "bridges")
+    return (
+        f' For "bridges":\n\n```python\nmodel, sae = sk.load_model(), sk.load_sae("{card["name"]}")\n'
+        f'index = sk.build_index(model, sae, sk.load_corpus("demo").take({N_CONCEPT_DOCUMENTS}), '
+        f'out="index", length={LENGTH})\n'
+        f'sk.specificity(index, {row["feature"]}, sk.Concept.regex(r"{concept.in_text.pattern}"))\n```'
+    )
+
+
+def _mentioned(found: dict[str, Any]) -> str:
+    """What the columns on steering mean; nothing where no concept was steered."""
     steered = [row["steering"] for row in found.values() if row.get("steering")]
-    return int(steered[0].get("n_controls", 3)) if steered else 3
+    if not steered:
+        return ""
+    return (
+        f'\n\n"Mentioned" is the fraction of {len(judging.UNRELATED_QUESTIONS)} unrelated questions whose answers '
+        f"mention the concept with the feature clamped to {judging.STRENGTH} of the residual norm, beside "
+        f"{steered[0]['n_controls']} matched features and no edit."
+    )
 
 
 def _rate(counts: dict[str, float]) -> str:
@@ -243,8 +285,14 @@ def _rate(counts: dict[str, float]) -> str:
     return str(clustered_proportion([1] * hits + [0] * (n - hits), [1] * n, unit="questions"))
 
 
+def _rate_of_features(controls: dict[str, int]) -> str:
+    """The fraction of matched features that make any answer mention a bridge, with its interval over features."""
+    hits = sum(n > 0 for n in controls.values())
+    return str(clustered_proportion([1] * hits + [0] * (len(controls) - hits), [1] * len(controls), unit="features"))
+
+
 def _golden(final: dict[str, Any]) -> str:
-    """What clamping the steering features did, a paragraph each."""
+    """What clamping the steering features did, a paragraph each, and how it differs from notebook 04."""
 
     def of(counts: dict[str, float], key: str) -> str:
         return f"{counts[key]:.0f} of {counts['n']:.0f}"
@@ -253,24 +301,30 @@ def _golden(final: dict[str, Any]) -> str:
     for feature, found in final.items():
         edited, control, none = (found["counts"][name] for name in ("feature", "control", "none"))
         lines.append(
-            f"Feature {feature}, clamped to {found['strength']:g} of the residual norm: {of(edited, 'bridge')} answers "
-            f"to unrelated questions mention a bridge ({_rate(edited)}), {edited['golden_gate']:.0f} the Golden Gate, "
+            f"Feature {feature}, as `golden-gate` measured it: clamped to {found['strength']:g} of the residual norm, "
+            f"one greedy answer of 40 tokens to each of {none['n']:.0f} unrelated questions, {of(edited, 'bridge')} "
+            f"mention a bridge ({_rate(edited)}), {edited['golden_gate']:.0f} the Golden Gate, "
             f"unedited {of(none, 'bridge')} ({_rate(none)}). Of {len(found['controls'])} matched features at the same "
-            f"strength {sum(n > 0 for n in found['controls'].values())} do so in any of {control['n']:.0f} answers. "
+            f"strength {sum(n > 0 for n in found['controls'].values())} do so in any of {control['n']:.0f} answers "
+            f"({_rate_of_features(found['controls'])}). "
             f"Negative log-likelihood of the answers {edited['nll']:.2f} nats a token (unedited {none['nll']:.2f}), "
-            f"repeated 4-grams {edited['repetition']:.1%}."
+            f"repeated 4-grams {edited['repetition']:.1%}. Notebook 04 is another setting, a gentler strength that "
+            "other questions chose and sampled answers, with figures of its own."
         )
     return "\n\n".join(lines)
 
 
 def _feature(row: dict[str, Any]) -> str:
     """A feature with its evidence and its contexts."""
-    top = "" if row["top_precision"] is None else f", top precision {row['top_precision']:.2f}"
+    top = "" if row["top_precision"] is None else f", top precision {judging.interval(row, 'top_precision')}"
     tokens = " ".join(f"`{token}`" for token in row["promotes"] if "`" not in token)
     promotes = tokens.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵")
     quoted = "\n".join(f"    {c['activation']:8.2f}  {c['text']}" for c in row["contexts"])
+    text, rare = "", ""
+    if row["text"] != "demo":
+        text, rare = f" of {row['text']}", ". Not examples of it: the demo corpus has hardly any"
     return (
-        f"**{row['feature']}** {row['fires_for']}: AUROC {row['auroc']:.3f} [{row['auroc_low']:.3f}, "
-        f"{row['auroc_high']:.3f}] over {row['n_positive']:,} {row['unit']}s (matched {row['controls_auroc']:.2f})"
-        f"{top}, density {row['density']:.3%}. Promotes {promotes}\n\n{quoted or '    (silent in text of its own)'}"
+        f"**{row['feature']}** {row['fires_for']}: AUROC {judging.interval(row, 'auroc', 3)}, {row['n_positive']:,} "
+        f"{row['unit']}s{text} (matched {fixed(row['controls_auroc'])}){top}, density {row['density']:.3%}. Promotes "
+        f"{promotes}{rare}\n\n{quoted or '    (silent in the demo corpus)'}"
     )

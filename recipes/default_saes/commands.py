@@ -44,8 +44,11 @@ MatmulDtype = Annotated[
     str | None,
     typer.Option(help="Matrix products of the model: mixed, bfloat16 or float32.", show_default="the fastest here"),
 ]
-EvidenceTokens = Annotated[int, typer.Option(help="Tokens of the text that concepts are evaluated on.")]
+EvidenceTokens = Annotated[int, typer.Option(help="Tokens of the text that trained SAEs are judged on.")]
 JudgedTokens = Annotated[int, typer.Option(help="Tokens that fidelity is measured on.")]
+Packaged = Annotated[
+    Path | None, typer.Option(help="Where the packaged SAEs are.", show_default="saekit/pretrained/...")
+]
 Steering = Annotated[bool, typer.Option(help="Whether the concepts' features are also clamped.")]
 
 
@@ -176,11 +179,12 @@ def concepts(
     matmul_dtype: MatmulDtype = None,
 ) -> None:
     """Judge an SAE by the twenty named concepts."""
-    from . import concepts
+    from . import judging
 
-    model, judged, cache, out = concepts.for_judging(folder, sae, evidence_tokens, matmul_dtype)
-    done = concepts.judge(model, judged, cache, out, steering=steering)
-    print(f"\n{concepts.table(done)}\n\n{out / 'concepts.json'}")
+    model, judged, cache, out = judging.for_judging(folder, sae, evidence_tokens, matmul_dtype)
+    index = judging.evidence_index(model, judged, cache, out)
+    done = judging.judge(model, judged, index, out / "concepts.json", steering=steering)
+    print(f"\n{judging.table(done)}\n\n{out / 'concepts.json'}")
 
 
 @app.command()
@@ -197,10 +201,10 @@ def golden_gate(
     matmul_dtype: MatmulDtype = None,
 ) -> None:
     """Find the feature of an SAE that makes the model mention a bridge."""
-    from . import concepts, golden_gate
+    from . import golden_gate, judging
 
-    model, judged, cache, out = concepts.for_judging(folder, sae, evidence_tokens, matmul_dtype)
-    _, index = concepts.halves(model, judged, cache, out)
+    model, judged, cache, out = judging.for_judging(folder, sae, evidence_tokens, matmul_dtype)
+    index = judging.evidence_index(model, judged, cache, out)["evidence"]
     done = golden_gate.search(
         model,
         judged,
@@ -220,7 +224,7 @@ def golden_gate(
 def package(
     folder: Folder,
     saes: Annotated[str, typer.Option(help="The SAEs' folder in FOLDER.")] = "saes",
-    out: Annotated[Path | None, typer.Option(help="Where they go.", show_default="saekit/pretrained/...")] = None,
+    out: Packaged = None,
     judged_tokens: JudgedTokens = 60_000,
     evidence_tokens: EvidenceTokens = 300_000,
     steering: Steering = True,
@@ -237,4 +241,27 @@ def package(
         n_evidence=evidence_tokens,
         steering=steering,
         matmul_dtype=matmul_dtype,
+    )
+
+
+@app.command()
+def measure(
+    folder: Folder,
+    out: Packaged = None,
+    names: Annotated[str, typer.Option(help="Which of them, with commas between.")] = "1k,4k,16k",
+    fidelity: Annotated[
+        bool, typer.Option(help="Whether fidelity is measured too, on every text that is there.")
+    ] = False,
+    judged_tokens: JudgedTokens = 60_000,
+    steering: Steering = False,
+) -> None:
+    """Measure packaged SAEs again and write their cards; FOLDER may be empty.
+
+    Concepts are measured on the demo corpus, and on packages where `gather` has put their text into FOLDER (it needs no
+    text of `own-text` for that).
+    """
+    from . import cards
+
+    cards.measure_again(
+        folder, out or cards.PACKAGED, names.split(","), fidelity=fidelity, n_judged=judged_tokens, steering=steering
     )

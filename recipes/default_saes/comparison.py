@@ -18,7 +18,7 @@ import saekit as sk
 from saekit.atomic_io import write_json
 
 from ..results import load_results, markdown_table, without_nan
-from . import MAIN_LAYER, concepts, harvest, mixture
+from . import MAIN_LAYER, harvest, judging, mixture
 
 LAYERS = (9, 15, 21)
 N_CLASSES = 40
@@ -63,10 +63,9 @@ def metrics_of(evaluation: sk.Evaluation) -> dict[str, Any]:
 
 
 def fidelity(
-    model: sk.LanguageModel, saes: Sequence[sk.SAE], folder: Path, text: str, n_tokens: int | None
+    model: sk.LanguageModel, saes: Sequence[sk.SAE], corpus: sk.Corpus, n_tokens: int | None
 ) -> list[dict[str, Any]]:
-    """The metrics of SAEs on one part of the text."""
-    corpus = mixture.load(folder, text)
+    """The metrics of SAEs on a text."""
     found = sk.evaluate(model, list(saes), corpus, n_tokens=n_tokens, length=harvest.LENGTH)
     return [metrics_of(evaluation) for evaluation in found]
 
@@ -136,17 +135,18 @@ def compare(
             rows[name] |= {"layer": layer, "d_sae": d_sae, "n_trained": n_tokens, "training": summary}
         done |= rows
         for text in ("held_out", "other"):
-            add_results(rows, text, partial(fidelity, model, saes, folder, text, n_judged))
+            add_results(rows, text, partial(fidelity, model, saes, mixture.load(folder, text), n_judged))
             write_json(path, done)
         for label in PROBED:
             add_results(rows, f"probing {label}", partial(probing, model, saes, folder, label))
             write_json(path, done)
-        evidence = concepts.evidence_cache(folder, saes[0], n_evidence, matmul_dtype)
+        evidence = judging.evidence_cache(folder, saes[0], n_evidence, matmul_dtype)
         for (name, row), sae in zip(rows.items(), saes, strict=True):
             if "concepts" not in row:
                 print(name, flush=True)
-                place = concepts.judging_folder(out, sae, evidence)
-                judged = concepts.judge(model, sae, evidence, place, steering=steering)
+                place = judging.judging_folder(out, sae, evidence)
+                index = judging.evidence_index(model, sae, evidence, place)
+                judged = judging.judge(model, sae, index, place / "concepts.json", steering=steering)
                 row["concepts"] = {k: v for k, v in judged.items() if k != "sae"}
                 write_json(path, done)
         print(table(done), flush=True)

@@ -28,6 +28,8 @@ N_SHINGLE_WORDS, MAX_OVERLAP = 13, 0.5
 """A training document is left out when more than this fraction of its runs of 13 words occurs in judged text."""
 N_PER_CONCEPT, LONGEST = 30, 1_000
 """Documents of a concept that are put into the evidence first, and the most tokens that one of them may have."""
+N_RARE = 12
+"""Documents of packages for a concept that is rare in the demo corpus."""
 OWN_SOURCES = ("own", "demo")
 """Sources that the model wrote: the only ones whose text is shown."""
 FUNCTION_WORDS = {
@@ -47,16 +49,28 @@ def language_of(text: str) -> str:
     return max(counts, key=lambda code: counts[code])
 
 
+def demo_text() -> pd.DataFrame:
+    """The documents of the demo corpus with the labels of the mixture."""
+    demo = sk.load_corpus("demo").to_frame().assign(source="demo", kind="model")
+    demo["topic"] = [TOPICS[topic][1] for topic in demo["topic"]]
+    return with_language(demo)
+
+
+def demo(n_documents: int | None = None) -> sk.Corpus:
+    """The demo corpus, or its first documents, with the labels of the mixture. It is in random order."""
+    return sk.load_corpus(demo_text()[:n_documents], labels=LABELS, name="demo")
+
+
+def with_language(own: pd.DataFrame) -> pd.DataFrame:
+    """The same documents with their language: that of the function words for those about languages, else English."""
+    languages = [language_of(t) if g == "language" else "en" for t, g in zip(own["text"], own["group"], strict=True)]
+    return own.assign(language=languages)
+
+
 def own_text(folder: Path) -> pd.DataFrame:
     """The text that the model wrote, the demo corpus included, with one set of topic names."""
-    demo = sk.load_corpus("demo").to_frame().assign(source="demo")
-    demo["topic"] = [TOPICS[topic][1] for topic in demo["topic"]]
     parts = [pd.read_parquet(path).assign(source="own") for path in sorted(folder.glob("part-*.parquet"))]
-    found = pd.concat([*parts, demo], ignore_index=True).assign(kind="model")
-    found["language"] = [
-        language_of(t) if g == "language" else "en" for t, g in zip(found["text"], found["group"], strict=True)
-    ]
-    return found
+    return with_language(pd.concat([*parts, demo_text()], ignore_index=True).assign(kind="model"))
 
 
 def package_documents(folder: Path, packages: Path, source: package_text.Source, tokenizer: Any) -> pd.DataFrame:
@@ -147,7 +161,7 @@ def summary(text: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
     )
     counts.columns = pd.Index([f"{name}_{what}" for name in parts for what in ("documents", "tokens")])
     labels = text.groupby("source", sort=False)[["kind", "language"]].first()
-    labels.loc[list(OWN_SOURCES), "language"] = "en, some others"
+    labels.loc[labels.index.isin(OWN_SOURCES), "language"] = "en, some others"
     return labels.join(counts.fillna(0).astype(int))
 
 
@@ -157,6 +171,21 @@ def load(folder: Path, name: str, n_tokens: int | None = None) -> sk.Corpus:
     if n_tokens is not None:
         frame = frame[frame["n_tokens"].cumsum() - frame["n_tokens"] < n_tokens]
     return sk.load_corpus(frame, labels=LABELS, name=name)
+
+
+def rare_in_demo(folder: Path, wanted: Sequence[Callable[[pd.Series], bool]]) -> sk.Corpus:
+    """N_RARE documents of packages for each concept that the demo corpus has too few of, held-out ones first."""
+    parts = [pd.read_parquet(folder / f"{name}.parquet") for name in ("held_out", "mixture")]
+    frame = pd.concat([part[~part["source"].isin(OWN_SOURCES)] for part in parts], ignore_index=True)
+    frame = frame[frame["n_tokens"] <= LONGEST]
+    chosen = frame.loc[of_concepts(frame, wanted, N_RARE)]
+    return sk.load_corpus(chosen.reset_index(drop=True), labels=LABELS, name="packages")
+
+
+def of_concepts(frame: pd.DataFrame, wanted: Sequence[Callable[[pd.Series], bool]], n: int) -> list[int]:
+    """The first n documents of each concept, by turns."""
+    by_concept = [frame.index[frame.apply(holds, axis=1)][:n] for holds in wanted]
+    return list(dict.fromkeys(int(i) for group in zip_longest(*by_concept) for i in group if i is not None))
 
 
 def evidence(folder: Path, n_tokens: int, wanted: Sequence[Callable[[pd.Series], bool]] = ()) -> sk.Corpus:
@@ -169,8 +198,7 @@ def evidence(folder: Path, n_tokens: int, wanted: Sequence[Callable[[pd.Series],
     more = pd.read_parquet(folder / "mixture.parquet")
     held = held[held["n_tokens"].cumsum() - held["n_tokens"] < n_tokens]
     short = more[more["n_tokens"] <= LONGEST]
-    by_concept = [short.index[short.apply(holds, axis=1)][:N_PER_CONCEPT] for holds in wanted]
-    first = list(dict.fromkeys(i for group in zip_longest(*by_concept) for i in group if i is not None))
+    first = of_concepts(short, wanted, N_PER_CONCEPT)
     chosen = more.loc[first]
     chosen = chosen[chosen["n_tokens"].cumsum() <= n_tokens / 2]
     more = pd.concat([chosen, more.drop(chosen.index)])

@@ -245,5 +245,7 @@ def _preformatted(text: str) -> str:
 
 def shown(token: str) -> str:
     """A token on one line of text: line breaks and tabs as glyphs, other control characters as spaces."""
+    if token.isprintable():
+        return token
     glyphs = {"\n": "↵", "\r": "␍", "\t": "⇥"}
     return "".join(glyphs.get(c, c if c.isprintable() else " ") for c in token)

@@ -17,7 +17,7 @@ import traitlets as t
 from ..arguments import checks_arguments
 from ..errors import ConfigError, MismatchError, check_count, check_feature, check_number
 from .base import Widget, check_choice, pack, pack_strings, shown, validates
-from .feature_card import Load, Names, embedded, load_card
+from .feature_card import Load, Names, Namings, embedded, load_card, naming
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..models import LanguageModel
     from ..sae import SAE
 
-COLUMNS = ("feature", "density", "max", "n_firings", "promoted", "example")
+COLUMNS = ("feature", "name", "density", "max", "n_firings", "promoted", "example")
 BEGIN, END = "\x02", "\x03"  # around the firing token in an example
 N_PROMOTED = 5
 MAX_ROWS = 1000
@@ -34,6 +34,7 @@ MAX_FILTER = 500
 """Characters of a filter at most: every word is looked for in every row. The front end's is in browser/filters.ts."""
 N_PAGE_CARDS = 25
 """Cards of the rows shown first that an offline page carries at most."""
+MIXED = "mixed:"  # begins names that say no more than what occurs; the front end's is in shared/table.ts
 BEFORE, AFTER = 26, 60  # characters of an example on either side of its firing token
 
 
@@ -50,7 +51,7 @@ class FeatureBrowser(Widget):
     )
     sort = t.Unicode("density", help="Column that orders the rows: one of COLUMNS.").tag(sync=True, browser=True)
     descending = t.Bool(True, help="Largest or last first.").tag(sync=True, browser=True)
-    filter = t.Unicode("", help="Words that must all occur: a feature number or text of a row.").tag(
+    filter = t.Unicode("", help="Words that must all occur: number, name, promoted tokens or context.").tag(
         sync=True, browser=True
     )
     min_density = t.Float(None, allow_none=True, help="Lowest density shown, a fraction of tokens.").tag(
@@ -74,10 +75,14 @@ class FeatureBrowser(Widget):
         load: Load | None = None,
         *,
         names: Names | None = None,
+        naming: Namings | None = None,
         **kwargs: Any,
     ) -> None:
-        """`features` holds the columns density, max, n_firings, promoted and example, in order of feature number."""
-        self._load, self._names = load, names
+        """`features` holds the columns density, max, n_firings, promoted and example, in order of feature number.
+
+        A column `name` may be among them.
+        """
+        self._load, self._names, self._naming = load, names, naming
         self._frame = _normal(features)
         self._order_of: tuple[Any, ...] | None = None
         self._order = np.zeros(0, np.int64)
@@ -141,7 +146,7 @@ class FeatureBrowser(Widget):
 
     def embed(self, features: Iterable[int]) -> FeatureBrowser:
         """The widget itself, now carrying the cards of `features` for pages without a kernel."""
-        self.cards = {**self.cards, **embedded(self._load, self._names, features, len(self._frame))}
+        self.cards = {**self.cards, **embedded(self._load, self._names, self._naming, features, len(self._frame))}
         return self
 
     def page_state(self) -> dict[str, Any]:
@@ -182,7 +187,7 @@ class FeatureBrowser(Widget):
         if self._load is None or feature < 0:
             self.record, self.card, self.error = None, {}, ""
             return
-        self.record, self.card, self.error = load_card(self._load, self._names, feature)
+        self.record, self.card, self.error = load_card(self._load, self._names, self._naming, feature)
 
 
 def check_filter(filter: str) -> str:
@@ -206,7 +211,11 @@ def select(
     max_density: float | None,
     hide_silent: bool,
 ) -> np.ndarray[Any, Any]:
-    """Numbers of the features that pass the filters, ordered; equal values by number, missing ones last."""
+    """Numbers of the features that pass the filters, ordered; equal values by number, missing ones last.
+
+    With a text filter, features that it finds by number or name stand before those that it finds in other texts: first
+    those whose number or name it is, then those whose name has it, last of these the mixed ones.
+    """
     density = frame["density"].to_numpy()
     keep = np.ones(len(frame), bool)
     if hide_silent:
@@ -217,14 +226,32 @@ def select(
         keep &= density <= np.float32(max_density)
     words = filter.lower().split()
     if words:
-        texts = frame["promoted"] + "\n" + frame["example"].str.replace(f"[{BEGIN}{END}]", "", regex=True)
+        example = frame["example"].str.replace(f"[{BEGIN}{END}]", "", regex=True)
+        texts = (frame["name"] + "\n" + frame["promoted"] + "\n" + example).str.lower().to_numpy()
         for i in np.flatnonzero(keep):
-            text = texts.iloc[i].lower()
-            keep[i] = all(word == str(i) or word in text for word in words)
-    kept = np.flatnonzero(keep)
+            keep[i] = all(word == str(i) or word in texts[i] for word in words)
+    order = _ordered(frame, np.flatnonzero(keep), sort, descending)
+    if not words:
+        return order
+    names = frame["name"].str.lower().to_numpy()
+    ranks = np.array([_name_rank(int(i), names[i], words) for i in order], np.int8)
+    return order[np.argsort(ranks, kind="stable")]
+
+
+def _name_rank(feature: int, name: str, words: list[str]) -> int:
+    """How well words name a feature: 0 its number or name, 1 in its name, 2 in a mixed name, 3 not."""
+    if " ".join(words) == name or words == [str(feature)]:
+        return 0
+    if not all(word == str(feature) or word in name for word in words):
+        return 3
+    return 2 if name.startswith(MIXED) else 1
+
+
+def _ordered(frame: pd.DataFrame, kept: np.ndarray[Any, Any], sort: str, descending: bool) -> np.ndarray[Any, Any]:
+    """The features `kept`, in ascending order of number, sorted by a column."""
     if sort == "feature":
         return kept[::-1] if descending else kept
-    if sort in ("promoted", "example"):  # texts compare by UTF-16 code units, as in a browser
+    if sort in ("name", "promoted", "example"):  # texts compare by UTF-16 code units, as in a browser
         words_of = frame[sort].to_numpy()
         sign = -1 if descending else 1
         some = sorted(
@@ -240,14 +267,17 @@ def _normal(features: pd.DataFrame | None) -> pd.DataFrame:
     """The columns with their types; promoted token lists joined with two spaces."""
     if features is None:
         features = pd.DataFrame(columns=COLUMNS[1:])
-    missing = [name for name in COLUMNS[1:] if name not in features]
+    needed = [name for name in COLUMNS[1:] if name != "name"]
+    missing = [name for name in needed if name not in features]
     if missing:
-        raise MismatchError("the table lacks columns", got=list(features), accepted=", ".join(COLUMNS[1:]))
+        raise MismatchError("the table lacks columns", got=list(features), accepted=", ".join(needed))
+    names = list(features["name"]) if "name" in features else [""] * len(features)
     promoted = [
         p if isinstance(p, str) else "  ".join(shown(token) for token in p[:N_PROMOTED]) for p in features["promoted"]
     ]
     frame = pd.DataFrame(
         {
+            "name": pd.Series(names, dtype=object).to_numpy(),
             "density": features["density"].to_numpy(np.float32),
             "max": features["max"].to_numpy(np.float32),
             "n_firings": features["n_firings"].to_numpy(np.int32),
@@ -262,7 +292,7 @@ def _normal(features: pd.DataFrame | None) -> pd.DataFrame:
 def _binary(frame: pd.DataFrame) -> dict[str, bytes]:
     numbers = {"density": "float32", "max": "float32", "n_firings": "int32"}
     columns = {name: pack(frame[name], dtype) for name, dtype in numbers.items()}
-    return columns | {name: pack_strings(frame[name]) for name in ("promoted", "example")}
+    return columns | {name: pack_strings(frame[name]) for name in ("name", "promoted", "example")}
 
 
 def example_text(tokens: list[str], centre: int) -> str:
@@ -314,5 +344,8 @@ def explore(
                 accepted=expected,
                 fix=f"pass the {name} the index was built with, or none",
             )
-    features = index.features[["density", "max", "n_firings", "promoted"]].assign(example=examples(index))
-    return FeatureBrowser(features, index.feature, names=lambda i: names_of(index, i), **traits)
+    features = index.features[["density", "max", "n_firings", "promoted"]]
+    features = features.assign(name=index.names["name"], example=examples(index))
+    return FeatureBrowser(
+        features, index.feature, names=lambda i: names_of(index, i), naming=lambda i: naming(index, i), **traits
+    )

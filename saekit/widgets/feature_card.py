@@ -6,10 +6,12 @@ the front end draws. Only `card` uses an index.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import traitlets as t
 
 from ..arguments import checks_arguments
@@ -22,13 +24,14 @@ if TYPE_CHECKING:
 
 Load = Callable[[int], "FeatureRecord"]
 Names = Callable[[list[int]], dict[str, str]]
+Namings = Callable[[int], dict[str, Any]]
 N_EFFECTS = 10
 
 
 class FeatureCard(Widget):
     """The card of `feature`. Set `feature`, in Python or by clicking a neighbour, and the card changes.
 
-    Made by `card`; `load` gives the record of a feature number, `names` short names for neighbours.
+    Made by `card`; `load` gives the record of a feature number, `names` short names, `naming` where a name comes from.
     """
 
     bundle = "feature_card"
@@ -40,8 +43,10 @@ class FeatureCard(Widget):
     error = t.Unicode("", help="What went wrong while loading, in words.").tag(sync=True)
     live = t.Bool(True, help="Whether Python is there to answer; False on an offline page.").tag(sync=True)
 
-    def __init__(self, load: Load | None = None, *, names: Names | None = None, **kwargs: Any) -> None:
-        self._load, self._names = load, names
+    def __init__(
+        self, load: Load | None = None, *, names: Names | None = None, naming: Namings | None = None, **kwargs: Any
+    ) -> None:
+        self._load, self._names, self._naming = load, names, naming
         self.record: FeatureRecord | None = None
         super().__init__(**kwargs)
         self.observe(lambda change: self._show(change["new"]), names="feature")
@@ -57,7 +62,7 @@ class FeatureCard(Widget):
 
     def embed(self, features: Iterable[int]) -> FeatureCard:
         """The widget itself, now carrying the cards of `features` for pages without a kernel."""
-        self.cards = {**self.cards, **embedded(self._load, self._names, features, self.n_features)}
+        self.cards = {**self.cards, **embedded(self._load, self._names, self._naming, features, self.n_features)}
         return self
 
     def page_state(self) -> dict[str, Any]:
@@ -77,26 +82,30 @@ class FeatureCard(Widget):
     def _show(self, feature: int) -> None:
         if self._load is None:
             return
-        self.record, self.card, self.error = load_card(self._load, self._names, feature)
+        self.record, self.card, self.error = load_card(self._load, self._names, self._naming, feature)
 
 
-def load_card(load: Load, names: Names | None, feature: int) -> tuple[FeatureRecord | None, dict[str, Any], str]:
+def load_card(
+    load: Load, names: Names | None, naming: Namings | None, feature: int
+) -> tuple[FeatureRecord | None, dict[str, Any], str]:
     """The record, its plain form and "", or None, {} and what went wrong in words."""
     try:
         record = load(feature)
-        return record, card_data(record, names), ""
+        return record, card_data(record, names, naming), ""
     except SaekitError as e:
         return None, {}, str(e)
 
 
-def embedded(load: Load | None, names: Names | None, features: Iterable[int], n_features: int) -> dict[str, Any]:
+def embedded(
+    load: Load | None, names: Names | None, naming: Namings | None, features: Iterable[int], n_features: int
+) -> dict[str, Any]:
     """Plain cards by feature number as text. Raises what `load` raises, UnknownNameError for numbers out of range."""
     if load is None:
         raise MismatchError("this widget was made without an index", fix="make it with sk.explore or sk.card")
-    return {str(i): card_data(load(check_feature(i, n_features)), names) for i in features}
+    return {str(i): card_data(load(check_feature(i, n_features)), names, naming) for i in features}
 
 
-def card_data(record: FeatureRecord, names: Names | None = None) -> dict[str, Any]:
+def card_data(record: FeatureRecord, names: Names | None = None, naming: Namings | None = None) -> dict[str, Any]:
     """A FeatureRecord as plain JSON values, not-a-numbers as None."""
     stats = ("density", "n_firings", "n_documents", "max", "mean", "std")
     neighbours = [(int(i), _number(cosine)) for i, cosine in record.neighbours]
@@ -121,7 +130,29 @@ def card_data(record: FeatureRecord, names: Names | None = None) -> dict[str, An
         "promoted": [[token, _number(effect)] for token, effect in record.promoted[:N_EFFECTS]],
         "suppressed": [[token, _number(effect)] for token, effect in record.suppressed[:N_EFFECTS]],
         "neighbours": [list(pair) for pair in neighbours],
-        "names": names([i for i, _ in neighbours]) if names is not None else {},
+        "names": names([int(record.feature), *(i for i, _ in neighbours)]) if names is not None else {},
+        **({"naming": naming(int(record.feature))} if naming is not None else {}),
+    }
+
+
+def naming(index: FeatureIndex, feature: int) -> dict[str, Any]:
+    """Where the name of a feature comes from, as plain JSON values: its label, or what the automatic name carries."""
+    name: dict[str, Any] = dict(index.names.loc[feature].items())  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    with contextlib.suppress(SaekitError):  # a damaged file of labels hides the labels alone
+        labels = index.labels
+        for _, row in labels[labels["feature"] == feature].iterrows():
+            given = {str(column): value for column, value in row.items()}
+    stars = given.get("stars")
+    return {
+        "kind": str(name["kind"]),
+        "fraction": _number(name["fraction"]),
+        "n_documents": int(name["n_documents"]),
+        "label": str(given.get("label", "")),
+        "note": str(given.get("note", "")),
+        "stars": None if stars is None or pd.isna(stars) else int(stars),
+        "author": str(given.get("author") or ""),
+        "source": str(given.get("source", "")),
     }
 
 
@@ -153,5 +184,9 @@ def card(index: FeatureIndex, feature: int) -> FeatureCard:
 
     check_feature(feature, index.d_sae)
     return FeatureCard(
-        index.feature, names=lambda features: names_of(index, features), feature=feature, n_features=index.d_sae
+        index.feature,
+        names=lambda features: names_of(index, features),
+        naming=lambda i: naming(index, i),
+        feature=feature,
+        n_features=index.d_sae,
     )

@@ -40,7 +40,7 @@ def test_controls_reach_python_and_run_writes_every_condition(page: Any, noteboo
     panel.get_by_label("Applied to").select_option("generated")
     panel.get_by_role("textbox", name="Prompt").fill("a cat\nsat")
     eventually(lambda: nb.printed(1), "0.85 norm 5 generated 'a cat\\nsat'")
-    expect(row.locator("code")).not_to_be_empty()
+    expect(row.locator(".sk-feature-name")).not_to_be_empty()
 
     panel.get_by_role("button", name="Run", exact=True).click()
     expect(panel.locator("output")).to_contain_text("Done")

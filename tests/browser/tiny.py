@@ -12,7 +12,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import saekit as sk
-from saekit.widgets import FeatureBrowser, SteeringPanel, TokenHighlight, explore, steer
+from saekit.widgets import (
+    FeatureBrowser,
+    FeatureCard,
+    SteeringPanel,
+    TokenHighlight,
+    attention_patterns,
+    card,
+    explore,
+    steer,
+)
 from saekit.widgets.token_highlight import pack_rows
 
 HOSTILE = "<img src=x onerror=\"document.body.dataset.hacked='yes'\">"
@@ -145,3 +154,53 @@ def train(loggers: list[Any], ks: tuple[int, ...] = (2, 4), pause: float = 0.0) 
         )
     finally:
         sk.Trainer.advance = plain  # type: ignore[method-assign]
+
+
+def opened_browser(**traits: Any) -> FeatureBrowser:
+    """Ten rows, the card of feature 3 open below them and carried along for a page without a kernel."""
+    return browser(page_size=10, feature=3, **traits).embed([3])
+
+
+def replied_panel(chat: bool = False) -> SteeringPanel:
+    """Two runs of the real panel, the second coloured by feature 3."""
+    shown = panel(chat=chat)
+    shown.run(wait=True)
+    shown.strength = 0.9
+    shown.run(wait=True)
+    shown.colour_by, shown.colour_feature = "feature", 3
+    return shown
+
+
+def monitored() -> Any:
+    """The monitor of a finished run of two SAEs."""
+    monitor = sk.TrainingMonitor()
+    train([monitor])
+    return monitor
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "token_highlight": {"text": highlighted, "token picked": lambda: picked(highlighted())},
+    "feature_browser": {
+        "card open": opened_browser,
+        "nothing found": lambda: browser(filter="nothing like it"),
+        "no index": FeatureBrowser,
+    },
+    "feature_card": {
+        "card": lambda: card(trio()[2], 3),
+        "card missing": lambda: FeatureCard(n_features=64, feature=8),
+        "error": lambda: FeatureCard(n_features=64, error="the index lies on a disk that is gone"),
+    },
+    "steering_panel": {"replies": replied_panel, "nothing run": panel},
+    "training_monitor": {"finished": monitored, "waiting": sk.TrainingMonitor},
+    "circuits": {"attention": lambda: attention_patterns(trio()[0], "a <b>cat</b>", layer=0)},
+}
+"""Every widget by its bundle: functions that make it in the states whose look and accessibility are checked.
+
+A new widget has a line here, or tests/browser/test_accessibility.py fails.
+"""
+
+
+def picked(widget: TokenHighlight) -> TokenHighlight:
+    """The widget with its third token picked."""
+    widget.selected = 2
+    return widget

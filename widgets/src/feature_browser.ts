@@ -5,21 +5,22 @@ import "./shared/base.css";
 import "./feature_browser.css";
 import { filters } from "./browser/filters";
 import { pager } from "./browser/pager";
-import { featureRow, headerCell, messageRow, sortsDescending } from "./browser/rows";
+import { columnWidths, featureRow, headerCell, messageRow, sortsDescending } from "./browser/rows";
 import { type BrowserState, QUERY } from "./browser/state";
 import { cardOrMessage } from "./shared/card";
 import { button, h, rovingIndex } from "./shared/dom";
 import { kernelOf } from "./shared/kernel";
 import { onChange, setTraits, traits } from "./shared/model";
 import { refusedLine } from "./shared/refused";
-import { COLUMNS, Columns, clampPage, selectFeatures } from "./shared/table";
+import { COLUMNS, Columns, clampPage, filterWords, selectFeatures } from "./shared/table";
 
 const CARD = ["feature", "card", "cards", "live", "error"] as const;
 
 function render({ model, el, signal }: RenderProps<BrowserState & Record<string, unknown>>): void {
   el.classList.add("saekit", "saekit-browser");
-  let columns = new Columns(model.get("columns"));
+  let columns = new Columns(null);
   let selected = new Int32Array(); // feature numbers that match, in order
+  let nNamed = 0; // how many of them the filter found by number or name: the first ones
   const set = (values: Partial<BrowserState>) => setTraits<BrowserState>(model, values);
 
   const headers = COLUMNS.map((column) =>
@@ -28,12 +29,11 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
       set({ sort: column, descending, page: 0 });
     }),
   );
-  const body = h("tbody");
+  const body = h("tbody", { role: "rowgroup" });
   const table = h(
     "table",
-    { "aria-label": "Features" },
-    h("colgroup", {}, ...COLUMNS.map((name) => h("col", { class: `sk-w-${name}` }))),
-    h("thead", {}, h("tr", {}, ...headers)),
+    { role: "table", "aria-label": "Features" },
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...headers)),
     body,
   );
   const filterBar = filters(model, signal);
@@ -62,16 +62,24 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
     const start = clampPage(model.get("page"), selected.length, pageSize) * pageSize;
     const visible = [...selected.subarray(start, start + pageSize)];
     const open = model.get("feature");
-    const rows = visible.map((feature, i) => featureRow(columns, feature, i === 0, feature === open));
+    const words = filterWords(model.get("filter"));
+    const named = visible.map((feature) => columns.isNamed(feature, words));
+    const rows = visible.map((feature, i) => {
+      const endsNamed = named[i] === true && named[i + 1] === false;
+      return featureRow(columns, feature, { hasTabStop: i === 0, isOpen: feature === open, endsNamed });
+    });
     const noMatch = "No feature matches. Shorten the search or widen the density range.";
     const message = columns.length === 0 ? "The index holds no features." : noMatch;
     body.replaceChildren(...(rows.length > 0 ? rows : [messageRow(message)]));
     if (focused?.dataset.feature !== undefined) focusRow(focused.dataset.feature);
-    pageBar.draw(selected.length, columns.length);
+    pageBar.draw(selected.length, columns.length, nNamed);
   };
   const drawQuery = () => {
     const query = traits<BrowserState, (typeof QUERY)[number]>(model, QUERY);
     selected = selectFeatures(columns, query);
+    const words = filterWords(query.filter);
+    nNamed = words.length === 0 ? 0 : selected.findIndex((feature) => !columns.isNamed(feature, words));
+    if (nNamed < 0) nNamed = selected.length;
     for (const [i, header] of headers.entries()) {
       const direction = query.descending ? "descending" : "ascending";
       header.setAttribute("aria-sort", COLUMNS[i] === query.sort ? direction : "none");
@@ -110,10 +118,12 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
   onChange<BrowserState>(model, ["feature", "card", "cards", "error"], drawCard, signal);
   const readColumns = () => {
     columns = new Columns(model.get("columns"));
+    for (const [name, width] of Object.entries(columnWidths(columns)))
+      table.style.setProperty(`--${name}`, `${width}ch`);
     drawQuery();
   };
   onChange<BrowserState>(model, ["columns"], readColumns, signal);
-  drawQuery();
+  readColumns();
   drawCard();
 }
 

@@ -9,13 +9,14 @@ import { onChange } from "./shared/model";
 import { refusedLine } from "./shared/refused";
 import { colourControls } from "./steering/colour_controls";
 import { replyColouring } from "./steering/colouring";
+import { featuresOf } from "./steering/condition";
 import { describeSettings, runTitle } from "./steering/descriptions";
 import { formView } from "./steering/form";
 import { FormInputs } from "./steering/form_inputs";
 import { nextTurn } from "./steering/next_turn";
 import { type DisplayedRun, repliesView } from "./steering/replies";
 import { runHistory } from "./steering/run_history";
-import type { Run, SteeringState } from "./steering/state";
+import type { Condition, Run, SteeringState } from "./steering/state";
 import { tokenCard } from "./steering/token_card";
 
 const OFFLINE = "The replies below were generated in a notebook, where the controls work.";
@@ -27,6 +28,7 @@ const FORM: (keyof SteeringState)[] = [
 function render({ model, el, signal }: RenderProps<SteeringState & Record<string, unknown>>): void {
   el.classList.add("saekit", "saekit-steering");
   let selected = -1; // which earlier run is shown; -1: the latest
+  const names: Record<string, string> = {}; // of all features so far: a run is of others than the form shows now
 
   const send = (message: object) => {
     selected = -1;
@@ -58,18 +60,23 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
   el.replaceChildren(form.element, ...messages, result, turn.element, history.element, card.element, card.status);
 
   const earlierRun = (): Run | undefined => (selected >= 0 ? model.get("runs")[selected] : undefined);
+  const namesIn = (conditions: Condition[]): Record<string, string> => {
+    for (const [feature, { name }] of Object.entries(model.get("about"))) if (name) names[feature] = name;
+    return Object.fromEntries(featuresOf(conditions).map((f) => [f, names[String(f)] ?? ""]));
+  };
   const displayedRun = (): DisplayedRun => {
     const concept = model.get("concept");
     const earlier = earlierRun();
     if (earlier) {
       const { conditions, unit, exchanges } = earlier;
-      return { id: `run ${selected}`, conditions, unit, exchanges, details: null, writing: false, concept };
+      const shown = { conditions, unit, names: namesIn(conditions), exchanges };
+      return { id: `run ${selected}`, ...shown, details: null, writing: false, concept };
     }
     const [ran, writing] = [model.get("ran"), model.get("running")];
     const exchanges = model.get("exchanges").filter((e) => e.replies.length === ran.length); // traits arrive one by one
     const conditions = exchanges.length > 0 || writing ? ran : [];
     const [unit, details] = [model.get("ran_unit"), model.get("details")];
-    return { id: "latest", conditions, unit, exchanges, details, writing, concept };
+    return { id: "latest", conditions, unit, names: namesIn(conditions), exchanges, details, writing, concept };
   };
   const drawReplies = () => {
     replies.draw(displayedRun());
@@ -114,8 +121,8 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
   on(FORM, form.draw);
   on(["chat", "error", "runs"], drawNote);
   on(["status", "error", "done", "total", "running"], form.drawProgress);
-  on(["colour_by", "colour_feature", "about"], drawColours);
-  on(["ran", "ran_unit", "details", "concept"], drawRun);
+  on(["colour_by", "colour_feature"], drawColours);
+  on(["ran", "ran_unit", "details", "concept", "about"], drawRun);
   on(["exchanges"], () => {
     if (selected >= 0) return;
     const growing = model.get("running") && replies.element.firstChild && empty.hidden && !colours.element.hidden;

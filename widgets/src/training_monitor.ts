@@ -62,7 +62,7 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
     refusedLine(model, signal),
     kernelOf(model, signal).element,
     empty,
-    table,
+    h("div", { class: "sk-values-box" }, table),
     h("div", { class: "sk-chart-box" }, grid),
   );
 

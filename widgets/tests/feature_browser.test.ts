@@ -8,6 +8,7 @@ describe("FeatureBrowser", () => {
   const n = 30;
   const state = (): BrowserState => ({
     columns: {
+      name: texts(...Array.from({ length: n }, (_, i) => (i === 0 ? "silent" : `name${i}${i === 4 ? HOSTILE : ""}`))),
       density: float32(...Array.from({ length: n }, (_, i) => i / 100)),
       max: float32(...Array.from({ length: n }, (_, i) => (i * 7) % n)),
       n_firings: int32(...Array.from({ length: n }, (_, i) => i)),
@@ -47,14 +48,15 @@ describe("FeatureBrowser", () => {
     expect(shown(el)).toEqual([29, 28, 27, 26, 25, 24, 23, 22, 21, 20]);
     expect(all(el, "th").map((t) => t.getAttribute("aria-sort"))).toEqual([
       "none",
+      "none",
       "descending",
       "none",
       "none",
       "none",
       "none",
     ]);
-    one(head(el, 1), "button").click();
-    expect([model.get("descending"), head(el, 1).getAttribute("aria-sort")]).toEqual([false, "ascending"]);
+    one(head(el, 2), "button").click();
+    expect([model.get("descending"), head(el, 2).getAttribute("aria-sort")]).toEqual([false, "ascending"]);
     expect(shown(el)[0]).toBe(0);
     one(head(el, 0), "button").click();
     expect([model.get("sort"), model.get("descending"), model.get("page")]).toEqual(["feature", false, 0]);
@@ -122,6 +124,40 @@ describe("FeatureBrowser", () => {
     press(rows[1] as Element, "ArrowDown");
     expect(document.activeElement).toBe(rows[2]);
     expect(rows.filter((r) => r.tabIndex === 0)).toEqual([rows[2]]);
+  });
+  test("names stand first; what the filter finds by name comes before the rest", () => {
+    const { el, model } = mount(browser, state());
+    expect(all(el, "th").map((t) => t.textContent)[1]).toBe("Name");
+    expect(one(el, "tr[data-row='29'] .sk-name").textContent).toBe("name29");
+    model.set("filter", "2");
+    expect(shown(el)).toEqual([2, 29, 28, 27, 26, 25, 24, 23, 22, 21]);
+    model.set("filter", "name5");
+    expect([shown(el), one(el, ".sk-range").textContent]).toEqual([
+      [5],
+      "Rows 1\u20131 \u00b7 page 1 of 1 \u00b7 1 of 30 features match",
+    ]);
+    model.set("columns", {
+      ...state().columns,
+      example: texts(...Array.from({ length: n }, (_, i) => (i > 26 ? "name5" : ""))),
+    });
+    expect(shown(el)).toEqual([5, 29, 28, 27]);
+    expect(one(el, ".sk-range").textContent).toContain("4 of 30 features match, 1 by name first");
+    expect(all(el, ".sk-ends-named").map((row) => row.dataset.row)).toEqual(["5"]);
+  });
+  test("a context has its firing token marked, and all of it as a title", () => {
+    const { el } = mount(browser, state());
+    const context = one(el, "tr[data-row='29'] .sk-context");
+    expect([...context.childNodes].map((node) => node.textContent)).toEqual(["some ", "word29", " here"]);
+    expect([one(context, "mark").textContent, context.title]).toEqual(["word29", "some word29 here"]);
+    expect(one(el, "tr[data-row='29']").textContent).not.toContain("\u0002");
+  });
+  test("columns are as wide as their widest number", () => {
+    const density = float32(0.5, 0.00001234, 0);
+    const columns = { density, max: float32(1234.5, 0.5, 0), n_firings: int32(1234567, 1, 0) };
+    const { el } = mount(browser, { ...state(), columns });
+    const width = (name: string) => one(el, "table").style.getPropertyValue(`--${name}`);
+    expect(["feature", "density", "max", "n_firings"].map(width)).toEqual(["1ch", "9ch", "5ch", "9ch"]);
+    expect(one(el, "tr[data-row='1'] .sk-density").textContent).toBe("0.00123 %");
   });
   test("an empty index has a message", () => {
     const { el } = mount(browser, { ...state(), columns: {} });

@@ -26,20 +26,42 @@ describe("FeatureCard", () => {
     expect(one(el, "mark").textContent).toBe(HOSTILE);
     expect(all(el, "[role=tab]").map((t) => t.lastElementChild?.textContent)).toEqual([
       "top 12",
-      "9",
-      "8",
-      "7",
-      "6",
-      "5",
-      "4",
-      "3",
-      "2",
-      "1",
-      "0",
+      ...["9 firings", "8 firings", "7 firings", "6 firings", "5 firings", "4 firings", "3 firings", "2 firings"],
+      ...["1 firing", "0 firings"],
     ]);
     expect(all(el, ".sk-contexts li").length).toBe(10);
     one(el, ".sk-panel .sk-button").click();
     expect(all(el, ".sk-contexts li").length).toBe(12);
+  });
+  test("the heading holds the name, and a line below it what the name rests on", () => {
+    const names = { "3": `bridges ${HOSTILE}` };
+    const label = { label: `bridges and more ${HOSTILE}`, stars: 4, note: "Golden Gate\nand others", author: "ada" };
+    const naming = { kind: "label", fraction: null, n_documents: 0, source: "hand", ...label };
+    const { el, model } = mount(card, state({ card: { ...cardData(3), names, naming } }));
+    expect(one(el, "h3").textContent).toBe(`Feature 3 bridges and more ${HOSTILE}`);
+    expect(one(el, ".sk-stars").getAttribute("aria-label")).toBe("4 of 5 stars");
+    const words = all(el, ".sk-naming span").map((span) => span.textContent);
+    expect(words).toEqual(["\u2605\u2605\u2605\u2605\u2606", "Golden Gate\nand others", "labelled by ada"]);
+    const imported = { ...naming, stars: null, note: "", source: "labels.json" };
+    model.set("card", { ...cardData(3), names, naming: imported });
+    expect(one(el, ".sk-naming").textContent).toBe("label from labels.json");
+    const automatic = { ...imported, kind: "token", fraction: 0.684, n_documents: 12, label: "" };
+    model.set("card", { ...cardData(3), names, naming: automatic });
+    expect(one(el, "h3").textContent).toBe(`Feature 3 bridges ${HOSTILE}`);
+    expect(one(el, ".sk-naming").textContent).toBe(
+      "Named by what it fires on: this carries 68.4 % of its activation on 12 other documents.",
+    );
+    model.set("card", { ...cardData(3), names, naming: { ...automatic, kind: "mixed", fraction: 0.2 } });
+    expect(one(el, ".sk-naming").textContent).toContain("No few words carry half of its activation; these carry 20 %");
+    model.set("card", { ...cardData(3), names, naming: { ...automatic, fraction: null } });
+    expect(one(el, ".sk-naming").textContent).toContain("in too few documents");
+  });
+  test("a neighbour's chip says what it shows", () => {
+    const { el } = mount(card, state());
+    expect(all(el, ".sk-neighbours button").map((chip) => chip.textContent)).toEqual([
+      "Feature 4 some name, cosine 0.900; open its card",
+      "Feature 5, cosine 0.800; open its card",
+    ]);
   });
   test("tabs show activation bins, by mouse and by arrow", () => {
     const { el } = mount(card, state());

@@ -116,6 +116,7 @@ describe("text", () => {
 describe("table", () => {
   const c = cases.columns;
   const columns = new Columns({
+    name: texts(...c.name),
     density: float32(...c.density),
     max: float32(...c.max.map((v) => v ?? NaN)),
     n_firings: int32(...c.n_firings),

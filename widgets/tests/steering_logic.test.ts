@@ -93,6 +93,9 @@ describe("words", () => {
       "Layer 3 is fixed.",
     ]);
     expect(describeCondition(gate, "norm")).toEqual(["feature 3 at 0.4 \u00d7 residual norm"]);
+    expect(describeCondition(gate, "norm", { "3": " bridges " })).toEqual([
+      "feature 3 (bridges) at 0.4 \u00d7 residual norm",
+    ]);
     expect(formatStrengths([0.1, 0.2], "max")).toBe("0.1, 0.2 \u00d7 its maximum");
   });
   test("the metrics of a reply", () => {
@@ -210,6 +213,7 @@ describe("colouring", () => {
   const detail: Detail = { start: int32(0, 1, 2), feature: int32(3, 5), value: float32(2, 6), choices: [] };
   const shown = (changes: Partial<DisplayedRun> = {}): DisplayedRun => ({
     id: "latest",
+    names: {},
     conditions: [plain, gate],
     unit: "norm",
     writing: false,

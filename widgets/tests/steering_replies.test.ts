@@ -39,7 +39,7 @@ describe("SteeringPanel: replies", () => {
       "does not mention a bridge",
     ]);
     expect(all(heads[1] as Element, ".sk-interventions span, .sk-metrics span").map((s) => s.textContent)).toEqual([
-      "feature 3 at 0.4 \u00d7 residual norm",
+      "feature 3 (bridge gate) at 0.4 \u00d7 residual norm",
       "nll 1.91",
       "repeated 19 %",
       "1 token, cut off",

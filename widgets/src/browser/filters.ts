@@ -2,6 +2,7 @@
 
 import { field, h, NO_SHORTCUTS } from "../shared/dom";
 import { setTraits, traits } from "../shared/model";
+import { inputNumber } from "../shared/numbers";
 import { type BrowserState, FILTERS, type Model } from "./state";
 
 const MAX_FILTER = 500; // characters, as in saekit/widgets/feature_browser.py
@@ -14,7 +15,7 @@ export interface Filters {
 
 export function filters(model: Model, signal: AbortSignal | undefined): Filters {
   const set = (values: Partial<BrowserState>) => setTraits<BrowserState>(model, { ...values, page: 0 });
-  const words = { placeholder: "number, token or words of the context", maxlength: MAX_FILTER };
+  const words = { placeholder: "number, name, promoted token or context", maxlength: MAX_FILTER };
   const search = h("input", { type: "search", ...words, ...NO_SHORTCUTS });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const runSearch = () => {
@@ -38,7 +39,7 @@ export function filters(model: Model, signal: AbortSignal | undefined): Filters 
     "div",
     { class: "sk-controls", role: "search" },
     field("Find", search, "sk-search"),
-    h("span", { class: "sk-field sk-density" }, density, low, "to", high),
+    h("span", { class: "sk-field sk-density-range" }, density, low, "to", high),
     h("label", { class: "sk-field" }, hideSilent, "Hide silent features"),
   );
   element.addEventListener("keydown", (event) => event.stopPropagation());
@@ -53,7 +54,7 @@ export function filters(model: Model, signal: AbortSignal | undefined): Filters 
   return { element, draw };
 }
 
-const percent = (value: number | null): string => (value === null ? "" : String(Number((value * 100).toPrecision(6))));
+const percent = (value: number | null): string => (value === null ? "" : inputNumber(value * 100));
 
 /** A density in percent; an empty field is no bound, and what is not from 0 to 100 is marked and not set. */
 function densityInput(label: string, placeholder: string, set: (value: number | null) => void): HTMLInputElement {

@@ -10,8 +10,8 @@ const SIZES = [10, 25, 50, 100];
 
 export interface Pager {
   element: HTMLElement;
-  /** `n` features match among all `total`. */
-  draw(n: number, total: number): void;
+  /** `n` features match among all `total`, the first `nNamed` by number or name. */
+  draw(n: number, total: number, nNamed: number): void;
 }
 
 export function pager(model: Model): Pager {
@@ -32,7 +32,7 @@ export function pager(model: Model): Pager {
   const buttons = [toFirst, toPrevious, toNext, toLast];
   const element = h("nav", { class: "sk-pager", "aria-label": "Pages" }, range, field("Rows", size), ...buttons);
 
-  const draw = (n: number, total: number) => {
+  const draw = (n: number, total: number, nNamed: number) => {
     const pageSize = model.get("page_size");
     [page, last] = [clampPage(model.get("page"), n, pageSize), nPages(n, pageSize) - 1];
     const sizes = [...new Set([...SIZES, pageSize])].sort((a, b) => a - b);
@@ -40,7 +40,8 @@ export function pager(model: Model): Pager {
     const [from, to] = [page * pageSize + 1, Math.min(n, (page + 1) * pageSize)].map(formatCount);
     const shown = `Rows ${from}\u2013${to} \u00b7 page ${formatCount(page + 1)} of ${formatCount(last + 1)} \u00b7 `;
     const all = `${formatCount(total)} features`;
-    range.textContent = (n === 0 ? "" : shown) + (n === total ? all : `${formatCount(n)} of ${all} match`);
+    const byName = nNamed > 0 && nNamed < n ? `, ${formatCount(nNamed)} by name first` : "";
+    range.textContent = (n === 0 ? "" : shown) + (n === total ? all : `${formatCount(n)} of ${all} match${byName}`);
     toFirst.disabled = toPrevious.disabled = page === 0;
     toNext.disabled = toLast.disabled = page === last;
   };

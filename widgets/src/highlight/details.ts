@@ -2,7 +2,7 @@
 
 import type { SparseActivations } from "../shared/arrays";
 import { h } from "../shared/dom";
-import { featureChip, promotes } from "../shared/feature_chip";
+import { featureChip } from "../shared/feature_chip";
 import { setTraits } from "../shared/model";
 import { formatAligned, formatCount, formatNumber } from "../shared/numbers";
 import { tokenWithBytes } from "../shared/tokens";
@@ -54,8 +54,8 @@ export function tokenDetails(model: Model, activations: SparseActivations, posit
 function chip(model: Model, feature: number, value: number, max: number): HTMLElement {
   const isCurrent = feature === model.get("feature");
   const name = model.get("names")[String(feature)];
-  const label = `Feature ${feature}, activation ${formatNumber(value)}${promotes(name)}; colour the text by it`;
-  const content = { name, value: formatAligned(value), fraction: value / max, label };
+  const words = { measure: "activation", action: "colour the text by it" };
+  const content = { name, value: formatAligned(value), fraction: value / max, ...words };
   const element = featureChip(feature, content, (pressed) => {
     const details = pressed.closest(".sk-detail");
     setTraits<HighlightState>(model, { feature: isCurrent ? null : feature });

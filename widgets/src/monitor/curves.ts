@@ -10,6 +10,7 @@ import {
   formatCount,
   formatDuration,
   formatExponent,
+  formatFixed,
   formatNumber,
   formatPercent,
   formatTick,
@@ -37,7 +38,7 @@ const curve = (
   format,
   axis,
 });
-const threeDecimals = (value: number) => value.toFixed(3).replace("-", "\u2212");
+const threeDecimals = (value: number) => formatFixed(value, 3);
 
 export const CURVES: readonly Curve[] = [
   curve("loss", "Loss", "Loss", formatAligned, { log: true }),

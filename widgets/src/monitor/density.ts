@@ -2,7 +2,7 @@
 
 import type { ChartData } from "../shared/charts/interactive";
 import { axisScale } from "../shared/charts/scale";
-import { formatCount, formatPercent, formatPlural } from "../shared/numbers";
+import { formatCount, formatFixed, formatPercent, formatPlural } from "../shared/numbers";
 import type { DensityHistogram } from "./state";
 
 const BINS_PER_DECADE = 4;
@@ -55,4 +55,4 @@ export function binText(
 }
 
 /** 10^e in percent: 100 %, 1 %, 0.01 %. */
-const decadePercent = (e: number): string => `${e >= -2 ? 10 ** (e + 2) : (10 ** (e + 2)).toFixed(-e - 2)} %`;
+const decadePercent = (e: number): string => `${e >= -2 ? 10 ** (e + 2) : formatFixed(10 ** (e + 2), -e - 2)} %`;

@@ -5,9 +5,9 @@ import { type ContextGroup, contextTabs, type TokenContext } from "./card_contex
 import { bar } from "./charts/bars";
 import { histogram } from "./charts/histogram";
 import { h } from "./dom";
-import { featureChip, promotes } from "./feature_chip";
+import { featureChip } from "./feature_chip";
 import { formatAligned, formatBinEdge, formatCount, formatNumber, formatPercent, formatPlural } from "./numbers";
-import { tokenLabel } from "./tokens";
+import { nameText, tokenLabel } from "./tokens";
 
 export interface ActivationBin {
   low: number;
@@ -35,7 +35,20 @@ export interface CardData {
   promoted: [string, number][];
   suppressed: [string, number][];
   neighbours: [number, number][];
-  names: Record<string, string>;
+  names: Record<string, string>; // of the feature and its neighbours, by number
+  naming?: Naming; // what else is known of its name
+}
+
+/** Where a feature's name comes from: what `naming` in saekit/widgets/feature_card.py returns. */
+export interface Naming {
+  kind: string; // label, token, context, mixed or silent
+  fraction: number | null; // of its activation that the name's words carry, on documents the name was not made from
+  n_documents: number; // how many of those fire
+  label: string; // in full, empty without one
+  note: string;
+  stars: number | null; // of 5
+  author: string;
+  source: string; // hand, card, or where it was imported from
 }
 
 /** The card before Python has sent one. */
@@ -67,9 +80,14 @@ export function cardOrMessage(state: CardTraits, open: (feature: number) => void
 
 function renderCard(data: CardData, open: (feature: number) => void): HTMLElement {
   const { silent } = data.stats;
-  const head = h("div", { class: "sk-card-head" }, h("h3", {}, `Feature ${data.feature}`));
+  const number = `Feature ${data.feature}`;
+  const name = nameText(data.naming?.label || (data.names[String(data.feature)] ?? ""));
+  const heading = h("h3", {}, h("span", { class: name ? "sk-number" : null }, number));
+  if (name && !silent) heading.append(" ", h("bdi", {}, name));
+  const head = h("div", { class: "sk-card-head" }, heading);
   if (silent) head.append(h("span", { class: "sk-badge" }, "silent"));
-  const card = h("article", { class: "saekit-card-body", "aria-label": `Feature ${data.feature}` }, head);
+  const card = h("article", { class: "saekit-card-body", "aria-label": number }, head);
+  if (data.naming && !silent) card.append(nameSource(data.naming));
   const silentNote = "It never fired on the indexed text. The logit effects follow from its decoder direction alone.";
   card.append(silent ? h("p", { class: "sk-muted" }, silentNote) : statistics(data));
 
@@ -95,6 +113,36 @@ function renderCard(data: CardData, open: (feature: number) => void): HTMLElemen
   }
   if (!silent) card.append(contextTabs(contextGroups(data), data.stats.max));
   return card;
+}
+
+const N_STARS = 5;
+
+/** Who named the feature and how sure they were, or what its automatic name rests on. */
+function nameSource(naming: Naming): HTMLElement {
+  const { label, stars, note, author, source } = naming;
+  if (label === "") return h("p", { class: "sk-naming sk-muted" }, automaticName(naming));
+  const line = h("p", { class: "sk-naming sk-muted" });
+  if (stars !== null) {
+    const full = Math.max(0, Math.min(N_STARS, Math.round(stars)));
+    const text = "\u2605".repeat(full) + "\u2606".repeat(N_STARS - full);
+    line.append(h("span", { class: "sk-stars", role: "img", "aria-label": `${full} of ${N_STARS} stars` }, text));
+  }
+  if (note) line.append(h("span", { class: "sk-label-note" }, note));
+  const by = author ? `labelled by ${author}` : "labelled by hand";
+  line.append(
+    h("span", {}, source === "card" ? "label of the SAE's card" : source === "hand" ? by : `label from ${source}`),
+  );
+  return line;
+}
+
+/** How much of the activation an automatic name stands for. */
+function automaticName({ kind, fraction, n_documents }: Naming): string {
+  if (kind === "silent") return "";
+  if (fraction === null) return "Named by what it fires on, in too few documents to say how far the name holds.";
+  const where = n_documents > 0 ? ` on ${formatPlural(n_documents, "other document")}` : "";
+  const words = `${formatPercent(fraction)} of its activation${where}`;
+  if (kind === "mixed") return `No few words carry half of its activation; these carry ${words}.`;
+  return `Named by what it fires on: ${kind === "context" ? "these words stand by" : "this carries"} ${words}.`;
 }
 
 function statistics({ stats }: CardData): HTMLElement {
@@ -130,16 +178,16 @@ function neighbour(
   names: Record<string, string>,
   open: (feature: number) => void,
 ): HTMLElement {
-  const name = names[String(feature)];
-  const label = `Open feature ${feature}, cosine ${formatNumber(cosine)}${promotes(name)}`;
-  const content = { name, value: formatAligned(cosine), fraction: Math.max(0, cosine), label };
+  const name = nameText(names[String(feature)] ?? "");
+  const words = { measure: "cosine", action: "open its card" };
+  const content = { name, value: formatAligned(cosine), fraction: Math.max(0, cosine), ...words };
   return featureChip(feature, content, () => open(feature));
 }
 
 /** The strongest contexts, then a sample of each activation bin, highest first. */
 function contextGroups({ top, intervals }: CardData): ContextGroup[] {
   const summary = "Strongest first, at most one per window.";
-  const strongest = { name: "Strongest", size: `top ${top.length}`, label: "Strongest", summary, contexts: top };
+  const strongest = { name: "Strongest", size: `top ${top.length}`, unit: "", summary, contexts: top };
   return [strongest, ...[...intervals].reverse().map(binGroup)];
 }
 
@@ -150,5 +198,11 @@ function binGroup({ low, high, count, share, contexts }: ActivationBin): Context
     count === 0
       ? `It never fires between ${from} and ${to}.`
       : `${from} to ${to}: ${formatPlural(count, "firing")}, ${formatPercent(share)} of all${sample}.`;
-  return { name: `${from}\u2013${to}`, size: formatCount(count), label: summary, summary, contexts };
+  return {
+    name: `${from}\u2013${to}`,
+    size: formatCount(count),
+    unit: count === 1 ? "firing" : "firings",
+    summary,
+    contexts,
+  };
 }

@@ -17,7 +17,7 @@ export interface TokenContext {
 export interface ContextGroup {
   name: string;
   size: string; // stands below the name
-  label: string; // the tab as a screen reader says it
+  unit: string; // of the size, for screen readers
   summary: string;
   contexts: TokenContext[];
 }
@@ -27,16 +27,16 @@ const N_SHOWN = 10;
 /** Tabs for the groups; `max` is the activation at full colour. */
 export function contextTabs(groups: readonly ContextGroup[], max: number): HTMLElement {
   const panel = h("div", { class: "sk-panel", role: "tabpanel", id: uniqueId("panel"), tabindex: -1 });
-  const tabs = groups.map(({ name, size, label }, i) => {
+  const tabs = groups.map(({ name, size, unit }, i) => {
     const tab = h("button", {
       type: "button",
       role: "tab",
       id: uniqueId("tab"),
       "aria-controls": panel.id,
-      "aria-label": label,
       ...NO_SHORTCUTS,
     });
-    tab.append(h("span", {}, name), h("small", {}, size));
+    const spoken = unit && h("span", { class: "sk-visually-hidden" }, ` ${unit}`);
+    tab.append(h("span", {}, name), " ", h("small", {}, size, spoken));
     tab.addEventListener("click", () => show(i));
     return tab;
   });
@@ -60,6 +60,7 @@ export function contextTabs(groups: readonly ContextGroup[], max: number): HTMLE
     panel.append(showAll);
   };
   const tabList = h("div", { class: "sk-tabs", role: "tablist", "aria-label": "Contexts by activation" }, ...tabs);
+  tabList.style.setProperty("--n", String(tabs.length));
   tabList.addEventListener("keydown", (event) => {
     const current = tabs.indexOf(event.target as HTMLButtonElement);
     const next = rovingIndex(event, current, tabs.length, { forward: ["ArrowRight"], backward: ["ArrowLeft"] });

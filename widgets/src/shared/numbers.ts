@@ -29,6 +29,13 @@ export function formatAligned(value: Maybe): string {
   return size >= 1e-4 && size < 100 ? minus((value ?? 0).toPrecision(3)) : formatNumber(value);
 }
 
+/** So many decimals: 1.90, \u22120.05. */
+export const formatFixed = (value: Maybe, decimals: number): string =>
+  isNumber(value) ? minus(value.toFixed(decimals)) : MISSING;
+
+/** What stands in a number input: digits without those that 32-bit values or their conversion add. */
+export const inputNumber = (value: number, digits = 6): string => String(Number(value.toPrecision(digits)));
+
 /** An edge of a bin that is `width` wide: as many decimals as distinguish neighbouring edges. */
 export const formatBinEdge = (value: number, width: number): string =>
   width > 0 ? value.toFixed(Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(width))))) : formatNumber(value);

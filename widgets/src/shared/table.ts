@@ -4,6 +4,7 @@
 import { type Binary, toFloat32, toInt32, toStrings } from "./arrays";
 
 export interface RawColumns {
+  name?: Binary;
   density?: Binary;
   max?: Binary;
   n_firings?: Binary;
@@ -20,11 +21,12 @@ export interface Query {
   hide_silent: boolean;
 }
 
-export const COLUMNS = ["feature", "density", "max", "n_firings", "promoted", "example"] as const;
+export const COLUMNS = ["feature", "name", "density", "max", "n_firings", "promoted", "example"] as const;
 export const BEGIN = "\u0002"; // around the firing token in an example
 export const END = "\u0003";
 
 export class Columns {
+  readonly name: string[];
   readonly density: Float32Array;
   readonly max: Float32Array;
   readonly n_firings: Int32Array;
@@ -33,6 +35,7 @@ export class Columns {
   private haystack: string[] | null = null;
 
   constructor(raw: RawColumns | null | undefined) {
+    this.name = toStrings(raw?.name);
     this.density = toFloat32(raw?.density);
     this.max = toFloat32(raw?.max);
     this.n_firings = toInt32(raw?.n_firings);
@@ -44,18 +47,41 @@ export class Columns {
     return this.density.length;
   }
 
-  /** What the text filter looks through: promoted tokens and the example, in lower case, made once. */
+  /** What the text filter looks through: name, promoted tokens and example, in lower case, made once. */
   text(feature: number): string {
-    this.haystack ??= Array.from({ length: this.length }, (_, i) =>
-      `${this.promoted[i] ?? ""}\n${(this.example[i] ?? "").replaceAll(BEGIN, "").replaceAll(END, "")}`.toLowerCase(),
-    );
+    this.haystack ??= Array.from({ length: this.length }, (_, i) => {
+      const example = (this.example[i] ?? "").replaceAll(BEGIN, "").replaceAll(END, "");
+      return `${this.name[i] ?? ""}\n${this.promoted[i] ?? ""}\n${example}`.toLowerCase();
+    });
     return this.haystack[feature] ?? "";
+  }
+
+  /** How well a filter's words name a feature: 0 when they are its number or name, 1 and 2 when they are in its name,
+   * 3 otherwise. 2 is for names that say no more than what occurs: "mixed: a, b". */
+  nameRank(feature: number, words: readonly string[]): number {
+    const name = (this.name[feature] ?? "").toLowerCase();
+    if (words.length === 0) return NOT_NAMED;
+    if (words.join(" ") === name || (words.length === 1 && words[0] === String(feature))) return 0;
+    if (!words.every((word) => word === String(feature) || name.includes(word))) return NOT_NAMED;
+    return name.startsWith(MIXED) ? 2 : 1;
+  }
+
+  /** Whether a filter's words find a feature by its number or name. */
+  isNamed(feature: number, words: readonly string[]): boolean {
+    return this.nameRank(feature, words) < NOT_NAMED;
   }
 }
 
-/** Feature numbers that pass the filters, in the order asked for. Equal values by feature number; missing ones last. */
+const MIXED = "mixed:"; // as in saekit/index/name_spelling.py
+const NOT_NAMED = 3;
+
+/** The words of a filter, all of which must occur. */
+export const filterWords = (filter: string): string[] => filter.toLowerCase().split(/\s+/).filter(Boolean);
+
+/** Feature numbers that pass the filters, in the order asked for: with a text filter, those that it finds by number or
+ * name before the others, the best named first. Equal values by feature number; missing ones last. */
 export function selectFeatures(columns: Columns, query: Query): Int32Array<ArrayBuffer> {
-  const words = query.filter.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = filterWords(query.filter);
   const low = query.min_density === null ? -Infinity : Math.fround(query.min_density); // densities are 32-bit too
   const high = query.max_density === null ? Infinity : Math.fround(query.max_density);
   const kept: number[] = [];
@@ -66,12 +92,16 @@ export function selectFeatures(columns: Columns, query: Query): Int32Array<Array
     if (words.length > 0 && !words.every((word) => word === String(i) || columns.text(i).includes(word))) continue;
     kept.push(i);
   }
-  return Int32Array.from(kept).sort(compare(columns, query.sort, query.descending));
+  const inOrder = compare(columns, query.sort, query.descending);
+  if (words.length === 0) return Int32Array.from(kept).sort(inOrder);
+  const ranks = new Map(kept.map((i) => [i, columns.nameRank(i, words)]));
+  const rank = (i: number) => ranks.get(i) ?? NOT_NAMED;
+  return Int32Array.from(kept).sort((a, b) => rank(a) - rank(b) || inOrder(a, b));
 }
 
 function compare(columns: Columns, sort: string, descending: boolean): (a: number, b: number) => number {
   const sign = descending ? -1 : 1;
-  if (sort === "promoted" || sort === "example") {
+  if (sort === "name" || sort === "promoted" || sort === "example") {
     const values = columns[sort];
     return (a, b) => {
       const [x, y] = [values[a] ?? "", values[b] ?? ""];

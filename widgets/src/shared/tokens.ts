@@ -12,6 +12,13 @@ export function tokenText(token: string): string {
     .replace(INVISIBLE_CHARACTERS, (c) => `<U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}>`);
 }
 
+/** A feature's name: like a token, but with the joiners that emoji and some scripts are spelt with. */
+export const nameText = (name: string): string =>
+  name
+    .split(/([\u200c\u200d])/)
+    .map((part, i) => (i % 2 ? part : tokenText(part)))
+    .join("");
+
 /** A token outside running text, where its spaces must be visible as well. */
 export const tokenLabel = (token: string): string =>
   token === "" ? "(empty)" : tokenText(token).replace(/[ \u00a0]/g, "\u2423");

@@ -3,10 +3,10 @@
 import "./colour_controls.css";
 import { colourScale } from "../shared/charts/bars";
 import { button, field, h, NO_SHORTCUTS } from "../shared/dom";
-import { featureChip, promotes } from "../shared/feature_chip";
+import { featureChip } from "../shared/feature_chip";
 import { setTraits } from "../shared/model";
 import { formatCount, formatNumber } from "../shared/numbers";
-import { tokenText } from "../shared/tokens";
+import { nameText } from "../shared/tokens";
 import type { Colouring } from "./colouring";
 import { featuresOf } from "./condition";
 import type { FormInputs } from "./form_inputs";
@@ -45,7 +45,7 @@ export function colourControls(model: Model, inputs: FormInputs): ColourControls
   inputs.bindNumber(input, (v) => Number.isInteger(v) && v >= 0 && v < model.get("n_features"), colourBy);
   input.addEventListener("keydown", (event) => event.stopPropagation());
   const inputField = field("Feature", input);
-  const name = h("code", { class: "sk-feature-name" });
+  const name = h("span", { class: "sk-feature-name" });
   const chips = h("span", { class: "sk-chips", role: "group", "aria-label": "Features of these conditions" });
   const label = h("span", { class: "sk-field-name" }, "Colour by");
   const element = h("div", { class: "sk-colour" }, label, group, scale.element, note, inputField, name, chips);
@@ -61,7 +61,7 @@ export function colourControls(model: Model, inputs: FormInputs): ColourControls
     input.disabled = false;
     features = featuresOf(run.conditions);
     inputField.hidden = chips.hidden = by !== "feature" || run.details === null;
-    name.textContent = features.includes(feature) ? "" : tokenText(nameOf(feature));
+    name.textContent = features.includes(feature) ? "" : nameText(nameOf(feature));
     name.hidden = inputField.hidden || name.textContent === "";
     const key = JSON.stringify([features, features.map(nameOf)]);
     if (key !== drawnChips) {
@@ -87,8 +87,7 @@ export function colourChip(
   activation?: { value: number; max: number },
 ): HTMLButtonElement {
   const name = model.get("about")[String(feature)]?.name ?? "";
-  const value = activation && formatNumber(activation.value);
-  const label = `Feature ${feature}${value ? `, activation ${value}` : ""}${promotes(name)}; colour the replies by it`;
+  const words = { measure: "activation", action: "colour the replies by it" };
   const shown = activation && { value: formatNumber(activation.value), fraction: activation.value / activation.max };
-  return featureChip(feature, { name: tokenText(name), label, ...shown }, () => colourBy(feature));
+  return featureChip(feature, { name: nameText(name), ...words, ...shown }, () => colourBy(feature));
 }

@@ -1,7 +1,7 @@
 // Conditions, runs and replies in text. Pure: no document.
 
-import { formatNumber, formatPlural } from "../shared/numbers";
-import { tokenText } from "../shared/tokens";
+import { formatFixed, formatNumber, formatPlural, inputNumber } from "../shared/numbers";
+import { nameText, tokenText } from "../shared/tokens";
 import { isUnsteered } from "./condition";
 import type { Condition, Reply, Run } from "./state";
 import { formatStrength } from "./strengths";
@@ -12,10 +12,13 @@ export const POSITION_NAMES: Record<string, string> = {
   generated: "new tokens only",
 };
 
-/** What a condition does to the model, one phrase each. */
-export function describeCondition(condition: Condition, unit: string): string[] {
+/** What a condition does to the model, one phrase each; `names` are those of features, where they are known. */
+export function describeCondition(condition: Condition, unit: string, names: Record<string, string> = {}): string[] {
   if (isUnsteered(condition)) return ["as it is"];
-  const features = condition.features.map((f) => `feature ${f.feature} at ${formatStrength(f.strength, unit)}`);
+  const features = condition.features.map(({ feature, strength }) => {
+    const name = nameText(names[String(feature)] ?? "").trim();
+    return `feature ${feature} ${name && `(${name}) `}at ${formatStrength(strength, unit)}`;
+  });
   const instruction = condition.instruction && `\u201c${condition.instruction}\u201d`;
   return [...features, instruction, condition.edits].filter(Boolean);
 }
@@ -31,11 +34,11 @@ export function replyMetrics({ tokens, mean_nll, repetition, end }: Reply): [str
   const out: [string, string][] = [];
   if (mean_nll !== null) {
     const title = "mean negative log-likelihood per token under the unsteered model, in nats";
-    out.push([`nll ${mean_nll.toFixed(2)}`, title]);
+    out.push([`nll ${formatFixed(mean_nll, 2)}`, title]);
   }
   if (repetition !== null) {
     const title = "fraction of four-token sequences that occurred before in the reply";
-    out.push([`repeated ${Number((repetition * 100).toPrecision(2))} %`, title]);
+    out.push([`repeated ${inputNumber(repetition * 100, 2)} %`, title]);
   }
   out.push([formatPlural(tokens.length, "token") + suffix, explanation]);
   return out;
@@ -46,13 +49,13 @@ export function formatProbability(p: number): string {
   const percent = p * 100;
   if (percent === 0) return "0 %";
   if (percent < 0.01) return "< 0.01 %";
-  if (percent < 1) return `${percent.toFixed(2)} %`;
-  if (percent < 10 || (percent >= 99 && percent < 99.95)) return `${percent.toFixed(1)} %`;
+  if (percent < 1) return `${formatFixed(percent, 2)} %`;
+  if (percent < 10 || (percent >= 99 && percent < 99.95)) return `${formatFixed(percent, 1)} %`;
   return `${Math.round(percent)} %`;
 }
 
 /** A token's negative log-likelihood and its probability: "1.91 nats, 15 %". */
-export const formatNll = (nll: number): string => `${nll.toFixed(2)} nats, ${formatProbability(Math.exp(-nll))}`;
+export const formatNll = (nll: number): string => `${formatFixed(nll, 2)} nats, ${formatProbability(Math.exp(-nll))}`;
 
 /** The beginning of a text in at most `n` characters, cut between words. */
 export function truncate(text: string, n = 32): string {

@@ -1,8 +1,8 @@
 // One feature of a condition: its number, a slider and a number for its strength, and a sweep over strengths.
 
 import { button, h, NO_SHORTCUTS, uniqueId } from "../shared/dom";
-import { formatCount } from "../shared/numbers";
-import { tokenLabel, tokenText } from "../shared/tokens";
+import { formatCount, inputNumber } from "../shared/numbers";
+import { nameText } from "../shared/tokens";
 import type { FormInputs } from "./form_inputs";
 import type { Condition, FeatureInfo, FeatureStrength, Model } from "./state";
 import { convert, formatStrength, formatStrengths, fraction, inOtherUnits, sliderRangeIncluding } from "./strengths";
@@ -46,7 +46,7 @@ export function featureRow(
     (v) => exists(v) && isFree(v),
     (v) => set({ feature: v }),
   );
-  const name = h("code");
+  const name = h("span", { class: "sk-feature-name" });
   const slider = h("input", { type: "range", ...NO_SHORTCUTS });
   slider.addEventListener("input", () => {
     inputs.startEditing(slider);
@@ -59,7 +59,7 @@ export function featureRow(
   const tickText = h("span", { class: "sk-visually-hidden", id: uniqueId("tick") });
   const tick = button("", "sk-tick", () => {
     const { recommended } = infoOf(current());
-    if (recommended !== null) set({ strength: Number(recommended.toPrecision(6)) });
+    if (recommended !== null) set({ strength: Number(inputNumber(recommended)) });
   });
   tick.setAttribute("aria-describedby", tickText.id);
   const strength = h("input", { type: "number", step: "any", "aria-label": "Strength as a number", ...NO_SHORTCUTS });
@@ -118,13 +118,12 @@ export function featureRow(
     const last = model.get("n_features") - 1;
     const { info } = infoOf(entry);
     drawSlider(entry);
-    inputs.setValue(strength, String(Number(entry.strength.toPrecision(4))));
+    inputs.setValue(strength, inputNumber(entry.strength, 4));
     inputs.setValue(number, String(feature));
     number.max = String(last);
     number.title = `0 to ${formatCount(last)}, each once in a condition`;
-    name.textContent = tokenText(info.name);
-    name.title = info.name ? `promotes ${tokenLabel(info.name).replaceAll("\u2423", " ").trim()}` : "";
-    element.setAttribute("aria-label", `Feature ${feature}`);
+    name.textContent = name.title = nameText(info.name);
+    element.setAttribute("aria-label", `Feature ${feature}${info.name && `, ${nameText(info.name)}`}`);
     const strengths = formatStrengths(model.get("sweep_strengths"), model.get("unit"));
     sweep.title = `Generate with feature ${feature} at ${strengths}, beside the unsteered text`;
     sweep.setAttribute("aria-label", `Sweep feature ${feature}`);

@@ -2,6 +2,7 @@
 
 import { button, field, h, NO_SHORTCUTS, uniqueId } from "../shared/dom";
 import { setTraits } from "../shared/model";
+import { inputNumber } from "../shared/numbers";
 import { conditionsForm } from "./conditions_form";
 import { POSITION_NAMES } from "./descriptions";
 import type { FormInputs } from "./form_inputs";
@@ -97,7 +98,7 @@ export function formView(model: Model, inputs: FormInputs, send: (message: objec
     inputs.setValue(unit, model.get("unit"));
     inputs.setValue(positions, model.get("positions"));
     inputs.setValue(nTokens, String(model.get("max_new_tokens")));
-    inputs.setValue(temperature, String(model.get("temperature")));
+    inputs.setValue(temperature, inputNumber(model.get("temperature")));
     inputs.setValue(seed, String(model.get("seed")));
     chat.checked = model.get("chat");
     chatField.hidden = !model.get("has_chat");

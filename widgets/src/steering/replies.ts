@@ -10,6 +10,7 @@ export interface DisplayedRun {
   id: string;
   conditions: Condition[];
   unit: string;
+  names: Record<string, string>; // of the features of the conditions
   exchanges: Turn[];
   details: (Detail | null)[][] | null; // null: not kept
   writing: boolean;
@@ -45,10 +46,10 @@ export function repliesView(): RepliesView {
 
   const draw = (run: DisplayedRun) => {
     shown = run;
-    const key = JSON.stringify([run.id, run.conditions, run.unit]);
+    const key = JSON.stringify([run.id, run.conditions, run.unit, run.names]);
     if (key !== drawnColumns) {
       drawnColumns = key;
-      columns = run.conditions.map((condition) => new ReplyColumn(condition, run.unit));
+      columns = run.conditions.map((condition) => new ReplyColumn(condition, run.unit, run.names));
       element.replaceChildren(...columns.map((c) => c.element));
     }
     const following = run.writing ? columns.filter((c) => c.isAtEnd()) : [];

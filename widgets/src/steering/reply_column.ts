@@ -19,8 +19,9 @@ export class ReplyColumn {
   constructor(
     private readonly condition: Condition,
     unit: string,
+    names: Record<string, string>,
   ) {
-    const phrases = describeCondition(condition, unit).map((phrase) => h("span", {}, phrase));
+    const phrases = describeCondition(condition, unit, names).map((phrase) => h("span", {}, phrase));
     const interventions = h("p", { class: "sk-interventions" }, ...phrases);
     const header = h("header", {}, h("h4", {}, condition.name), interventions, this.metrics);
     const className = isUnsteered(condition) ? "sk-column" : "sk-column sk-steered";

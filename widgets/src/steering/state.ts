@@ -17,7 +17,7 @@ export interface Condition {
 }
 
 export interface FeatureInfo {
-  name: string; // tokens the feature promotes
+  name: string; // a short name, empty when unknown
   max: number; // its maximum in the index, 0 when unknown
   recommended: number | null; // as a fraction of the residual norm
   residual?: number; // the usual residual norm in raw activation of this feature
