@@ -32,8 +32,7 @@ MAX_ROWS = 1000
 """Rows of a page at most: all of them are in the document."""
 MAX_FILTER = 500
 """Characters of a filter at most: every word is looked for in every row. The front end's is in browser/filters.ts."""
-N_PAGE_CARDS = 25
-"""Cards of the rows shown first that an offline page carries at most."""
+N_PAGE_CARDS = 25  # of the rows shown first, on an offline page
 MIXED = "mixed:"  # begins names that say no more than what occurs; the front end's is in shared/table.ts
 BEFORE, AFTER = 26, 60  # characters of an example on either side of its firing token
 
@@ -150,11 +149,11 @@ class FeatureBrowser(Widget):
         return self
 
     def page_state(self) -> dict[str, Any]:
-        """The state with the cards of the rows that are shown first, so that a click on them opens one."""
+        """The state with the cards of the rows that are shown first, so that a click opens them."""
         state = {**super().page_state(), "live": False}
         if self._load is not None:
             first = [int(i) for i in self.rows.index[:N_PAGE_CARDS] if str(int(i)) not in self.cards]
-            state["cards"] = {**self.cards, **embedded(self._load, self._names, first, len(self._frame))}
+            state["cards"] = {**self.cards, **embedded(self._load, self._names, self._naming, first, len(self._frame))}
         return state
 
     def text(self) -> str:
