@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .cache_folder import cache_dir
+from .display import Block, Words, details, document, note, shown, table
 from .models.default_model import NAME, damaged_file
 from .sae.triton import SelfCheck, available, gate, self_check, tiles
 from .sae.triton.device_key import device_key, triton_version
@@ -30,6 +31,46 @@ GIGABYTE = 1e9
 ROOM = 2 * GIGABYTE
 """What a folder's disk should have left: the default model, while it is converted, with room to spare."""
 ABSENT, BROKEN, OK, NOTE = "absent", "BROKEN", "ok", "note"
+
+
+@shown
+def finding_html(f: Finding) -> str:
+    """What was looked at and what is to be done."""
+    return document(f.name, f"{f.state}; {f.detail}", note(f.fix, warn=True) if f.fix else None)
+
+
+@shown
+def diagnosis_html(d: Diagnosis) -> str:
+    """What needs something to be done first, then a table for each part."""
+    n = len(d.broken)
+    parts = list(dict.fromkeys(f.part for f in d.findings))
+    first = [f for f in d.findings if f.fix or f.state in (BROKEN, NOTE)]
+    rest = {part: [f for f in d.findings if f.part == part] for part in parts}
+    return document(
+        "Diagnosis",
+        "nothing is broken" if not n else f"{n} broken: " + ", ".join(f.name for f in d.broken),
+        _table("Worth a look", first),
+        *(details(f"{part}, {_states(found)}", _table("", found)) for part, found in rest.items()),
+    )
+
+
+def _states(findings: list[Finding]) -> str:
+    states = [f.state for f in findings]
+    return ", ".join(f"{states.count(s)} {s}" for s in (BROKEN, NOTE, OK, ABSENT) if s in states)
+
+
+def _table(caption: str, findings: list[Finding]) -> Block | None:
+    """A row for each finding; a kernel's with its largest difference."""
+
+    def found(f: Finding) -> str:
+        differs = "" if f.difference is None else f"differs by {f.difference:.1e}, may by {f.tolerance:.0e}; "
+        return differs + f.detail
+
+    columns = [Words("", [f.name for f in findings]), Words("state", [f.state for f in findings])]
+    columns += [Words("found", [found(f) for f in findings])]
+    if any(f.fix for f in findings):
+        columns.append(Words("what to do", [f.fix for f in findings]))
+    return table(columns, caption=caption)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +88,8 @@ class Finding:
     tolerance: float | None = None
     """Of a kernel: what that difference may be."""
     fix: str = ""
+
+    _repr_html_ = finding_html
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -84,6 +127,8 @@ class Diagnosis:
         n = len(self.broken)
         lines.append("nothing is broken" if not n else f"{n} broken: " + ", ".join(f.name for f in self.broken))
         return "\n".join(lines)
+
+    _repr_html_ = diagnosis_html
 
 
 def doctor(*, recheck: bool = False) -> Diagnosis:

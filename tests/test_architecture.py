@@ -15,9 +15,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "saekit"
 PUBLIC = "saekit"
 """The public API: saekit/__init__.pyi, from which __init__.py imports."""
-ROOMS = ["errors", "arguments", "json_files", "atomic_io", "json_lines", "output_folder", "cache_folder", "statistics"]
-ROOMS += ["plotting", "hook_points", "sae", "models", "corpus", "activations", "evaluation", "training", "synthetic"]
-ROOMS += ["scaling", "index", "specificity", "steering", "circuits", "widgets"]
+ROOMS = ["errors", "arguments", "json_files", "atomic_io", "json_lines", "output_folder", "cache_folder", "display"]
+ROOMS += ["statistics", "plotting", "hook_points", "sae", "models", "corpus", "activations", "evaluation", "training"]
+ROOMS += ["synthetic", "scaling", "index", "specificity", "steering", "circuits", "widgets"]
 ROOMS += ["diagnosis", PUBLIC, "demo", "cli_help", "cli_config", "cli", "__main__"]
 """A room may import those before it and none after it, and the public API is a room of its own."""
 LIBRARY_HOMES = {"transformer_lens": "models", "anywidget": "widgets", "circuitsvis": "widgets"}

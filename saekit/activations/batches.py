@@ -31,6 +31,7 @@ from ..hook_points import HookPoint, hook_names
 from ..models import LanguageModel
 from ..sae import TokenFilter
 from .columns import Columns
+from .displays import batches_html
 from .forward import WINDOWS_PER_RUN, WindowsForward, nothing_kept
 from .prefetch import checked_device, prefetch, to_device
 from .token_filter import fit_token_filter
@@ -86,6 +87,8 @@ class ActivationBatches(Columns, ABC, Iterator[Tensor]):
                     accepted=mine,
                     fix="make the batches with the same arguments as before, or start again",
                 )
+
+    _repr_html_ = batches_html
 
 
 def mixed_seed(*parts: int) -> int:

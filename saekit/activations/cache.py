@@ -23,6 +23,7 @@ from ..models import LanguageModel
 from ..sae import TokenFilter
 from .batches import ActivationBatches, mixed_seed
 from .columns import Columns
+from .displays import cache_html
 from .prefetch import checked_device, prefetch, to_device
 from .shards import ShardFiles
 from .source import Provenance, check_provenance
@@ -231,6 +232,8 @@ class ActivationCache(Columns):
             f"{f.model_name} ({f.dtype}, {f.nbytes / 1e6:,.0f} MB, {f.n_shards} shards)\n"
             f"  {self.token_filter.describe()}"
         )
+
+    _repr_html_ = cache_html
 
 
 class _CachedBatches(ActivationBatches):

@@ -24,6 +24,7 @@ from ..corpus import Windows
 from ..json_files import Count, Finite, Natural
 from ..sae import TokenFilter
 from ..sae.precision import doubles
+from .displays import excluded_html, excluded_norm_html, excluded_token_html
 
 N_SHOWN = 20
 """Tokens that are named, the most frequently excluded first."""
@@ -48,6 +49,8 @@ class ExcludedToken:
         """Of its occurrences."""
         return self.n_excluded / self.n
 
+    _repr_html_ = excluded_token_html
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExcludedNorm:
@@ -62,6 +65,8 @@ class ExcludedNorm:
     """Of the sum of ||x|| over all tokens; nan where it is not known."""
     squared_norm_fraction: float
     """Of the sum of ||x||^2."""
+
+    _repr_html_ = excluded_norm_html
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +143,7 @@ class ExcludedTokens:
         return line + (f"; they hold {', '.join(held)}" if held else "")
 
     __str__ = __repr__
+    _repr_html_ = excluded_html
 
     def to_dict(self) -> dict[str, Any]:
         """The counts as JSON values; what is not known is None."""

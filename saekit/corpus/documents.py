@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..arguments import checks_arguments
 from ..errors import ConfigError, DataError, LengthUnknownError, unknown_name
+from .displays import corpus_html, document_html
 
 Label = str | int | float | bool
 Turn = Mapping[str, Any]
@@ -35,6 +36,8 @@ class Document:
     """A conversation, each turn with its "role" and "content"; a model reads it in its own chat template."""
     token_ids: tuple[int, ...] | None = None
     """The ids of its tokens, which a model reads as they are, whatever `text` says."""
+
+    _repr_html_ = document_html
 
 
 _Items = Iterator[tuple[int, Document]]
@@ -235,6 +238,8 @@ class Corpus:
             first = " ".join(self._items[0][1].text[:400].split())
             lines.append(f"  first: {first[:87] + '...' if len(first) > 90 else first}")
         return "\n".join(lines)
+
+    _repr_html_ = corpus_html
 
 
 def _values(name: str, value: Label | Iterable[Label]) -> set[Label]:

@@ -25,6 +25,7 @@ from ..errors import ConfigError, FileError, disk_errors
 from ..json_files import damaged
 from ..models.readings import Readings
 from ..output_folder import output_folder, parts_of
+from .displays import windows_html
 from .documents import check_fraction, is_held_out
 
 _BATCHES_PER_SORT = 16
@@ -208,6 +209,8 @@ class Windows:
         labels = ", ".join(map(str, self.labels.columns)) or "none"
         size = f"{len(self):,} windows of {self.length}: {self.n_tokens:,} tokens of {self.n_documents:,} documents"
         return f"Windows({size}; labels: {labels})"
+
+    _repr_html_ = windows_html
 
 
 def one_type_each(labels: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
 from ..sae import SAE, SAEConfig
+from .displays import comparison_html
 from .pareto import HELD_OUT, MEASURES, NOTHING, TRAINING, pareto_optimal
 from .result import SHOWN
 
@@ -100,6 +101,7 @@ class Comparison:
         return f"Comparison of {', '.join(head)}\n{table}"
 
     __str__ = __repr__
+    _repr_html_ = comparison_html
 
 
 def compare(saes: Sequence[SAE], evaluations: Sequence[Evaluation | None] | None = None) -> Comparison:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from ..activations.excluded import ExcludedTokens
 from ..statistics import Estimate, Interval
+from .displays import evaluation_html
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -150,3 +151,4 @@ class Evaluation:
         )
 
     __str__ = __repr__
+    _repr_html_ = evaluation_html

@@ -20,12 +20,14 @@ from scipy import sparse
 from ..activations.excluded import ExcludedTokens, ExclusionCounter
 from ..arguments import checks_arguments
 from ..corpus import Windows
+from ..display import in_doubles
 from ..errors import UnknownNameError, check_feature
 from ..hook_points import HookPoint, hook_names, hook_text
 from ..models.text_matching import token_bytes
 from ..models.token_text import Vocabulary
 from ..sae import TokenFilter
 from . import search
+from .displays import index_html
 from .feature_records import make_context, make_record
 from .matched_features import matched_features
 from .named_index import NamedIndex
@@ -92,6 +94,8 @@ class FeatureIndex(NamedIndex):
             f"  SAE {self.sae_fingerprint}; in {self.path}"
         )
 
+    _repr_html_ = index_html
+
     def __len__(self) -> int:
         return self.d_sae
 
@@ -122,12 +126,11 @@ class FeatureIndex(NamedIndex):
         registered (`register_statistic`), promoted, suppressed (lists of token strings), nearest and nearest_cosine. A
         silent feature's max, mean and std are 0.
         """
-        table = self._table
-        frame = table[list(self.statistics)].copy()
+        frame = in_doubles(self._table[list(self.statistics)])
         for name in ("promoted", "suppressed"):
-            frame[name] = [[self._vocabulary[i] for i in ids] for ids in table[name]]
-        frame["nearest"] = [int(ids[0]) if len(ids) else -1 for ids in table["neighbours"]]
-        frame["nearest_cosine"] = [float(c[0]) if len(c) else 0.0 for c in table["cosines"]]
+            frame[name] = [[self._vocabulary[i] for i in ids] for ids in self._table[name]]
+        frame["nearest"] = [int(ids[0]) if len(ids) else -1 for ids in self._table["neighbours"]]
+        frame["nearest_cosine"] = [float(c[0]) if len(c) else 0.0 for c in self._table["cosines"]]
         return frame
 
     @cached_property
@@ -308,7 +311,7 @@ class FeatureIndex(NamedIndex):
     def strongest(self) -> pd.DataFrame:
         """The strongest context of every live feature, one row each, indexed by feature: window, pos, activation."""
         first = self._contexts[self._contexts["bin"] == -1].drop_duplicates("feature")
-        return first.set_index("feature")[["window", "pos", "activation"]]
+        return in_doubles(first.set_index("feature")[["window", "pos", "activation"]])
 
     # ---- inside -------------------------------------------------------------------------------------------------
 

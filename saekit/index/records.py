@@ -13,6 +13,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ..display import in_doubles
+from .displays import active_html, bin_html, context_html, firings_html, histogram_html, record_html
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -26,7 +29,10 @@ class Firings(NamedTuple):
     value: Float[np.ndarray, " n"]
 
     def to_frame(self) -> pd.DataFrame:
-        return pd.DataFrame({"position": self.position, "value": self.value})
+        return in_doubles(pd.DataFrame({"position": self.position, "value": self.value}))
+
+    def _repr_html_(self) -> str:
+        return firings_html(self)
 
 
 class Active(NamedTuple):
@@ -36,7 +42,10 @@ class Active(NamedTuple):
     value: Float[np.ndarray, " n"]
 
     def to_frame(self) -> pd.DataFrame:
-        return pd.DataFrame({"feature": self.feature, "value": self.value})
+        return in_doubles(pd.DataFrame({"feature": self.feature, "value": self.value}))
+
+    def _repr_html_(self) -> str:
+        return active_html(self)
 
 
 def character_token(tokens: Sequence[str], i: int) -> int:
@@ -83,6 +92,7 @@ class Context:
         return f"{self.activation:8.2f}  {self.text}"
 
     __repr__ = __str__
+    _repr_html_ = context_html
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +107,8 @@ class Histogram:
         top = np.log1p(self.counts.max(initial=0)) or 1.0
         line = "".join(" " if c == 0 else bars[int(np.log1p(c) / top * 7)] for c in self.counts)
         return f"0 |{line}| {self.edges[-1]:.2f} (log scale)"
+
+    _repr_html_ = histogram_html
 
     def to_frame(self) -> pd.DataFrame:
         return pd.DataFrame({"low": self.edges[:-1], "high": self.edges[1:], "count": self.counts})
@@ -115,6 +127,8 @@ class ActivationBin:
     def __repr__(self) -> str:
         head = f"({self.low:.2f}, {self.high:.2f}]: {self.count} firings, {self.fraction:.1%}"
         return "\n".join([head, *(f"  {c}" for c in self.contexts)])
+
+    _repr_html_ = bin_html
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +183,8 @@ class FeatureRecord:
 
     def __repr__(self) -> str:
         return self.card()
+
+    _repr_html_ = record_html
 
     def plot(self) -> go.Figure:
         """The histogram of its activations as a plotly figure."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .displays import facts_html
 from .final_norm import FinalNorm, measure_final_norm
 
 
@@ -49,6 +50,8 @@ class ModelFacts:
             f"  {len(self.special_ids)} special tokens: {_few(self.special_ids)}\n"
             f"  the final norm {norm}"
         )
+
+    _repr_html_ = facts_html
 
 
 def find_facts(bridge: Any, tokenizer: Any) -> ModelFacts:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..errors import ContextLengthError, DataError, MismatchError, unknown_name
 from ..hook_points import HookPoint, hook_names
+from .displays import model_html
 from .hook_layout import PROBES, HookLayout, find_layout
 from .text_model import TextModel
 from .weight_processing import weight_processing_of
@@ -64,6 +65,8 @@ class LanguageModel(TextModel):
             f"LanguageModel {self.name}: {self.n_layers} layers, d_model {self.d_model}, d_vocab {self.d_vocab}, "
             f"context {self.n_ctx}, weight processing {self.weight_processing}, on {self.device}"
         )
+
+    _repr_html_ = model_html
 
     @property
     def device(self) -> torch.device:

@@ -19,6 +19,7 @@ from ..errors import ConfigError, DataError, MismatchError
 from ..hook_points import HookPoint
 from .architectures import TrainingForward, weight_shapes, with_option
 from .config import SAEConfig
+from .displays import sae_html
 from .fingerprint import Fingerprint, fingerprint
 from .from_tensors import ArrayLike, as_tensors, configuration, fill
 from .input_normalisation import normalised, token_units
@@ -132,6 +133,8 @@ class SAE(LazyWeights):
         excluded = f"\n  {c.token_filter.describe()}" if c.token_filter else ""
         kind = "Transcoder" if c.is_transcoder else "Crosscoder" if c.is_crosscoder else "SAE"
         return f"{kind} {c.activation}{k}: d_in {c.d_in}, d_sae {c.d_sae}, on {self.W_dec.device}{where}{excluded}"
+
+    _repr_html_ = sae_html
 
     @property
     def k(self) -> int:

@@ -16,6 +16,7 @@ from ..errors import ConfigError, unknown_name
 from ..hook_points import HookPoint
 from .architectures import ARCHITECTURES, Architecture, get_architecture
 from .architectures.options import check_options, check_weight, is_count
+from .displays import config_html
 from .input_normalisation import INPUT_NORMALISATIONS
 from .token_filter import TokenFilter
 
@@ -209,3 +210,5 @@ class SAEConfig:
                 accepted="several hook points in hook_name, or one and a hook_out",
                 fix="leave one of them out",
             )
+
+    _repr_html_ = config_html

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from .displays import output_html
+
 
 @dataclass(frozen=True, eq=False)
 class SAEOutput:
@@ -18,3 +20,5 @@ class SAEOutput:
     def __repr__(self) -> str:
         l0 = float((self.feature_acts != 0).sum(-1).float().mean()) if self.feature_acts.numel() else 0.0
         return f"SAEOutput: x_hat {tuple(self.x_hat.shape)}, feature_acts {tuple(self.feature_acts.shape)}, l0 {l0:.1f}"
+
+    _repr_html_ = output_html

@@ -16,8 +16,10 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypedDict
 
+from ..display import number
 from ..errors import ConfigError, MismatchError, check_count
 from ..json_files import Count, TokenId
+from .displays import token_filter_html
 
 MaxNorm = Annotated[float, Field(gt=0)]
 
@@ -158,8 +160,8 @@ class TokenFilter:
         if self.special_ids:
             parts.append(f"{len(self.special_ids)} special ids")
         if self.max_norm is not None:
-            parts.append(f"norm above {self.max_norm:g}")
-        if limits := [f"{limit:g}" for _, limit in self.blocks if limit is not None]:
+            parts.append(f"norm above {number(self.max_norm, 4)}")
+        if limits := [number(limit, 4) for _, limit in self.blocks if limit is not None]:
             parts.append(f"norm above {', '.join(limits)} at any of {len(self.blocks)} hook points")
         return "tokens excluded: " + ("; ".join(parts) or "none")
 
@@ -173,6 +175,8 @@ class TokenFilter:
         """The token filter that `to_dict` wrote."""
         blocks = tuple((int(width), limit) for width, limit in value.get("blocks", ()))
         return cls(special_ids=tuple(int(i) for i in value["special_ids"]), max_norm=value["max_norm"], blocks=blocks)
+
+    _repr_html_ = token_filter_html
 
 
 def _check_types(token_filter: TokenFilter) -> None:

@@ -26,6 +26,7 @@ import pandas as pd
 from ..arguments import checks_arguments
 from ..errors import DataError
 from ..statistics import Estimate
+from .displays import best_html
 from .fits import ScalingFit, described, fitted, read_row
 from .flop import training_flop
 from .forms import SURFACE, Doubles
@@ -75,6 +76,7 @@ class BestChoice:
         )
 
     __str__ = __repr__
+    _repr_html_ = best_html
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -21,6 +21,7 @@ import pandas as pd
 
 from ..errors import DataError
 from ..statistics import Estimate
+from .displays import fit_html
 from .forms import Columns, Doubles, Form, check_enough, first_guesses, log_terms
 from .least_squares import LeastSquares, Quantity
 from .profiles import Limits, Profile
@@ -179,6 +180,7 @@ class ScalingFit:
         return "\n".join([*lines, f"  irreducible loss {', '.join(floors)}"])
 
     __str__ = __repr__
+    _repr_html_ = fit_html
 
 
 def fit(form: Form, runs: pd.DataFrame, *, about: str = "") -> ScalingFit:

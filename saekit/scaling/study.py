@@ -33,6 +33,7 @@ from ..sae import SAE, SAEConfig
 from ..sae.architectures import get_architecture
 from ..training import Logger, TrainConfig, train
 from .compute import BestChoice, ComputeFit, fit_surface
+from .displays import study_html
 from .fits import ScalingFit, fit
 from .flop import training_flop
 from .forms import LN, LNK
@@ -147,6 +148,7 @@ class ScalingStudy:
         return "\n".join(lines)
 
     __str__ = __repr__
+    _repr_html_ = study_html
 
 
 @checks_arguments

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ..arguments import checks_arguments
 from ..errors import ConfigError, DataError, MismatchError, unknown_name
 from ..models.text_matching import compiled, matches, tokens_of_matches
+from .displays import concept_html
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
@@ -156,6 +157,8 @@ class Concept:
             return f"Concept {self.name!r}: tokens of documents {' and '.join(clauses)}"
         what = f"one of the words {', '.join(self.words)}" if self.kind == "keywords" else f"/{self.pattern}/"
         return f"Concept {self.name!r}: tokens in text that matches {what}{case}{behind}"
+
+    _repr_html_ = concept_html
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """The (start, end) characters of each match in `text`; empty matches do not count.

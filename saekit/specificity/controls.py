@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..index.records import N_ACTIVATION_BINS
 from .examples import Activations, ClassifiedExamples
-from .result import MEASURES
+from .measures import MEASURES
 from .sparse_statistics import Floats, Ints, Statistics, statistics
 from .tables import bin_table, curve_table, curve_thresholds, top_bin
 
@@ -62,8 +62,7 @@ def feature_table(features: Sequence[int], stats: Statistics, start: Ints, value
     highest = np.zeros(len(features))
     alive = np.diff(start) > 0
     highest[alive] = np.maximum.reduceat(value, start[:-1][alive]) if alive.any() else 0.0
-    names = ("n_firings", "n_matches", "auroc", "average_precision", "f1", "f1_threshold", "gap")
-    names += ("precision", "recall")
+    names = ["n_firings", "n_matches", "auroc", "average_precision", "f1", "f1_threshold", "gap", "precision", "recall"]
     frame = pd.DataFrame({name: getattr(stats, name) for name in names}, index=pd.Index(features, name="feature"))
     frame.insert(2, "max", highest)
     return frame

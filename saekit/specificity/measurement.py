@@ -20,8 +20,9 @@ from .estimates import estimates
 from .evidence import by_label, evidence_contexts
 from .examples import ClassifiedExamples, Unit, classified_examples
 from .leave_one_out import leave_one_out
+from .measures import MEASURES
 from .permutation import permutation_test
-from .result import MEASURES, SpecificityResult
+from .result import SpecificityResult
 from .sparse_statistics import Ints
 from .split import Documents, DocumentSplit, Mask, rows_of, split_documents
 from .tables import bin_table, curve_table, curve_thresholds, top_bin

@@ -26,6 +26,7 @@ from scipy import sparse
 from ..errors import ConfigError
 from ..statistics import MIN_UNITS, max_statistic_p, percentile_bounds, permuted_labels
 from .concepts import Concept
+from .displays import feature_test_html
 from .examples import Activations, ClassifiedExamples, Unit, classified_examples
 from .sparse_statistics import Floats, Ints
 from .split import Mask
@@ -135,6 +136,8 @@ class FeatureTest:
             f"{self.best_mean:.3f} on average for shuffled labels, 95th percentile {self.best_95:.3f}: {self.p}, "
             f"{verdict}"
         )
+
+    _repr_html_ = feature_test_html
 
 
 def permutation_test(

@@ -12,6 +12,8 @@ import pandas as pd
 from ..statistics import Estimate
 from ..statistics.intervals import short
 from .concepts import Concept
+from .displays import evidence_html, specificity_html
+from .measures import MEASURES
 from .permutation import FeatureTest
 from .split import Documents
 
@@ -19,17 +21,6 @@ if TYPE_CHECKING:
     from ..index.records import Context
 
 Group = Literal["true positive", "false positive", "miss", "bin sample"]
-
-MEASURES = {
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "f1": "F1 at its threshold",
-    "precision": "precision where it fires",
-    "recall": "recall where it fires",
-    "top_precision": "precision, top bin",
-    "top_recall": "recall, top bin",
-}
-"""The metrics of a feature, in the order of tables, and their labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +36,8 @@ class EvidenceContext:
 
     def __repr__(self) -> str:
         return f"{'+' if self.matches else '-'} {self.context}"
+
+    _repr_html_ = evidence_html
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +184,7 @@ class SpecificityResult:
         return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
     __repr__ = __str__
+    _repr_html_ = specificity_html
 
     def _head(self) -> list[str]:
         lines = [f"Feature {self.feature} for {self.concept.name!r}: AUROC {self.auroc}"]

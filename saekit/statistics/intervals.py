@@ -12,6 +12,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..display.numbers import short as short
+from .displays import estimate_html, interval_html
+
 LEVEL = 0.95
 """The level of every interval for which no other is given."""
 MIN_UNITS = 5
@@ -25,6 +28,9 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+    def _repr_html_(self) -> str:
+        return interval_html(self)
 
 
 @dataclass(frozen=True)
@@ -68,17 +74,11 @@ class Estimate:
         return format(self)
 
     __repr__ = __str__
+    _repr_html_ = estimate_html
 
     def row(self) -> dict[str, Any]:
         """value, low, high and n_units, for a table."""
         return {"value": self.value, "low": self.low, "high": self.high, "n_units": self.n_units}
-
-
-def short(value: float) -> str:
-    """Two decimals, three below 0.1 so that small rates can be distinguished."""
-    if math.isnan(value):
-        return "-"
-    return f"{value:.2f}" if value >= 0.0995 or value == 0 else f"{value:.3f}"
 
 
 def percentile_bounds(

@@ -18,6 +18,7 @@ import pandas as pd
 
 from ..errors import DataError
 from ..statistics import Estimate
+from .displays import control_comparison_html
 from .strength_units import StrengthUnit, unit_name
 from .study_table import estimates
 
@@ -56,6 +57,8 @@ class ControlComparison:
             f"  p = {self.p_value:.3g} at {self.strength:g}, "
             f"if the feature were drawn like the {self.n_controls} controls"
         )
+
+    _repr_html_ = control_comparison_html
 
 
 def compare_with_controls(

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..atomic_io import with_current_keys
 from ..errors import ConfigError
 from ..sae import TokenFilter
+from .displays import direction_html
 from .where import digest
 
 
@@ -74,6 +75,8 @@ class Direction:
     def __repr__(self) -> str:
         many = f"{len(self.vectors)} directions" if len(self.vectors) > 1 else "Direction"
         return f"{many} {self.name!r} at {self.hook_name}"
+
+    _repr_html_ = direction_html
 
     def to_dict(self) -> dict[str, Any]:
         return {

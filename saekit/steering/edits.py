@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, MismatchError, unknown_name
 from ..sae import SAE, TokenFilter
+from .displays import edit_html
 from .schedule import Schedule
 from .where import Where
 
@@ -106,6 +107,8 @@ class Edit(ABC):
     def __repr__(self) -> str:
         parts = [f"{self.in_words()} at {self.hook_name}", f"at {self.positions} positions", *map(repr, self.where)]
         return ", ".join([*parts, *([repr(self.schedule)] if self.schedule else [])])
+
+    _repr_html_ = edit_html
 
     def to_dict(self) -> dict[str, Any]:
         """The edit as JSON values, with all that its effect depends on. Weights stay behind: an SAE is named by its

@@ -12,6 +12,7 @@ from ..models import LanguageModel
 from ..models.token_text import TextPieces
 from ..sae import common_prepend_bos
 from .decoding import Decoding, Prompt, Row, make_rows, no_prompt
+from .displays import generation_html, stream_token_html
 from .edits import EDITS, Edit
 
 Edits: TypeAlias = "Edit | Sequence[Edit]"
@@ -47,6 +48,8 @@ class Generation:
         edits = "; ".join(map(repr, self.edits)) or "none"
         return f"{self.text}\n  [{len(self.tokens)} tokens, {end}; {how}; edits: {edits}]"
 
+    _repr_html_ = generation_html
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamToken:
@@ -57,6 +60,8 @@ class StreamToken:
     """What this token adds to the text; empty while a character's bytes are not complete."""
     position: int
     """Its position in the whole sequence, BOS being 0."""
+
+    _repr_html_ = stream_token_html
 
 
 @overload

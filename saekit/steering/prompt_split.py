@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ..errors import DataError
 from ..statistics import MIN_UNITS
+from .displays import prompt_split_html
 
 CHOOSE_FRACTION = 1 / 3
 """Of the prompts: a choice among a few strengths needs fewer than an interval."""
@@ -47,6 +48,8 @@ class PromptSplit:
             f"strength chosen on the {n_report} prompts that report it, so its figures are too good; "
             f"{smallest()} prompts are needed to keep them apart"
         )
+
+    _repr_html_ = prompt_split_html
 
 
 def smallest() -> int:

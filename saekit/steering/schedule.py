@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import ConfigError
+from .displays import schedule_html
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -87,6 +88,8 @@ class Schedule:
                 text += f", from new token {n} {words(factor)}"
             before = factor
         return text
+
+    _repr_html_ = schedule_html
 
     def to_dict(self) -> dict[str, Any]:
         return {"points": [list(point) for point in self.points], "between": self.between}

@@ -25,6 +25,7 @@ from ..models import LanguageModel
 from ..models.facts import ModelFacts
 from ..models.token_text import Vocabulary
 from ..sae import SAE, list_saes, load_sae
+from .displays import steered_html
 from .edit_hooks import apply_edits, default_filter
 from .edits import Edit
 from .file_schema import BUILT_IN, BuiltInFields, SteeredFields
@@ -74,6 +75,8 @@ class SteeredModel(LanguageModel):
 
     def __repr__(self) -> str:
         return "\n".join([super().__repr__(), *(f"  steered: {edit}" for edit in self.edits)])
+
+    _repr_html_ = steered_html
 
     @cached_property
     def fingerprint(self) -> str:

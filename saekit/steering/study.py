@@ -15,6 +15,7 @@ from ..arguments import checks_arguments
 from ..errors import UnknownNameError, unknown_name
 from ..statistics import MIN_UNITS, Estimate
 from .control_comparison import ControlComparison, compare_with_controls
+from .displays import study_html
 from .edits import Positions
 from .fluency import MAX_NLL_INCREASE
 from .prompt_split import PromptSplit
@@ -226,6 +227,8 @@ class SteeringStudy:
         if self.controls:
             lines += repr(self.compare()).splitlines()[-1:]
         return "\n".join(lines)
+
+    _repr_html_ = study_html
 
     def _no_advice(self) -> str:
         if not self.split.choose:

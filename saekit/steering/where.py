@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import DataError, MismatchError, check_feature
 from ..models.text_matching import compiled, ids_that_read
 from ..sae import SAE
+from .displays import where_html
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -74,6 +75,8 @@ class Where:
         if self.feature is None:
             return f"where the token {'does not read' if self.negated else 'reads'} {self.pattern!r}"
         return f"where feature {self.feature} is {'not ' if self.negated else ''}above {self.above:g}"
+
+    _repr_html_ = where_html
 
     def mask(self, tokens: Int[Tensor, "batch pos"], x: Float[Tensor, "batch pos d_in"]) -> Bool[Tensor, "batch pos"]:
         """True where it holds; x is the activation at the edit's hook point as it arrived."""

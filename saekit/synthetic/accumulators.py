@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..display import in_doubles
 from ..sae import SparseActs
 from ..statistics import Interval, clustered_mean
 from .recovery_result import MEANS, Recovery, mean
@@ -166,8 +167,8 @@ class RecoveryAccumulator:
             explained_variance=1 - self.error / variance,
             absorption=float(_ratio(s["with_child_silent"].sum(), s["with_child"].sum())),
             missed_alone=float(_ratio(alone_silent[is_parent].sum(), alone[is_parent].sum())),
-            features=features,
-            firings=firings.iloc[drawn].reset_index(drop=True),
+            features=in_doubles(features),
+            firings=in_doubles(firings).iloc[drawn].reset_index(drop=True),
             intervals={n: known for n in ("mean_max_cosine", "f1") if not np.isnan((known := interval(n)).low)},
             match=match,
             n_tokens=self.n,

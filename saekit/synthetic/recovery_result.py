@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ..statistics import Interval
+from .displays import recovery_html
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -160,6 +161,7 @@ class Recovery:
         return "\n".join(lines)
 
     __str__ = __repr__
+    _repr_html_ = recovery_html
 
 
 def mean(values: pd.Series) -> float:

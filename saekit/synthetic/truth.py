@@ -27,6 +27,7 @@ from torch import Tensor
 from ..errors import ConfigError, check_number, unknown_name
 from ..sae import SAE, SAEConfig, SparseActs
 from ..sae.sparse.kernels import decode
+from .displays import batch_html, truth_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,8 @@ class SyntheticBatch:
 
     def __repr__(self) -> str:
         return f"SyntheticBatch: x {tuple(self.x.shape)}, {self.acts!r}"
+
+    _repr_html_ = batch_html
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,6 +153,8 @@ class GroundTruth:
         if self.group_rate.numel():
             lines.append(f"  {self.group_rate.numel():,} groups that fire together")
         return "\n".join(lines)
+
+    _repr_html_ = truth_html
 
     def to_frame(self) -> pd.DataFrame:
         """One row per feature: firing_rate, parent, depth, group."""

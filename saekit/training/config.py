@@ -12,6 +12,7 @@ import torch
 from ..atomic_io import with_current_keys
 from ..errors import ConfigError, MismatchError
 from ..sae import SAEConfig
+from .displays import config_html
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +141,8 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON values."""
         return asdict(self)
+
+    _repr_html_ = config_html
 
 
 NOT_PART_OF_THE_RUN = ("device", "log_every", "checkpoint_every", "prepend_bos", "exclude_special_tokens")

@@ -23,6 +23,7 @@ from ..errors import ConfigError
 from ..evaluation.comparison import compare, labels
 from ..sae import SAE, SAEConfig
 from .config import TrainConfig
+from .displays import trained_html
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class TrainedSAEs(list[SAE]):
 
     def __repr__(self) -> str:
         return f"TrainedSAEs: {repr(compare(self)).removeprefix('Comparison of ')}" if self else "TrainedSAEs: none"
+
+    _repr_html_ = trained_html
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .displays import metrics_html
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepMetrics:
@@ -40,6 +42,8 @@ class StepMetrics:
             f"step {self.step}: loss {self.loss:.4g}, l0 {self.l0:.1f}, explained variance "
             f"{self.explained_variance:.3f}, dead {self.dead_features}, lr {self.lr:.2g}"
         )
+
+    _repr_html_ = metrics_html
 
     def to_dict(self) -> dict[str, Any]:
         """The metrics by name."""

@@ -26,6 +26,7 @@ from ..sae.sparse import kernels
 from .batch_checks import Batch, as_batch, check_batch, check_finite, check_kinds, loss_not_finite
 from .config import TrainConfig, configuration_differs, difference, peak_lr
 from .dead_features import FiringTracker, auxiliary_loss, resample
+from .displays import trainer_html
 from .metrics import StepMetrics
 from .normalisation import fit_normalisation, geometric_median, identity
 from .optimiser import Optimiser
@@ -312,6 +313,8 @@ class Trainer:
         self._firing_tracker.n_fired = state["n_fired"].to(self.device)
         self._firing_tracker.n_counted = state["n_counted"]
         self._tell_given()
+
+    _repr_html_ = trainer_html
 
 
 def _nothing() -> None:

@@ -45,9 +45,10 @@ class Text:
 def save_page(path: str | Path, title: str, blocks: Iterable[Any]) -> Path:
     """The path of an HTML file that holds everything it shows and makes no request.
 
-    A block is a `Text` or a str, a pandas DataFrame or Series, a plotly figure, a saekit widget, or a result object
-    with `.plot()` or `.to_frame()` (both are shown). Widgets keep the state they have now and answer clicks; a feature
-    whose card was not embedded (`browser.embed([...])`) says so, and a widget from outside saekit is shown as text.
+    A block is a `Text` or a str, a pandas DataFrame or Series, a plotly figure, a saekit widget, or an object of saekit
+    as a notebook displays it, below its `.plot()` where it has one; of other results `.plot()` and `.to_frame()` are
+    shown. Widgets keep the state they have now and answer clicks; a feature whose card was not embedded
+    (`browser.embed([...])`) says so, and a widget from outside saekit is shown as text.
     Raises DataError for a block of another kind and FileError or DiskFullError when the file cannot be written.
 
     >>> path = sk.save_page(tmp_path / "page.html", "A title", ["Some *words*.", sk.highlight(model, sae, "a cat")])
@@ -85,16 +86,18 @@ class _Page:
             self._table(block.to_frame() if isinstance(block, pd.Series) else block)
         elif hasattr(block, "to_plotly_json"):
             self._figure(block)
-        elif hasattr(block, "plot") or hasattr(block, "to_frame"):
+        elif hasattr(block, "plot") or hasattr(block, "to_frame") or _displayed(block):
             if hasattr(block, "plot"):
                 self._figure(block.plot())
-            if hasattr(block, "to_frame"):
+            if _displayed(block):
+                self._blocks.append(f'<div class="page-block page-display">{block._repr_html_()}</div>')
+            elif hasattr(block, "to_frame"):
                 self._table(block.to_frame())
         else:
             raise DataError(
                 f"a page cannot show a {type(block).__name__}",
                 got=block,
-                accepted="text, DataFrames, plotly figures, saekit widgets and results with .plot() or .to_frame()",
+                accepted="text, DataFrames, plotly figures, saekit's widgets and results, or .plot() or .to_frame()",
                 fix="pass str(block) to show it as text",
             )
 
@@ -225,6 +228,11 @@ def plain(value: Any) -> Any:
         number = float(value)
         return number if math.isfinite(number) else None
     return int(value) if isinstance(value, np.integer) else value
+
+
+def _displayed(block: Any) -> bool:
+    """Whether it is an object of saekit with a display of its own, which is safe to show."""
+    return hasattr(block, "_repr_html_") and any(c.__module__.startswith("saekit.") for c in type(block).__mro__)
 
 
 def _inside_script(text: str) -> str:

@@ -82,7 +82,7 @@ class TokenHighlight(Widget):
         feature, value = self.at(self.selected) if self.selected >= 0 else self.at(len(self.tokens))
         order = np.lexsort((feature, -value))
         names = [self.names.get(str(i), "") for i in feature[order]]
-        return pd.DataFrame({"feature": feature[order], "activation": value[order], "name": names})
+        return pd.DataFrame({"feature": feature[order], "activation": value[order].astype(float), "name": names})
 
     def at(self, token: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Features that fire on a token, and their activations, in ascending order of feature."""

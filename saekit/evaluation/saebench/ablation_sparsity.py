@@ -34,6 +34,7 @@ from ...models.hook_layout import HookLayout
 from ...sae import SAE, common_prepend_bos
 from ...sae.precision import doubles
 from ...statistics import Estimate, clustered_mean
+from .displays import ablation_sparsity_html
 from .pooled import one_hook_point, several, writes_where_it_reads
 from .resolution import headline, reseeds, resolution_text, smallest_difference
 
@@ -87,6 +88,7 @@ class AblationSparsity:
         return "\n".join([head, f"  {self.sae}", *lines, f"  of {self.d_vocab:,} logits a token: lower is sparser"])
 
     __str__ = __repr__
+    _repr_html_ = ablation_sparsity_html
 
 
 def effect_sparsity(change: Float[Tensor, "*batch following d_vocab"]) -> Float[Tensor, "*batch"]:

@@ -39,6 +39,7 @@ from ...sae import SAE, common_prepend_bos
 from ...sae.precision import doubles
 from ...statistics import Estimate, jackknife_estimate
 from .absorbed_words import absorbed, main_features
+from .displays import absorption_html
 from .letters import TEMPLATE, read_words, vocabulary_words
 from .pooled import decoder, one_hook_point, several, writes_where_it_reads
 from .probes import Matrix, fit_probe, split_rows
@@ -116,6 +117,7 @@ class Absorption:
         return "\n".join([lines[0], f"  {self.sae}", *lines[1:], table, *self.notes])
 
     __str__ = __repr__
+    _repr_html_ = absorption_html
 
 
 def absorption_by_letter(

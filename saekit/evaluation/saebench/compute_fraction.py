@@ -25,6 +25,7 @@ import pandas as pd
 from ...arguments import checks_arguments
 from ...errors import ConfigError, DataError, unknown_name
 from ...statistics import Estimate, jackknife_estimate
+from .displays import compute_fraction_html
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -99,6 +100,7 @@ class ComputeFraction:
         )
 
     __str__ = __repr__
+    _repr_html_ = compute_fraction_html
 
 
 @checks_arguments

@@ -30,6 +30,7 @@ from ...corpus import as_corpus
 from ...errors import unknown_name
 from ...sae import SAE
 from .audit import warn_of_audit
+from .displays import probe_perturbation_html
 from .pooled import decoder, hook_point, several, writes_where_it_reads
 from .pooled_classes import choose_classes, pool_classes
 from .probes import Matrix, Probe, check_counts, columns, fit_probe, mean_difference, split_rows
@@ -124,6 +125,7 @@ class ProbePerturbation:
         )
 
     __str__ = __repr__
+    _repr_html_ = probe_perturbation_html
 
 
 def attributed(

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from ...errors import ConfigError
 from ...statistics import LEVEL, jackknife_bounds
 from ...statistics.jackknife import Scale
+from .displays import score_comparison_html
 
 N_RESEEDS = 3
 """Further seeds that an evaluation is run with."""
@@ -136,6 +137,7 @@ class ScoreComparison:
         return "\n".join(lines)
 
     __str__ = __repr__
+    _repr_html_ = score_comparison_html
 
 
 def compare_scores(results: Sequence[Scored], *, at: int | None = None) -> ScoreComparison:

@@ -32,6 +32,7 @@ from ...arguments import checks_arguments
 from ...corpus import as_corpus
 from ...errors import ConfigError, unknown_name
 from ...sae import SAE
+from .displays import sparse_probing_html
 from .pooled import hook_point, several
 from .pooled_classes import choose_classes, pool_classes
 from .probes import METRICS, Choice, Matrix, check_counts, columns, fit_probe, probe_metrics, split_rows, strongest
@@ -136,6 +137,7 @@ class SparseProbing:
         )
 
     __str__ = __repr__
+    _repr_html_ = sparse_probing_html
 
 
 def probe_classes(

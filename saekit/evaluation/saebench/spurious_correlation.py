@@ -29,6 +29,7 @@ from ...corpus import as_corpus
 from ...errors import ConfigError, DataError, unknown_name
 from ...sae import SAE
 from .audit import warn_of_audit
+from .displays import spurious_removal_html
 from .perturbation import NS, attributed, row_at, without
 from .pooled import choose_documents, decoder, hook_point, label_values, pool, several, writes_where_it_reads
 from .probes import Matrix, check_counts, fit_probe, split_rows
@@ -122,6 +123,7 @@ class SpuriousRemoval:
         )
 
     __str__ = __repr__
+    _repr_html_ = spurious_removal_html
 
 
 def remove(

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .. import triton as triton_kernels
+from ..displays import sparse_acts_html
 
 
 def on_gpu(tensor: Tensor) -> bool:
@@ -79,6 +80,8 @@ class SparseActs:
         return (
             f"SparseActs of {self.n_tokens} tokens, {self.d_sae} features: {self.value.numel()} non-zero, l0 {l0:.1f}"
         )
+
+    _repr_html_ = sparse_acts_html
 
     @property
     def pattern(self) -> Pattern:
