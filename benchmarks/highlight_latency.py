@@ -38,7 +38,7 @@ from comm.base_comm import BaseComm
 from train_step import machine
 
 import saekit as sk
-from saekit.widgets import token_highlight
+from saekit.widgets import highlight_reading, token_highlight
 from saekit.widgets.base import STATIC
 
 PACKAGED, D_SAE, K = "smollm2-135m-instruct/4k", 16_384, 32
@@ -146,7 +146,7 @@ def byte_counts(opened: list[tuple[str, list[bytes]]], chosen: list[tuple[str, l
 PAGE = """<!doctype html><meta charset="utf-8"><style>CSS</style><body><main id="here"></main>
 <script type="module">
 const widget = (await import("data:text/javascript;base64,CODE")).default;
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+const bytes = window.bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
 class Model {
   constructor(state) { this.state = state; this.acts = new Map(); }
   get(name) { return this.state[name]; }
@@ -171,7 +171,7 @@ const timed = async (act) => {
 };
 let model = null;
 window.opened = (text, parts) => {
-  const buffers = parts.map(bytes);
+  const buffers = parts.map((part) => (typeof part === "string" ? bytes(part) : part));
   document.getElementById("here").replaceChildren();
   return timed((el) => {
     const { state, buffer_paths } = JSON.parse(text).data;
@@ -186,7 +186,12 @@ window.opened = (text, parts) => {
     widget.render({ model, el: view, signal: new AbortController().signal });
   });
 };
-window.chosen = (text) => timed(() => model.set("feature", JSON.parse(text).feature));
+window.chosen = (text) => timed(() => {
+  const { feature } = JSON.parse(text);
+  model.set("feature", feature);
+  model.set("colour_by", feature === null ? "strongest" : "feature");
+});
+window.set = (name, value) => timed(() => model.set(name, value));
 window.ready = true;
 </script>"""
 
@@ -284,7 +289,7 @@ def main() -> None:
     watch = Stopwatch()
     watch.around(model, "activations", "model")
     watch.around(model, "token_strings", "token strings")
-    watch.around(token_highlight, "pack_rows", "packing")
+    watch.around(highlight_reading, "pack_rows", "packing")
     watch.around(token_highlight, "names_of", "names")
     watch.around(token_highlight.TokenHighlight, "__init__", "widget")
     watch.around(token_highlight.TokenHighlight, "text", "text form")

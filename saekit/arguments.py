@@ -39,7 +39,7 @@ POSITIVE = {
     "texts_per_control",
 }
 """Counts of at least 1."""
-NATURAL = {"after", "before", "max_new_tokens", "min_each", "min_firings", "n_children"}
+NATURAL = {"after", "before", "max_new_tokens", "min_each", "min_firings", "n_children", "overlap"}
 """Counts of at least 0."""
 REPEATED = {"n_controls": 100_000, "n_permutations": 100_000, "n_reseeds": 1_000}
 """How often something is repeated: from 0 to so many, beyond which only time and memory grow."""

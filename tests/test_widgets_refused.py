@@ -46,6 +46,13 @@ BAD: list[tuple[type[Widget], str, list[Any]]] = [
     (TokenHighlight, "feature", [-1, 16, HUGE]),
     (TokenHighlight, "n_features", [0, -3]),
     (TokenHighlight, "selected", [-2, 2, HUGE]),
+    (TokenHighlight, "colour_by", ["standouts", ""]),
+    (TokenHighlight, "n_features_shown", [0, 13, HUGE]),
+    (TokenHighlight, "min_density", [-0.1, 1.5, math.nan]),
+    (TokenHighlight, "max_density", [-0.1, 1.5, math.inf]),
+    (TokenHighlight, "min_relative", [-0.1, 1.5, math.nan]),
+    (TokenHighlight, "filter", ["a " * 1_000_000]),
+    (TokenHighlight, "n_read", [-1]),
     (TokenHighlight, "scale", [0.0, -1.0, math.nan, math.inf]),
     (TrainingMonitor, "status", ["runing"]),
     (TrainingMonitor, "step", [-1]),
@@ -90,7 +97,7 @@ def test_the_table_has_the_traits_that_a_browser_sets() -> None:
     settable = {(cls, name) for cls, name in TRAITS if made(cls).trait_metadata(name, "browser")}
     typed = {"descending", "hide_silent", "chat", "prompt"}  # any value of their type is accepted
     assert {(cls, name) for cls, name in settable if name not in typed} <= {(cls, name) for cls, name, _ in BAD}
-    assert len(settable) == 23 and len(BAD) >= 25
+    assert len(settable) == 29 and len(BAD) >= 25
     assert {cls for cls, _ in TRAITS} == set(CLASSES)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saekit.errors import ContextLengthError, DataError, UnknownNameError
+from saekit.errors import DataError, UnknownNameError
 from saekit.widgets import TokenHighlight, highlight
 from saekit.widgets.base import shown
 from saekit.widgets.token_highlight import names_of, pack_rows
@@ -32,7 +32,7 @@ def test_values_follow_the_feature_and_equal_a_dense_reference(w: TokenHighlight
 
 
 def test_strongest_is_a_frame_in_order_of_strength(w: TokenHighlight) -> None:
-    assert w.strongest.empty and list(w.strongest.columns) == ["feature", "activation", "name"]
+    assert w.strongest.empty and list(w.strongest.columns) == ["feature", "activation", "relative", "density", "name"]
     assert w.selected_token is None
     w.selected = 2
     assert w.selected_token == "\n"
@@ -46,11 +46,33 @@ def test_text_form_is_readable_everywhere(w: TokenHighlight) -> None:
     w.selected = 2
     assert str(w) == repr(w) == w._repr_mimebundle_()[0]["text/plain"]
     lines = str(w).splitlines()
-    assert lines[0] == "TokenHighlight: 4 tokens, strongest activation of any feature, at most 4"
-    assert "not counted: special token" in lines[1]
-    assert lines[3].startswith(">   2  ↵") and lines[3].endswith("feature 7")
+    head = "TokenHighlight: 4 tokens, coloured by what stands out (2 of 2 features; set aside: 1 token)"
+    assert lines[0] == head and lines[1].startswith("  Relative to the strongest activation in this text")
+    assert lines[2] == "  feature 7: 3.28 bits, up to 100% of the text's maximum at '↵', token 2"
+    assert "not counted: special token" in lines[4]
+    assert lines[6].startswith(">   2  ↵") and lines[6].endswith("feature 7")
     w.feature = 3
     assert "activation of feature 3, at most 2" in str(w)
+    w.colour_by = "strongest"
+    assert str(w).splitlines()[0] == "TokenHighlight: 4 tokens, strongest activation of any feature, at most 4"
+
+
+def test_the_colouring_feature_and_what_colours_go_together(w: TokenHighlight) -> None:
+    assert (w.colour_by, w.feature, w.shown_features) == ("standout", None, [7, 5])  # 3 is nowhere the first
+    w.feature = 5
+    assert (w.colour_by, w.feature, w.shown_features) == ("feature", 5, [5])
+    w.feature = None
+    assert (w.colour_by, w.feature) == ("standout", None)
+    w.colour_by = "feature"
+    assert w.feature == 7, "the one that stands out most"
+    w.colour_by = "strongest"
+    assert (w.feature, w.shown_features) == (None, [])
+    w.set_state({"feature": 3})
+    assert (w.colour_by, w.feature) == ("feature", 3)
+    w.set_state({"feature": None, "colour_by": "strongest"})
+    assert (w.colour_by, w.feature) == ("strongest", None)
+    assert TokenHighlight(n_features=4, feature=1).colour_by == "feature"
+    assert TokenHighlight(n_features=4, colour_by="feature").feature == 0
 
 
 def test_unknown_keyword_names_the_nearest() -> None:
@@ -108,6 +130,21 @@ def test_highlight_refuses_features_the_sae_does_not_have(model: Any, sae: Any, 
         highlight(model, sae, "a", feature=feature)
 
 
-def test_text_longer_than_the_context_is_refused(model: Any, sae: Any) -> None:
-    with pytest.raises(ContextLengthError, match="longer than the model's context"):
-        highlight(model, sae, "a" * 100)
+@pytest.mark.parametrize("colour", ["standout", "feature", "strongest"])
+def test_the_frame_says_what_colours_each_token(model: Any, sae: Any, colour: str) -> None:
+    w = highlight(model, sae, "the golden gate")
+    w.max_density, w.n_features_shown, w.min_relative = 1.0, 4, 0.1
+    w.colour_by = colour
+    frame = w.to_frame()
+    assert list(frame) == ["token", "feature", "activation", "relative", "strongest", "excluded"]
+    for i, row in enumerate(frame.itertuples()):
+        feature, value = w.at(i)
+        raw = dict(zip(feature.tolist(), value.tolist(), strict=True))
+        assert row.strongest == max(raw, key=lambda f: (raw[f], -f), default=-1)
+        if colour == "strongest":
+            assert row.feature == row.strongest
+        elif colour == "feature":
+            assert row.feature == (w.feature if w.feature in raw else -1)
+        else:
+            assert row.feature in {*w.shown_features, -1}
+        assert row.activation == pytest.approx(raw.get(row.feature, 0.0))

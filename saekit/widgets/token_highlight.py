@@ -1,141 +1,66 @@
-"""TokenHighlight: a text whose tokens are coloured by activation, with the strongest features of each.
+"""TokenHighlight: a text whose tokens are coloured by the features that stand out in it, or by one feature.
 
 The widget carries every sparse activation of its text, so any feature can colour it in the browser without a kernel.
-It is given arrays; only `highlight` uses a model and an SAE.
+It is given arrays, or a function that reads the text in parts; only `highlight` uses a model and an SAE. What stands
+out is defined in highlight_standouts.py, how a long text is read in highlight_reading.py.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import pandas as pd
 import traitlets as t
+from typing_extensions import TypedDict
 
 from ..arguments import checks_arguments
-from ..errors import DataError, check_count, check_feature, check_number
-from .base import Widget, pack, shown, validates
+from ..errors import DataError, MismatchError, SaekitError, check_feature
+from .base import shown
+from .highlight_reading import ReadWindow, TextSoFar, check_windows, plan_windows, read_windows
+from .highlight_reading import pack_rows as pack_rows
+from .highlight_standouts import Reference
+from .highlight_tables import HighlightTables
+from .highlight_text import as_text
+from .worker import Worker
 
 if TYPE_CHECKING:
     from ..index import FeatureIndex
     from ..models import LanguageModel
     from ..sae import SAE
 
-N_LINES = 40
+SECONDS = 0.5
+"""Between two updates of the browser while a text is read."""
 
 
-class TokenHighlight(Widget):
-    """Text coloured by activation; the token picked in the browser is `selected`, the colouring feature is `feature`.
+class Stop(TypedDict):
+    """What the front end's Stop button sends."""
 
-    Made by `highlight`. Everything is a live trait: set `feature` in Python and the colours change, click a token and
-    `selected` follows.
+    kind: Literal["stop"]
+
+
+class TokenHighlight(HighlightTables):
+    """Text coloured by the features that stand out in it; the token picked in the browser is `selected`.
+
+    Made by `highlight`. Everything is a live trait: set `colour_by`, `n_features_shown`, `feature` or a filter in
+    Python and the colours change, click a token and `selected` follows. While a long text is read in the background,
+    what is read is there already; `wait` returns once all is, and `stop` ends reading.
     """
 
     bundle = "token_highlight"
+    messages = Stop
 
-    tokens = t.List(
-        t.Unicode(),
-        help="The text's tokens, BOS included; a character spelt in several tokens belongs to the first of them.",
-    ).tag(sync=True)
-    bytes = t.Dict(help="Token number (as text) to the bytes that it holds of a character, as <0xE2>.").tag(sync=True)
-    excluded = t.List(t.Unicode(), help="Why a token is not counted; empty for those that are.").tag(sync=True)
-    acts = t.Dict(help="Sparse activations, bytes: start (int32), feature (int32), value (float32).").tag(sync=True)
-    n_features = t.Int(1, help="Number of features of the SAE.").tag(sync=True)
-    names = t.Dict(help="Feature number (as text) to a short name, usually the tokens it promotes.").tag(sync=True)
-    feature = t.Int(None, allow_none=True, help="The feature that colours; None: the strongest of all.").tag(
-        sync=True, browser=True
-    )
-    selected = t.Int(-1, help="Number of the token picked, -1 for none.").tag(sync=True, browser=True)
-    scale = t.Float(None, allow_none=True, help="Activation at full colour; None: the text's maximum.").tag(sync=True)
-
-    @validates("feature")
-    def _feature_exists(self, value: Any) -> int | None:
-        return None if value is None else check_feature(value, self.n_features)
-
-    @validates("n_features")
-    def _some_features(self, value: Any) -> int:
-        return check_count("n_features", value, least=1)
-
-    @validates("scale")
-    def _above_zero(self, value: Any) -> float | None:
-        return None if value is None else check_number("scale", value, least=0, above=True)
-
-    @validates("selected")
-    def _token_exists(self, value: Any) -> int:
-        i = int(value)
-        if not -1 <= i < max(len(self.tokens), 1):
-            last = len(self.tokens) - 1
-            raise DataError(f"there is no token {i}", got=i, accepted=f"0 to {last}, or -1 for none")
-        return i
-
-    @property
-    def selected_token(self) -> str | None:
-        """The token picked, None when none is."""
-        return self.tokens[self.selected] if self.selected >= 0 else None
-
-    @property
-    def strongest(self) -> pd.DataFrame:
-        """The features that fire on the selected token, strongest first: feature, activation (raw), name.
-
-        Empty when no token is selected or nothing fires there.
-        """
-        feature, value = self.at(self.selected) if self.selected >= 0 else self.at(len(self.tokens))
-        order = np.lexsort((feature, -value))
-        names = [self.names.get(str(i), "") for i in feature[order]]
-        return pd.DataFrame({"feature": feature[order], "activation": value[order].astype(float), "name": names})
-
-    def at(self, token: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Features that fire on a token, and their activations, in ascending order of feature."""
-        start, feature, value = self._arrays()
-        if not 0 <= token < len(start) - 1:
-            return feature[:0], value[:0]
-        here = slice(int(start[token]), int(start[token + 1]))
-        return feature[here], value[here]
-
-    def values(self, feature: int | None = None) -> np.ndarray[Any, Any]:
-        """One activation per token: of `feature`, or of each token's strongest feature."""
-        start, features, value = self._arrays()
-        out = np.zeros(len(self.tokens), np.float32)
-        row = np.repeat(np.arange(len(out)), np.diff(start)) if len(start) > 1 else np.zeros(0, int)
-        keep = slice(None) if feature is None else features == feature
-        np.maximum.at(out, row[keep], value[keep])
-        return out
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per token: token, activation (of `feature`, or the strongest), strongest (-1: none), excluded."""
-        best = [self.at(i) for i in range(len(self.tokens))]
-        strongest = [int(f[np.argmax(v)]) if len(f) else -1 for f, v in best]
-        return pd.DataFrame(
-            {
-                "token": self.tokens,
-                "activation": self.values(self.feature),
-                "strongest": strongest,
-                "excluded": self.excluded,
-            }
-        )
+    def __init__(self, read: Callable[[], Iterator[ReadWindow]] | None = None, **kwargs: Any) -> None:
+        self._read, self._worker = read, Worker()
+        self._failure: BaseException | None = None
+        self._measured = "statistics" not in kwargs
+        super().__init__(**kwargs)
+        if self._measured and not self.explanation:
+            self.explanation = Reference().explanation
 
     def text(self) -> str:
-        """The tokens one per line with their activations and strongest features."""
-        what = (
-            "strongest activation of any feature" if self.feature is None else f"activation of feature {self.feature}"
-        )
-        values = self.values(self.feature)
-        top = float(values.max(initial=0.0))
-        lines = [f"TokenHighlight: {len(self.tokens)} tokens, {what}, at most {top:.3g}"]
-        for i, (token, why) in enumerate(zip(self.tokens[:N_LINES], self.excluded, strict=False)):
-            if why:
-                description = f"not counted: {why}"
-            else:
-                features, acts = self.at(i)
-                bar = "█" * round(10 * float(values[i]) / top) if top > 0 else ""
-                best = f"feature {features[np.argmax(acts)]}" if len(features) else ""
-                description = f"{values[i]:8.3f}  {bar:<10}  {best}"
-            mark = ">" if i == self.selected else " "
-            label = shown(token) or self.bytes.get(str(i), "")
-            lines.append(f"{mark}{i:4d}  {label:<16}{description}".rstrip())
-        if len(self.tokens) > N_LINES:
-            lines.append(f"      ... {len(self.tokens) - N_LINES} more tokens; .to_frame() has all")
-        return "\n".join(lines)
+        """What colours the text, the features that stand out, and the tokens one per line."""
+        return as_text(self)
 
     def static_picture(self) -> str:
         from .pictures import highlight_picture
@@ -143,22 +68,123 @@ class TokenHighlight(Widget):
         about, _, _ = self.text().partition("\n")
         return highlight_picture(self.to_frame(), about.removeprefix("TokenHighlight: "), self.names, self.bytes)
 
-    def _arrays(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        start = np.frombuffer(self.acts.get("start", b""), "<i4")
-        feature = np.frombuffer(self.acts.get("feature", b""), "<i4")
-        return start, feature, np.frombuffer(self.acts.get("value", b""), "<f4")
+    def at_rest(self) -> bool:
+        return not self.reading
+
+    # ---- reading a long text ------------------------------------------------------------------------------------
+
+    def start(self, text: TextSoFar, *, wait: bool = False) -> TokenHighlight:
+        """The widget itself, its text being read in the background, or already with `wait`."""
+        self._failure = None
+        self.reading, self.error, self.status = True, "", f"Reading {text.n_tokens:,} tokens…"
+        self._worker.start(lambda: self._work(text), wait=wait)
+        return self.wait() if wait else self
+
+    def wait(self) -> TokenHighlight:
+        """The widget itself, once its text is read; what went wrong is raised.
+
+        An interrupt stops reading after the window it is at, and is raised; what was read stays.
+        """
+        self._worker.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def stop(self, *, wait: bool = False) -> None:
+        """Ends reading after the window it is at; what was read stays."""
+        self._worker.stop()
+        if wait:
+            self._worker.wait()
+
+    def receive(self, message: Mapping[str, Any]) -> None:
+        self.stop()
+
+    def page_state(self) -> dict[str, Any]:
+        return {**super().page_state(), "reading": False}
+
+    def _work(self, text: TextSoFar) -> None:
+        """Reads the text, in the worker's thread."""
+        began = sent = time.perf_counter()
+        try:
+            for part in self._read() if self._read is not None else ():
+                text.add(part)
+                now = time.perf_counter()
+                if now - sent >= SECONDS or text.n_read == text.n_tokens or self._worker.stopped():
+                    rate = text.n_read / max(now - began, 1e-9)
+                    left = f"{(text.n_tokens - text.n_read) / rate:.0f} s left"
+                    sent = now
+                    self._take(text, f"{text.n_read:,} of {text.n_tokens:,} tokens, {rate:,.0f} a second, {left}")
+                if self._worker.stopped():
+                    break
+            seconds = time.perf_counter() - began
+            how = f"Stopped after {text.n_read:,} of" if text.n_read < text.n_tokens else "Read"
+            self.status = f"{how} {text.n_tokens:,} tokens in {seconds:.1f} s."
+        except BaseException as e:  # in a thread: whatever it is must be shown
+            self._failure = e
+            self._take(text, f"{text.n_read:,} of {text.n_tokens:,} tokens were read.")
+            self.error = str(e) if isinstance(e, SaekitError) else f"{type(e).__name__}: {e}"
+        finally:
+            self.reading = False
+            self.update_picture()
+
+    def _take(self, text: TextSoFar, status: str) -> None:
+        traits = text.traits()
+        with self.hold_sync():
+            for name, value in traits.items():
+                setattr(self, name, value)
+            self.status = status
+
+    # ---- state that follows other state -------------------------------------------------------------------------
+
+    @t.observe("feature")
+    def _colour_by_feature(self, change: Any) -> None:
+        if change["new"] is not None:
+            self.colour_by = "feature"
+        elif self.colour_by == "feature":
+            self.colour_by = "standout"
+
+    @t.observe("colour_by")
+    def _colour_by_others(self, change: Any) -> None:
+        if change["new"] != "feature":
+            self.feature = None
+        elif self.feature is None:
+            rows = self._standouts().order()
+            self.feature = int(self._statistics().feature[rows[0]]) if len(rows) else 0
+
+    @t.observe("acts", "excluded")
+    def _measure(self, _: Any) -> None:
+        if self._measured:
+            _, feature, value = self._arrays()
+            self.statistics = Reference().statistics(feature, value, self.excluded.count("")).packed()
 
 
 @checks_arguments
 def highlight(
-    model: LanguageModel, sae: SAE, text: str, feature: int | None = None, *, index: FeatureIndex | None = None
+    model: LanguageModel,
+    sae: SAE,
+    text: str,
+    feature: int | None = None,
+    *,
+    index: FeatureIndex | None = None,
+    length: int | None = None,
+    overlap: int | None = None,
+    wait: bool = False,
 ) -> TokenHighlight:
     """A TokenHighlight of `text`: run through `model` up to the SAE's hook point and encoded there.
 
-    Special tokens and attention sinks, which its token filter leaves out (`resolve_token_filter` where none is stored),
-    are shown muted and carry no activations. With `index`, features are named by the tokens they promote. Raises
-    DataError for empty text, UnknownNameError for a feature the SAE does not have, MismatchError for an SAE of another
-    model and ContextLengthError for text longer than the model's context.
+    Colours by what stands out in the text (`TokenHighlight.standouts`), or by `feature`. With `index`, activations are
+    relative to each feature's maximum there, rarity is that of its text, and features have names; without, they are
+    relative to the strongest in the text, and rarity is the SAE's stored density or the text's own. Special tokens and
+    attention sinks, which the token filter leaves out (`resolve_token_filter` where none is stored), are shown muted
+    and carry no activations.
+
+    A text of at most 1,024 tokens (`length`, where that is given, or the model's context, where that is shorter) is run
+    whole. A longer one is read in the background, unless `wait`, in windows of 512 tokens (`length`): each begins with
+    BOS where the model's texts do and runs the `overlap` tokens before it (a quarter of the length) once more as
+    context. `.wait()` returns when all is read, `.stop()` keeps what is.
+
+    Raises DataError for empty text, UnknownNameError for a feature the SAE does not have, MismatchError for an SAE of
+    another model or an index of another SAE, and ContextLengthError for a `length` beyond the model's context.
 
     >>> w = sk.highlight(model, sae, "a cat")
     >>> w.tokens
@@ -166,59 +192,50 @@ def highlight(
     >>> w.selected = 3
     >>> w.selected_token, len(w.strongest)
     ('c', 4)
+    >>> w.n_features_shown = 2
+    >>> w.shown_features == w.standouts["feature"].tolist()[:2]
+    True
+    >>> long = sk.highlight(model, sae, "a cat and a hat " * 20, wait=True)
+    >>> len(long.tokens) > model.n_ctx, long.n_read == len(long.tokens)
+    (True, True)
     """
     if not isinstance(text, str) or not text.strip():
         raise DataError("there is no text to show", got=repr(text), accepted="a string that is not empty")
     d_sae = sae.config.d_sae
     if feature is not None:
         feature = check_feature(feature, d_sae)
+    sizes = check_windows(model, length, overlap)
     sae.check(model)
-    hook_name = sae.config.hook_name
-    if hook_name is None:
+    if sae.config.hook_name is None:
         raise DataError(
             "the SAE does not name the hook point it reads", got="hook_name=None", fix="set hook_name in its SAEConfig"
         )
-    import torch
-
-    from ..activations import resolve_token_filter
-
+    if index is not None and index.sae_fingerprint != sae.fingerprint:
+        raise MismatchError(
+            "the index was built with another SAE",
+            got=index.sae_fingerprint,
+            accepted=sae.fingerprint,
+            fix="pass the index of this SAE, or none",
+        )
     ids, strings = model.tokenize_with_strings(text, sae.config.prepend_bos)
-    x = model.activations(ids, hook_name)[0]
-    tokens = torch.tensor(ids, device=x.device)
-    token_filter = resolve_token_filter(model, sae)
-    kept, special = token_filter.keep(tokens, x), set(token_filter.special_ids)
-    excluded = [
-        "" if keep else "special token" if i in special else "attention sink"
-        for i, keep in zip(ids, kept.tolist(), strict=True)
-    ]
-    with torch.inference_mode():
-        acts = sae.encode_sparse(x[kept].to(sae.W_enc.device))
-    place = torch.nonzero(kept).flatten().cpu().numpy()
-    row = place[acts.token.cpu().numpy()]
-    fired = acts.feature.cpu().numpy()
-    return TokenHighlight(
+    plan = plan_windows(model, ids, sae.config.prepend_bos, *sizes)
+    reference = Reference.of(index, sae)
+    so_far = TextSoFar(len(ids), reference, None if index is None else lambda features: names_of(index, features))
+    at_once = len(plan.windows) == 1
+    if at_once:
+        for part in read_windows(model, sae, ids, plan):
+            so_far.add(part)
+    w = TokenHighlight(
+        lambda: read_windows(model, sae, ids, plan),
         n_features=d_sae,
         tokens=strings,
         bytes={str(n): model.vocabulary.shown[i] for n, i in enumerate(ids) if model.vocabulary.partial[i]},
-        excluded=excluded,
-        acts=pack_rows(row, fired, acts.value.float().cpu().numpy(), len(ids)),
-        names=names_of(index, np.unique(fired).tolist()),
+        maxima_from=reference.maxima_from,
+        explanation=f"{reference.explanation} {plan.describe()}".rstrip(),
         feature=feature,
+        **so_far.traits(),
     )
-
-
-def pack_rows(row: Any, feature: Any, value: Any, n_tokens: int) -> dict[str, bytes]:
-    """The `acts` trait from coordinates: compressed rows, features ascending within a token, zeros dropped."""
-    row, feature, value = np.asarray(row), np.asarray(feature), np.asarray(value)
-    fires = value != 0
-    row, feature, value = row[fires], feature[fires], value[fires]
-    order = np.lexsort((feature, row))
-    start = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n_tokens))])
-    return {
-        "start": pack(start, "int32"),
-        "feature": pack(feature[order], "int32"),
-        "value": pack(value[order], "float32"),
-    }
+    return w if at_once else w.start(so_far, wait=wait)
 
 
 def names_of(index: FeatureIndex | None, features: list[int]) -> dict[str, str]:

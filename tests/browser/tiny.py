@@ -32,7 +32,12 @@ def highlighted() -> TokenHighlight:
     tokens = ["<bos>", "The", " Golden", " Gate", HOSTILE, "\n", "<0xE2>", " שלום"]
     acts = pack_rows([1, 2, 2, 3, 3, 4, 7], [5, 3, 5, 3, 9, 9, 3], [0.5, 2.0, 1.0, 4.0, 1.5, 3.0, 1.0], len(tokens))
     return TokenHighlight(
-        tokens=tokens, excluded=["special token"] + [""] * 7, acts=acts, n_features=16, names={"3": "bridge gate bay"}
+        tokens=tokens,
+        excluded=["special token"] + [""] * 7,
+        acts=acts,
+        n_features=16,
+        names={"3": "bridge gate bay"},
+        max_density=1.0,
     )
 
 

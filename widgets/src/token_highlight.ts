@@ -1,36 +1,43 @@
-// Text coloured by activation. All sparse activations of the text are here, so a recolouring needs no kernel.
+// Text coloured by the features that stand out in it, or by one. All sparse activations of the text are here, so a
+// recolouring needs no kernel.
 
 import type { RenderProps } from "@anywidget/types";
 import "./shared/base.css";
 import "./token_highlight.css";
+import { controls } from "./highlight/controls";
 import { tokenDetails } from "./highlight/details";
 import { legend } from "./highlight/legend";
-import type { HighlightState } from "./highlight/state";
-import { SparseActivations } from "./shared/arrays";
-import { h, NO_SHORTCUTS, rovingIndex } from "./shared/dom";
+import { progress } from "./highlight/progress";
+import { TextFeatures } from "./highlight/standouts";
+import { COLOURING, type HighlightState } from "./highlight/state";
+import { textView } from "./highlight/text_view";
+import { h } from "./shared/dom";
 import { kernelOf } from "./shared/kernel";
 import { onChange, setTraits } from "./shared/model";
-import { formatNumber } from "./shared/numbers";
 import { refusedLine } from "./shared/refused";
-import {
-  characterToken,
-  countLineBreaks,
-  textDirection,
-  tokenSpeech,
-  tokenText,
-  tokenWithBytes,
-} from "./shared/tokens";
+import { characterToken, tokenSpeech } from "./shared/tokens";
 
 function render({ model, el, signal }: RenderProps<HighlightState & Record<string, unknown>>): void {
   el.classList.add("saekit", "saekit-highlight");
+  const settings = controls(model, signal);
   const head = legend(model);
-  const text = h("div", { class: "sk-tokens", role: "group" });
+  const reading = progress(model);
+  const text = textView(model);
   const details = h("div", { class: "sk-detail" });
   const status = h("output", { class: "sk-visually-hidden", "aria-live": "polite" });
-  el.replaceChildren(refusedLine(model, signal), kernelOf(model, signal).element, head.element, text, details, status);
+  el.replaceChildren(
+    refusedLine(model, signal),
+    kernelOf(model, signal).element,
+    settings.element,
+    head.element,
+    reading.element,
+    text.element,
+    details,
+    status,
+  );
 
-  let activations = SparseActivations.from(null);
-  let spans: HTMLElement[] = [];
+  let features = new TextFeatures(model);
+  let colouring = features.colouring(model);
   let hovered = -1;
   let focused = -1;
 
@@ -49,83 +56,47 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
     const key = `${position} ${selected()} ${model.get("feature")}`;
     if (key === drawnDetails) return; // a chip must not be replaced between the press and the release of a mouse button
     drawnDetails = key;
-    details.replaceChildren(...tokenDetails(model, activations, position));
+    details.replaceChildren(...tokenDetails(model, features, colouring, position));
   };
 
   const drawColours = () => {
-    const tokens = model.get("tokens");
-    const excluded = model.get("excluded");
-    const bytes = model.get("bytes");
-    const values = activations.activationsOf(model.get("feature"));
-    const top = values.reduce((a, b) => Math.max(a, b), 0);
-    const max = model.get("scale") ?? top;
-    for (const [i, span] of spans.entries()) {
-      const value = values[i] ?? 0;
-      span.style.setProperty("--a", (max > 0 ? Math.min(1, Math.max(0, value / max)) : 0).toFixed(3));
-      const strongest = activations.topFeatures(i, 3).map((f) => f.feature);
-      const state = excluded[i] ? `not counted, ${excluded[i]}` : `activation ${value > 0 ? formatNumber(value) : 0}`;
-      const features = strongest.length > 0 ? `; strongest features ${strongest.join(", ")}` : "";
-      const spoken = tokenSpeech(tokens[characterToken(tokens, i)] ?? "");
-      const part = bytes[String(i)] === undefined ? "" : " in part";
-      span.setAttribute("aria-label", `Token ${i}, ${spoken}${part}: ${state}${features}`);
-    }
-    head.draw(top, max);
+    colouring = features.colouring(model);
+    settings.draw(colouring);
+    head.draw(colouring);
+    text.colour(colouring, features);
     drawnDetails = "";
     drawDetails();
   };
 
   const drawSelection = () => {
-    const current = selected();
-    const tabStop = current >= 0 && current < spans.length ? current : Math.max(0, focused);
-    for (const [i, span] of spans.entries()) {
-      span.setAttribute("aria-pressed", String(i === current));
-      span.tabIndex = i === tabStop ? 0 : -1;
-    }
+    const inText = selected() >= 0 && selected() < text.n();
+    text.select(selected(), inText ? selected() : Math.max(0, focused));
     drawDetails();
   };
 
   const drawText = () => {
-    const tokens = model.get("tokens");
-    const excluded = model.get("excluded");
-    const bytes = model.get("bytes");
-    activations = SparseActivations.from(model.get("acts"));
     hovered = focused = -1;
-    text.dir = textDirection(tokens.filter((_, i) => !excluded[i]));
-    text.setAttribute("aria-label", `Text of ${tokens.length} tokens`);
-    spans = tokens.map((token, i) => {
-      const continued = characterToken(tokens, i) !== i;
-      const className = `sk-token${excluded[i] ? " sk-excluded" : ""}${continued ? " sk-continued" : ""}`;
-      const content = continued ? "" : tokenText(token) || "\u2205";
-      const span = h("span", { class: className, role: "button", ...NO_SHORTCUTS }, content);
-      span.dataset.i = String(i);
-      if (bytes[String(i)] !== undefined) span.title = tokenWithBytes(tokens, i, bytes);
-      return span;
-    });
-    const breaks = (i: number) => Array.from({ length: countLineBreaks(tokens[i] ?? "") }, () => h("br"));
-    text.replaceChildren(...spans.flatMap((span, i) => [span, ...breaks(i)]));
-    if (tokens.length === 0) text.replaceChildren(h("p", { class: "sk-empty" }, "No text yet."));
+    features = new TextFeatures(model);
+    text.draw();
     drawSelection();
+    reading.draw();
     drawColours();
   };
 
-  const positionOf = (target: EventTarget | null) => {
-    const span = target instanceof Element ? target.closest<HTMLElement>(".sk-token") : null;
-    return span ? Number(span.dataset.i) : -1;
-  };
-  text.addEventListener("click", (event) => {
-    const position = positionOf(event.target);
+  text.element.addEventListener("click", (event) => {
+    const position = text.positionOf(event.target);
     if (position >= 0) select(position);
   });
-  text.addEventListener("pointerover", (event) => {
-    hovered = positionOf(event.target);
+  text.element.addEventListener("pointerover", (event) => {
+    hovered = text.positionOf(event.target);
     if (hovered >= 0) drawDetails();
   });
-  text.addEventListener("pointerleave", () => {
+  text.element.addEventListener("pointerleave", () => {
     hovered = -1;
     drawDetails();
   });
-  text.addEventListener("focusin", (event) => {
-    focused = positionOf(event.target);
+  text.element.addEventListener("focusin", (event) => {
+    focused = text.positionOf(event.target);
     drawDetails();
   });
   el.addEventListener("focusout", (event) => {
@@ -137,8 +108,8 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
       drawDetails();
     });
   });
-  text.addEventListener("keydown", (event) => {
-    const position = positionOf(event.target);
+  text.element.addEventListener("keydown", (event) => {
+    const position = text.positionOf(event.target);
     if (position < 0) return;
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
@@ -146,20 +117,33 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
       select(position);
       return;
     }
-    const [right, left] = text.dir === "rtl" ? ["ArrowLeft", "ArrowRight"] : ["ArrowRight", "ArrowLeft"];
-    const keys = { forward: [right, "ArrowDown"], backward: [left, "ArrowUp"] };
-    const next = rovingIndex(event, position, spans.length, keys);
-    const span = next === null ? undefined : spans[next];
-    if (!span) return;
+    const next = text.nextPosition(event, position);
+    if (next === null) return;
     hovered = -1;
-    for (const other of spans) other.tabIndex = -1;
-    span.tabIndex = 0;
-    span.focus();
+    if (position === selected() && next !== position) select(next); // the selection goes with the focus
+    text.select(selected(), next);
+    text.focus(next);
   });
 
-  onChange<HighlightState>(model, ["tokens", "bytes", "excluded", "acts"], drawText, signal);
-  onChange<HighlightState>(model, ["feature", "scale", "names"], drawColours, signal);
+  const refresh = () => {
+    features = new TextFeatures(model);
+    drawColours();
+  };
+  let waiting = false;
+  const refreshSoon = () => {
+    if (waiting) return; // activations, statistics and names come together: once for all of them
+    waiting = true;
+    queueMicrotask(() => {
+      waiting = false;
+      if (!signal?.aborted) refresh();
+    });
+  };
+  onChange<HighlightState>(model, ["tokens", "bytes"], drawText, signal);
+  onChange<HighlightState>(model, ["acts", "statistics", "excluded", "names"], refreshSoon, signal);
+  const others = COLOURING.filter((name) => !["acts", "statistics", "names"].includes(name));
+  onChange<HighlightState>(model, [...others, "explanation", "maxima_from"], drawColours, signal);
   onChange<HighlightState>(model, ["selected"], drawSelection, signal);
+  onChange<HighlightState>(model, ["reading", "n_read", "status", "error"], reading.draw, signal);
   drawText();
 }
 

@@ -54,6 +54,16 @@ export class SparseActivations {
     return (this.start[token + 1] ?? 0) - (this.start[token] ?? 0);
   }
 
+  /** The activation of `feature` on one token, or with null the strongest of any feature; 0 where it is silent. */
+  activationAt(token: number, feature: number | null): number {
+    let found = 0;
+    for (let j = this.start[token] ?? 0; j < (this.start[token + 1] ?? 0); j++) {
+      const value = this.value[j] ?? 0;
+      if (feature === null ? value > found : this.feature[j] === feature) found = value;
+    }
+    return found;
+  }
+
   /** One value per token: the activation of `feature`, or with null the strongest activation of any feature. */
   activationsOf(feature: number | null): Float32Array {
     const out = new Float32Array(this.length);
