@@ -134,6 +134,7 @@ def screen(model: LanguageModel, sae: SAE, features: Sequence[int], index: Featu
                 "reads_well": study.recommended is not None,
                 "bridge": texts["concept_present"].mean(),
                 "golden_gate": texts["text"].str.contains("golden gate", case=False).mean(),
+                "name": index.name(int(feature)),
                 "promotes": ", ".join(token for token, _ in index.feature(int(feature)).promoted[:5]),
                 "first_answer": texts["text"].iloc[0].replace("\n", " ")[:70],
             }

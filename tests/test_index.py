@@ -140,7 +140,9 @@ def test_contexts_show_the_asked_number_of_tokens(index, dense):
 
 def test_a_card_reads_well(index):
     lines = str(index.feature(9)).splitlines()
-    assert lines[0] == "feature 9" and "density 100.0000%" in lines[1]
+    assert lines[0].startswith(f"feature 9: {index.name(9)}   (") and lines[0].endswith("% of its activation)")
+    assert lines[1].startswith("  promotes") and "density 100.0000%" in lines[2]
+    assert f"{index.feature(9).neighbours[0][0]} {index.name(index.feature(9).neighbours[0][0])}" in str(lines)
     assert any(line.startswith("  promotes") for line in lines)
     assert sum("[" in line for line in lines if not line.startswith("  prom")) >= 6
     assert "silent: never fired" in str(index.feature(7))

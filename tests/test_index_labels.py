@@ -13,8 +13,9 @@ import saekit as sk
 from conftest import tiny_sae
 from saekit.errors import ConfigError, FileError, FolderInUseError, UnknownNameError
 from saekit.index import labels as label_acts
-from saekit.json_files import sealed
+from saekit.json_files import read_json, sealed
 from saekit.output_folder import output_folder
+from saekit.sae.formats import packaged
 
 
 @pytest.fixture
@@ -177,3 +178,43 @@ def test_building_again_keeps_the_labels(model, corpus, index: sk.FeatureIndex) 
     )
     assert again.name(3) == "gates"
     assert sorted(p.name for p in index.path.iterdir() if p.name.startswith(".")) == []
+
+
+# ---- cards ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_card(index: sk.FeatureIndex, monkeypatch: pytest.MonkeyPatch) -> sk.FeatureIndex:
+    """An index whose SAE is a packaged one that labels feature 3."""
+    known = {"sae": index.sae_fingerprint, "strengths": [], "labels": [{"feature": 3, "label": "gates", "note": "0.9"}]}
+    monkeypatch.setattr(packaged, "_all_labels", lambda: {index.sae_fingerprint: known})
+    return sk.load_index(index.path)
+
+
+def test_a_label_by_hand_goes_before_that_of_a_card_which_nothing_undoes(with_card: sk.FeatureIndex) -> None:
+    index = with_card
+    assert index.name(3) == "gates" and index.labels[["source", "note"]].values.tolist() == [["card", "0.9"]]
+    with pytest.raises(ConfigError, match="no label to take back"):
+        index.undo_label()
+    index.label(3, "doors")
+    assert index.labels[["label", "source"]].values.tolist() == [["doors", "hand"]]
+    index.undo_label()
+    assert index.name(3) == "gates" and index.labels["source"].tolist() == ["card"]
+    index.label(3, "")
+    assert index.name(3) != "gates" and len(index.labels) == 0
+
+
+def test_packaged_saes_bring_what_their_cards_report_well() -> None:
+    from recipes.default_saes.labels import MIN_AUROC, card_labels
+
+    found = sorted(packaged.PRETRAINED.rglob(packaged.LABELS))
+    assert len(found) == 3
+    for path in found:
+        card, brought = read_json(path.with_name("card.json")), read_json(path, packaged.CardLabels)
+        assert brought == card_labels(card), "run: python -m recipes default-saes labels"
+        assert packaged.packaged_labels(card["fingerprint"]) == brought
+        poor = {row["feature"] for row in [*card["concepts"].values(), *card["features"]] if row["auroc"] <= MIN_AUROC}
+        good = {row["feature"] for row in card["concepts"].values() if row["auroc"] > MIN_AUROC}
+        labelled = [label["feature"] for label in brought["labels"]]
+        assert len(set(labelled)) == len(labelled) > 0 and not set(labelled) & (poor - good)
+        assert all("AUROC" in label["note"] and label["feature"] < card["d_sae"] for label in brought["labels"])

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import saekit as sk
+from saekit.atomic_io import sha256, write_json
 from saekit.corpus.document_halves import content_hashes, lower_half
-from saekit.errors import UnknownNameError
+from saekit.errors import FileError, UnknownNameError
 from saekit.index import name_rules, names
 from saekit.index.name_rules import NamedText
 from saekit.index.name_spelling import LONGEST, name_text, shown_word
 from saekit.index.names import MIN_DOCUMENTS, name_features
+from saekit.index.store import _checksum
 from saekit.index.text import TextRun
 from saekit.index.words import words_of
 from saekit.models.text_matching import join_tokens
+from saekit.models.token_text import read_vocabulary
 
+from . import zoo_tokenizers
 from .array_index import ArrayIndex
 
 # ---- words ----------------------------------------------------------------------------------------------------------
@@ -48,7 +55,7 @@ def words(pieces: Sequence[str | bytes]) -> list[str]:
         (["👩", "\u200d", "🚀", " 👍", "🏽"], ["👩\u200d🚀"] * 3 + ["👍🏽"] * 2),
         (["can", "'t"], ["can", "'t"]),
         (["a" * 70, "b"], ["a" * 70, "b"]),  # no word: a token's own characters
-        ([b"\xff", " a"], ["\udcff", "a"]),
+        ([b"\xff", " a"], ["<0xFF>", "a"]),
         ([""], [""]),
     ],
 )
@@ -66,6 +73,19 @@ def test_forms_that_differ_in_case_are_one_word_and_words_beside_stop_where_a_te
     assert before == ["", "A", "A", "Bridge", "", "bridge", ""]
     assert [found.forms[i] for i in found.beside(found.place, 2)] == ["a", "", "", "", "", "", ""]
     assert [found.forms[i] for i in found.piece] == ["A", "Bri…", "…dge", "a", "bridge", "A", ""]
+
+
+@pytest.mark.parametrize("make", ["llama2", "gemma", "gpt2", "llama3", "bloom", "wordpiece"])
+def test_words_are_the_same_whatever_the_tokenizer(make: str) -> None:
+    tokenizer = getattr(zoo_tokenizers, make)()
+    ids = tokenizer("The golden bridge, naïve שלום 👍 end", add_special_tokens=False)["input_ids"]
+    text = read_vocabulary(tokenizer, len(tokenizer)).text(ids)
+    found = words_of([TextRun(0, len(ids), text)], len(ids))
+    read = list(dict.fromkeys(found.forms[i].casefold() for i in found.word))
+    if make == "wordpiece":  # which changes accents and does not know the rest
+        assert read[:4] == ["the", "golden", "bridge", ","]
+    else:
+        assert [w for w in read if w.strip()] == ["the", "golden", "bridge", ",", "naïve", "שלום", "👍", "end"]
 
 
 # ---- rules ----------------------------------------------------------------------------------------------------------
@@ -154,6 +174,50 @@ def test_pieces_name_a_feature_that_fires_on_them_in_many_words() -> None:
     assert table.loc[0, ["name", "by", "fraction"]].tolist() == ["…ing", "piece", 1.0]
 
 
+def test_numbers_and_capitals_name_features_that_fire_on_many_of_them() -> None:
+    rng = np.random.default_rng(0)
+    documents = []
+    for _ in range(60):
+        parts = [str(rng.integers(100, 999)), *rng.choice(FILLER, 6), *[w.title() for w in rng.choice(FILLER, 2)]]
+        documents.append(" ".join(parts[i] for i in rng.permutation(len(parts))))
+    index = ArrayIndex(documents, length=32)
+    text = named(index)[1]
+    digits = np.array([w.isdigit() for w in text.words.forms])[text.form[name_rules.WORD]]
+    capital = np.array([w[:1].isupper() for w in text.words.forms])[text.form[name_rules.WORD]]
+    half = capital & (np.arange(len(capital)) % 2 == 0)
+    index = ArrayIndex(documents, length=32, acts=np.stack([digits + 0.0, half + 0.0], axis=1))
+    table, _ = named(index)
+    assert table["by"].tolist() == ["numbers", "capitalised"] and (table["fraction"] == 1.0).all()
+    assert table["name"][0].startswith("numbers") and table["name"][1].startswith("capitalised")
+    assert table["kind"].tolist() == ["token", "token"]
+    assert table["coverage"][0] == 1.0 and 0.3 < table["coverage"][1] < 0.7
+
+
+def test_coverage_counts_the_places_of_a_name_in_the_other_documents() -> None:
+    acts = fires(
+        lambda t, b: float(t.strip() == "Bridge"), lambda t, b: float(t.strip().lower() == "bridge" and b == " gate")
+    )
+    table, _ = named(ArrayIndex(texts(90), length=32, acts=acts))
+    assert table["name"].tolist() == ["Bridge", "golden gate Bridge"]
+    assert table["coverage"][0] == pytest.approx(2 / 3, abs=0.12) and table["coverage"][1] == 1.0
+
+
+def test_what_one_document_repeats_names_no_feature_of_many() -> None:
+    documents = [f"{text} zebra" for text in texts(60)]
+    plain = ArrayIndex(documents, length=32)
+    first, second = np.flatnonzero(lower_half(content_hashes(plain.windows)))[:2].tolist()
+
+    def acts(tokens: np.ndarray, document: np.ndarray) -> np.ndarray:
+        bridge = 0.1 * np.isin(np.char.strip(tokens.astype(str)), ["bridge", "Bridge"])
+        zebra = np.char.strip(tokens.astype(str)) == "zebra"
+        once = 20.0 * (zebra & (document == first))
+        return np.stack([bridge + once, 0.01 + once + 0.5 * (zebra & (document == second))], axis=1)
+
+    table, _ = named(ArrayIndex(documents, length=32, acts=acts))
+    assert table["kind"].tolist() == ["mixed", "mixed"] and table["name"][0] == "mixed: Bridge"
+    assert "zebra" in table["words"][1]  # in two documents, but half is not carried without the first
+
+
 def test_few_documents_state_no_fraction() -> None:
     some = texts(2 * MIN_DOCUMENTS - 2)
     table, _ = named(ArrayIndex(some, length=32, acts=fires(lambda t, b: float(t.strip().lower() == "bridge"))))
@@ -214,10 +278,8 @@ def test_names_fit_and_say_what_cannot_be_seen() -> None:
     long = "w" * 60
     assert name_text("token", "word", [long]) == ("w" * (LONGEST - 1) + "…", 1)
     assert name_text("token", "word", ["a" * 20, "b" * 18, "c"]) == ("a" * 20 + ", " + "b" * 18, 2)
-    assert name_text("mixed", "word", ["a", "b"]) == ("mixed: a, b", 2) and name_text("silent", "word", []) == (
-        "silent",
-        0,
-    )
+    assert name_text("mixed", "word", ["a", "b"]) == ("mixed: a, b", 2)
+    assert name_text("silent", "word", []) == ("silent", 0)
 
 
 # ---- the index ------------------------------------------------------------------------------------------------------
@@ -235,13 +297,45 @@ def index(model, corpus, tmp_path_factory):  # type: ignore[no-untyped-def]
 def test_every_feature_of_an_index_has_a_name(index: sk.FeatureIndex) -> None:
     table = index.names
     assert table.index.tolist() == list(range(index.d_sae)) and table["name"].str.len().between(1, LONGEST).all()
-    assert table.columns.tolist() == ["name", "kind", "fraction", "n_documents"]
+    assert table.columns.tolist() == ["name", "kind", "fraction", "coverage", "n_documents"]
     silent = index.features["n_firings"] == 0
     assert (table["kind"][silent] == "silent").all() and "silent" not in set(table["kind"][~silent])
     assert [index.name(i) for i in (0, np.int64(5))] == table["name"].loc[[0, 5]].tolist()
     assert table.equals(sk.load_index(index.path).names)
     with pytest.raises(UnknownNameError, match="has no feature 64"):
         index.name(64)
+
+
+def test_names_are_stored_when_an_index_is_built_and_made_where_it_has_none(
+    index: sk.FeatureIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = index.automatic_names
+    made = name_features(index.by_feature, index.named_text)
+    pd.testing.assert_frame_equal(built, made, check_dtype=False, rtol=1e-9)
+    shutil.copytree(index.path, tmp_path / "older")
+    manifest = json.loads((tmp_path / "older" / "manifest.json").read_text())
+    del manifest["files"]["names.parquet"], manifest["names_rule"], manifest["checksum"]
+    write_json(tmp_path / "older" / "manifest.json", {**manifest, "checksum": _checksum(manifest)})
+    (tmp_path / "older" / "names.parquet").unlink()
+    assert sk.load_index(tmp_path / "older").names.equals(index.names)
+    monkeypatch.setattr("saekit.index.named_index.RULE", names.RULE + 1)
+    monkeypatch.setattr("saekit.index.named_index.name_features", lambda *_: made.assign(name="by another rule"))
+    assert sk.load_index(index.path).name(9) == "by another rule"
+
+
+def test_stored_names_that_are_damaged_are_a_file_error(index: sk.FeatureIndex, tmp_path: Path) -> None:
+    shutil.copytree(index.path, tmp_path / "i")
+    path = tmp_path / "i" / "names.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(FileError, match=r"names\.parquet has been altered"):
+        sk.load_index(tmp_path / "i")
+    pd.read_parquet(index.path / "names.parquet").assign(by=7).to_parquet(path)
+    manifest = json.loads((tmp_path / "i" / "manifest.json").read_text())
+    manifest["files"]["names.parquet"] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+    del manifest["checksum"]
+    write_json(tmp_path / "i" / "manifest.json", {**manifest, "checksum": _checksum(manifest)})
+    with pytest.raises(FileError, match=r"names\.parquet does not hold"):
+        _ = sk.load_index(tmp_path / "i").names
 
 
 def test_naming_writes_nothing(index: sk.FeatureIndex) -> None:

@@ -45,8 +45,8 @@ def test_a_registered_statistic_is_a_column_of_the_index_and_stays_one(model, sa
     del STATISTICS["gini"], STATISTICS["n_above_half"]  # what an index holds does not depend on what is registered
     for found in (index, sk.load_index(tmp_path / "index")):
         features = found.features
-        assert list(features.columns)[: len(BUILT_IN) + 2] == [*BUILT_IN, "gini", "n_above_half"]
-        assert features["gini"].dtype == np.float32 and features["n_above_half"].dtype == np.int32
+        assert list(features.columns)[1 : len(BUILT_IN) + 3] == [*BUILT_IN, "gini", "n_above_half"]
+        assert features["gini"].dtype == np.float64 and features["n_above_half"].dtype == np.int32
         for feature in (0, 9, 30):
             value = found.firings(feature).value.astype(np.float64)
             differences = np.abs(value[:, None] - value[None, :]).sum() if len(value) else 0.0

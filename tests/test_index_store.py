@@ -64,7 +64,7 @@ def count_runs(monkeypatch):
 
 
 def test_nothing_but_the_files_of_the_index_is_left(built):
-    assert set(contents(built)) == {store.MANIFEST, *store.FILES}
+    assert set(contents(built)) == {store.MANIFEST, *store.FILES, *store.OPTIONAL}
 
 
 def test_part_size_changes_nothing(model, sae, corpus, built, tmp_path, monkeypatch):

@@ -126,7 +126,8 @@ def test_the_wheel_holds_bundles_corpus_and_types(tmp_path):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"saekit"}, "recipes stay in the repository"
     assert {
         f"saekit/pretrained/{p.relative_to(PACKAGE / 'pretrained')}"
-        for p in (PACKAGE / "pretrained").rglob("*.safetensors")
+        for kind in ("*.safetensors", "labels.json")
+        for p in (PACKAGE / "pretrained").rglob(kind)
     } <= names
     metadata = wheel.read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode()
     targets = re.findall(r"\]\(([^)\s]+)\)", metadata)

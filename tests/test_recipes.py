@@ -49,6 +49,7 @@ COMMANDS = [
     "golden-gate",
     "package",
     "measure",
+    "labels",
 ]
 ROOT = Path(__file__).parents[1]
 PLAN = Plan(

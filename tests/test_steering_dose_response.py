@@ -139,6 +139,7 @@ def test_several_features_are_clamped_together_each_by_its_weight(llama: Any, ll
     index = SimpleNamespace(
         features=None,
         matched_features=lambda i, n, seed: [9, 11, 12, 13, 14][:n] if i == 3 else [3, 11, 20, 21, 22][:n],
+        name=lambda i: "",
     )
     matched = study_of(llama, llama_sae, {3: 1.0, 9: 1.0}, strengths=[2.0], controls=2, index=index)
     assert matched.controls == (11, 12)

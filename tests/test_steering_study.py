@@ -185,9 +185,14 @@ def test_an_instruction_is_a_baseline_that_asks_in_words(llama: Any, llama_sae: 
 def test_controls_are_matched_through_the_index_or_random_or_as_given(llama: Any, llama_sae: Any) -> None:
     asked = []
     index = SimpleNamespace(
-        features=None, matched_features=lambda i, n, seed: asked.append((i, n, seed)) or [11, 12, 13][:n]
+        features=None,
+        matched_features=lambda i, n, seed: asked.append((i, n, seed)) or [11, 12, 13][:n],
+        name=lambda i: f"name of {i}",
     )
-    assert study_of(llama, llama_sae, index=index, strengths=[1.0]).controls == (11, 12)  # two were asked for
+    study = study_of(llama, llama_sae, index=index, strengths=[1.0])
+    assert study.controls == (11, 12)  # two were asked for
+    assert study.name == "name of 3" and "feature 3 (name of 3) of" in repr(study)
+    assert "feature 3 (name of 3)" in study.plot().layout.title.text
     assert asked == [(3, 2, 0)]
     random = study_of(llama, llama_sae, controls=5, strengths=[1.0], prompts=["a"]).controls
     assert len(set(random)) == 5 and 3 not in random

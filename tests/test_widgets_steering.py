@@ -16,6 +16,7 @@ import torch
 import saekit as sk
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.models.likelihood import negative_log_likelihood
+from saekit.sae.formats import packaged
 from saekit.steering.strength_units import convert_strength
 from saekit.widgets import SteeringPanel, SteeringRequest, steer
 
@@ -306,6 +307,18 @@ class _Said:
 
     def present(self, text: str) -> bool:
         return self._letter in text
+
+
+def test_steer_opens_at_the_strength_that_a_packaged_sae_brings(
+    model: Any, sae: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brings = {"sae": sae.fingerprint, "labels": [], "strengths": [{"feature": 3, "strength": 0.27, "note": ""}]}
+    monkeypatch.setattr(packaged, "_all_labels", lambda: {sae.fingerprint: brings})
+    panel = steer(model, sae, 3, prompt="the cat", chat=False)
+    assert panel.strength == 0.27 and panel.about["3"]["recommended"] == 0.27
+    assert steer(model, sae, 5, prompt="the cat", chat=False).strength == 0.5
+    assert steer(model, sae, 3, strength=0.1, prompt="the cat", chat=False).strength == 0.1
+    assert steer(model, sae, 3, recommended={3: 0.4}, prompt="the cat", chat=False).strength == 0.4
 
 
 def test_steer_offers_recommended_strengths_and_units(model: Any, sae: Any) -> None:

@@ -265,3 +265,16 @@ def measure(
     cards.measure_again(
         folder, out or cards.PACKAGED, names.split(","), fidelity=fidelity, n_judged=judged_tokens, steering=steering
     )
+
+
+@app.command()
+def labels(
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the SAEs are.", show_default="saekit/pretrained/...")
+    ] = None,
+) -> None:
+    """Write what the cards say of single features as labels.json, which every index of the SAEs shows."""
+    from . import cards
+    from . import labels as card_labels
+
+    print(*card_labels.write_labels(folder or cards.PACKAGED), sep="\n")

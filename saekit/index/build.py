@@ -103,7 +103,7 @@ def build_index(
     encoder = IndexEncoder(model, sae, hook_name, token_filter, batch_size)
     if resume and not _has_parts(out / PARTS) and (found := _finished(out, plan, source)):
         return FeatureIndex(found, model=model, sae=sae)  # nothing is written, so no lock is needed
-    with output_folder(out, "an index", leftovers=parts_of(*store.FILES, store.MANIFEST)):
+    with output_folder(out, "an index", leftovers=parts_of(*store.FILES, *store.OPTIONAL, store.MANIFEST)):
         return FeatureIndex(_build(out, plan, source, encoder, resume, progress), model=model, sae=sae)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +69,11 @@ def record_html(record: FeatureRecord) -> str:
     about = "silent: never fires on this text"
     if not record.silent:
         about = f"fires on {percent(s['density'])} of tokens, {s['n_firings']:,} in {s['n_documents']:,} documents"
+    if not math.isnan(record.fraction):
+        about += f"; its name's words carry {percent(record.fraction, 2)} of its activation"
     usual = ("density", "n_firings", "n_documents", "max", "mean", "std", "silent")
     return document(
-        f"Feature {record.feature}",
+        f"Feature {record.feature}" + (f": {record.name}" if record.name else ""),
         about,
         None if record.silent else words(_strength(s)),
         None if record.silent else _histogram(record.histogram),
@@ -78,7 +81,9 @@ def record_html(record: FeatureRecord) -> str:
             {
                 "promotes": chips(token for token, _ in record.promoted),
                 "suppresses": chips(token for token, _ in record.suppressed),
-                "nearest features": ", ".join(f"{i} ({number(c, 2)})" for i, c in record.neighbours[:6]) or "none",
+                "nearest features": chips(
+                    f"{i} {record.names.get(i, '')}".strip() + f" ({number(c, 2)})" for i, c in record.neighbours[:6]
+                ),
             }
         ),
         _contexts(record.top[:N_TOP], record.max),

@@ -35,6 +35,9 @@ def make_record(
         promoted=_effects(index, row, "promoted"),
         suppressed=_effects(index, row, "suppressed"),
         neighbours=[(int(n), float(c)) for n, c in zip(row["neighbours"], row["cosines"], strict=True)],
+        name=index.name(feature),
+        fraction=index.name_fraction(feature),
+        names={int(n): index.name(int(n)) for n in row["neighbours"]},
     )
 
 

@@ -23,9 +23,12 @@ from ..hook_points import HookPoint
 from . import directions, store
 from .contexts import endings
 from .feature_block import N_HISTOGRAM_BINS, Tokens
+from .name_rules import named_text
+from .names import RULE, name_features
 from .parts import IndexEncoder, join_parts
 from .records import N_ACTIVATION_BINS
 from .summary import Summary, summarise
+from .text import IndexText
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -76,10 +79,12 @@ def write_index(
         )
         contexts = _contexts(summary.contexts, windows)
         writing.append(writer.submit(store.save_frame, out / "contexts.parquet", contexts))
-        n_firings = len(columns.column)
+        n_firings, vocabulary = len(columns.column), model.vocabulary
+        say("names")
+        runs = IndexText(windows, vocabulary, frozenset(model.special_ids)).runs()
+        store.save_frame(out / store.NAMES, name_features(columns, named_text(windows, runs, position)))
         del columns, contexts
         store.save_frame(out / "features.parquet", _features(summary, sae, model, encoder.hook_name, say))
-        vocabulary = model.vocabulary
         tokens_frame = pd.DataFrame({"token": vocabulary.shown, "bytes": vocabulary.pieces})
         store.save_frame(out / "vocabulary.parquet", tokens_frame)
         say("finishing files")
@@ -114,6 +119,7 @@ def write_index(
                 "n_dead_in_training": sae.training_summary.get("dead_features"),
             },
             "statistics": list(summary.stats.columns),
+            "names_rule": RULE,
             "parameters": {**parameters, "n_histogram_bins": N_HISTOGRAM_BINS, "n_activation_bins": N_ACTIVATION_BINS},
         },
     )

@@ -63,6 +63,7 @@ class Manifest(TypedDict):
     excluded: NotRequired[ExcludedSchema]
     counts: Counts
     statistics: NotRequired[list[str]]
+    names_rule: NotRequired[int]
     parameters: dict[str, Any]
     files: dict[str, OfFile]
     checksum: str
@@ -75,5 +76,6 @@ def sizes_of(name: str, counts: Counts) -> dict[str, int]:
         "by_token.safetensors": {"position": n_tokens, "start": n_tokens + 1, "column": n_firings, "value": n_firings},
         "by_feature.safetensors": {"start": d_sae + 1, "column": n_firings, "value": n_firings},
         "features.parquet": {"": d_sae},
+        "names.parquet": {"": d_sae},
     }
     return sizes.get(name, {})

@@ -30,8 +30,10 @@ def name_text(kind: str, by: str, words: Sequence[str], lead: Sequence[str] = ()
     (('golden gate/bridge', 2), ('after: said', 1))
     """
     if kind == "silent" or not words:
-        return kind, 0
+        return by if by in ("numbers", "capitalised") else kind, 0
     before = {"mixed": "mixed: ", "context": f"{by}: "}.get(kind, "".join(f"{word} " for word in lead))
+    if by in ("numbers", "capitalised"):
+        before = f"{by}: "
     between = "/" if lead else ", "
     used, name = 1, before + words[0]
     for word in words[1:]:

@@ -121,11 +121,8 @@ class FeatureIndex(NamedIndex):
     # ---- tables -------------------------------------------------------------------------------------------------
 
     @cached_property
-    def features(self) -> pd.DataFrame:
-        """One row per feature: density, n_firings, n_documents, max, mean (when active), std, silent and what else was
-        registered (`register_statistic`), promoted, suppressed (lists of token strings), nearest and nearest_cosine. A
-        silent feature's max, mean and std are 0.
-        """
+    def _statistics(self) -> pd.DataFrame:
+        """What `features` holds of an index, whose names and labels are added there."""
         frame = in_doubles(self._table[list(self.statistics)])
         for name in ("promoted", "suppressed"):
             frame[name] = [[self._vocabulary[i] for i in ids] for ids in self._table[name]]
@@ -271,6 +268,7 @@ class FeatureIndex(NamedIndex):
         contrast: tuple[Sequence[str], Sequence[str]] | None = None,
         text: str | None = None,
         token: str | None = None,
+        name: str | None = None,
         model: LanguageModel | None = None,
         sae: SAE | None = None,
         n: int = 20,
@@ -281,16 +279,17 @@ class FeatureIndex(NamedIndex):
         - contrast=(positives, negatives): which fire on these texts and not on those, by the mean difference of their
           largest activations;
         - text: which fire where this text stands in the corpus and little elsewhere, ignoring case;
-        - token: which promote this token most; without a model, which have it among the ten they promote most.
+        - token: which promote this token most; without a model, which have it among the ten they promote most;
+        - name: which are called so, by a label or by the name made of what they fire on.
 
-        The first two run the model and the SAE: those the index was built with, or those passed here, which must be the
-        same ones (MismatchError). ConfigError for no question or several.
+        Each row has the feature's name. The first two run the model and the SAE: those the index was built with, or
+        those passed here, which must be the same ones (MismatchError). ConfigError for no question or several.
 
         >>> index = sk.build_index(model, sae, corpus.take(5), out=tmp_path / "index", length=32, progress=False)
         >>> index.search(text="golden gate", n=3).columns[0]
         'feature'
         """
-        question = search.Question(prompt=prompt, contrast=contrast, text=text, token=token)
+        question = search.Question(prompt=prompt, contrast=contrast, text=text, token=token, name=name)
         return search.answer(self, question, n, model, sae)
 
     def plot(self) -> go.Figure:

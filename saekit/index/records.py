@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -143,6 +144,9 @@ class FeatureRecord:
     promoted: list[tuple[str, float]]  # token, effect on its logit of one unit of the feature, up to the norm's scale
     suppressed: list[tuple[str, float]]
     neighbours: list[tuple[int, float]]  # feature, cosine of the decoder directions
+    name: str = ""  # what it is called: its label, or what it fires on
+    fraction: float = math.nan  # of its activation that the name's words carry, on other documents than made it
+    names: Mapping[int, str] = field(default_factory=dict)  # of the neighbours
 
     @property
     def max(self) -> float:
@@ -160,7 +164,9 @@ class FeatureRecord:
     def card(self, n_top: int = 8) -> str:
         """The record as readable text with its `n_top` strongest contexts."""
         s = self.stats
-        lines = [f"feature {self.feature}"]
+        carries = "" if math.isnan(self.fraction) else f"   ({self.fraction:.0%} of its activation)"
+        lines = [f"feature {self.feature}" + (f": {self.name}{carries}" if self.name else "")]
+        lines.append(f"  promotes    {_tokens(self.promoted)}")
         if self.silent:
             lines.append("  silent: never fired on this corpus")
         else:
@@ -169,11 +175,8 @@ class FeatureRecord:
                 f"  max {s['max']:.2f}   mean when active {s['mean']:.2f}   std {s['std']:.2f}",
                 f"  activations {self.histogram!r}",
             ]
-        lines += [
-            f"  promotes    {_tokens(self.promoted)}",
-            f"  suppresses  {_tokens(self.suppressed)}",
-            "  neighbours  " + ", ".join(f"{i} ({c:.2f})" for i, c in self.neighbours[:5]),
-        ]
+        near = [f"{i} {self.names.get(i, '')}".strip() + f" ({c:.2f})" for i, c in self.neighbours[:5]]
+        lines += [f"  suppresses  {_tokens(self.suppressed)}", f"  neighbours  {'; '.join(near)}"]
         if self.top:
             shown = self.top[:n_top]
             lines += [f"  top contexts ({len(shown)} of {len(self.top)})", *(f"  {c}" for c in shown)]

@@ -1,4 +1,4 @@
-"""Finding features: by what fires on a prompt, by contrast, by text in the corpus, by promoted token.
+"""Finding features: by what fires on a prompt, by contrast, by text in the corpus, by promoted token, by name.
 
 Each search returns a tidy frame, best first. Those over text use the stored activations alone; those over prompts run
 the model and the SAE through a Runner, which has checked that they are the ones the index was built with.
@@ -18,6 +18,7 @@ from ..errors import ConfigError, DataError, MismatchError, unknown_name
 from ..hook_points import HookPoint, hook_text
 from ..models.text_matching import compiled, matches, tokens_of_matches
 from .directions import written_to_residual
+from .name_search import search_names
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -101,6 +102,7 @@ class Question(NamedTuple):
     contrast: tuple[Sequence[str], Sequence[str]] | None = None
     text: str | None = None
     token: str | None = None
+    name: str | None = None
 
 
 def answer(
@@ -108,7 +110,7 @@ def answer(
 ) -> pd.DataFrame:
     """The n features that answer the question best; see `FeatureIndex.search`."""
     given = [name for name, value in question._asdict().items() if value is not None]
-    for name in ("prompt", "text", "token"):
+    for name in ("prompt", "text", "token", "name"):
         value = getattr(question, name)
         if value is not None and (not isinstance(value, str) or len(value) > MAX_QUESTION):
             raise ConfigError(
@@ -128,6 +130,8 @@ def answer(
         raise ConfigError("n is not positive", got=n, accepted="an integer of at least 1")
     if question.text is not None:
         return by_text(index, question.text, n)
+    if question.name is not None:
+        return by_name(index, question.name, n)
     if question.token is not None:
         known = (model or index.model) is not None and (sae or index.sae) is not None
         return by_token(index, Runner.of(index, model, sae) if known else None, question.token, n)
@@ -149,7 +153,7 @@ def by_prompt(index: FeatureIndex, runner: Runner, prompt: str, n: int) -> pd.Da
     table["token"] = [index.vocabulary[ids[p]] for p in table["pos"]]
     table = _with_index(index, table)
     peak = table.pop("index_max").to_numpy(np.float64)
-    table.insert(6, "fraction_of_max", np.divide(table["max"], peak, out=np.full(len(table), np.inf), where=peak > 0))
+    table.insert(7, "fraction_of_max", np.divide(table["max"], peak, out=np.full(len(table), np.inf), where=peak > 0))
     return _best(table, "max", n)
 
 
@@ -206,6 +210,14 @@ def by_text(index: FeatureIndex, text: str, n: int) -> pd.DataFrame:
     table.insert(2, "fraction", fraction)
     table.insert(3, "coverage", coverage)
     return _best(_with_index(index, table).drop(columns="index_max"), "score", n)
+
+
+def by_name(index: FeatureIndex, name: str, n: int) -> pd.DataFrame:
+    """feature, name, match, fraction, density of the features that are called so, best first; see `search_names`."""
+    if not name.strip():
+        raise ConfigError("no name to search for", got=repr(name), accepted="a word or a few")
+    found = search_names(index.names, index.automatic_names, index.labels_by_feature, name).head(n)
+    return _with_index(index, found).drop(columns="index_max")
 
 
 def by_token(index: FeatureIndex, runner: Runner | None, token: str, n: int) -> pd.DataFrame:
@@ -275,9 +287,10 @@ def _matches(index: FeatureIndex, text: str) -> np.ndarray:
 
 
 def _with_index(index: FeatureIndex, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with each feature's index_max, density and promoted tokens behind it, `feature` as the first column."""
+    """The table with each feature's index_max, density and promoted tokens behind it, feature and name before it."""
     known = index.features.loc[table.index.to_numpy()]
     table = table.copy()
+    table.insert(0, "name", known["name"].to_numpy())
     table["index_max"] = known["max"].to_numpy()
     table["density"], table["promoted"] = known["density"].to_numpy(), known["promoted"].tolist()
     return table.rename_axis("feature").reset_index()

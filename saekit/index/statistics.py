@@ -20,7 +20,7 @@ from .feature_block import FeatureBlock, changes
 Compute = Callable[[FeatureBlock], npt.ArrayLike]
 
 OTHER_COLUMNS = (
-    *("feature", "histogram", "neighbours", "cosines", "nearest", "nearest_cosine"),
+    *("feature", "name", "label", "histogram", "neighbours", "cosines", "nearest", "nearest_cosine"),
     *("promoted", "promoted_effect", "suppressed", "suppressed_effect"),
 )
 """Columns of the tables of features that are no statistics."""

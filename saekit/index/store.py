@@ -8,6 +8,7 @@
     windows.safetensors      tokens, document numbers and lengths of the windows, positions of the tokens kept
     by_token.safetensors     the sparse activations by token; a row for each token kept
     by_feature.safetensors   the same by feature; a row for each feature
+    names.parquet            what each feature is called, by the rule of `names`; not in older indexes
 
 Sizes are checked when the folder is opened. Contents are checked against their SHA-256 when it is opened for files up
 to SMALL bytes, and the first time it is used for a larger one, so that opening costs milliseconds whatever the size.
@@ -49,6 +50,9 @@ FILES = (
     "by_token.safetensors",
     "by_feature.safetensors",
 )
+NAMES = "names.parquet"
+OPTIONAL = (NAMES,)
+"""Files that can be made of the others."""
 OLDER_COLUMNS = {
     "interval": "bin",
     "dead": "silent",
@@ -79,7 +83,8 @@ def save_frame(path: Path, frame: pd.DataFrame) -> None:
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     """Writes manifest.json over files that are already in place: the folder is an index from here on."""
     with disk_errors(folder):
-        files = {n: {"bytes": (folder / n).stat().st_size, "sha256": sha256(folder / n)} for n in FILES}
+        there = [*FILES, *(n for n in OPTIONAL if (folder / n).is_file())]
+        files = {n: {"bytes": (folder / n).stat().st_size, "sha256": sha256(folder / n)} for n in there}
     manifest = {"kind": KIND, "format": FORMAT, **facts, "files": files}
     write_json(folder / MANIFEST, {**manifest, "checksum": _checksum(manifest)})
 
@@ -103,10 +108,11 @@ class Store:
         self.manifest = checked(with_current_keys(self.manifest), Manifest, self.folder / MANIFEST, fix=_REBUILD)
         if missing := [name for name in FILES if name not in self.manifest["files"]]:
             raise FileError(f"{self.folder / MANIFEST} does not list {missing[0]}", accepted=FILES, fix=_REBUILD)
+        self.files = (*FILES, *(name for name in OPTIONAL if name in self.manifest["files"]))
         self.verify = verify
         self._checked: set[str] = set()
         self._open: dict[str, dict[str, np.ndarray]] = {}
-        for name in FILES:
+        for name in self.files:
             self._check_size(name)
             if verify and self.manifest["files"][name]["bytes"] <= SMALL:
                 self._check_contents(name)
@@ -137,7 +143,7 @@ class Store:
 
     def check_all(self) -> None:
         """Reads every file once; FileError names the first that is missing, truncated or altered."""
-        for name in FILES:
+        for name in self.files:
             self._check_size(name)
             self._check_contents(name)
 

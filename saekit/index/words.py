@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from ..models.token_text import show_undecoded
 from .text import TextRun
 
 LONGEST_WORD = 60
@@ -87,7 +88,7 @@ def words_of(runs: Iterable[TextRun], n_positions: int) -> Words:
         n_places += int(new.sum()) + 1
     folded: dict[str, int] = {}
     fold = np.array([folded.setdefault(form.casefold(), len(folded)) for form in number], np.int32)
-    return Words(word, piece, place, np.concatenate(text_of), list(number), fold)
+    return Words(word, piece, place, np.concatenate(text_of), [show_undecoded(form) for form in number], fold)
 
 
 def _cut(text: str, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

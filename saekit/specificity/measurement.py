@@ -87,8 +87,10 @@ def specificity(
     }
     controls = matched_controls(examples, feature, n_controls if len(example) else 0, seed)
     _, n_documents = examples.text_of_document
+    names = index.features.get("name")
     return SpecificityResult(
         feature=feature,
+        name="" if names is None else str(names[feature]),
         concept=concept,
         unit=unit,
         level=level,

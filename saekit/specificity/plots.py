@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..plotting.figures import subplots
-from ..plotting.style import GREY, ORANGE, band, faded, figure, note, percent
+from ..plotting.style import GREY, ORANGE, band, faded, figure, literal, note, percent
 
 if TYPE_CHECKING:
     from . import SpecificityResult
@@ -24,7 +24,7 @@ def plot_specificity(result: SpecificityResult) -> go.Figure:
     'activation'
     """
     fig = subplots(cols=2, column_widths=[0.52, 0.48], horizontal_spacing=0.11)
-    figure(f"Feature {result.feature} for “{result.concept.name}”", result.summary, height=420, fig=fig)
+    figure(f"Feature {result.called} for “{result.concept.name}”", result.summary, height=420, fig=fig)
     fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 92})
     fig.update_xaxes(title_text=f"recall: fraction of the concept's {result.unit}s", range=[-0.02, 1.02], col=1)
     fig.update_yaxes(title_text="precision", range=[-0.02, 1.05], tickformat=".0%", col=1)
@@ -74,7 +74,8 @@ def _precision_recall(fig: go.Figure, result: SpecificityResult) -> None:
         line={"color": ORANGE, "width": 2.5},
         row=1,
         col=1,
-        name=f"feature {result.feature}" + (f", {result.level:.0%} interval over documents" if len(known) else ""),
+        name=f"feature {literal(result.called)}"
+        + (f", {result.level:.0%} interval over documents" if len(known) else ""),
         customdata=curve[["threshold", "n_firings", "n_documents"]].to_numpy(),
         hovertemplate="activation ≥ %{customdata[0]:.2f}: %{customdata[1]:,} firings "
         "in %{customdata[2]:,} documents<br>"

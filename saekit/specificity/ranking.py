@@ -97,8 +97,9 @@ def rank_features(
     table.insert(0, f"choose_{by}", ranked[by])
     table.insert(1, "p_value", test.p_values[features])
     table["f1_threshold"] = ranked["f1_threshold"]
-    promoted = index.features.get("promoted")
-    table = table if promoted is None else table.assign(promoted=promoted.loc[table.index])
+    for name, place in (("name", 0), ("promoted", len(table.columns) + 1)):
+        if (known := index.features.get(name)) is not None:
+            table.insert(min(place, len(table.columns)), name, known.loc[table.index])
     table.attrs = {
         "documents": _described(choose, report)
         if split and halves.possible

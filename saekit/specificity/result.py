@@ -100,6 +100,13 @@ class SpecificityResult:
     """Their curves one below the other: feature, threshold, n_firings, precision, recall."""
     notes: tuple[str, ...] = ()
     """What to keep in mind when reading the numbers."""
+    name: str = ""
+    """What the index calls the feature."""
+
+    @property
+    def called(self) -> str:
+        """The feature's number, with its name where the index has one."""
+        return f"{self.feature} ({self.name})" if self.name else str(self.feature)
 
     @property
     def true_positives(self) -> list[Context]:
@@ -187,7 +194,7 @@ class SpecificityResult:
     _repr_html_ = specificity_html
 
     def _head(self) -> list[str]:
-        lines = [f"Feature {self.feature} for {self.concept.name!r}: AUROC {self.auroc}"]
+        lines = [f"Feature {self.called} for {self.concept.name!r}: AUROC {self.auroc}"]
         lines += wrap(f"on {self.protocol}", 118, initial_indent="  ", subsequent_indent="  ")
         return [
             *lines,

@@ -187,6 +187,7 @@ def dose_response(
         max_new_tokens=max_new_tokens,
         chat=chat,
         generations=pd.DataFrame(records).astype({"feature": "Int64"}),
+        name="" if index is None else index.name(first),
     )
 
 

@@ -31,9 +31,7 @@ def plot_dose_response(study: SteeringStudy) -> go.Figure:
     fig = subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
     best = study.recommended
     advice = "no fluent strength beats the unsteered rate" if best is None else f"recommended strength {best:g} {unit}"
-    figure(
-        f"Steering with feature {study.feature} for “{study.concept}”", _subtitle(study, advice), height=520, fig=fig
-    )
+    figure(f"Steering with feature {study.called} for “{study.concept}”", _subtitle(study, advice), height=520, fig=fig)
     fig.update_layout(margin={"t": 112})
     flat = (("none", "unsteered", GREY, "dot"), ("instruction", "instruction", BLUE, "dash"))
     ends = [min(study.strengths), max(study.strengths)]
@@ -104,7 +102,7 @@ def plot_steering_pareto(study: SteeringStudy) -> go.Figure:
     summary, unit = study.summary, unit_name(study.unit, "×")
     best = study.recommended
     advice = "no fluent strength beats the unsteered rate" if best is None else f"ringed: recommended, {best:g} {unit}"
-    fig = figure(f"What “{study.concept}” costs: feature {study.feature}", _subtitle(study, advice), height=480)
+    fig = figure(f"What “{study.concept}” costs: feature {study.called}", _subtitle(study, advice), height=480)
     fig.update_layout(margin={"t": 112})  # the legend is below the advice
     for condition, label, colour, symbol in (
         ("none", "unsteered", GREY, "x"),
@@ -160,7 +158,7 @@ def _swept(study: SteeringStudy) -> list[tuple[str, str, str]]:
     if study.direction is not None:
         found.append(("direction", literal(study.direction), BLUE))
     several = f" and {len(study.weights) - 1} more" if len(study.weights) > 1 else ""
-    return [*found, ("feature", f"feature {study.feature}{several}", ORANGE)]
+    return [*found, ("feature", f"feature {literal(study.called)}{several}", ORANGE)]
 
 
 def _subtitle(study: SteeringStudy, advice: str) -> str:

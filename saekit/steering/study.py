@@ -59,6 +59,13 @@ class SteeringStudy:
     nats. relevance: nll given another of the prompts minus nll given its own, in nats; 0 is a text that has nothing to
     do with its prompt. drift: 1 - cosine between the mean activations of all features but the edited ones over the text
     and over the unsteered one for the same prompt and seed, as the unsteered model reads them."""
+    name: str = ""
+    """What the index calls the feature; empty where there was none."""
+
+    @property
+    def called(self) -> str:
+        """The feature's number, with its name where that is known."""
+        return f"{self.feature} ({self.name})" if self.name else str(self.feature)
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -203,7 +210,7 @@ class SteeringStudy:
         costs = [name for name in COSTS if name in summary]
         several = f" and {len(self.weights) - 1} more" if len(self.weights) > 1 else ""
         lines = [
-            f"SteeringStudy: feature {self.feature}{several} of {self.hook_name} ({self.model_name}), "
+            f"SteeringStudy: feature {self.called}{several} of {self.hook_name} ({self.model_name}), "
             f"concept {self.concept!r}",
             f"  {n_prompts} prompts, {self.max_new_tokens} new tokens, {how}; clamped at {self.positions} positions; "
             f"{len(self.controls) or 'no'} control features",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..arguments import checks_arguments
 from ..errors import ConfigError, check_feature
+from ..sae.formats.packaged import packaged_labels
 from ..steering.strength_units import STRENGTH_UNITS, convert_strength
 from .base import check_choice
 from .steering_panel import SteeringPanel
@@ -53,8 +54,8 @@ def steer(
     one a name and what is done: {feature: strength, ...} clamps features, a sentence is put behind each message,
     an edit or several are applied as they are, None does nothing. Strengths are in `unit`, by default fractions of the
     residual norm. `recommended` marks strengths on the sliders: a study, or {feature: fraction of the norm}; `strength`
-    begins there. With `index`, features are named by the tokens they promote and strengths can be multiples of their
-    maximum. With `concept`, each text is checked for it.
+    begins there. A packaged SAE brings some. With `index`, features have its names and strengths can be multiples of
+    their maximum. With `concept`, each text is checked for it.
 
     Further keywords set traits of the panel: unit, chat, positions, max_new_tokens, temperature, seed,
     sweep_strengths. `chat` is on unless the model has no chat template. Raises UnknownNameError for a feature the SAE
@@ -84,7 +85,7 @@ def steer(
     def scales(i: int) -> dict[str, float]:
         return {"raw": 1.0, "max": maximum(i), "norm": residual(i)}
 
-    marks = _marks(recommended, scales)
+    marks = _marks(recommended, scales, sae.fingerprint)
 
     def describe(i: int) -> dict[str, Any]:
         name = names_of(index, [i]).get(str(i), "")
@@ -249,11 +250,13 @@ def _residual_norms(model: LanguageModel, sae: SAE, prompt: str) -> tuple[float,
 
 
 def _marks(
-    recommended: SteeringStudy | Mapping[int, float] | None, scales: Callable[[int], Mapping[str, float]]
+    recommended: SteeringStudy | Mapping[int, float] | None,
+    scales: Callable[[int], Mapping[str, float]],
+    fingerprint: str,
 ) -> dict[int, float]:
     """Recommended strengths as fractions of the residual norm."""
     if recommended is None:
-        return {}
+        return {row["feature"]: row["strength"] for row in packaged_labels(fingerprint)["strengths"]}
     if not isinstance(recommended, Mapping) and not hasattr(recommended, "recommended"):
         raise ConfigError(
             "nothing is recommended by this",

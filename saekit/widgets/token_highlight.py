@@ -16,7 +16,6 @@ from typing_extensions import TypedDict
 
 from ..arguments import checks_arguments
 from ..errors import DataError, MismatchError, SaekitError, check_feature
-from .base import shown
 from .highlight_reading import ReadWindow, TextSoFar, check_windows, plan_windows, read_windows
 from .highlight_reading import pack_rows as pack_rows
 from .highlight_standouts import Reference
@@ -239,9 +238,5 @@ def highlight(
 
 
 def names_of(index: FeatureIndex | None, features: list[int]) -> dict[str, str]:
-    """Short names of features: the three tokens each promotes most, by the index; nothing without one."""
-    if index is None:
-        return {}
-    promoted = index.features["promoted"].loc[features]
-    firsts = [[t if t.isprintable() else shown(t) for t in tokens[:3]] for tokens in promoted]  # shown is slow
-    return {str(i): " ".join(t.strip() for t in first).strip() for i, first in zip(features, firsts, strict=True)}
+    """What features are called by the index: labels, or what they fire on; nothing without one."""
+    return {} if index is None else {str(i): index.name(i) for i in features}
