@@ -372,33 +372,3 @@ def test_a_built_index_has_the_same_intervals_and_contexts(built: FeatureIndex) 
         assert context.labels["topic"] == "bridge"
     with pytest.raises(UnknownNameError, match="no feature 64"):
         specificity(built, 64, Concept.labels(topic="bridge"))
-
-
-def test_documents_that_all_agree_leave_room_for_one_that_does_not() -> None:
-    """A feature on one of the two tokens of the concept in each of nine documents has AUROC 0.75, but not exactly."""
-    texts = (
-        ["the Golden Gate is red"] * 1 + [f"a Golden Gate {w}" for w in "abcdefgh"] + [f"the {w}" for w in "ijklmnop"]
-    )
-
-    def acts(tokens: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        return np.stack([(tokens == " Gate") * 2.0, (tokens == "x") * 1.0], axis=1)
-
-    index = ArrayIndex(texts, acts=acts)
-    result = specificity(index, 0, Concept.regex("Golden Gate"), documents="all", n_permutations=0)
-    share = 1 - 0.025 ** (1 / 9)
-    assert result.recall.value == 0.5 and result.auroc.value == 0.75
-    assert (result.recall.low, result.recall.high) == pytest.approx((0.5 - 0.5 * share, 0.5 + 0.5 * share))
-    assert (result.auroc.low, result.auroc.high) == pytest.approx((0.75 - 0.25 * share, 0.75 + 0.25 * share))
-
-
-def test_below_five_documents_no_measure_has_an_end_of_an_interval() -> None:
-    texts = [f"a Golden Gate {w}" for w in "abc"] + [f"the {w}" for w in "ijklmnop"]
-
-    def acts(tokens: np.ndarray, documents: np.ndarray) -> np.ndarray:
-        return np.stack([np.isin(tokens, [" Golden", " Gate"]) * 2.0, (tokens == "x") * 1.0], axis=1)
-
-    found = specificity(
-        ArrayIndex(texts, acts=acts), 0, Concept.regex("Golden Gate"), documents="all", n_permutations=0
-    )
-    for measure in (found.auroc, found.recall, found.average_precision, found.precision, found.f1):
-        assert measure.value == 1 and measure.n_units == 3 and math.isnan(measure.low) and math.isnan(measure.high)
