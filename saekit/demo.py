@@ -10,9 +10,10 @@ features.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -29,6 +30,9 @@ from .steering import SteeringStudy, dose_response, steering_features
 from .steering.questions import REPORTING_QUESTIONS, SCREENING_QUESTIONS
 from .training import TrainConfig, train
 
+if TYPE_CHECKING:
+    from .widgets import FeatureBrowser
+
 PACKAGED = "smollm2-135m-instruct/4k"
 """The SAE that is explored: layer 15, the middle of the network."""
 BRIDGE = Concept.regex(r"golden gate|\bbridges?\b", name="a bridge")
@@ -43,6 +47,8 @@ N_DOCUMENTS = 400
 N_CANDIDATES = 12
 """Features that fire for bridges, and as many that promote the words."""
 N_SCREENED = 4
+N_CARDS = 20
+"""Cards of the busiest features on the page; with those of the rows that are shown first it stays below 3 MB."""
 
 
 def small_sae() -> SAEConfig:
@@ -163,19 +169,19 @@ def write_page(
 ) -> Path:
     """The path of one offline page with the results and live widgets. `saes` is the small SAE and the packaged one."""
     from .training.plots import training_curves
-    from .widgets import explore, highlight, save_page
+    from .widgets import highlight, save_page
 
     small, sae = saes
     feature = result.feature
-    browser = explore(index, sort="max", descending=True)
-    strongest = index.features.nlargest(60, "n_firings").index
-    browser.embed({feature, *screening.index, *map(int, strongest)})
-    browser.feature = feature
+    browser = explored(index, feature, screening.index)
     rows = compare(saes, evaluations).to_frame().set_axis(["trained just now", PACKAGED])
     blocks = [
         f"A small sparse autoencoder was trained on the activations of **{model.name}** at `{sae.config.hook_name}`, "
         f"and the {sae.config.d_sae:,} features of a packaged one, `{PACKAGED}`, were explored. This page holds what "
         "was found and needs no network.",
+        f"## What the model says with feature {feature} at {strength:g} of the residual norm\n\nThe same questions "
+        "without the edit, with the feature clamped, and with another feature of similar density and maximum.",
+        replies,
         "## How good the autoencoders are\n\nOn documents that neither was trained on.",
         rows[["n_tokens", "l0", "explained_variance", "ce_loss_recovered", "kl", "silent_fraction"]].round(3),
         "The packaged one, beside two baselines:",
@@ -183,8 +189,8 @@ def write_page(
         *([] if small.history is None else ["The small one's training:", training_curves(small.history)]),
         "## Token by token\n\nClick a token to see the features that fire there; click a feature to colour by it.",
         highlight(model, sae, TEXT, feature=feature),
-        "## Every feature\n\nSort, filter, and open a feature. Cards are on this page for the features found below "
-        "and the busiest ones.",
+        "## Every feature\n\nSort, filter, and open a feature. Cards are on this page for the rows shown first, the "
+        "features found below and the busiest ones.",
         browser,
         "## Which feature steers\n\nOf the features that fire for bridges or promote the words for them, those that "
         "raise the words most, by what the model says while they are clamped: firing is not causing. This table chose "
@@ -200,10 +206,19 @@ def write_page(
         study.plot(),
         study.compare(strength).to_frame(),
         study.summary.round(3),
-        f"### Answers at {strength:g} of the residual norm",
-        replies,
     ]
     return save_page(path, "From text to a steered bridge", blocks)
+
+
+def explored(index: FeatureIndex, feature: int, others: Iterable[int]) -> FeatureBrowser:
+    """The features with `feature` open, carrying its card, those of the others and of the busiest."""
+    from .widgets import explore
+
+    browser = explore(index, sort="max", descending=True)
+    strongest = index.features.nlargest(N_CARDS, "n_firings").index
+    browser.embed({feature, *map(int, others), *map(int, strongest)})
+    browser.feature = feature
+    return browser
 
 
 def print_replies(replies: pd.DataFrame, n: int = 4) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,13 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def assert_literal(fig: go.Figure, times: int = 1) -> None:
-    """The hostile word stands in at least so many texts of the figure, letter by letter, and nowhere as markup."""
+    """The hostile word stands in at least so many texts of the figure, letter by letter, and nowhere as markup.
+
+    Nor is any of it markup in the static picture.
+    """
     found = list(strings(fig.to_plotly_json()))
     assert [(part, text) for text in found for part in READ_AS_MARKUP if part in text] == []
     assert sum(PLAIN in html.unescape(text) for text in found) >= times
+    picture = fig.static_picture()
+    tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(picture).iter()}
+    assert tags <= {"svg", "g", "rect", "path", "text", "tspan", "clipPath", "image"} and "\u202e" not in picture

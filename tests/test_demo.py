@@ -65,4 +65,22 @@ def test_the_whole_account_and_its_page(parts, tmp_path, monkeypatch, capsys):
     result = sk.specificity(index, feature, demo.BRIDGE, n_permutations=19, n_controls=2)
     page = demo.write_page(tmp_path / "p.html", model, saes, evaluations, index, screening, result, study, 0.5, replies)
     html = page.read_text("utf8")
-    assert f"How specific feature {feature} is" in html and "plotly" in html and 'src="http' not in html
+    assert f"How specific feature {feature} is" in html and 'src="http' not in html
+    assert "Plotly" not in html.split('<script type="module">')[0] and page.stat().st_size < 1_000_000
+    assert html.index("What the model says with") < html.index("How good the autoencoders are"), "answers first"
+    assert html.count('<div class="page-block page-figure"><svg') == 4, "training, evaluation, specificity, study"
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_features_of_the_packaged_sae_fit_on_a_page(tmp_path):
+    """The largest part of the demo's page: all features, and cards as long as the demo's."""
+    model, sae = sk.load_model(), sk.load_sae(demo.PACKAGED)
+    corpus = sk.load_corpus("demo").where(part="training").take(24)
+    index = sk.build_index(model, sae, corpus, out=tmp_path / "index", progress=False)
+    browser = demo.explored(index, 3, range(demo.N_SCREENED))
+    cards = browser.page_state()["cards"]
+    assert {str(i) for i in browser.rows.index} <= set(cards) and len(cards) >= demo.N_CARDS
+    page = sk.save_page(tmp_path / "p.html", "demo", [browser, index.plot(), sk.highlight(model, sae, demo.TEXT)])
+    assert page.stat().st_size < 2_800_000, "the other parts of the page take less than 0.2 MB"
+    assert len(browser.static_picture()) < 60_000

@@ -25,6 +25,7 @@ from saekit.evaluation.plots import plot_evaluation
 from saekit.index.plots import activation_histogram, density_histogram
 from saekit.index.records import FeatureRecord, Histogram
 from saekit.plotting import image_grid
+from saekit.plotting.figures import Figure
 from saekit.plotting.style import BLUE, GREY, ORANGE, TEXT, figure, literal, note
 from saekit.scaling.fits import fit as fit_law
 from saekit.scaling.forms import LN
@@ -313,8 +314,8 @@ def test_every_figure_is_small_labelled_and_see_through(
         plot_evaluation(evaluated),
     ]
     for fig in figures:
-        assert type(fig) is go.Figure
-        assert len(fig.to_json()) < 60_000
+        assert isinstance(fig, Figure)
+        assert len(fig.to_json()) < 60_000 and 1_000 < len(fig.static_picture()) < 50_000
         assert fig.layout.template.layout.paper_bgcolor == fig.layout.template.layout.plot_bgcolor == "rgba(0,0,0,0)"
         assert fig.layout.template.layout.font.color == TEXT and fig.layout.title.text.startswith("<b>")
         labels = [axis.title.text for axis in fig.select_xaxes()] + [a.text for a in fig.layout.annotations]
@@ -377,8 +378,10 @@ def test_figures_draw_names_letter_by_letter(result: SpecificityResult, study: S
 def test_words_are_made_literal_in_one_place_only() -> None:
     package = Path(saekit.__file__).parent
     drawing = [p for p in package.rglob("*.py") if p.name == "plots.py" or p.parent.name == "plotting"]
-    own = [p.relative_to(package).as_posix() for p in drawing if "escape" in p.read_text("utf8")]
-    assert own == ["plotting/style.py"]
+    own = [p.relative_to(package).as_posix() for p in drawing if re.search(r"\bescape\(", p.read_text("utf8"))]
+    assert sorted(own) == ["plotting/figures.py", "plotting/picture_svg.py", "plotting/style.py"], (
+        "for HTML and SVG too"
+    )
     made = {p.relative_to(package).as_posix() for p in package.rglob("*.py") if makes_figures(p)}
     assert made <= {p.relative_to(package).as_posix() for p in drawing}, "figures are drawn in plots.py"
 

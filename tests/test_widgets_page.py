@@ -17,8 +17,10 @@ import plotly.graph_objects as go
 import pytest
 import traitlets as t
 
+import saekit as sk
+from conftest import HOOK, tiny_texts
 from saekit.errors import DataError, FileError, UnknownKeywordError, UnknownNameError
-from saekit.widgets import Text, TokenHighlight, attention_patterns, save_page
+from saekit.widgets import FeatureCard, Text, TokenHighlight, attention_patterns, card, save_page
 from saekit.widgets.base import STATIC, WIDGETS, Widget
 from saekit.widgets.markdown import to_html
 from saekit.widgets.page import cell, plain
@@ -46,7 +48,8 @@ def test_page_is_one_file_whose_policy_names_its_scripts(tmp_path: Path) -> None
     text = path.read_text("utf8")
     assert not re.search(r"""<(?:script|link|img|iframe)[^>]*(?:src|href)=["'](?!data:)""", text)
     scripts = re.findall(r'<script(?: type="module")?>(.*?)</script>', text, flags=re.S)
-    assert len(scripts) == 2, "plotly.js once, the page's own script once"
+    assert len(scripts) == 1, "the page's own script once, and no plotly.js: the figure is drawn"
+    assert '<div class="page-block page-figure"><svg' in text and 'fill="currentColor"' in text
     policy = html.unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1])
     for script in scripts:
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -95,8 +98,137 @@ def test_every_widget_has_its_bundle_and_every_bundle_its_widget() -> None:
     assert {path.stem for path in STATIC.glob("*.css")} == {"page", *saekit_static}
 
 
-def test_plotly_is_left_out_when_there_is_no_figure(tmp_path: Path) -> None:
-    assert save_page(tmp_path / "p.html", "t", [widget()]).stat().st_size < 200_000
+def test_plotly_is_on_a_page_only_for_what_has_no_static_form(tmp_path: Path) -> None:
+    drawn = save_page(tmp_path / "p.html", "t", [widget(), Result(), Result()])
+    assert drawn.stat().st_size < 200_000
+    live = save_page(tmp_path / "live.html", "t", [go.Figure(go.Pie(values=[1, 2])), Result()]).read_text("utf8")
+    scripts = re.findall(r"<script>(.*?)</script>", live, flags=re.S)
+    assert len(scripts) == 1 and "plotly.js" in scripts[0][:2000] and live.count("data-figure") >= 1
+
+
+def test_cards_of_the_rows_shown_first_are_on_the_page(index: Any) -> None:
+    browser = sk.explore(index, sort="max", descending=True, page_size=5, feature=3)
+    state = browser.page_state()
+    assert set(state["cards"]) == {str(i) for i in browser.rows.index}
+    assert state["cards"][str(browser.rows.index[0])]["feature"] == browser.rows.index[0]
+    assert state["card"]["feature"] == 3 and browser.cards == {}, "the widget itself stays as it is"
+    wide = sk.explore(index, page_size=60)
+    assert len(wide.page_state()["cards"]) == 25
+
+
+# ---- static pictures ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def index(model: Any, sae: Any, tmp_path: Path) -> Any:
+    hostile = [*tiny_texts(), {"text": f"the cat {HOSTILE}", "topic": HOSTILE}]
+    folder = tmp_path / "index"
+    return sk.build_index(model, sae, sk.load_corpus(hostile, name="h"), out=folder, length=48, progress=False)
+
+
+def pictures(model: Any, sae: Any, index: Any) -> dict[str, Widget]:
+    """Each widget as it is after use, and as it is before."""
+    panel = sk.steer(model, sae, 3, index=index, prompt=HOSTILE, chat=False, max_new_tokens=3)
+    panel.conditions = [{"name": HOSTILE}, *panel.conditions[1:]]
+    monitor = sk.TrainingMonitor()
+    config = sk.TrainConfig(n_tokens=640, batch_size=64, context_size=16, buffer_tokens=256, lr=1e-3, log_every=2)
+    saes = [sk.SAEConfig(d_in=model.d_model, d_sae=64, activation="topk", k=k) for k in (2, 4)]
+    corpus = sk.load_corpus(["the cat sat on the mat"] * 8, name="t")
+    sk.train(model, corpus, hook_name=HOOK, sae=saes, config=config, progress=False, loggers=[monitor])
+    fires, silent = int(index.features["n_firings"].idxmax()), int(index.features["n_firings"].idxmin())
+    return {
+        "highlight": sk.highlight(model, sae, f"a {HOSTILE}", index=index),
+        "bare": TokenHighlight(),
+        "browser": sk.explore(index, feature=fires),
+        "none match": sk.explore(index, filter="no such word"),
+        "card": card(index, fires),
+        "rarest card": card(index, silent),
+        "unused panel": sk.steer(model, sae, 3, prompt="the cat", chat=False),
+        "panel": panel.run(wait=True),
+        "monitor": monitor,
+        "unused monitor": sk.TrainingMonitor(),
+        "attention": attention_patterns(model, "a <b>", layer=0),
+        "empty": FeatureCard(),
+    }
+
+
+@pytest.mark.slow
+def test_every_widget_has_a_picture_that_is_escaped_small_and_reads_without_its_styles(
+    model: Any, sae: Any, index: Any
+) -> None:
+    expected = {
+        "highlight": "Strongest tokens",
+        "bare": "0 tokens",
+        "browser": "64 of 64 features",
+        "none match": "No feature matches",
+        "card": "Strongest contexts",
+        "unused panel": "Not run yet",
+        "panel": "feature 3 at 0.5",
+        "monitor": "finished",
+        "unused monitor": "waiting for a run",
+        "attention": "4 heads of layer 0 over 6 tokens",
+    }
+    for name, widget in pictures(model, sae, index).items():
+        picture = widget.static_picture()
+        assert picture == widget.safe_picture() and len(picture) < 50_000, name
+        bare = re.sub(r' style="[^"]*"|<img src="data:image/svg[^>]*>', "", picture)
+        tags = set(re.findall(r"<\s*/?\s*([a-zA-Z]+)", bare))
+        assert tags <= {"div", "p", "b", "br", "span", "pre", "table", "thead", "tbody", "tr", "th", "td"}, (name, tags)
+        words = html.unescape(re.sub(r"<[^>]*>", " ", bare))
+        assert expected.get(name, "") in words and len(words.split()) >= 2, name
+        assert re.sub(r"<[^>]*>", "", picture).count("<") == 0
+        if name == "panel":
+            assert HOSTILE in words
+
+
+def test_a_picture_that_cannot_be_drawn_is_the_text_and_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = widget()
+    monkeypatch.setattr(broken, "static_picture", lambda: 1 / 0)
+    with pytest.warns(UserWarning, match="static picture of a TokenHighlight failed: ZeroDivisionError"):
+        assert broken.safe_picture().startswith("<pre")
+
+
+def test_a_notebook_gets_the_picture_and_then_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    published: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+    def publish(data: dict[str, Any], metadata: Any = None, **kwargs: Any) -> None:
+        published.append((data, kwargs))
+
+    monkeypatch.setattr("IPython.display.publish_display_data", publish)
+    monkeypatch.setattr("saekit.widgets.base.in_a_notebook", lambda: True)
+    shown = widget()
+    shown.update_picture()
+    assert published == [], "nothing is sent for a widget that is not shown"
+    shown._ipython_display_()
+    (picture, how), (view, _) = published
+    assert list(picture) == ["text/html"] and how == {"transient": {"display_id": shown.picture_id}}
+    assert f'data-saekit-picture="{shown.picture_id}"' in picture["text/html"] and "<script" not in picture["text/html"]
+    assert set(view) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
+    assert re.sub("<!--.*?-->", "", view["text/html"]) == "", "the picture is not shown twice"
+    shown.update_picture()
+    assert len(published) == 2, "it is as it was"
+    for feature in (1, 2, 3):
+        shown.feature = feature
+    deadline = time.monotonic() + 5
+    while len(published) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    [(data, how)] = published[2:]
+    assert how == {"transient": {"display_id": shown.picture_id}, "update": True}
+    assert "activation of feature 3" in data["text/html"], "several changes are one, and the last counts"
+
+
+def test_outside_a_notebook_a_widget_prints_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    widget()._ipython_display_()
+    assert capsys.readouterr().out.startswith("TokenHighlight: 2 tokens")
+
+
+def test_a_ping_is_answered_before_anything_else() -> None:
+    shown, sent = widget(), []
+    shown.send = lambda content, buffers=None: sent.append(content)  # type: ignore[method-assign]
+    shown._on_message(shown, {"kind": "ping", "n": 7}, [])
+    shown._on_message(shown, {"kind": "ping", "n": "<b>"}, [])
+    assert sent == [{"kind": "pong", "n": 7}] and "was not understood" in shown.refused
 
 
 def test_state_is_plain_json() -> None:

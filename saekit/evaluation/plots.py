@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ..plotting.density import add_density
+from ..plotting.figures import subplots
 from ..plotting.style import DASHES, GREY, ORANGE, PALETTE, SYMBOLS, faded, figure, literal, note
 from .pareto import HELD_OUT, MEASURES, TRAINING, pareto_optimal
 
@@ -122,7 +122,7 @@ def plot_evaluation(evaluation: Evaluation) -> go.Figure:
         low, high = e.intervals[name]
         return "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
 
-    fig = make_subplots(cols=2, column_widths=[0.38, 0.62], horizontal_spacing=0.13)
+    fig = subplots(cols=2, column_widths=[0.38, 0.62], horizontal_spacing=0.13)
     subtitle = (
         f"explained variance {e.explained_variance:.3f}{bounds('explained_variance')}, "
         f"loss recovered {e.ce_loss_recovered:.3f}{bounds('ce_loss_recovered')}; {e.n_units:,} {e.interval_unit}"

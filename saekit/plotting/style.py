@@ -13,6 +13,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from .figures import Figure
+from .picture_text import FONT as FONT
+from .picture_text import TEXT as TEXT
+
 ORANGE = "#E06C00"
 BLUE = "#2F82D0"
 GREY = "#8A8A8A"
@@ -21,9 +25,6 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 PALETTE = (ORANGE, BLUE, GREY, "#C2479B", "#0B8F6A", "#7B61D6")
 """One for each kind of thing, contrast at least 3.3 to white and 4.0 to #111; SYMBOLS say the same without colour."""
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
-TEXT = "#7C7C7C"
-"""Contrast 4.2 to white and 4.5 to #111, JupyterLab's dark page: near the best that one grey can do for both."""
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
 _UNWRITABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 """Control characters, those that reverse the text around them, and halves of a character."""
@@ -71,7 +72,7 @@ TEMPLATE = go.layout.Template(
 
 def figure(title: str, subtitle: str = "", *, height: int = 380, fig: go.Figure | None = None) -> go.Figure:
     """A figure in saekit's look; the title and the subtitle are plain text."""
-    fig = go.Figure() if fig is None else fig
+    fig = Figure() if fig is None else fig
     pad = {"t": 14, "l": 16}
     fig.update_layout(template=TEMPLATE, height=height, title={"text": f"<b>{literal(title)}</b>", "pad": pad})
     if subtitle:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..plotting.figures import subplots
 from ..plotting.style import BLUE, GREY, ORANGE, PALETTE, SYMBOLS, band, faded, figure, literal, note
 from .flop import training_flop
 from .profiles import between
@@ -95,7 +95,7 @@ def plot_scaling_study(study: ScalingStudy) -> go.Figure:
 
 def _panels(titles: tuple[str, ...], title: str, subtitle: str) -> go.Figure:
     rows = len(titles) // 2
-    fig = make_subplots(rows=rows, cols=2, horizontal_spacing=0.13, vertical_spacing=0.2, subplot_titles=titles)
+    fig = subplots(rows=rows, cols=2, horizontal_spacing=0.13, vertical_spacing=0.2, subplot_titles=titles)
     figure(title, subtitle, height=120 + 310 * rows, fig=fig)
     for i, heading in enumerate(fig.layout.annotations):
         panel = fig.get_subplot(i // 2 + 1, i % 2 + 1)

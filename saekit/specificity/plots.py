@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from ..plotting.figures import subplots
 from ..plotting.style import GREY, ORANGE, band, faded, figure, literal, note, percent
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def plot_specificity(result: SpecificityResult) -> go.Figure:
     >>> plot_specificity(result).layout.xaxis2.title.text
     'activation'
     """
-    fig = make_subplots(cols=2, column_widths=[0.52, 0.48], horizontal_spacing=0.11)
+    fig = subplots(cols=2, column_widths=[0.52, 0.48], horizontal_spacing=0.11)
     figure(f"Feature {result.called} for “{result.concept.name}”", result.summary, height=420, fig=fig)
     fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 92})
     fig.update_xaxes(title_text=f"recall: fraction of the concept's {result.unit}s", range=[-0.02, 1.02], col=1)

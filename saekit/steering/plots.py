@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from ..plotting.figures import subplots
 from ..plotting.style import BLUE, GREY, ORANGE, band, figure, literal
 from .fluency import MAX_NLL_INCREASE
 from .strength_units import unit_name
@@ -28,7 +28,7 @@ def plot_dose_response(study: SteeringStudy) -> go.Figure:
     'strength (× the residual norm)'
     """
     summary, unit = study.summary, unit_name(study.unit, "×")
-    fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
+    fig = subplots(rows=2, shared_xaxes=True, vertical_spacing=0.07, row_heights=[0.55, 0.45])
     best = study.recommended
     advice = "no fluent strength beats the unsteered rate" if best is None else f"recommended strength {best:g} {unit}"
     figure(f"Steering with feature {study.called} for “{study.concept}”", _subtitle(study, advice), height=520, fig=fig)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from ..plotting.figures import subplots
 from ..plotting.style import BLUE, GREY, ORANGE, faded, figure, note
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def plot_recovery(recovery: Recovery) -> go.Figure:
         f"mean maximum cosine {r.mean_max_cosine:.3f}{bounds.get('mean_max_cosine', '')}, "
         f"F1 {r.f1:.3f}{bounds.get('f1', '')}, uniqueness {r.uniqueness:.2f}, shrinkage {r.shrinkage:.3f}"
     )
-    fig = make_subplots(cols=2, horizontal_spacing=0.12)
+    fig = subplots(cols=2, horizontal_spacing=0.12)
     figure(f"Recovery of {len(f):,} known features", subtitle, height=420, fig=fig)
     fig.update_layout(margin={"t": 104})
     child = f["parent"].to_numpy() >= 0

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ..errors import DataError
+from ..plotting.figures import subplots
 from ..plotting.style import BLUE, DASHES, GREY, ORANGE, figure, literal
 
 PANELS = {
@@ -40,7 +40,7 @@ def training_curves(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> go.Fi
         )
     titles = [PANELS[c] for c in columns]
     rows = (len(columns) + 1) // 2
-    fig = make_subplots(rows=rows, cols=2, horizontal_spacing=0.1, vertical_spacing=0.2, subplot_titles=titles)
+    fig = subplots(rows=rows, cols=2, horizontal_spacing=0.1, vertical_spacing=0.2, subplot_titles=titles)
     figure("Training", _last(runs), height=130 + 200 * rows, fig=fig)
     fig.update_layout(margin={"t": 110}, legend={"y": 1.1})
     for k, title in enumerate(fig.layout.annotations):

@@ -3,11 +3,14 @@
 Widgets hold state and nothing else; whatever needs a model or an index is a callable they are given. The front end is
 in widgets/src, one entry per widget. It may set the traits that are tagged `browser=True` (of a widget from outside
 saekit, all that are not tagged False) and send what `messages` says. A value that is refused, from Python or from the
-browser, leaves the old one; the browser is told why in `refused`.
+browser, leaves the old one; the browser is told why in `refused`. A ping is answered at once, so that a front end knows
+whether its kernel listens. Beside each live view a notebook keeps a static picture (shown_picture.py).
 """
 
 from __future__ import annotations
 
+import uuid
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -18,11 +21,15 @@ import numpy as np
 import traitlets as t
 
 from ..errors import ConfigError, SaekitError, UnknownKeywordError, trait_error, unknown_name
-from .messages import read_message
+from .markdown import escape
+from .messages import is_ping, read_message
+from .shown_picture import ShownPicture, in_a_notebook
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 WIDGETS: dict[str, type[Widget]] = {}
 """Every widget by its bundle: those of saekit/widgets/__init__.py, and those defined elsewhere."""
+PAGELESS = ("refused", "picture_id")
+"""Traits that are about the notebook, and no part of a page."""
 SEPARATOR = "\x1f"  # between strings in one binary trait
 
 
@@ -39,6 +46,11 @@ class Widget(anywidget.AnyWidget):
     refused = t.Unicode("", help="Why what the browser last set or sent was refused; empty when it was not.").tag(
         sync=True
     )
+    picture_id = t.Unicode(help="Name of the static picture beside the views; they hide it.").tag(sync=True)
+
+    @t.default("picture_id")
+    def _picture_id(self) -> str:
+        return uuid.uuid4().hex[:12]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if cls.bundle:
@@ -55,7 +67,9 @@ class Widget(anywidget.AnyWidget):
                 what = unknown_name("keyword", name, self.own_traits())
                 raise UnknownKeywordError(f"{type(self).__name__}(): {what.what}", got=name, accepted=what.accepted)
         super().__init__(**kwargs)
+        self._picture = ShownPicture(self)
         self.on_msg(self._on_message)
+        self.observe(lambda _: self._picture.changed(), names=self._drawn_traits())
 
     def __setattr__(self, name: str, value: Any) -> None:
         try:
@@ -89,6 +103,27 @@ class Widget(anywidget.AnyWidget):
         """The widget's value as plain text."""
         return type(self).__name__
 
+    def static_picture(self) -> str:
+        """The widget as it is now, as HTML without scripts, for where it does not run; here, its text."""
+        return _preformatted(self.text())
+
+    def safe_picture(self) -> str:
+        """`static_picture`, or the text with a warning where that fails: what is shown must be shown."""
+        try:
+            return self.static_picture()
+        except Exception as e:
+            name = type(self).__name__
+            warnings.warn(f"the static picture of a {name} failed: {type(e).__name__}: {e}", stacklevel=2)
+            return _preformatted(self.text())
+
+    def at_rest(self) -> bool:
+        """Whether a static picture drawn now will hold for a while."""
+        return True
+
+    def update_picture(self) -> None:
+        """Brings the static picture in the notebook up to date now; changed traits do so half a second later."""
+        self._picture.update()
+
     def __str__(self) -> str:
         return self.text()
 
@@ -97,14 +132,25 @@ class Widget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
+        texts = {"text/plain": self.text(), "text/html": self.safe_picture()}
         if bundle is None:
-            return {"text/plain": self.text()}
+            return texts
         data, metadata = bundle
-        return {**data, "text/plain": self.text()}, metadata
+        return {**data, **texts}, metadata
+
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        if not in_a_notebook():
+            print(self.text())
+            return
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is not None:
+            bundle = {**bundle[0], "text/plain": self.text()}, bundle[1]
+        self._picture.show(bundle)
 
     def page_state(self) -> dict[str, Any]:
         """The state a page without a kernel needs: this widget's own synced traits, as they are now."""
-        synced = [name for name in self.own_traits() if self.trait_metadata(name, "sync") and name != "refused"]
+        synced = [name for name in self.own_traits() if self.trait_metadata(name, "sync")]
+        synced = [name for name in synced if name not in PAGELESS]
         return {name: getattr(self, name) for name in synced}
 
     def page_scripts(self) -> tuple[str, ...]:
@@ -132,7 +178,14 @@ class Widget(anywidget.AnyWidget):
         what = f"{type(self).__name__}.{name} is of another type"
         return trait_error(ConfigError(what, got=f"{value!r:.200}", accepted=accepted))  # type: ignore[return-value]
 
+    def _drawn_traits(self) -> list[str]:
+        """Traits whose change may change the static picture."""
+        return [name for name in self.own_traits() if self.trait_metadata(name, "sync") and name not in PAGELESS]
+
     def _on_message(self, _: Any, content: Any, buffers: Any) -> None:
+        if is_ping(content):
+            self.send({"kind": "pong", "n": content["n"]})
+            return
         try:
             self.receive(read_message(content, self.messages))
             self.refused = ""
@@ -184,6 +237,10 @@ def pack(values: Any, dtype: str) -> bytes:
 def pack_strings(values: Iterable[str]) -> bytes:
     """UTF-8 of the strings with a separator between them."""
     return SEPARATOR.join(value.replace(SEPARATOR, " ") for value in values).encode("utf8", "replace")
+
+
+def _preformatted(text: str) -> str:
+    return f'<pre style="white-space:pre-wrap;background:none;color:inherit">{escape(text)}</pre>'
 
 
 def shown(token: str) -> str:

@@ -50,6 +50,13 @@ class CircuitsWidget(Widget):
     def page_scripts(self) -> tuple[str, ...]:
         return (circuits_script(),)
 
+    def static_picture(self) -> str:
+        from .pictures import attention_picture
+
+        if self.component != "AttentionPatterns":
+            return super().static_picture()
+        return attention_picture(self.summary, self.props, html.unescape)
+
     def text(self) -> str:
         return self.summary or f"CircuitsVis {self.component}"
 

@@ -32,6 +32,7 @@ MAX_ROWS = 1000
 """Rows of a page at most: all of them are in the document."""
 MAX_FILTER = 500
 """Characters of a filter at most: every word is looked for in every row. The front end's is in browser/filters.ts."""
+N_PAGE_CARDS = 25  # of the rows shown first, on an offline page
 MIXED = "mixed:"  # begins names that say no more than what occurs; the front end's is in shared/table.ts
 BEFORE, AFTER = 26, 60  # characters of an example on either side of its firing token
 
@@ -148,7 +149,12 @@ class FeatureBrowser(Widget):
         return self
 
     def page_state(self) -> dict[str, Any]:
-        return {**super().page_state(), "live": False}
+        """The state with the cards of the rows that are shown first, so that a click opens them."""
+        state = {**super().page_state(), "live": False}
+        if self._load is not None:
+            first = [int(i) for i in self.rows.index[:N_PAGE_CARDS] if str(int(i)) not in self.cards]
+            state["cards"] = {**self.cards, **embedded(self._load, self._names, self._naming, first, len(self._frame))}
+        return state
 
     def text(self) -> str:
         """The visible page as a table, and the open feature's card."""
@@ -166,6 +172,15 @@ class FeatureBrowser(Widget):
         if self.error:
             parts.append(self.error)
         return "\n".join(parts)
+
+    def static_picture(self) -> str:
+        from .pictures import browser_picture, card_picture
+
+        about, _, _ = self.text().partition("\n")
+        rows = self.rows
+        names = self._names([int(i) for i in rows.index]) if self._names is not None and len(rows) else {}
+        opened = card_picture(self.card) if self.card else None
+        return browser_picture(rows, about.removeprefix("FeatureBrowser: "), names, opened)
 
     def _show(self, feature: int) -> None:
         if self._load is None or feature < 0:

@@ -74,6 +74,11 @@ class FeatureCard(Widget):
             return f"FeatureCard: {self.error}"
         return f"FeatureCard: feature {self.feature}" if self.record is None else str(self.record)
 
+    def static_picture(self) -> str:
+        from .pictures import card_picture
+
+        return card_picture(self.card) if self.card else super().static_picture()
+
     def _show(self, feature: int) -> None:
         if self._load is None:
             return

@@ -42,6 +42,11 @@ def read_message(content: Any, schema: Any) -> dict[str, Any]:
     return message
 
 
+def is_ping(content: Any) -> bool:
+    """Whether a message only asks if Python listens: every widget answers it, whatever else it takes."""
+    return isinstance(content, dict) and content.get("kind") == "ping" and type(content.get("n")) is int
+
+
 @cache
 def _adapter(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(schema)

@@ -2,7 +2,8 @@
 
 The page carries its own script (widgets/src/page.ts), which gives every widget its state and a model with no kernel
 behind it. A content security policy forbids every request and every script but those written here, which it names by
-their SHA-256. All text is escaped; nothing in a token, a label or a table can become HTML.
+their SHA-256. All text is escaped; nothing in a token, a label or a table can become HTML. Figures are static pictures
+(plotting/picture.py); plotly's library, 4.5 MB, is on a page only for a figure that has no static form.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ import pandas as pd
 from ..arguments import checks_arguments
 from ..atomic_io import atomic_write
 from ..errors import ConfigError, DataError
+from ..plotting.picture import draw_svg
+from ..plotting.picture_axes import CannotDrawError
 from .base import STATIC, Widget
 from .markdown import escape, to_html
 
 MAX_ROWS = 200
+FIGURE_WIDTH = 948
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,15 @@ class _Page:
         )
 
     def _figure(self, figure: Any) -> None:
+        try:
+            drawn = draw_svg(figure, text="currentColor", width=FIGURE_WIDTH)
+        except CannotDrawError:
+            self._live_figure(figure)
+        else:
+            self._blocks.append(f'<div class="page-block page-figure">{drawn}</div>')
+
+    def _live_figure(self, figure: Any) -> None:
+        """A figure that plotly draws in the page."""
         self._figures = True
         content = json.loads(figure.to_json())
         state = {"data": content.get("data", []), "layout": content.get("layout", {})}

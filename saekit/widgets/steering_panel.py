@@ -159,6 +159,17 @@ class SteeringPanel(SteeringTraits):
         lines = [head, *lines_of(shown, unit, self.prompt, self.exchanges)]
         return "\n".join([*lines, *([f"  error    {self.error}"] if self.error else [])])
 
+    def static_picture(self) -> str:
+        from .pictures import steering_picture
+
+        shown, unit = (self._ran, self.ran_unit) if self.exchanges else (self._conditions, self.unit)
+        conditions = [(c.name, c.in_words(unit)) for c in shown]
+        about = f"{len(shown)} conditions, {self.positions} positions"
+        return steering_picture(about, conditions, self.prompt, self.exchanges, self.error)
+
+    def at_rest(self) -> bool:
+        return not self.running
+
     # ---- the worker thread --------------------------------------------------------------------------------------
 
     def _start(
@@ -247,6 +258,7 @@ class SteeringPanel(SteeringTraits):
                 self.exchanges, self.details = before, earlier
         finally:
             self.running = False
+            self.update_picture()
 
     def _show(self, request: SteeringRequest, before: Sequence[Any], written: Sequence[Sequence[NewToken]]) -> None:
         self.exchanges = [*before, {"user": request.messages[-1], "replies": list(map(_reply, written))}]

@@ -61,6 +61,15 @@ class TokenHighlight(HighlightTables):
         """What colours the text, the features that stand out, and the tokens one per line."""
         return as_text(self)
 
+    def static_picture(self) -> str:
+        from .pictures import highlight_picture
+
+        about, _, _ = self.text().partition("\n")
+        return highlight_picture(self.to_frame(), about.removeprefix("TokenHighlight: "), self.names, self.bytes)
+
+    def at_rest(self) -> bool:
+        return not self.reading
+
     # ---- reading a long text ------------------------------------------------------------------------------------
 
     def start(self, text: TextSoFar, *, wait: bool = False) -> TokenHighlight:
@@ -115,6 +124,7 @@ class TokenHighlight(HighlightTables):
             self.error = str(e) if isinstance(e, SaekitError) else f"{type(e).__name__}: {e}"
         finally:
             self.reading = False
+            self.update_picture()
 
     def _take(self, text: TextSoFar, status: str) -> None:
         traits = text.traits()

@@ -131,6 +131,7 @@ class TrainingMonitor(Widget):
             self._count()
             self._show()
         self._densities = None  # it holds the trainers
+        self.update_picture()
 
     def _take(self, rows: Sequence[Row]) -> None:
         """Adds a point; when there are too many, every second one goes."""
@@ -183,6 +184,16 @@ class TrainingMonitor(Widget):
 
     def page_state(self) -> dict[str, Any]:
         return {**super().page_state(), "live": False}
+
+    def static_picture(self) -> str:
+        from .pictures import monitor_picture
+
+        about, _, _ = self.text().partition("\n")
+        about = about.removeprefix("TrainingMonitor: ")
+        return monitor_picture(about, self.curves(), [shorten(name) for name in self.names], self.message)
+
+    def at_rest(self) -> bool:
+        return self.status != "running"
 
     def text(self) -> str:
         """Status, progress and the last values of every SAE."""

@@ -3,6 +3,7 @@
 import type { RenderProps } from "@anywidget/types";
 import "./circuits.css";
 import { describeParts } from "./circuits/parts";
+import { hidePicture } from "./shared/kernel";
 import type { WidgetState } from "./shared/refused";
 
 declare const CircuitsVis: Record<string, unknown> & {
@@ -29,6 +30,8 @@ async function render({ model, el, signal }: RenderProps<CircuitsState & Record<
     el.replaceChildren(place);
     CircuitsVis.render(place.id, CircuitsVis[model.get("component")], model.get("props"));
   };
+  const showPicture = hidePicture(model.get("picture_id"));
+  signal?.addEventListener("abort", showPicture);
   model.on("change:props", draw);
   signal?.addEventListener("abort", () => {
     model.off("change:props", draw);

@@ -9,6 +9,7 @@ import { columnWidths, featureRow, headerCell, messageRow, sortsDescending } fro
 import { type BrowserState, QUERY } from "./browser/state";
 import { cardOrMessage } from "./shared/card";
 import { button, h, rovingIndex } from "./shared/dom";
+import { kernelOf } from "./shared/kernel";
 import { onChange, setTraits, traits } from "./shared/model";
 import { refusedLine } from "./shared/refused";
 import { COLUMNS, Columns, clampPage, filterWords, selectFeatures } from "./shared/table";
@@ -40,12 +41,14 @@ function render({ model, el, signal }: RenderProps<BrowserState & Record<string,
   const openCard = h("section", { class: "sk-open-card", "aria-label": "Opened feature" });
   const status = h("output", { class: "sk-visually-hidden", "aria-live": "polite" });
   const refused = refusedLine(model, signal);
+  const kernel = kernelOf(model, signal);
   const frame = h("div", { class: "sk-frame" }, table);
-  el.replaceChildren(filterBar.element, refused, frame, pageBar.element, openCard, status);
+  el.replaceChildren(filterBar.element, refused, kernel.element, frame, pageBar.element, openCard, status);
 
   /** Opens the card of a feature, or closes it when it is open. */
   const toggle = (feature: number) => {
     const next = feature === model.get("feature") ? -1 : feature;
+    kernel.ask();
     set({ feature: next });
     status.textContent = next < 0 ? "Card closed" : `Card of feature ${next} opened below the table`;
   };

@@ -4,6 +4,7 @@ import type { RenderProps } from "@anywidget/types";
 import "./shared/base.css";
 import { type CardTraits, cardOrMessage } from "./shared/card";
 import { h } from "./shared/dom";
+import { kernelOf } from "./shared/kernel";
 import { onChange, setTraits, traits } from "./shared/model";
 import { refusedLine, type WidgetState } from "./shared/refused";
 
@@ -17,8 +18,10 @@ function render({ model, el, signal }: RenderProps<CardState & Record<string, un
   el.classList.add("saekit", "saekit-card");
   const body = h("div");
   const status = h("output", { class: "sk-visually-hidden", "aria-live": "polite" });
-  el.replaceChildren(body, refusedLine(model, signal), status);
+  const kernel = kernelOf(model, signal);
+  el.replaceChildren(kernel.element, body, refusedLine(model, signal), status);
   const open = (feature: number) => {
+    kernel.ask();
     setTraits<CardState>(model, { feature });
     status.textContent = `Opening feature ${feature}`;
   };

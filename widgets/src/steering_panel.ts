@@ -4,6 +4,7 @@ import type { RenderProps } from "@anywidget/types";
 import "./shared/base.css";
 import "./steering_panel.css";
 import { button, h } from "./shared/dom";
+import { kernelOf } from "./shared/kernel";
 import { onChange } from "./shared/model";
 import { refusedLine } from "./shared/refused";
 import { colourControls } from "./steering/colour_controls";
@@ -31,9 +32,10 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
 
   const send = (message: object) => {
     selected = -1;
-    model.send(message);
+    kernel.send(message);
     drawRun();
   };
+  const kernel = kernelOf(model, signal);
   const inputs = new FormInputs();
   const form = formView(model, inputs, send);
   const note = h("div", { class: "sk-note sk-muted" });
@@ -54,7 +56,7 @@ function render({ model, el, signal }: RenderProps<SteeringState & Record<string
     history.focusLast(); // this button is gone
   });
   const card = tokenCard(el, replies, model, signal);
-  const messages = [form.error, refusedLine(model, signal)];
+  const messages = [form.error, refusedLine(model, signal), kernel.element];
   el.replaceChildren(form.element, ...messages, result, turn.element, history.element, card.element, card.status);
 
   const earlierRun = (): Run | undefined => (selected >= 0 ? model.get("runs")[selected] : undefined);

@@ -12,6 +12,7 @@ import { TextFeatures } from "./highlight/standouts";
 import { COLOURING, type HighlightState } from "./highlight/state";
 import { textView } from "./highlight/text_view";
 import { h } from "./shared/dom";
+import { kernelOf } from "./shared/kernel";
 import { onChange, setTraits } from "./shared/model";
 import { refusedLine } from "./shared/refused";
 import { characterToken, tokenSpeech } from "./shared/tokens";
@@ -26,6 +27,7 @@ function render({ model, el, signal }: RenderProps<HighlightState & Record<strin
   const status = h("output", { class: "sk-visually-hidden", "aria-live": "polite" });
   el.replaceChildren(
     refusedLine(model, signal),
+    kernelOf(model, signal).element,
     settings.element,
     head.element,
     reading.element,

@@ -10,6 +10,7 @@ import { toFloat64, toInt32 } from "./shared/arrays";
 import { type Chart, interactiveChart } from "./shared/charts/interactive";
 import { swatch } from "./shared/charts/series";
 import { h, NO_SHORTCUTS } from "./shared/dom";
+import { kernelOf } from "./shared/kernel";
 import { onChange, traits } from "./shared/model";
 import { formatCompact, formatCount, formatDuration } from "./shared/numbers";
 import { refusedLine } from "./shared/refused";
@@ -59,6 +60,7 @@ function render({ model, el, signal }: RenderProps<MonitorState & Record<string,
     staleNotice,
     error,
     refusedLine(model, signal),
+    kernelOf(model, signal).element,
     empty,
     h("div", { class: "sk-values-box" }, table),
     h("div", { class: "sk-chart-box" }, grid),

@@ -29,6 +29,7 @@ describe("FeatureBrowser", () => {
     live: true,
     error: "",
     refused: "",
+    picture_id: "",
   });
   const shown = (el: Element) => all(el, "tbody button").map((b) => Number(b.textContent));
   const head = (el: Element, i: number) => all(el, "th")[i] as HTMLElement;

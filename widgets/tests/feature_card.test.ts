@@ -12,6 +12,7 @@ describe("FeatureCard", () => {
     live: true,
     error: "",
     refused: "",
+    picture_id: "",
     ...changes,
   });
   test("shows everything, as text", () => {

@@ -26,6 +26,7 @@ export const base: SteeringState = {
   status: "",
   error: "",
   refused: "",
+  picture_id: "",
   live: true,
   concept: "",
   ran: [],

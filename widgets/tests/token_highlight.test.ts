@@ -28,6 +28,7 @@ describe("TokenHighlight", () => {
     status: "",
     error: "",
     refused: "",
+    picture_id: "",
   });
   const standing = (): HighlightState => ({ ...state(), colour_by: "standout" });
   const heat = (el: Element) => all(el, ".sk-token").map((t) => t.style.getPropertyValue("--a"));

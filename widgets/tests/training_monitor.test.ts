@@ -20,6 +20,7 @@ describe("TrainingMonitor", () => {
     densities: [],
     live: true,
     refused: "",
+    picture_id: "",
   };
   /** Two SAEs, steps 10, 20, 30; loss 3 2 1 and 6 4 2; l0 4 and 8; the same rate and learning rate. */
   const state = (changes: Partial<MonitorState> = {}, loss = [3, 2, 1, 6, 4, 2]): MonitorState => ({

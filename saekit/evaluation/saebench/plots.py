@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from ...plotting.figures import subplots
 from ...plotting.style import BLUE, GREY, ORANGE, band, faded, figure, literal, note
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def plot_sparse_probing(result: SparseProbing) -> go.Figure:
     >>> plot_sparse_probing(result).data[1].name
     'SAE features'
     """
-    fig = make_subplots(cols=2, horizontal_spacing=0.12)
+    fig = subplots(cols=2, horizontal_spacing=0.12)
     told = _told(result.headline())
     subtitle = f"mean over {len(result.classes)} classes, {result.n_test:,} held-out documents; {told}"
     figure(f"Sparse probing of “{result.label}”", subtitle, height=420, fig=fig)
@@ -87,7 +87,7 @@ def plot_probe_perturbation(result: ProbePerturbation) -> go.Figure:
     >>> plot_probe_perturbation(result).data[-1].type
     'heatmap'
     """
-    fig = make_subplots(cols=2, horizontal_spacing=0.2, column_widths=[0.5, 0.5])
+    fig = subplots(cols=2, horizontal_spacing=0.2, column_widths=[0.5, 0.5])
     best = int(result.table["score"].to_numpy().argmax())
     n = result.ns[best]
     told = _told(result.headline(n))
@@ -125,7 +125,7 @@ def plot_spurious_removal(result: SpuriousRemoval) -> go.Figure:
     >>> plot_spurious_removal(result).layout.yaxis2.title.text
     'score'
     """
-    fig = make_subplots(cols=2, horizontal_spacing=0.14)
+    fig = subplots(cols=2, horizontal_spacing=0.14)
     subtitle = f"wanted {result.wanted}, spurious {result.spurious}; {_told(result.headline())}"
     figure("Spurious correlation removal", subtitle, height=420, fig=fig)
     fig.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 100})
@@ -159,7 +159,7 @@ def plot_absorption(result: Absorption) -> go.Figure:
     >>> plot_absorption(sk.feature_absorption(model, sae, words=words, progress=False)).data[0].x
     ('c', 'd')
     """
-    fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.09, row_heights=[0.55, 0.45])
+    fig = subplots(rows=2, shared_xaxes=True, vertical_spacing=0.09, row_heights=[0.55, 0.45])
     subtitle = (
         f"absorbed {result.rate:.1%}, mean over {len(result.scored)} letters; {_told(result.headline())}"
         if result.able

@@ -6,6 +6,7 @@ import { onChange } from "./model";
 
 export interface WidgetState {
   refused: string; // empty when nothing was
+  picture_id: string; // the name of the static picture beside the views; see kernel.ts
 }
 
 /** The line, hidden while there is nothing to say. */
