@@ -89,7 +89,7 @@ def test_the_reference_curve_passes_through_both_losses(results):
 def test_every_figure_is_small_labelled_and_see_through(results):
     for name, result in results.items():
         fig = getattr(plots, f"plot_{name}")(result)
-        assert type(fig) is go.Figure and len(fig.to_json()) < 60_000
+        assert isinstance(fig, go.Figure) and len(fig.to_json()) < 60_000
         assert fig.layout.template.layout.paper_bgcolor == "rgba(0,0,0,0)"
         assert fig.layout.template.layout.font.color == TEXT and fig.layout.title.text.startswith("<b>")
         assert any(axis.title.text for axis in fig.select_xaxes())

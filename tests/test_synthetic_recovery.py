@@ -266,7 +266,7 @@ def test_text_and_tables(tree: GroundTruth, orthogonal: GroundTruth) -> None:
 def test_figure(tree: GroundTruth) -> None:
     found = sk.recovery(tree.sae(threshold=0.7), tree, n_tokens=3000)
     fig = found.plot()
-    assert type(fig) is go.Figure and len(fig.to_json()) < 120_000
+    assert isinstance(fig, go.Figure) and len(fig.to_json()) < 120_000
     roots, children, line, points = fig.data
     assert list(roots.y) == list(found.features.best_cosine[:8]) and len(children.x) == 24
     assert list(children.x) == list(found.features.firing_rate[8:]) and fig.layout.xaxis.type == "log"

@@ -152,10 +152,12 @@ class NamedText:
         """What precedes each token's word by n words, given that the words between are the same."""
         if n not in self._prefixes:
             level = self.key[WORD].astype(np.int64) if n == 1 else self.prefixes(n - 1).level
+            n_levels = self.n_keys if n == 1 else len(self.prefixes(n - 1).pairs)
             before = self.words.folded[self.words.beside(self.place, -n)]
             pairs, inverse = np.unique(level * self.n_keys + before, return_inverse=True)
             n_of_pair, n_of_level = (
-                np.stack([np.bincount(k, self.made), np.bincount(k)]).astype(float) for k in (inverse, level)
+                np.stack([np.bincount(k, self.made, most), np.bincount(k, minlength=most)]).astype(float)
+                for k, most in ((inverse, len(pairs)), (level, n_levels))
             )
             self._prefixes[n] = Prefixes(before, pairs, n_of_pair, n_of_level, inverse)
         return self._prefixes[n]

@@ -103,7 +103,8 @@ class Reference:
         maximum, density = table["max"].to_numpy(np.float64), table["density"].to_numpy(np.float64)
         fires = maximum > 0
         # Of a feature that fired once or never there, the maximum is hardly known: no less than that of most others.
-        least = float(np.quantile(maximum[fires], 0.25)) if fires.any() else 0.0
+        ascending = np.sort(maximum[fires])
+        least = float(ascending[len(ascending) // 4]) if fires.any() else 0.0
         n = index.n_tokens
         return cls(
             maximum=np.maximum(maximum, least),
