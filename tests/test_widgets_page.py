@@ -148,6 +148,8 @@ def pictures(model: Any, sae: Any, index: Any) -> dict[str, Widget]:
         "monitor": monitor,
         "unused monitor": sk.TrainingMonitor(),
         "attention": attention_patterns(model, "a <b>", layer=0),
+        "specificity": sk.score(index, query="bridge").wait(),
+        "unused specificity": sk.score(index),
         "empty": FeatureCard(),
     }
 
@@ -167,6 +169,8 @@ def test_every_widget_has_a_picture_that_is_escaped_small_and_reads_without_its_
         "monitor": "finished",
         "unused monitor": "waiting for a run",
         "attention": "4 heads of layer 0 over 6 tokens",
+        "specificity": "Features for “bridge”",
+        "unused specificity": "No concept is written",
     }
     for name, widget in pictures(model, sae, index).items():
         picture = widget.static_picture()

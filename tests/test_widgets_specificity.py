@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import threading
 import time
 from typing import Any
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 
 import saekit as sk
+from saekit.display.numbers import short
 from saekit.errors import ConfigError, DataError, MismatchError, UnknownNameError
 from saekit.specificity.tables import curve_table
 from saekit.widgets import SpecificityPanel
@@ -282,3 +285,66 @@ def test_a_concept_that_is_nowhere_raises_as_the_functions_do(index: Any) -> Non
         _ = panel.ranked
     with pytest.raises(DataError, match="matches no indexed token"):
         _ = panel.result
+
+
+def bare(picture: str) -> str:
+    """The words of a picture without its styles and drawings."""
+    left = re.sub(r' style="[^"]*"|<img src="data:image/svg[^>]*>', "", picture)
+    tags = set(re.findall(r"<\s*/?\s*([a-zA-Z]+)", left))
+    assert tags <= {"div", "p", "b", "br", "span", "table", "thead", "tbody", "tr", "th", "td"}, tags
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", left)).split())
+
+
+def test_the_static_picture_has_ranking_result_histogram_and_mistakes(index: Any) -> None:
+    panel = sk.score(index, query="bridge and not style:story", n=15).wait()
+    panel.threshold = 0.0
+    wrong = contexts(panel, "false alarm")[0]
+    panel.mark(wrong["at"], False)
+    panel.wait()
+    picture = panel.static_picture()
+    said = bare(picture)
+    assert 5_000 < len(picture) < 60_000 and picture.count("<img") == 1 and panel.safe_picture() == picture
+    assert "Concept: bridge and not style:story" in said and "5 more in the ranking" in said
+    assert f"{panel.preview['n_tokens']} tokens in {panel.preview['n_documents']} documents" in said
+    for feature in panel.ranked.index[:10]:
+        row = panel.ranked.loc[feature]
+        name = " ".join(index.name(int(feature)).split())
+        assert f"{feature} {name} {short(row['choose_average_precision'])} {short(row['average_precision'])}" in said
+    assert panel.result.summary in said and panel.status == "" and "Being computed" not in said
+    n, hits = (np.frombuffer(panel.scores[k], "<i4")[-1] for k in ("n_firings", "n_hits"))
+    assert f"{n} tokens fire, {hits} on the concept" in said and f"False alarms: 4 of {n - hits:,}" in said
+    assert "marked: does not count" in said and "1 that do not" in said
+    rows = re.findall(r"([\d.]+) to ([\d.]+) ([\d,]+) ([\d,]+) [\d.]+%", said)
+    assert sum(int(r[2]) for r in rows) == n and sum(int(r[3]) for r in rows) == hits
+    panel.threshold = float(panel.scores["max"])
+    assert "Misses: " in bare(panel.static_picture()) and "1 token fire" not in said
+
+
+def test_a_picture_does_not_wait_and_follows_at_the_end(index: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    published: list[dict[str, Any]] = []
+    monkeypatch.setattr("IPython.display.publish_display_data", lambda data, *_, **__: published.append(data))
+    for module in ("base", "specificity_panel"):
+        monkeypatch.setattr(f"saekit.widgets.{module}.in_a_notebook", lambda: True)
+    scorer = SlowScorer(index)
+    panel = SpecificityPanel(scorer, n_features=64, query="bridge")
+    panel._ipython_display_()  # the ranking is held back: this would wait for ever
+    assert panel.running and len(published) == 2
+    first = bare(published[0]["text/html"].partition("<style>")[0])
+    assert "Concept: bridge" in first and "Nothing is ranked yet" in first
+    scorer.gate.set()
+    panel.wait()
+    assert panel.result.summary in bare(published[-1]["text/html"].partition("<style>")[0]), "at the end, not later"
+
+
+def test_pictures_of_what_is_missing_or_strange() -> None:
+    assert "No concept is written" in bare(SpecificityPanel(n_features=4).static_picture())
+    long = bare(SpecificityPanel(n_features=4, query="bridge, " * 1000 + "gate").static_picture())
+    assert len(long) < 1_000 and "Nothing is ranked yet" in long
+    panel = sk.score(strange(["<script>alert(1)</script> gold fog"] * 12), query="fog", feature=0).wait()
+    assert "<script" not in panel.static_picture() and "<script>" in bare(panel.static_picture())
+    panel.feature = 1
+    assert "does not fire on these documents" in bare(panel.wait().static_picture())
+    panel.query = "<script>alert(1)</script>"
+    assert "<script" not in panel.wait().static_picture()
+    panel.query = "not ("
+    assert "something is missing" in bare(panel.static_picture())

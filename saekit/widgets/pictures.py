@@ -137,12 +137,12 @@ def card_picture(card: Mapping[str, Any]) -> Html:
     ]
     top = float(stats["max"] or 0.0) or 1.0
     if not silent:
-        parts += [heading("Strongest contexts"), *(_context(c, top) for c in card["top"][:N_TOP])]
+        parts += [heading("Strongest contexts"), *(context_block(c, top) for c in card["top"][:N_TOP])]
         for interval in reversed(card["intervals"]):
             if interval["contexts"]:
                 low, high = number(interval["low"]), number(interval["high"])
                 parts.append(heading(f"Activation {low} to {high}: {interval['count']:,} firings"))
-                parts += [_context(c, top) for c in interval["contexts"][:N_OF_BIN]]
+                parts += [context_block(c, top) for c in interval["contexts"][:N_OF_BIN]]
     return picture(f"Feature {card['feature']}" + (f": {name}" if name else ""), about, *parts)
 
 
@@ -245,11 +245,12 @@ def _histogram(histogram: Mapping[str, Any]) -> Html | None:
     return drawing(chart, words_, 340)
 
 
-def _context(context: Mapping[str, Any], top: float) -> Html:
+def context_block(context: Mapping[str, Any], top: float, note: str = "") -> Html:
+    """A context with its activation before it and a `note` between; `top` is full colour."""
     parts = context.get("bytes") or {}
     tokens = [str(t) or parts.get(str(i), "") for i, t in enumerate(context["tokens"])]
     heats = [(act or 0.0) / top for act in context["acts"]]
-    before = f"{number(context['activation'])}"
+    before = f"{number(context['activation'])} {note}".strip()
     return coloured(tokens, heats, centre=context["centre"], before=before)
 
 

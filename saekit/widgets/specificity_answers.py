@@ -124,23 +124,41 @@ class Answers:
             shown = self._table[[c for c in wanted if c in self._table]].head(10)
             few = "  no feature fires often enough to be ranked"
             lines.append(shown.to_string(float_format=lambda v: f"{v:.3f}") if len(shown) else few)
-        if self._result is not None and self._done.get("result") == panel._present().scored:
-            lines.append(f"  feature {panel.feature}: {self._result.summary}")
+        if sentence := self.sentence():
+            lines.append(f"  feature {panel.feature}: {sentence}")
         return "\n".join(lines)
+
+    def sentence(self) -> str:
+        """The result of the chosen feature in a sentence; empty where it is not there."""
+        result, of = self._result, self._done.get("result")
+        return result.summary if result is not None and of == self._panel._present().scored else ""
 
     # ---- the worker thread ----------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        wish: Wish | None = None
         self._thread = threading.current_thread()
+        while True:
+            last = self._answer_all()
+            try:
+                self._panel.update_picture()  # before the end: a wish meanwhile does not wait for the drawing
+            except Exception as e:  # a connection that is closed must not leave the panel busy for ever
+                self._panel.error = f"{type(e).__name__}: {e}"
+            with self._lock:
+                if self._wish is last or self._stopped or self._worker.stopped():
+                    self._busy = False
+                    return
+                self._panel.running = True
+
+    def _answer_all(self) -> Wish | None:
+        """The wish that was answered last, once nothing else is wanted or it was called off."""
+        wish: Wish | None = None
         while True:
             with self._lock:
                 self._stopped = self._stopped or self._worker.stopped()
                 if self._wish is wish or self._stopped:
-                    self._busy = False
                     self._panel.status = "Stopped." if self._stopped else ""
                     self._panel.progress, self._panel.running = -1.0, False
-                    return
+                    return self._wish
                 wish = self._wish
             assert wish is not None
             try:

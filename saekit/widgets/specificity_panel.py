@@ -8,7 +8,8 @@ themselves in the browser, without Python.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from ..arguments import checks_arguments
 from ..errors import ConfigError, SaekitError
 from ..specificity.concepts import Concept
 from ..specificity.result import SpecificityResult
+from .shown_picture import in_a_notebook
 from .specificity_answers import Answers
 from .specificity_request import PanelMessage, Wish
 from .specificity_scorer import Scorer
@@ -125,11 +127,32 @@ class SpecificityPanel(SpecificityTraits):
             self.wait()
         return self._answers.text()
 
+    def static_picture(self) -> str:
+        from .specificity_picture import specificity_picture
+
+        return specificity_picture(self, self._answers.sentence())
+
+    def at_rest(self) -> bool:
+        return not self.running
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        before, self._shown = self._shown, True  # in a notebook it is shown at once, and fills in what is found
-        bundle = super()._repr_mimebundle_(**kwargs)
-        self._shown = before
-        return bundle
+        with self._as_it_is():
+            return super()._repr_mimebundle_(**kwargs)
+
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        if not in_a_notebook():
+            self.wait()
+        with self._as_it_is():
+            super()._ipython_display_(**kwargs)
+
+    @contextmanager
+    def _as_it_is(self) -> Iterator[None]:
+        """Without waiting: a notebook shows it at once, and fills in what is found."""
+        before, self._shown = self._shown, True
+        try:
+            yield
+        finally:
+            self._shown = before
 
     def receive(self, message: Mapping[str, Any]) -> None:
         kind = message["kind"]

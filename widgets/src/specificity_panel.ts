@@ -6,6 +6,7 @@ import "./shared/base.css";
 import "./shared/card.css";
 import "./specificity_panel.css";
 import { button, field, h, NO_SHORTCUTS } from "./shared/dom";
+import { kernelOf } from "./shared/kernel";
 import { onChange, setTraits } from "./shared/model";
 import { refusedLine } from "./shared/refused";
 import { contextsView } from "./specificity/contexts";
@@ -23,7 +24,12 @@ const OFFLINE =
 
 function render({ model, el, signal }: RenderProps<PanelState & Record<string, unknown>>): void {
   el.classList.add("saekit", "saekit-specificity");
+  const kernel = kernelOf(model, signal);
   const set = (values: Partial<PanelState>) => setTraits<PanelState>(model, values);
+  const wish = (values: Partial<PanelState>) => {
+    kernel.ask();
+    set(values);
+  };
   let curve: Curve | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
   let own: number | null = null; // the threshold that is being set here
@@ -34,12 +40,12 @@ function render({ model, el, signal }: RenderProps<PanelState & Record<string, u
     if (own !== null && own !== model.get("threshold")) set({ threshold: own });
     own = null;
   };
-  const form = queryForm(model, signal);
+  const form = queryForm(model, wish, signal);
   const preview = previewView(model);
   const ranking = rankingView(model, (feature) => {
-    if (model.get("live") && feature !== model.get("feature")) set({ feature });
+    if (model.get("live") && feature !== model.get("feature")) wish({ feature });
   });
-  const contexts = contextsView(model);
+  const contexts = contextsView(model, kernel.tell);
   const chart = thresholdView(
     (threshold) => {
       own = threshold;
@@ -65,7 +71,7 @@ function render({ model, el, signal }: RenderProps<PanelState & Record<string, u
     const valid =
       featureInput.value.trim() !== "" && Number.isInteger(value) && value >= 0 && value < model.get("n_features");
     featureInput.setAttribute("aria-invalid", String(!valid));
-    if (valid) set({ feature: value });
+    if (valid) wish({ feature: value });
   });
   const title = h("h3");
   const pickers = h("span", { class: "sk-controls" }, field("Feature", featureInput), field("Threshold", number));
@@ -82,12 +88,13 @@ function render({ model, el, signal }: RenderProps<PanelState & Record<string, u
 
   const status = h("output", { class: "sk-muted", "aria-live": "polite" });
   const bar = h("progress", { "aria-label": "Progress", max: 1 });
-  const stop = button("Stop", "sk-button", () => model.send({ kind: model.get("running") ? "stop" : "run" }));
+  const stop = button("Stop", "sk-button", () => kernel.tell({ kind: model.get("running") ? "stop" : "run" }));
   const doing = h("div", { class: "sk-doing" }, bar, status, stop);
   const error = h("p", { class: "sk-error", role: "alert" });
   const offline = h("p", { class: "sk-note sk-muted" }, OFFLINE);
   const refused = refusedLine(model, signal);
-  el.replaceChildren(offline, form.element, refused, preview.element, doing, error, ranking.element, featureSection);
+  const above = [offline, form.element, refused, kernel.element, preview.element];
+  el.replaceChildren(...above, doing, error, ranking.element, featureSection);
 
   const drawStatus = () => {
     const [running, progress, text, live] = [

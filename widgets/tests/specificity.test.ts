@@ -2,92 +2,9 @@ import { describe, expect, test, vi } from "vitest";
 import { groupAt } from "../src/specificity/contexts";
 import { Curve } from "../src/specificity/curve";
 import { combined } from "../src/specificity/query";
-import type { MarkedContext, PanelState, Row } from "../src/specificity/state";
 import panel from "../src/specificity_panel";
+import { context, scores, state } from "./specificity_fixtures";
 import { all, float32, HOSTILE, int32, mount, one, press } from "./support";
-
-const context = (at: number, group: MarkedContext["group"], activation: number): MarkedContext => ({
-  at,
-  group,
-  activation,
-  unit: "token",
-  tokens: ["a ", at === 3 ? HOSTILE : `word${at}`, " b"],
-  bytes: {},
-  acts: [0, activation, 0],
-  centre: 1,
-  document: at,
-  labels: { topic: HOSTILE },
-});
-const row = (feature: number, p: number | null): Row => ({
-  feature,
-  choose: 0.99,
-  average_precision: 0.9,
-  average_precision_low: 0.8,
-  average_precision_high: 0.95,
-  precision: 0.5,
-  recall: 0.25,
-  n_firings: 1234,
-  p_value: p,
-});
-const scores = {
-  feature: 7,
-  unit: "token" as const,
-  n: 100,
-  n_positive: 4,
-  max: 4,
-  value: float32(4, 3, 2, 1),
-  n_firings: int32(1, 3, 4, 8),
-  n_hits: int32(1, 2, 3, 3),
-  band: {
-    n: 2,
-    threshold: float32(0, 2, 4),
-    precision_mean: float32(0.1, 0.2, NaN),
-    precision_low: float32(0, 0.1, NaN),
-    precision_high: float32(0.2, 0.3, NaN),
-    recall_mean: float32(0.1, 0, 0),
-    recall_low: float32(0, 0, 0),
-    recall_high: float32(0.2, 0, 0),
-  },
-};
-const state = (): PanelState => ({
-  query: "bridge",
-  query_error: "",
-  unit: "token",
-  by: "average_precision",
-  feature: 7,
-  n_features: 64,
-  threshold: 2,
-  marks: [],
-  n_undo: 0,
-  labels: { topic: [{ shown: "cats", written: "topic:cats", n: 3 }] },
-  corpus: { name: "tiny", n_tokens: 1000, n_documents: 40 },
-  preview: {
-    concept: "bridge",
-    unit: "token",
-    n_tokens: 1,
-    n_documents: 1,
-    nothing: "",
-    snippets: [{ document: 1, tokens: ["a ", "bri", "dge", HOSTILE], of: [false, true, true, false], labels: {} }],
-  },
-  rows: [row(7, 0.005), row(9, 1), row(11, null)],
-  ranking: { by: "average_precision", tested: true, n_features: 60, n_permutations: 199, documents: "chosen on half" },
-  names: { "7": "bridges", "9": HOSTILE },
-  scores,
-  contexts: [
-    context(1, "false alarm", 3),
-    context(2, "false alarm", 1),
-    context(3, "hit", 1),
-    context(4, "hit", 3),
-    context(5, "miss", 0),
-  ],
-  measures: {},
-  status: "",
-  progress: -1,
-  running: false,
-  error: "",
-  live: true,
-  refused: "",
-});
 
 describe("along the threshold", () => {
   const curve = new Curve(scores);

@@ -25,6 +25,8 @@ export interface Kernel {
   ask(): void;
   /** Sends a message; while an answer is due it waits, and the last one is sent. */
   send(message: object): void;
+  /** Sends a message of which each one counts, without waiting for an answer; false where no kernel can take it. */
+  tell(message: object): boolean;
 }
 
 export function kernelOf(model: Model, signal: AbortSignal | undefined): Kernel {
@@ -79,6 +81,11 @@ export function kernelOf(model: Model, signal: AbortSignal | undefined): Kernel 
     ask();
     if (!isGone) post(message);
   };
+  const tell = (message: object) => {
+    ask();
+    if (!isGone) post(message);
+    return !isGone;
+  };
   const onMessage = (content: unknown) => {
     if ((content as { kind?: unknown } | null)?.kind !== "pong" || isGone) return;
     rest();
@@ -98,7 +105,7 @@ export function kernelOf(model: Model, signal: AbortSignal | undefined): Kernel 
     model.off(LOST, lose);
     showPicture();
   });
-  return { element, ask, send };
+  return { element, ask, send, tell };
 }
 
 /** Hides the pictures of this name wherever they are drawn in the document; the function returned shows them again. */

@@ -40,7 +40,8 @@ export function groupAt(context: MarkedContext, threshold: number): Group | null
   return fires ? "hit" : "miss";
 }
 
-export function contextsView(model: Model): ContextsView {
+/** `tell` sends Python a message and returns whether a kernel can take it. */
+export function contextsView(model: Model, tell: (message: object) => boolean): ContextsView {
   const pending = new Map<string, boolean | null>(); // marks that Python has not confirmed yet
   const rowOf = new Map<MarkedContext, HTMLElement>();
   let shown: Group = "alarm";
@@ -59,8 +60,8 @@ export function contextsView(model: Model): ContextsView {
   const tabList = h("div", { class: "sk-tabs", role: "tablist", "aria-label": "Where it is right and wrong" }, ...tabs);
   const summary = h("p", { class: "sk-muted" });
   const said = h("output", { class: "sk-visually-hidden", "aria-live": "polite" });
-  const undo = button("Undo mark", "sk-button", () => model.send({ kind: "undo" }));
-  const renew = button("List anew", "sk-button", () => model.send({ kind: "contexts" }));
+  const undo = button("Undo mark", "sk-button", () => tell({ kind: "undo" }));
+  const renew = button("List anew", "sk-button", () => tell({ kind: "contexts" }));
   const nMarks = h("span", { class: "sk-muted sk-num" });
   const kbd = (key: string) => h("kbd", {}, key);
   const keys = h(
@@ -111,10 +112,9 @@ export function contextsView(model: Model): ContextsView {
       element.setAttribute("aria-pressed", String(mark !== null && element.dataset.counts === String(mark)));
   };
   const mark = (context: MarkedContext, counts: boolean | null) => {
-    if (!model.get("live")) return;
+    if (!model.get("live") || !tell({ kind: "mark", at: context.at, unit: context.unit, counts })) return;
     pending.set(keyOf(context), counts);
     drawRow(context);
-    model.send({ kind: "mark", at: context.at, unit: context.unit, counts });
     said.textContent = counts === null ? "no mark" : counts ? "counts" : "does not count";
   };
   const focusRow = (i: number) => {
@@ -146,8 +146,8 @@ export function contextsView(model: Model): ContextsView {
     if (counts !== undefined) {
       mark(context, counts);
       if (counts !== null) focusRow(current + 1);
-    } else if (key === "z") model.send({ kind: "undo" });
-    else if (key === "r") model.send({ kind: "contexts" });
+    } else if (key === "z") tell({ kind: "undo" });
+    else if (key === "r") tell({ kind: "contexts" });
     else return;
     event.preventDefault();
     event.stopPropagation();

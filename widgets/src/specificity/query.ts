@@ -2,7 +2,6 @@
 
 import "./query.css";
 import { button, field, h, NO_SHORTCUTS, uniqueId } from "../shared/dom";
-import { setTraits } from "../shared/model";
 import { MEASURES, type Measure, type Model, type PanelState, type Unit } from "./state";
 
 const DELAY = 160; // milliseconds without a key before Python reads what is written
@@ -21,8 +20,12 @@ export interface QueryForm {
   draw(): void;
 }
 
-export function queryForm(model: Model, signal: AbortSignal | undefined): QueryForm {
-  const set = (values: Partial<PanelState>) => setTraits<PanelState>(model, values);
+/** `set` sets traits that Python answers. */
+export function queryForm(
+  model: Model,
+  set: (values: Partial<PanelState>) => void,
+  signal: AbortSignal | undefined,
+): QueryForm {
   const error = h("p", { class: "sk-query-error", role: "status", id: uniqueId("query-error") });
   const text = h("textarea", {
     rows: 1,
