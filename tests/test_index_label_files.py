@@ -160,7 +160,15 @@ def test_names_are_ranked_by_what_they_carry_and_how_well_they_fit() -> None:
     made["lead"], made["by"], made["coverage"] = [[], [], [], [], ["wide"]], "word", [0.9, 0.9, 0.9, math.nan, 0.5]
     assert search_names(names, made, {}, "Bridge").index.tolist() == [0, 1, 2, 3]
     assert search_names(names, made, {}, "wide river").index.tolist() == [4]
-    assert search_names(names, made, {4: "rivers"}, "river").index.tolist() == []  # what it is called is its label
+    assert search_names(names, made, {4: "gorges"}, "river").index.tolist() == []  # what it is called is its label
+    labels = {1: "the bridges of Prague", 3: "Bridges", 4: "old bridges"}
+    assert search_names(names, made, labels, "bridge").index.tolist() == [3, 4, 1, 0, 2]
+    assert search_names(names, made, labels, "bridge")["match"].tolist() == [
+        "label",
+        *["label word"] * 2,
+        *["name"] * 2,
+    ]
+    assert search_names(names, made, labels | {0: "bridge"}, "bridge").index.tolist()[:2] == [0, 3]
     assert search_names(names, made, {}, "…").index.tolist() == []
 
 

@@ -24,9 +24,9 @@ Z = 1.96
 def search_names(names: pd.DataFrame, made: pd.DataFrame, labels: Mapping[int, str], wanted: str) -> pd.DataFrame:
     """Those features that `wanted` names, a row each, best first: match, fraction, n_documents.
 
-    A label that is the words comes before one that holds them, and both before names: by how well they fit, times the
-    harmonic mean of the fraction that the name carries (its lower end) and of its coverage. Case plays no part, and a
-    form of a word ("bridges") stands for it.
+    A label that is the words comes before one that holds them among others, the fewer the better, and both before
+    names: by how well they fit, times the harmonic mean of the fraction that the name carries (its lower end) and of
+    its coverage. Case plays no part, and a form of a word ("bridges") stands for it.
 
     >>> import pandas as pd
     >>> from saekit.index.name_search import search_names
@@ -35,16 +35,14 @@ def search_names(names: pd.DataFrame, made: pd.DataFrame, labels: Mapping[int, s
     >>> made = pd.DataFrame({"words": [["bridge"], ["bridges", "span"], ["sea"]], "lead": [[], [], []],
     ...     "by": "word", "coverage": [0.9, 0.9, 0.9]})
     >>> search_names(names, made, {2: "rivers and bridges"}, "bridge")["match"].to_dict()
-    {0: 'name', 1: 'name'}
+    {2: 'label word', 0: 'name', 1: 'name'}
     """
     query = words_in(wanted)
     rows = {}
     for feature, label in labels.items():
-        words = words_in(label)
-        if query and query == words:
-            rows[feature] = (3.0, LABEL)
-        elif query and set(query) <= set(words):
-            rows[feature] = (2.0, LABEL_WORD)
+        fit = _fit_of_label(query, words_in(label))
+        if fit:
+            rows[feature] = (fit, LABEL if fit > 2 else LABEL_WORD)
     fraction, n = names["fraction"].to_numpy(np.float64), names["n_documents"].to_numpy()
     coverage = np.nan_to_num(made["coverage"].to_numpy(np.float64))
     low = _lower_end(fraction, n)
@@ -95,6 +93,17 @@ def _fit(query: list[str], words: list[str]) -> float:
         form = next((n for n, other in enumerate(words) if _same_stem(word, other)), -1) if same < 0 else same
         fits.append(0.0 if form < 0 else (FURTHER if form else FIRST) * (1.0 if same >= 0 else OTHER_FORM))
     return float(np.mean(fits)) if fits else 0.0
+
+
+def _fit_of_label(query: list[str], words: list[str]) -> float:
+    """0 for a label of these words that lacks one that is looked for; above 2 for one that is all of them, in any form
+    or order, at most 3; else 1 and the part of its words that is looked for.
+    """
+    hits = np.array([[word == other or _same_stem(word, other) for other in words] for word in query])
+    if not hits.size or not hits.any(axis=1).all():
+        return 0.0
+    same, part = float(np.mean([word in words for word in query])), float(hits.any(axis=0).mean())
+    return 2.5 + same / 4 + (query == words) / 4 if part == 1 else 1 + 0.9 * part + 0.05 * same
 
 
 def _same_stem(a: str, b: str) -> bool:
