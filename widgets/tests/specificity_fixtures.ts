@@ -49,6 +49,7 @@ export const scores = {
 export const state = (): PanelState => ({
   query: "bridge",
   query_error: "",
+  n: 20,
   unit: "token",
   by: "average_precision",
   feature: 7,

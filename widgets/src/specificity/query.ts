@@ -2,7 +2,7 @@
 
 import "./query.css";
 import { button, field, h, NO_SHORTCUTS, uniqueId } from "../shared/dom";
-import { MEASURES, type Measure, type Model, type PanelState, type Unit } from "./state";
+import { MEASURES, type Model, type PanelState } from "./state";
 
 const DELAY = 160; // milliseconds without a key before Python reads what is written
 const MAX_WRITTEN = 10_000; // letters, as in saekit/specificity/concept_grammar.py
@@ -61,10 +61,10 @@ export function queryForm(
 
   const unit = h("select", NO_SHORTCUTS);
   unit.append(h("option", { value: "token" }, "tokens"), h("option", { value: "document" }, "documents"));
-  unit.addEventListener("change", () => set({ unit: unit.value as Unit }));
+  unit.addEventListener("change", () => set({ unit: unit.value }));
   const by = h("select", NO_SHORTCUTS);
   by.append(...Object.entries(MEASURES).map(([value, name]) => h("option", { value }, name)));
-  by.addEventListener("change", () => set({ by: by.value as Measure }));
+  by.addEventListener("change", () => set({ by: by.value }));
   const picker = labelPicker(model, (written, how) => {
     text.value = combined(text.value, written, how);
     grow();

@@ -112,8 +112,9 @@ export interface PickedLabel {
 export interface PanelState extends WidgetState {
   query: string;
   query_error: string;
-  unit: Unit;
-  by: Measure;
+  unit: string;
+  by: string;
+  n: number;
   feature: number;
   n_features: number;
   threshold: number;
