@@ -34,6 +34,8 @@ WITHOUT = {
     "Sparse TextRun Vocabulary TokenText Readings HookLayout FinalNorm": "arrays and tables of the inside",
     "EncoderWeights Pattern TrainingForward Architecture": "what an SAE computes with",
     "ActivationSource": "a protocol",
+    "Figure": "a plotly figure, which draws itself",
+    "Mark": "part of a concept, which is displayed",
     "WandbLogger TensorBoardLogger": "only made, never returned",
 }
 """Classes that a public name leads to and that are no results, with the reason."""

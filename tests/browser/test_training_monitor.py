@@ -144,7 +144,7 @@ def test_an_offline_page_reads_out_a_run(page: Any, tmp_path: Any) -> None:
     first.get_by_role("slider", name="Activation density").press("Home")
     expect(first.locator(".sk-density .sk-tooltip")).to_contain_text("of tokens")
     expect(page.locator(".saekit-monitor").nth(1)).to_contain_text("Waiting for a run")
-    expect(page.locator(".js-plotly-plot")).to_contain_text("last training batch")
+    expect(page.locator(".page-figure svg")).to_contain_text("last training batch")
     assert problems == []
 
 
