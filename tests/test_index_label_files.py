@@ -161,8 +161,8 @@ def test_names_are_ranked_by_what_they_carry_and_how_well_they_fit() -> None:
     assert search_names(names, made, {}, "Bridge").index.tolist() == [0, 1, 2, 3]
     assert search_names(names, made, {}, "wide river").index.tolist() == [4]
     assert search_names(names, made, {4: "gorges"}, "river").index.tolist() == []  # what it is called is its label
-    labels = {1: "the bridges of Prague", 3: "Bridges", 4: "old bridges"}
-    assert search_names(names, made, labels, "bridge").index.tolist() == [3, 4, 1, 0, 2]
+    labels = {1: "old bridges", 3: "Bridges", 4: "the bridges of Prague"}
+    assert search_names(names, made, labels, "bridge").index.tolist() == [3, 1, 4, 0, 2]
     assert search_names(names, made, labels, "bridge")["match"].tolist() == [
         "label",
         *["label word"] * 2,
